@@ -1,0 +1,77 @@
+"""
+The async credential client for the Taxizer API: log in once, share the token, never lose a request.
+
+`TaxizerClient` is an `httpx.AsyncClient` that does it all; `TaxizerAuth` does it for yours.
+"""
+
+from taxizer_async._auth import TaxizerAuth
+from taxizer_async._client import TaxizerClient
+from taxizer_async._clock import Clock
+from taxizer_async._errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejectedError,
+    TaxizerError,
+    TokenEndpointUnavailableError,
+    TokenResponseError,
+    TokenStoreError,
+)
+from taxizer_async._events import (
+    Adopted,
+    Event,
+    ExchangeFailed,
+    Forgotten,
+    LoggedIn,
+    OriginSkipped,
+    RefreshRefused,
+    Renewed,
+    StoreFailed,
+    StoreRecovered,
+    TokenRefused,
+)
+from taxizer_async._models import (
+    DEFAULT_BASE_URL,
+    AuthStatus,
+    Credentials,
+    Secret,
+    Token,
+    TokenState,
+)
+from taxizer_async._policy import RenewalPolicy
+from taxizer_async._version import __version__
+from taxizer_async.stores import MemoryTokenStore, TokenStore
+
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "Adopted",
+    "AuthError",
+    "AuthStatus",
+    "Clock",
+    "ConfigurationError",
+    "Credentials",
+    "CredentialsRejectedError",
+    "Event",
+    "ExchangeFailed",
+    "Forgotten",
+    "LoggedIn",
+    "MemoryTokenStore",
+    "OriginSkipped",
+    "RefreshRefused",
+    "RenewalPolicy",
+    "Renewed",
+    "Secret",
+    "StoreFailed",
+    "StoreRecovered",
+    "TaxizerAuth",
+    "TaxizerClient",
+    "TaxizerError",
+    "Token",
+    "TokenEndpointUnavailableError",
+    "TokenRefused",
+    "TokenResponseError",
+    "TokenState",
+    "TokenStore",
+    "TokenStoreError",
+    "__version__",
+]

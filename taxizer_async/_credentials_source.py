@@ -1,0 +1,85 @@
+"""Where credentials come from: a value, or a callable that is asked anew for each login."""
+
+from __future__ import annotations
+
+import inspect
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, final
+
+import anyio
+import anyio.to_thread
+
+from taxizer_async._errors import ConfigurationError
+from taxizer_async._failures import CredentialsUnavailable
+from taxizer_async._models import Credentials
+from taxizer_async._outcomes import Misconfigured
+
+
+CredentialsLike: TypeAlias = Credentials | Callable[[], Credentials | Awaitable[Credentials]]
+
+
+@final
+class CredentialsSource:
+    """
+    Wraps what the user gave, so that no frame or repr shows it.
+
+    A callable may well be a `functools.partial` with the secret among its arguments.
+
+    Raises:
+        ConfigurationError: If *given* is neither credentials nor a callable.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: CredentialsLike) -> None:
+        is_callable = callable(given) and not isinstance(given, type)
+        if not isinstance(given, Credentials) and not is_callable:
+            kind = type(given).__name__
+            del given
+            msg = f"credentials must be Credentials or a callable that returns them, not {kind}"
+            raise ConfigurationError(msg)
+        self._given = given
+
+    @property
+    def fixed(self) -> Credentials | None:
+        """The credentials, if they are given by value; None if they are asked for each time."""
+        return self._given if isinstance(self._given, Credentials) else None
+
+    async def ask(self) -> object:
+        """Return what the callable returns; a sync one runs in a worker thread, as it may block."""
+        if isinstance(self._given, Credentials):
+            return self._given
+        if inspect.iscoroutinefunction(self._given) or inspect.iscoroutinefunction(
+            getattr(self._given, "__call__", None)  # noqa: B004 - objects with an async one
+        ):
+            answer: object = self._given()
+        else:
+            answer = await anyio.to_thread.run_sync(self._given, abandon_on_cancel=True)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+async def ask_credentials(
+    source: CredentialsSource, *, seconds: float
+) -> Credentials | CredentialsUnavailable | Misconfigured:
+    """
+    Ask *source*, for *seconds* at most.
+
+    What a callable raises is told by its class alone, as its text and frames may hold a secret; a
+    `ConfigurationError` is ours, and says more.
+    """
+    problem = f"gave nothing within {seconds:g} s"
+    with anyio.move_on_after(seconds):
+        try:
+            answer = await source.ask()
+        except ConfigurationError as cause:
+            return Misconfigured(reason=str(cause))
+        except Exception as cause:  # noqa: BLE001 - it is the user's
+            problem = f"raised {type(cause).__name__}"
+        else:
+            if isinstance(answer, Credentials):
+                return answer
+            return Misconfigured(
+                reason=f"the credentials callable returned {type(answer).__name__}, not Credentials"
+            )
+    return CredentialsUnavailable(problem)

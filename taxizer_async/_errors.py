@@ -1,0 +1,127 @@
+"""
+The error tree, and nothing but it.
+
+```
+TaxizerError
+├── ConfigurationError (ValueError)        what you passed or set is wrong
+├── AuthError                              no usable token could be had
+│   ├── CredentialsRejectedError           Connect refused the pair
+│   ├── TokenEndpointUnavailableError      network, timeout, 429, 5xx
+│   └── TokenResponseError                 an answer that is not what is documented
+└── TokenStoreError                        an explicit store call failed
+```
+
+An error carries plain fields: never a request, a response, a header or a body. Whoever raises one
+does so after the `except` block that saw the cause, so that no context with a secret rides along.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+_ErrorT = TypeVar("_ErrorT", bound="TaxizerError")
+
+
+def _rebuild(cls: type[_ErrorT], args: tuple[object, ...], fields: dict[str, object]) -> _ErrorT:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class TaxizerError(Exception):
+    """
+    Whatever taxizer_async itself raises.
+
+    Attributes:
+        retryable: Whether the same call can succeed later without a change of code or
+            configuration.
+    """
+
+    retryable: bool = False
+
+    # Exceptions with keyword-only arguments neither pickle nor copy without this.
+    def __reduce__(
+        self,
+    ) -> tuple[
+        Callable[..., TaxizerError],
+        tuple[type[TaxizerError], tuple[object, ...], dict[str, object]],
+    ]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class ConfigurationError(TaxizerError, ValueError):
+    """An argument or an environment variable is missing or wrong; the message names it."""
+
+
+class AuthError(TaxizerError):
+    """
+    No usable token could be had.
+
+    Raised itself only when a *credentials* callable failed; else one of its subclasses is.
+
+    Attributes:
+        endpoint: The path of the token endpoint that was asked, if one was.
+        status_code: The HTTP status that it answered, if it did.
+        retry_at: When the next try is made (aware, UTC); until then calls fail at once, from memory.
+    """
+
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        endpoint: str | None = None,
+        status_code: int | None = None,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.status_code = status_code
+        self.retry_at = retry_at
+
+
+class CredentialsRejectedError(AuthError):
+    """Connect said that the clientId or the clientSecret is wrong (documented status: 400)."""
+
+    retryable = False
+
+
+class TokenEndpointUnavailableError(AuthError):
+    """The token endpoint could not be reached, timed out, or answered 429 or 5xx, after retries."""
+
+
+class TokenResponseError(AuthError):
+    """
+    The token endpoint answered something that is not documented.
+
+    Attributes:
+        excerpt: What the answer looked like, without any value from it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        endpoint: str | None = None,
+        status_code: int | None = None,
+        retry_at: datetime | None = None,
+        excerpt: str = "",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, status_code=status_code, retry_at=retry_at)
+        self.excerpt = excerpt
+        self.retryable = retryable
+
+
+class TokenStoreError(TaxizerError):
+    """An explicit call to a token store failed; a failing store never fails a request."""
+
+    retryable = True

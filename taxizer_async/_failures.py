@@ -1,0 +1,115 @@
+"""
+What is remembered of a failed exchange, and the errors that are made of it.
+
+One failure is shared by many callers, so it is a value; each caller gets an exception of its own.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import attrs
+
+from taxizer_async._errors import (
+    AuthError,
+    ConfigurationError,
+    CredentialsRejectedError,
+    TokenEndpointUnavailableError,
+    TokenResponseError,
+)
+from taxizer_async._models import Credentials
+from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+
+
+@attrs.frozen
+class CredentialsUnavailable:
+    """A *credentials* callable failed; *reason* names the class of what it raised."""
+
+    reason: str
+
+
+Cause: TypeAlias = Refused | Unavailable | Malformed | Misconfigured | CredentialsUnavailable
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """
+    Why there is no token.
+
+    Attributes:
+        cause: What the exchange came to.
+        endpoint: The URL that was asked.
+        until: Until when (`Clock.monotonic`) it is served from memory, without a look at anything.
+        retry_at: When the server is asked again, epoch seconds by the wall clock.
+        rejected: The credentials that Connect refused, if it did …
+        rejected_until: … and until when (`Clock.monotonic`) that is taken for granted.
+    """
+
+    cause: Cause
+    endpoint: str
+    until: float
+    retry_at: float
+    rejected: Credentials | None
+    rejected_until: float
+
+    @property
+    def retry_at_utc(self) -> datetime:
+        """The time of the next try, aware."""
+        return datetime.fromtimestamp(self.retry_at, UTC)
+
+    @property
+    def status_code(self) -> int | None:
+        """The status of the answer, if there was one."""
+        return getattr(self.cause, "status_code", None)
+
+    def describe(self) -> str:
+        """Say what happened, at which endpoint, and what to do."""
+        match self.cause:
+            case Refused(status_code=status):
+                return (
+                    f"{self.endpoint} rejected the credentials ({status}): check the clientId and "
+                    "the clientSecret in the Taxizer dashboard"
+                )
+            case Unavailable(reason=reason):
+                return f"no token from {self.endpoint}: {reason}"
+            case Malformed(status_code=status, excerpt=excerpt):
+                return (
+                    f"{self.endpoint} answered {status} with {excerpt}, which is not documented: "
+                    "check base_url, and what stands between you and the API"
+                )
+            case Misconfigured(reason=reason):
+                return reason
+            case CredentialsUnavailable(reason=reason):
+                return f"the credentials callable {reason}, so {self.endpoint} was not asked"
+
+    def error(self, *, from_memory: bool = False) -> AuthError | ConfigurationError:
+        """Return a new exception that says it, and when the next try is."""
+        if isinstance(self.cause, Misconfigured):
+            return ConfigurationError(self.describe())
+        when = f"{self.retry_at_utc:%H:%M:%S}Z"
+        message = f"{self.describe()}; the next try is at {when}"
+        if from_memory:
+            message = f"served from memory until {when}: {self.describe()}"
+        if isinstance(self.cause, Malformed):
+            return TokenResponseError(
+                message,
+                endpoint=self.endpoint,
+                status_code=self.status_code,
+                retry_at=self.retry_at_utc,
+                excerpt=self.cause.excerpt,
+                retryable=self.cause.is_success,
+            )
+        return self._error_class()(
+            message,
+            endpoint=self.endpoint,
+            status_code=self.status_code,
+            retry_at=self.retry_at_utc,
+        )
+
+    def _error_class(self) -> type[AuthError]:
+        if isinstance(self.cause, Refused):
+            return CredentialsRejectedError
+        if isinstance(self.cause, Unavailable):
+            return TokenEndpointUnavailableError
+        return AuthError

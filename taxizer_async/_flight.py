@@ -1,0 +1,125 @@
+"""
+Who is renewing right now, in this process: one seat per event loop, one runway for all loops.
+
+An anyio lock per event loop picks the leader among its tasks; the others wait for the leader's event
+and share what came of it. A thread lock, only ever tried and never waited for, picks one loop. All of
+it belongs to one process: a forked child makes its own, as its parent's locks may be held for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, final
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from anyio.lowlevel import current_token
+
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from taxizer_async._failures import Failure
+    from taxizer_async._held import Held
+
+
+@final
+class Flight:
+    """One leader's attempt to get a token, and what came of it; neither, if it was cancelled."""
+
+    __slots__ = ("failure", "held", "landed")
+
+    def __init__(self) -> None:
+        self.landed = anyio.Event()
+        self.held: Held | None = None
+        self.failure: Failure | None = None
+
+
+@final
+class Seat:
+    """The flight of one event loop, if one is under way."""
+
+    __slots__ = ("_changed", "_flight", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+        self._changed: anyio.Event | None = None
+        self._flight: Flight | None = None
+
+    @property
+    def flight(self) -> Flight:
+        """The flight under way: there is one whenever `try_lead` has just said no."""
+        assert self._flight is not None  # noqa: S101 - both change in one step
+        return self._flight
+
+    def try_lead(self) -> Flight | None:
+        """Make the calling task the leader of a new flight; None if there is one already."""
+        try:
+            self._lock.acquire_nowait()
+        except anyio.WouldBlock:
+            return None
+        self._flight = Flight()
+        return self._flight
+
+    def land(self, flight: Flight) -> None:
+        """End the *flight* that the calling task leads, and wake all that wait for it."""
+        self._flight = None
+        self._lock.release()
+        flight.landed.set()
+        self.announce_change()
+
+    async def changed(self) -> None:
+        """Wait until a task of this loop has changed what is held."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def announce_change(self) -> None:
+        """Wake those that wait in `changed`."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+
+@final
+class Airfield:
+    """All that the loops of one process share for one provider."""
+
+    __slots__ = ("_mutex", "_runway", "_seats", "keepers", "pid")
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        #: How many tasks run `keep_fresh`.
+        self.keepers = 0
+        # Held for a few statements, never across an await.
+        self._mutex = threading.Lock()
+        self._runway = threading.Lock()
+        self._seats: WeakKeyDictionary[object, Seat] = WeakKeyDictionary()
+
+    def seat(self) -> Seat:
+        """Return the seat of the running event loop."""
+        loop = current_token().native_token
+        with self._mutex:
+            seat = self._seats.get(loop)
+            if seat is None:
+                seat = self._seats[loop] = Seat()
+            return seat
+
+    def add_keeper(self, change: int) -> None:
+        """Count one more or one less."""
+        with self._mutex:
+            self.keepers += change
+
+    @contextmanager
+    def try_runway(self) -> Generator[bool]:
+        """Yield whether this flight is now the only one of the process that may ask the server."""
+        mine = self._runway.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._runway.release()

@@ -1,0 +1,152 @@
+"""
+The token that is held, as an immutable value: what it is, how old it is, and what is known of it.
+
+Nothing here changes state; the provider swaps one value for the next.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from taxizer_async._models import Token
+from taxizer_async._policy import Advice, Lifespan
+from taxizer_async.stores import TokenRecord
+
+
+if TYPE_CHECKING:
+    from taxizer_async._clock import Clock
+    from taxizer_async._outcomes import Issued
+    from taxizer_async._policy import RenewalPolicy
+
+
+class Stage(enum.Enum):
+    """How the token that is held may be used."""
+
+    FRESH = enum.auto()
+    #: One caller renews it, the others use it.
+    DUE = enum.auto()
+    #: It is alive, but callers wait for the next one.
+    PRESSING = enum.auto()
+    #: There is none, or it is refused or dead.
+    GONE = enum.auto()
+
+
+_STAGES = {
+    Advice.USE: Stage.FRESH,
+    Advice.RENEW_AHEAD: Stage.DUE,
+    Advice.MUST_RENEW: Stage.PRESSING,
+    Advice.ENDED: Stage.GONE,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """
+    A token and what this process knows of it.
+
+    Attributes:
+        token: The token.
+        version: The name that was given to it when it was issued.
+        lifetime: Seconds that it lasts from when it was asked for.
+        lifespan: The stages of that life.
+        asked_at: `Clock.monotonic` when it was asked for.
+        asked_wall: `Clock.wall` at that moment.
+        refresh_lifetime: Seconds that its refresh token lasts from then; None if unknown.
+        refresh_spent: Whether the refresh token was sent.
+        shared: Whether the store has it too, so that others may spend its refresh token.
+        accepted: Whether a request that carried it was answered otherwise than with 401.
+        refused: Whether one was answered 401, so that it is not used again.
+        answers_refusal: Whether it was issued because of a 401 for the one before.
+    """
+
+    token: Token
+    version: str
+    lifetime: float
+    lifespan: Lifespan
+    asked_at: float
+    asked_wall: float
+    refresh_lifetime: float | None
+    refresh_spent: bool = False
+    shared: bool = False
+    accepted: bool = False
+    refused: bool = False
+    answers_refusal: bool = False
+
+    def age(self, clock: Clock) -> float:
+        """Return the seconds since it was asked for; the wall clock knows of a machine's sleep."""
+        return max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)
+
+    def stage(self, clock: Clock) -> Stage:
+        """Return how it may be used now."""
+        if self.refused:
+            return Stage.GONE
+        return _STAGES[self.lifespan.advise(self.age(clock))]
+
+    def remaining(self, clock: Clock) -> float:
+        """Return the seconds until it ends; infinite for one that is used until refused."""
+        return self.lifespan.ends_after - self.age(clock)
+
+    def same_token(self, other: Held | None) -> bool:
+        """Say whether *other* carries the same JWT."""
+        return other is not None and self.token.jwt == other.token.jwt
+
+    def refreshable(self, clock: Clock) -> bool:
+        """Say whether its refresh token is there, unspent and not past its own expiry."""
+        if self.token.refresh_token is None or self.refresh_spent:
+            return False
+        return self.refresh_lifetime is None or self.age(clock) < self.refresh_lifetime
+
+    def record(self, clock: Clock) -> TokenRecord:
+        """Return what a store keeps of it."""
+        return TokenRecord(
+            token=self.token,
+            version=self.version,
+            lifetime=self.lifetime,
+            refresh_lifetime=self.refresh_lifetime,
+            age=self.age(clock),
+            refresh_spent=self.refresh_spent,
+        )
+
+
+def hold_issued(
+    issued: Issued,
+    *,
+    version: str,
+    policy: RenewalPolicy,
+    jitter: float,
+    answers_refusal: bool,
+) -> Held:
+    """Return what is held of a token that was just issued."""
+    lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
+    # Dead on arrival says that one of the two clocks is wrong.
+    credible = lifetime if lifetime > issued.elapsed else -math.inf
+    return Held(
+        token=issued.token,
+        version=version,
+        lifetime=max(0.0, credible),
+        lifespan=policy.lifespan(credible, jitter),
+        asked_at=issued.asked_at,
+        asked_wall=issued.asked_wall,
+        refresh_lifetime=issued.refresh_lifetime,
+        answers_refusal=answers_refusal,
+    )
+
+
+def hold_record(record: TokenRecord, *, clock: Clock, policy: RenewalPolicy, jitter: float) -> Held:
+    """Return what is held of a token that a store had."""
+    return Held(
+        token=record.token,
+        version=record.version,
+        lifetime=record.lifetime,
+        lifespan=policy.lifespan(record.lifetime, jitter),
+        asked_at=clock.monotonic() - record.age,
+        asked_wall=clock.wall() - record.age,
+        refresh_lifetime=record.refresh_lifetime,
+        refresh_spent=record.refresh_spent,
+        shared=True,
+    )

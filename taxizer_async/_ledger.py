@@ -1,0 +1,304 @@
+"""
+The state of one token in this process: one immutable value, and every change that it can undergo.
+
+Reads take no lock. Changes are made here and nowhere else, under a mutex that is held for a few
+statements and never across an await. There is no I/O here, and no decision about what to do next.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from taxizer_async._failures import Failure
+from taxizer_async._held import Held, Stage, hold_record
+from taxizer_async._outcomes import Refused, Unavailable
+from taxizer_async._policy import still_counting
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from taxizer_async._clock import Clock
+    from taxizer_async._failures import Cause
+    from taxizer_async._models import Credentials
+    from taxizer_async._policy import RenewalPolicy
+    from taxizer_async.stores import TokenRecord
+
+
+@attrs.frozen(kw_only=True)
+class State:
+    """
+    Everything that changes, in one value.
+
+    Attributes:
+        held: The token.
+        failure: Why the last exchange failed; None once one has succeeded.
+        failures: How many have failed in a row.
+        refusals: When 401s caused renewals (`Clock.monotonic`), as far as that still counts.
+        epoch: Counts `forget`: what was asked for before one is not held after it.
+        client_id: Whose token it is; None until the credentials were asked for.
+        last_elapsed: Seconds that the last exchange took.
+        logins: Connects that succeeded.
+        renewals: Refreshes that succeeded.
+        adoptions: Tokens taken from the store.
+    """
+
+    held: Held | None = None
+    failure: Failure | None = None
+    failures: int = 0
+    refusals: tuple[float, ...] = ()
+    epoch: int = 0
+    client_id: str | None = None
+    last_elapsed: float = 0.0
+    logins: int = 0
+    renewals: int = 0
+    adoptions: int = 0
+
+
+@final
+class Ledger:
+    """
+    Holds the `State`.
+
+    Args:
+        policy: All durations and limits.
+        clock: For ages and back-off.
+        random: Numbers in [0, 1), for jitter.
+        client_id: Whose token it will be, if that is known.
+    """
+
+    __slots__ = ("_clock", "_mutex", "_pid", "_policy", "_random", "state")
+
+    def __init__(
+        self,
+        *,
+        policy: RenewalPolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        client_id: str | None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self.state = State(client_id=client_id)
+
+    def fresh(self) -> Held | None:
+        """Return the token if it is fresh: this is the fast path."""
+        held = self.state.held
+        if held is None or held.refused:
+            return None
+        renew_after = held.lifespan.renew_after
+        if (
+            self._clock.monotonic() - held.asked_at < renew_after
+            and self._clock.wall() - held.asked_wall < renew_after
+        ):
+            return held
+        return None
+
+    def stage(self) -> Stage:
+        """Return how the token that is held may be used."""
+        held = self.state.held
+        return Stage.GONE if held is None else held.stage(self._clock)
+
+    def alive(self) -> Held | None:
+        """Return the token unless it is refused or dead."""
+        held = self.state.held
+        if held is None or held.stage(self._clock) is Stage.GONE:
+            return None
+        return held
+
+    def successor(self, stale: Held | None) -> Held | None:
+        """Return the token if it is good and another than *stale*."""
+        held = self.state.held
+        if held is None or held.same_token(stale):
+            return None
+        return held if held.stage(self._clock) in (Stage.FRESH, Stage.DUE) else None
+
+    def active_failure(self) -> Failure | None:
+        """Return the failure that is still served from memory, if there is one."""
+        failure = self.state.failure
+        if failure is None or self._clock.monotonic() >= failure.until:
+            return None
+        return failure
+
+    def rejection_of(self, credentials: Credentials) -> Failure | None:
+        """Return the failure that these *credentials* were refused with, while it is remembered."""
+        failure = self.state.failure
+        if failure is None or failure.rejected != credentials:
+            return None
+        return failure if self._clock.monotonic() < failure.rejected_until else None
+
+    def private(self) -> Held | None:
+        """Return what is held, if nobody else can have its refresh token."""
+        with self._changing():
+            held = self.state.held
+        return None if held is None or held.shared else held
+
+    def hold(self, record: TokenRecord) -> Held:
+        """Return what would be held of *record*."""
+        return hold_record(record, clock=self._clock, policy=self._policy, jitter=self._random())
+
+    def accept(self, held: Held) -> None:
+        """Note that the server took *held*."""
+        with self._changing():
+            current = self.state.held
+            if current is not None and current.same_token(held):
+                self._replace(attrs.evolve(current, accepted=True))
+
+    def refuse(self, held: Held) -> bool | None:
+        """
+        Note that the server answered 401 to *held*.
+
+        Returns:
+            None if it is not, or no longer, the token in use: nothing changes. True if it is not used
+            again, which takes a renewal from the budget. False if the 401 has to be handed back, as the
+            budget is used up, or the token was issued because of a 401 and never worked.
+        """
+        with self._changing():
+            current = self.state.held
+            if current is None or not current.same_token(held) or current.refused:
+                return None
+            now = self._clock.monotonic()
+            refusals = still_counting(
+                self.state.refusals, now=now, window=self._policy.unauthorized_window
+            )
+            hopeless = (
+                current.answers_refusal
+                and not current.accepted
+                and current.age(self._clock) < self._policy.refused_interval
+            )
+            if hopeless or len(refusals) >= self._policy.unauthorized_budget:
+                return False
+            self.state = attrs.evolve(
+                self.state,
+                held=attrs.evolve(current, refused=True),
+                refusals=(*refusals, now),
+            )
+            return True
+
+    def issue(self, held: Held, *, login: bool, elapsed: float, epoch: int) -> bool:
+        """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""
+        with self._changing():
+            state = self.state
+            if state.epoch != epoch:
+                return False
+            self.state = attrs.evolve(
+                state,
+                held=held,
+                failure=None,
+                failures=0,
+                last_elapsed=elapsed,
+                logins=state.logins + login,
+                renewals=state.renewals + (not login),
+            )
+            return True
+
+    def adopt(self, record: TokenRecord, stale: Held | None) -> Held | None:
+        """Hold what the store had, if it is good and another than *stale*."""
+        held = self.hold(record)
+        good = held.stage(self._clock) in (Stage.FRESH, Stage.DUE)
+        if not good or held.same_token(stale):
+            return None
+        with self._changing():
+            self.state = attrs.evolve(
+                self.state,
+                held=held,
+                failure=None,
+                failures=0,
+                adoptions=self.state.adoptions + 1,
+            )
+        return held
+
+    def mark_spent(self, version: str, *, spent: bool) -> None:
+        """Note whether the refresh token of the token called *version* was sent."""
+        with self._changing():
+            held = self.state.held
+            if held is not None and held.version == version:
+                self._replace(attrs.evolve(held, refresh_spent=spent))
+
+    def remember(
+        self, cause: Cause, *, endpoint: str, rejected: Credentials | None, recheck: bool
+    ) -> Failure:
+        """
+        Note that an exchange failed.
+
+        Args:
+            cause: What it came to.
+            endpoint: The URL that was asked.
+            rejected: The credentials that were refused, if they were.
+            recheck: Whether credentials may change by themselves, so that a refusal is only served
+                unasked for a moment.
+        """
+        with self._changing():
+            now = self._clock.monotonic()
+            failures = self.state.failures + 1
+            wait = self._wait_after(cause, failures, recheck=recheck)
+            refused_for = self._policy.rejected_for if rejected is not None else wait
+            failure = Failure(
+                cause=cause,
+                endpoint=endpoint,
+                until=now + wait,
+                retry_at=self._clock.wall() + refused_for,
+                rejected=rejected,
+                rejected_until=now + refused_for,
+            )
+            self.state = attrs.evolve(self.state, failure=failure, failures=failures)
+            return failure
+
+    def serve_longer(self, failure: Failure) -> Failure:
+        """Serve a refusal unasked for another moment, as the credentials have not changed."""
+        with self._changing():
+            again = self._clock.monotonic() + self._policy.outage_backoff
+            until = min(again, failure.rejected_until)
+            longer = attrs.evolve(failure, until=until)
+            self.state = attrs.evolve(self.state, failure=longer)
+            return longer
+
+    def forget(self) -> None:
+        """Drop the token, and whatever is being asked for now."""
+        with self._changing():
+            self.state = attrs.evolve(self.state, held=None, epoch=self.state.epoch + 1)
+
+    def note_client_id(self, client_id: str) -> None:
+        """Note whose token it is from now on."""
+        with self._changing():
+            self.state = attrs.evolve(self.state, client_id=client_id)
+
+    def _wait_after(self, cause: Cause, failures: int, *, recheck: bool) -> float:
+        if isinstance(cause, Refused):
+            return self._policy.outage_backoff if recheck else self._policy.rejected_for
+        retry_after = cause.retry_after if isinstance(cause, Unavailable) else None
+        wait = self._policy.outage_wait(failures, retry_after)
+        held = self.alive()
+        if held is None:
+            return wait
+        # The last try before the token ends must not be slept through.
+        first = self._policy.outage_backoff
+        return min(wait, max(first, held.remaining(self._clock) / 2))
+
+    def _replace(self, held: Held) -> None:
+        self.state = attrs.evolve(self.state, held=held)
+
+    @contextmanager
+    def _changing(self) -> Generator[None]:
+        if self._pid != os.getpid():
+            self._start_anew_after_fork()
+        with self._mutex:
+            yield
+
+    def _start_anew_after_fork(self) -> None:
+        # A thread that is not in this process may have held the mutex for ever.
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+        held = self.state.held
+        if held is not None:
+            # The refresh token is the parent's, who will spend it.
+            self._replace(attrs.evolve(held, refresh_spent=True))

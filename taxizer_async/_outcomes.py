@@ -1,0 +1,127 @@
+"""
+What can come of asking a token endpoint, as values, and the protocol of who asks.
+
+They are values and not exceptions because one outcome is shared by all who waited for it, and because
+the frames of an exception would show what was sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import attrs
+
+from taxizer_async._models import Token
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._models import Credentials, Secret
+
+
+@attrs.frozen(kw_only=True)
+class Issued:
+    """
+    A token came.
+
+    Attributes:
+        token: The token.
+        lifetime: Seconds from *asked_at* that it lasts; None if the answer did not say.
+        refresh_lifetime: Seconds from *asked_at* that its refresh token lasts, likewise.
+        asked_at: `Clock.monotonic` before the request was sent.
+        asked_wall: `Clock.wall` at the same moment.
+        elapsed: Seconds until the answer was there, retries included.
+    """
+
+    token: Token
+    lifetime: float | None
+    refresh_lifetime: float | None
+    asked_at: float
+    asked_wall: float
+    elapsed: float
+
+
+@attrs.frozen(kw_only=True)
+class Refused:
+    """The endpoint said no: 400, 401 or 403."""
+
+    status_code: int
+
+
+@attrs.frozen(kw_only=True)
+class Unavailable:
+    """
+    No answer, or one that says "not now".
+
+    Attributes:
+        reason: What happened, fit for a message.
+        status_code: The answer's status, if there was one.
+        retry_after: Seconds that the server asked to be left alone.
+        untouched: Whether the server certainly did not process the request.
+    """
+
+    reason: str
+    status_code: int | None = None
+    retry_after: float | None = None
+    untouched: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Malformed:
+    """An answer that is not documented; *excerpt* describes it without a value from it."""
+
+    status_code: int
+    excerpt: str
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it came with a success status, as the page of a gateway in maintenance does."""
+        return 200 <= self.status_code < 300  # noqa: PLR2004
+
+
+@attrs.frozen(kw_only=True)
+class Misconfigured:
+    """The user's part failed, so nothing was sent; *reason* is fit for a message."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Issued | Refused | Unavailable | Malformed | Misconfigured
+
+
+@attrs.frozen(kw_only=True)
+class Effort:
+    """How hard to try: at most *attempts* requests, all done by *deadline* (event loop time)."""
+
+    attempts: int
+    deadline: float
+
+
+class Exchange(Protocol):
+    """
+    Asks a token endpoint.
+
+    Neither method raises on anything that the network or the server does. *received* is called with
+    the token as soon as it is there, so that a cancellation on the way out does not lose it.
+    """
+
+    async def connect(
+        self,
+        credentials: Credentials,
+        effort: Effort,
+        received: Callable[[Issued], None],
+        /,
+    ) -> Outcome:
+        """Log in."""
+        ...
+
+    async def refresh(
+        self, refresh_token: Secret, effort: Effort, received: Callable[[Issued], None], /
+    ) -> Outcome:
+        """
+        Renew.
+
+        Tries again only while the server certainly did not take the refresh token.
+        """
+        ...

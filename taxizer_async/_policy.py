@@ -1,0 +1,213 @@
+"""
+Every duration and limit there is, and the pure rules over them.
+
+Nothing here reads a clock, waits, or keeps state: what goes in comes from the caller, so each rule
+can be tabulated. All durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from typing import Final
+
+import attrs
+
+from taxizer_async._errors import ConfigurationError
+
+
+#: A token may be renewed ahead of need in this part of its life at most.
+AHEAD_SHARE: Final = 0.25
+#: Callers wait for a new token in this part of its life at most.
+MUST_SHARE: Final = 0.1
+#: A fleet's renewals spread over this part of the time ahead of need.
+JITTER_SHARE: Final = 0.2
+#: Below this a lifetime says nothing, as `Date` counts whole seconds: used until refused.
+SHORTEST_LIFETIME: Final = 0.5
+#: `Date` may differ this much from our clock before it is believed over it.
+CLOCK_TOLERANCE: Final = 2.0
+
+
+def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{attribute.name} must be a number, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+    if not math.isfinite(value) or value <= 0:
+        msg = f"{attribute.name} must be finite and above 0, not {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        msg = f"{attribute.name} must be a whole number of at least 1, not {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _seconds(default: float) -> float:
+    return attrs.field(default=default, validator=_positive)
+
+
+def _times(default: int) -> int:
+    return attrs.field(default=default, validator=_count)
+
+
+@attrs.frozen(kw_only=True)
+class RenewalPolicy:
+    """
+    When a token is renewed, how hard that is tried, and what is remembered of a failure.
+
+    Attributes:
+        renew_ahead: So long before its end a token is renewed ahead of need, or a quarter of its
+            lifetime if that is less. Others go on with the old token meanwhile.
+        must_renew: So long before its end callers wait for a new one, or a tenth of its lifetime.
+        unknown_lifetime: What a token without an expiry is taken to last.
+        refused_interval: A token that has already ended when it comes is used until refused, and
+            renewed this seldom; a just-issued token that a 401 met is not renewed again within it.
+        unauthorized_budget: So many renewals may be caused by 401s …
+        unauthorized_window: … within so many seconds; past that a 401 is handed back.
+        attempts: Requests made at most for one login or renewal.
+        attempt_timeout: What one of these may take.
+        connect_timeout: What opening its connection may take.
+        exchange_timeout: What all of them may take, waits between them included.
+        backoff: The first of those waits; it doubles each time, with jitter.
+        retry_after_limit: `Retry-After` is honoured up to this.
+        rejected_for: So long a refusal of the credentials is served from memory.
+        outage_backoff: So long a first failure of another kind is; it doubles up to …
+        outage_backoff_limit: … this.
+        store_timeout: What a single call to the token store may take.
+        lease_poll: The mean time between two looks at a store that another holds.
+        hook_timeout: What an async `on_event` may take.
+
+    Raises:
+        ConfigurationError: If one of them is no positive, finite number.
+    """
+
+    renew_ahead: float = _seconds(300.0)
+    must_renew: float = _seconds(30.0)
+    unknown_lifetime: float = _seconds(300.0)
+    refused_interval: float = _seconds(30.0)
+    unauthorized_budget: int = _times(3)
+    unauthorized_window: float = _seconds(30.0)
+    attempts: int = _times(4)
+    attempt_timeout: float = _seconds(10.0)
+    connect_timeout: float = _seconds(5.0)
+    exchange_timeout: float = _seconds(30.0)
+    backoff: float = _seconds(0.25)
+    retry_after_limit: float = _seconds(30.0)
+    rejected_for: float = _seconds(60.0)
+    outage_backoff: float = _seconds(1.0)
+    outage_backoff_limit: float = _seconds(30.0)
+    store_timeout: float = _seconds(2.0)
+    lease_poll: float = _seconds(0.02)
+    hook_timeout: float = _seconds(5.0)
+
+    @property
+    def lease_wait(self) -> float:
+        """What a caller waits at most for another process to be done, before it logs in alone."""
+        return self.exchange_timeout + 2 * self.store_timeout
+
+    def lifespan(self, lifetime: float, jitter: float) -> Lifespan:
+        """
+        Divide a life of *lifetime* seconds; *jitter* in [0, 1) sets this holder apart from others.
+
+        A *lifetime* too short to be true (expired on arrival, an unset date) gives a token that is
+        used until it is refused.
+        """
+        if lifetime < SHORTEST_LIFETIME:
+            return Lifespan(
+                renew_after=self.refused_interval,
+                must_after=math.inf,
+                ends_after=math.inf,
+            )
+        ahead = min(self.renew_ahead, lifetime * AHEAD_SHARE)
+        must = min(self.must_renew, lifetime * MUST_SHARE)
+        return Lifespan(
+            renew_after=lifetime - max(must, ahead * (1 - jitter * JITTER_SHARE)),
+            must_after=lifetime - must,
+            ends_after=lifetime,
+        )
+
+    def retry_wait(self, attempt: int, jitter: float, retry_after: float | None) -> float:
+        """Return the wait after the *attempt*-th try (from 1); *jitter* in [0, 1) shortens it by up to half."""
+        own = self.backoff * 2.0 ** (attempt - 1) * (1 - jitter / 2)
+        if retry_after is None:
+            return own
+        return max(own, min(retry_after, self.retry_after_limit))
+
+    def patience(self, remaining: float) -> float:
+        """Return how long to wait for a renewal while the old token has *remaining* seconds left."""
+        return max(remaining / 2, self.attempt_timeout)
+
+    def outage_wait(self, failures: int, retry_after: float | None) -> float:
+        """Return how long the *failures*-th outage in a row (from 1) is remembered."""
+        doublings = min(failures - 1, 60)
+        own = min(self.outage_backoff * 2.0**doublings, self.outage_backoff_limit)
+        if retry_after is None:
+            return own
+        return max(own, min(retry_after, self.retry_after_limit))
+
+
+class Advice(enum.Enum):
+    """What the age of a token alone says about it."""
+
+    USE = enum.auto()
+    RENEW_AHEAD = enum.auto()
+    MUST_RENEW = enum.auto()
+    ENDED = enum.auto()
+
+
+@attrs.frozen(kw_only=True)
+class Lifespan:
+    """
+    The stages of a token's life, in seconds since it was asked for.
+
+    Attributes:
+        renew_after: From here one caller renews, ahead of need.
+        must_after: From here callers wait for the new token.
+        ends_after: From here it is dead.
+    """
+
+    renew_after: float
+    must_after: float
+    ends_after: float
+
+    def keep_after(self, margin: float) -> float:
+        """Return when to renew so that a renewal of *margin* seconds is over before callers wait."""
+        if math.isinf(self.ends_after):
+            return self.renew_after
+        return max(self.ends_after / 2, min(self.renew_after, self.must_after - margin))
+
+    def advise(self, age: float) -> Advice:
+        """Say what to do with a token that was asked for *age* seconds ago."""
+        if age < self.renew_after:
+            return Advice.USE
+        if age < self.must_after:
+            return Advice.RENEW_AHEAD
+        if age < self.ends_after:
+            return Advice.MUST_RENEW
+        return Advice.ENDED
+
+
+def remaining_life(
+    expires_at: float, *, sent_at: float, received_at: float, server_date: float | None
+) -> float:
+    """
+    Return how long after *sent_at* a token lasts, whatever our clock says.
+
+    Args:
+        expires_at: Its end by the server's clock, epoch seconds, like all here.
+        sent_at: When the request was sent, by our clock.
+        received_at: When the answer was there, by our clock.
+        server_date: The answer's `Date`, if it had one.
+    """
+    if server_date is None:
+        return expires_at - sent_at
+    if sent_at - CLOCK_TOLERANCE <= server_date <= received_at + CLOCK_TOLERANCE:
+        return expires_at - sent_at
+    return expires_at - server_date
+
+
+def still_counting(spent: tuple[float, ...], *, now: float, window: float) -> tuple[float, ...]:
+    """Return those of the moments *spent* that still count at *now*."""
+    return tuple(moment for moment in spent if now - moment < window)

@@ -1,0 +1,308 @@
+"""
+TokenProvider: the state machine of one token, and the only writer of its state.
+
+Rules of this file:
+
+- It knows neither HTTP nor files. The exchange, the store, the clock and randomness come in.
+- All state is in the ledger, one immutable value that is read without a lock. Only the ledger changes
+  it, and only this file and `_renewal` ask it to.
+- No lock is held while a resource request runs, while user code runs, or across a `yield`.
+- What can go wrong is a value (`Failure`) until the last moment: an exception raised here would carry
+  frames that callers' error reporters capture.
+
+Theory of operation:
+
+A token passes through stages (`Stage`). FRESH: use it; nothing is awaited. DUE: the first caller to
+notice renews it, all others use it. PRESSING and GONE: callers need the next one. `acquire` is a loop
+over "look at the stage; use, fail from memory, lead a flight, or wait for the leader's", so whoever
+has waited looks again before it does anything.
+
+A flight has three gates, each narrower: the seat (one task per event loop), the runway (one loop per
+process), the store's lease (one process of all). Behind the last one the leader reads the store
+again, adopts what others have put there, and only then asks the server: the refresh token first, if
+it is good, else the credentials.
+
+A refresh token is spent the moment it is sent: the mark is written first, in memory and in the store,
+and taken back only if the server certainly never looked at the request. Whoever finds a spent one
+logs in. A refresh token that others may hold too is only sent under the lease.
+
+What has been received is saved and held even if the leader is cancelled at that moment; until it is
+saved nobody uses it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from typing import TYPE_CHECKING, Final, final
+
+import anyio
+
+from taxizer_async import _events as events
+from taxizer_async._errors import TokenStoreError
+from taxizer_async._failures import Failure
+from taxizer_async._flight import Airfield
+from taxizer_async._guarded_store import GuardedStore
+from taxizer_async._held import Held, Stage
+from taxizer_async._ledger import Ledger
+from taxizer_async._models import AuthStatus, TokenState
+from taxizer_async._renewal import Errand, Renewal
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._clock import Clock
+    from taxizer_async._credentials_source import CredentialsSource
+    from taxizer_async._flight import Flight, Seat
+    from taxizer_async._outcomes import Exchange
+    from taxizer_async._policy import RenewalPolicy
+    from taxizer_async._renewal import Endpoints
+    from taxizer_async._reporter import Reporter
+    from taxizer_async.stores import TokenStore
+
+
+#: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
+_KEEPER_LOOKS_EVERY: Final = 10.0
+#: It starts so many times the last exchange's duration before callers would have to wait.
+_KEEPER_MARGIN: Final = 3.0
+
+_TOKEN_STATES: Final = {
+    Stage.FRESH: TokenState.FRESH,
+    Stage.DUE: TokenState.RENEWAL_DUE,
+    Stage.PRESSING: TokenState.RENEWAL_DUE,
+    Stage.GONE: TokenState.EXPIRED,
+}
+
+
+@final
+class TokenProvider:
+    """
+    Gives out a usable token to any number of tasks, event loops and threads.
+
+    Args:
+        endpoints: Whose tokens they are, and where to get them.
+        credentials: A pair, or a callable that returns one.
+        exchange: Asks the token endpoints.
+        store: Where the token is shared.
+        policy: All durations and limits.
+        clock: For lifetimes and back-off.
+        random: Numbers in [0, 1), for jitter.
+        reporter: Hears of all that happens.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoints: Endpoints,
+        credentials: CredentialsSource,
+        exchange: Exchange,
+        store: TokenStore,
+        policy: RenewalPolicy,
+        clock: Clock,
+        random: Callable[[], float],
+        reporter: Reporter,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._reporter = reporter
+        self._airfield_now = Airfield()
+        self._store = GuardedStore(store, timeout=policy.store_timeout, reporter=reporter)
+        self._ledger = Ledger(
+            policy=policy,
+            clock=clock,
+            random=random,
+            client_id=credentials.fixed.client_id if credentials.fixed else None,
+        )
+        self._renewal = Renewal(
+            endpoints=endpoints,
+            credentials=credentials,
+            exchange=exchange,
+            store=self._store,
+            ledger=self._ledger,
+            policy=policy,
+            clock=clock,
+            random=random,
+            reporter=reporter,
+        )
+        #: The fast path: the token if it is fresh, without waiting for anything; else None.
+        self.fresh: Final = self._ledger.fresh
+
+    async def acquire(self) -> Held:
+        """
+        Return a usable token; log in, renew, or wait for who does, if it takes that.
+
+        Raises:
+            AuthError: If there is none, and none can be had now.
+            ConfigurationError: If the user's part (credentials, http_client) failed.
+        """
+        while True:
+            held, stage = self._ledger.state.held, self._ledger.stage()
+            failure = self._ledger.active_failure()
+            if held is not None and stage is not Stage.GONE:
+                patient = failure is not None or self._airfield().keepers > 0
+                if patient or stage is Stage.FRESH:
+                    return held
+            elif failure is not None:
+                raise failure.error(from_memory=True)
+            seat = self._airfield().seat()
+            flight = seat.try_lead()
+            if flight is not None:
+                await self._fly(seat, flight, waits=stage is not Stage.DUE)
+            elif held is not None and stage is Stage.DUE:
+                return held
+            else:
+                flight = seat.flight
+                with anyio.move_on_after(self._patience()):
+                    await flight.landed.wait()
+            alive = flight.held or self._ledger.alive()
+            if alive is not None:
+                return alive
+            if flight.failure is not None:
+                raise flight.failure.error()
+
+    def accept(self, held: Held) -> None:
+        """Note that the server took *held*."""
+        self._ledger.accept(held)
+
+    async def refuse(self, held: Held) -> bool:
+        """
+        Note that the server answered 401 to *held*; say whether another token is worth a try.
+
+        A 401 for a token that was replaced meanwhile costs nothing.
+        """
+        renewing = self._ledger.refuse(held)
+        if renewing is None:
+            return True
+        self._reporter.add(events.TokenRefused(renewing=renewing))
+        await self._reporter.deliver()
+        return renewing
+
+    async def keep_fresh(self) -> None:
+        """Renew ahead of need until cancelled; failures are backed off, and never raised."""
+        airfield = self._airfield()
+        airfield.add_keeper(1)
+        try:
+            while True:
+                await self._keep(airfield.seat())
+        finally:
+            airfield.add_keeper(-1)
+
+    async def forget(self) -> None:
+        """
+        Drop the token here and in the store; what is being asked for now is not held either.
+
+        Raises:
+            TokenStoreError: If the store could not drop it.
+            AuthError: If the credentials callable failed, so that it is unknown whose token it is.
+        """
+        self._ledger.forget()
+        self._airfield().seat().announce_change()
+        key = await self._renewal.key()
+        if isinstance(key, Failure):
+            raise key.error()
+        cleared = await self._store.clear(key)
+        self._reporter.add(events.Forgotten())
+        await self._reporter.deliver()
+        if not cleared:
+            msg = (
+                f"the token store could not drop the token ({self._store.failing}): it is dropped in "
+                "this process, but others may go on with it; try again when the store is back"
+            )
+            raise TokenStoreError(msg)
+
+    def status(self) -> AuthStatus:
+        """Return what can be said of the token now."""
+        state = self._ledger.state
+        held, failure = state.held, state.failure
+        remaining = held.remaining(self._clock) if held else math.inf
+        return AuthStatus(
+            state=self._token_state(held),
+            usable=self._ledger.alive() is not None,
+            expires_in=remaining if math.isfinite(remaining) else None,
+            refreshable=held is not None and held.refreshable(self._clock),
+            keep_fresh_running=self._airfield().keepers > 0,
+            last_error=failure.describe() if failure else None,
+            retry_at=failure.retry_at_utc if failure else None,
+            logins=state.logins,
+            renewals=state.renewals,
+            adoptions=state.adoptions,
+            store_failing=self._store.failing is not None,
+        )
+
+    def _token_state(self, held: Held | None) -> TokenState:
+        if held is None:
+            return TokenState.NONE
+        if held.refused:
+            return TokenState.REFUSED
+        return _TOKEN_STATES[held.stage(self._clock)]
+
+    async def _fly(self, seat: Seat, flight: Flight, *, waits: bool) -> None:
+        attempts, seconds = self._policy.attempts, self._policy.exchange_timeout
+        if self._ledger.stage() in (Stage.FRESH, Stage.DUE):
+            # The back-off between single tries is in what is remembered of a failure.
+            attempts, seconds = 1, self._policy.attempt_timeout
+        state = self._ledger.state
+        errand = Errand(
+            stale=state.held,
+            attempts=attempts,
+            seconds=min(seconds, self._patience()),
+            waits=waits,
+            epoch=state.epoch,
+        )
+        try:
+            result = await self._renewal.run(errand, self._airfield())
+            if isinstance(result, Held):
+                flight.held = result
+            else:
+                flight.failure = result
+        finally:
+            seat.land(flight)
+        await self._reporter.deliver()
+
+    async def _keep(self, seat: Seat) -> None:
+        wait = self._until_renewal()
+        if wait > 0:
+            await self._sleep(seat, min(wait, _KEEPER_LOOKS_EVERY))
+            return
+        flight = seat.try_lead()
+        if flight is None:
+            await seat.flight.landed.wait()
+        else:
+            await self._fly(seat, flight, waits=True)
+
+    def _patience(self) -> float:
+        """Return how long a renewal may be waited for: a token that lives is not waited to death."""
+        held = self._ledger.alive()
+        if held is None:
+            return math.inf
+        return self._policy.patience(held.remaining(self._clock))
+
+    def _until_renewal(self) -> float:
+        """Return the seconds until `keep_fresh` has to do something."""
+        failure = self._ledger.active_failure()
+        pause = failure.until - self._clock.monotonic() if failure else 0.0
+        held = self._ledger.alive()
+        if held is None:
+            return pause
+        margin = _KEEPER_MARGIN * self._ledger.state.last_elapsed
+        due = held.lifespan.keep_after(margin) - held.age(self._clock)
+        return max(due, pause)
+
+    async def _sleep(self, seat: Seat, seconds: float) -> None:
+        """Sleep, but not through a change of the token."""
+
+        async def wake_on_change() -> None:
+            await seat.changed()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wake_on_change)
+            await self._clock.sleep(seconds)
+            tasks.cancel_scope.cancel()
+
+    def _airfield(self) -> Airfield:
+        if self._airfield_now.pid != os.getpid():
+            self._airfield_now = Airfield()
+        return self._airfield_now

@@ -1,0 +1,86 @@
+"""A clock that stands still until a test moves it; nothing here knows what it is used for."""
+
+from __future__ import annotations
+
+from typing import final
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+
+@attrs.frozen
+class _Sleeper:
+    until: float
+    awake: anyio.Event
+
+
+@final
+class ManualClock:
+    """
+    Give it as *clock* to a `TaxizerAuth`, then move time as the test needs it.
+
+    Deadlines of network calls are the event loop's and not this clock's.
+
+    Args:
+        start: The wall time to begin with, in epoch seconds.
+        autojump: Whether a sleep moves the clock by itself, and so takes no time.
+    """
+
+    def __init__(self, *, start: float = 1_800_000_000.0, autojump: bool = False) -> None:
+        self._monotonic = 1_000.0
+        self._wall = start
+        self._autojump = autojump
+        self._sleepers: list[_Sleeper] = []
+        self._asleep = anyio.Event()
+
+    def monotonic(self) -> float:
+        """Return seconds that only `advance` moves."""
+        return self._monotonic
+
+    def wall(self) -> float:
+        """Return epoch seconds that `advance` and `jump` move."""
+        return self._wall
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait until the clock was advanced by *seconds*."""
+        if self._autojump:
+            self.advance(max(0.0, seconds))
+        if self._autojump or seconds <= 0:
+            await anyio.lowlevel.checkpoint()
+            return
+        sleeper = _Sleeper(self._monotonic + seconds, anyio.Event())
+        self._sleepers.append(sleeper)
+        self._asleep.set()
+        self._asleep = anyio.Event()
+        try:
+            await sleeper.awake.wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+    def advance(self, seconds: float) -> None:
+        """Let *seconds* pass, and wake whose time has come."""
+        if seconds < 0:
+            msg = "time does not run backwards: use jump() to set the wall clock"
+            raise ValueError(msg)
+        self._monotonic += seconds
+        self._wall += seconds
+        for sleeper in self._sleepers:
+            if sleeper.until <= self._monotonic:
+                sleeper.awake.set()
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward or, below 0, back, as a time server or a waking machine does."""
+        self._wall += seconds
+
+    @property
+    def next_wake(self) -> float | None:
+        """Seconds until the first sleeper's time comes; None if nobody sleeps."""
+        if not self._sleepers:
+            return None
+        return min(sleeper.until for sleeper in self._sleepers) - self._monotonic
+
+    async def wait_until_asleep(self) -> None:
+        """Wait until somebody sleeps on this clock."""
+        while not self._sleepers:
+            await self._asleep.wait()

@@ -1,0 +1,150 @@
+"""
+What can go wrong at a sandbox, as values.
+
+Nothing here knows how a fault is carried out (see `_sandbox_app`) or whose turn it is (see
+`_sandbox_script`).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+#: What an ASP.NET API says of a token that it does not take.
+CHALLENGE: Final = 'Bearer error="invalid_token"'
+
+#: Statuses that end an exchange.
+_FINAL: Final = range(200, 600)
+
+FaultKind = Literal["answer", "reset", "hang", "truncate", "drop", "edit"]
+
+
+class _Missing(enum.Enum):
+    MISSING = "MISSING"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Fault:
+    """
+    One way to fail; made by the class methods, handed to `Sandbox.fail`.
+
+    Attributes:
+        kind: How the fault works; the other attributes matter to some kinds only.
+        code: The HTTP status of an "answer".
+        headers: The headers of an "answer".
+        content: The body of an "answer".
+        seconds: How long a "hang" lasts; None is until healed.
+        fields: What an "edit" replaces.
+    """
+
+    #: Given to `edit` as a value, it takes the field away.
+    MISSING: ClassVar[_Missing] = _Missing.MISSING
+
+    kind: FaultKind
+    code: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    content: bytes = attrs.field(default=b"", repr=False)
+    seconds: float | None = None
+    fields: tuple[tuple[str, object], ...] = ()
+
+    @classmethod
+    def status(
+        cls,
+        code: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+        content_type: str = "text/html",
+    ) -> Fault:
+        """
+        Answer with the status *code*, *headers* and *body*; nothing is processed.
+
+        Raises:
+            ValueError: If *code* is not a final HTTP status (200 to 599).
+        """
+        return cls._answer(code, headers, body.encode(), content_type)
+
+    @classmethod
+    def junk(
+        cls,
+        body: bytes,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Fault:
+        """
+        Answer with the bytes *body*, whatever they are; nothing is processed.
+
+        Raises:
+            ValueError: If *status* is not a final HTTP status (200 to 599).
+        """
+        return cls._answer(status, headers, body, content_type)
+
+    @classmethod
+    def unauthorized(cls, www_authenticate: str | None = None) -> Fault:
+        """
+        Answer 401; nothing is processed.
+
+        *www_authenticate* is the header's value: None is `Bearer error="invalid_token"`, an empty
+        string leaves the header out.
+        """
+        value = CHALLENGE if www_authenticate is None else www_authenticate
+        headers = {"WWW-Authenticate": value} if value else {}
+        return cls._answer(
+            401, headers, b'{"title":"Unauthorized","status":401}', "application/json"
+        )
+
+    @classmethod
+    def reset(cls) -> Fault:
+        """Abort the TCP connection (RST) in place of an answer; nothing is processed."""
+        return cls(kind="reset")
+
+    @classmethod
+    def hang(cls, seconds: float | None = None) -> Fault:
+        """
+        Answer only after *seconds*, or once healed if that is sooner (None: only then).
+
+        The request is processed after the wait, unless its client has left by then.
+        """
+        return cls(kind="hang", seconds=seconds)
+
+    @classmethod
+    def truncate(cls) -> Fault:
+        """Process the request, then send half of the answer's body and close the connection."""
+        return cls(kind="truncate")
+
+    @classmethod
+    def drop_after_processing(cls) -> Fault:
+        """Process the request, then abort the TCP connection (RST) in place of the answer."""
+        return cls(kind="drop")
+
+    @classmethod
+    def edit(cls, **fields: object) -> Fault:
+        """Process the request, then replace JSON *fields* of the answer (`MISSING` removes one)."""
+        return cls(kind="edit", fields=tuple(fields.items()))
+
+    @classmethod
+    def _answer(
+        cls,
+        code: int,
+        headers: Mapping[str, str] | None,
+        content: bytes,
+        content_type: str,
+    ) -> Fault:
+        if code not in _FINAL:
+            msg = f"a fault's status is one of 200 to 599, not {code}"
+            raise ValueError(msg)
+        pairs = tuple((headers or {}).items())
+        if not any(name.lower() == "content-type" for name, _ in pairs):
+            pairs += (("Content-Type", content_type),)
+        return cls(kind="answer", code=code, headers=pairs, content=content)

@@ -1,0 +1,180 @@
+"""
+How threads and a sandbox's requests wait for each other.
+
+A `Signal` is set in any thread and awaited in the server's loop; a `Gate` is the user's handle on
+the requests that it holds back; a `Peer` tells when a client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Self, final
+
+import anyio.to_thread
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Peer(Protocol):
+    """The client at the other end of a connection."""
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set once the connection is gone."""
+        ...
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when the connection goes."""
+        ...
+
+    def unwatch(self, callback: Callable[[], None]) -> None:
+        """No longer call it."""
+        ...
+
+
+@final
+class Signal:
+    """An event that is set once, in any thread, and that coroutines of any loop wait for."""
+
+    __slots__ = ("_futures", "_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._futures: set[asyncio.Future[None]] = set()
+
+    async def wait(self) -> None:
+        """Return once it is set."""
+        future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._is_set:
+                return
+            self._futures.add(future)
+        try:
+            await future
+        finally:
+            with self._lock:
+                self._futures.discard(future)
+
+    def set(self) -> None:
+        """Wake all who wait, and let through all who come later."""
+        with self._lock:
+            self._is_set = True
+            futures = tuple(self._futures)
+        for future in futures:
+            # The loop of a sandbox that was stopped is closed.
+            with contextlib.suppress(RuntimeError):
+                future.get_loop().call_soon_threadsafe(_resolve, future)
+
+
+@final
+class Gate:
+    """
+    Holds requests back until it is released; made by `Sandbox.hold`.
+
+    As a context manager it releases itself at the end. A request whose client leaves while it is
+    held no longer counts as waiting; it is processed all the same once the gate is released, as
+    a server would that never looked.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._signal = Signal()
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._released = False
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else f"{self.waiting} waiting"
+        return f"<Gate {self.where}: {state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests it holds back now."""
+        with self._changed:
+            return self._waiting
+
+    @property
+    def released(self) -> bool:
+        """Whether requests pass."""
+        with self._changed:
+            return self._released
+
+    def release(self) -> None:
+        """Let all pass, now and later."""
+        with self._changed:
+            self._released = True
+        self._signal.set()
+
+    def wait_until(self, n: int, timeout: float = 5.0) -> None:
+        """
+        Block this thread until *n* requests wait, for at most *timeout* seconds.
+
+        Raises:
+            TimeoutError: If they never did.
+        """
+        with self._changed:
+            if self._changed.wait_for(lambda: self._waiting >= n, timeout):
+                return
+            msg = f"{self._waiting} of {n} requests reached {self.where} within {timeout:g} s"
+        raise TimeoutError(msg)
+
+    async def wait_until_async(self, n: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the twin's
+        """
+        Wait until *n* requests wait, for at most *timeout* seconds.
+
+        Raises:
+            TimeoutError: If they never did.
+        """
+        await anyio.to_thread.run_sync(partial(self.wait_until, n, timeout), abandon_on_cancel=True)
+
+    async def hold(self, peer: Peer) -> None:
+        """Hold the request of *peer* back; called in the server's loop."""
+        present = True
+
+        def leave() -> None:
+            nonlocal present
+            if present:
+                present = False
+                self._count(-1)
+
+        self._count(1)
+        peer.watch(leave)
+        try:
+            await self._signal.wait()
+        finally:
+            peer.unwatch(leave)
+            leave()
+
+    def _count(self, step: int) -> None:
+        with self._changed:
+            self._waiting += step
+            self._changed.notify_all()
+
+
+async def first_of(*waits: Coroutine[object, object, object], seconds: float | None) -> None:
+    """Return once one of *waits* has, or after *seconds*."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,239 @@
+"""
+A uvicorn HTTP server in a thread of its own, and what a request needs of its connection.
+
+Knows nothing of Taxizer. It drives uvicorn's protocol class itself, as `uvicorn.Server` polls ten
+times a second, and waits for connections to end before it stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+import threading
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final, cast, final
+
+
+try:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.server import ServerState
+except ImportError as cause:
+    msg = 'the sandbox needs uvicorn: pip install "taxizer-async[sandbox]"'
+    raise ImportError(msg) from cause
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, object]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
+
+
+#: Where an app finds its `Connection` in the scope's state.
+CONNECTION: Final = "connection"
+
+#: Connections that may wait to be accepted: a thousand clients arrive at once.
+_BACKLOG: Final = 8192
+
+#: Connections that asyncio accepts before it lets requests have a turn; it takes its *backlog* for
+#: this number too.
+_ACCEPT_AT_ONCE: Final = 64
+
+#: Turns of the loop until an accepted connection has its transport and its protocol.
+_TURNS_TO_SET_UP: Final = 3
+
+#: Seconds an idle connection stays open; longer than any client keeps one, so that none meets a
+#: close at the moment of its next request.
+_KEEP_ALIVE: Final = 600
+
+#: Seconds to wait for a thread that was told to stop.
+_JOIN: Final = 10.0
+
+#: Close with RST: linger on, for no time (`struct linger`; two shorts on Windows).
+_NO_LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+@final
+class Connection:
+    """The TCP connection of a request, as seen from the app."""
+
+    __slots__ = ("_transport", "_watchers", "lost")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._watchers: list[Callable[[], None]] = []
+        self.lost = asyncio.Event()
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when the connection goes."""
+        self._watchers.append(callback)
+
+    def unwatch(self, callback: Callable[[], None]) -> None:
+        """No longer call it."""
+        if callback in self._watchers:
+            self._watchers.remove(callback)
+
+    async def reset(self) -> None:
+        """Abort the connection with RST."""
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()
+        await self.lost.wait()
+
+    async def close(self) -> None:
+        """Close the connection once what was sent is out."""
+        self._transport.close()
+        await self.lost.wait()
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        self._transport.abort()
+
+    def lose(self) -> None:
+        """Tell all who wait or watch that the connection is gone."""
+        self.lost.set()
+        for callback in tuple(self._watchers):
+            callback()
+        self._watchers.clear()
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's, with the connection within the app's reach, and no access log."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Put the connection into the state of each scope."""
+        self.connection = Connection(transport)
+        self.app_state = {CONNECTION: self.connection}
+        # Turned off here, as `Config(access_log=False)` mutes uvicorn for the whole process.
+        self.access_log = False
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on to who watches the connection."""
+        super().connection_lost(exc)
+        self.connection.lose()
+
+
+@final
+class ServerThread:
+    """
+    Serves *app* on a loopback *port* (0: a free one) until stopped.
+
+    Raises:
+        OSError: If the port can't be had.
+    """
+
+    def __init__(self, app: App, port: int) -> None:
+        self._app = app
+        self._listener = _listen(port)
+        self.port: Final[int] = self._listener.getsockname()[1]
+        self._stopping = asyncio.Event()
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=self._run, name=f"taxizer-sandbox-{self.port}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Return once requests are served."""
+        self._thread.start()
+        self._started.result()
+
+    def stop(self) -> None:
+        """
+        Abort all connections, end all requests, and return once the thread has ended.
+
+        Raises:
+            RuntimeError: If the thread doesn't end.
+        """
+        self._started.result().call_soon_threadsafe(self._stopping.set)
+        self._thread.join(_JOIN)
+        if self._thread.is_alive():
+            msg = f"the sandbox's thread did not end within {_JOIN:g} s"
+            raise RuntimeError(msg)
+
+    def _run(self) -> None:
+        try:
+            # uvicorn imports modules as it is configured: not in the loop.
+            config = _configure(self._app)
+            with self._listener, asyncio.Runner(loop_factory=_new_loop) as runner:
+                runner.run(self._serve(config))
+        except BaseException as error:
+            if self._started.done():
+                raise
+            self._listener.close()
+            self._started.set_exception(error)
+
+    async def _serve(self, config: Config) -> None:
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: _Protocol(config=config, server_state=state, app_state={}),
+            sock=self._listener,
+            backlog=_ACCEPT_AT_ONCE,
+        )
+        self._listener.listen(_BACKLOG)
+        self._started.set_result(loop)
+        await self._stopping.wait()
+        if sys.platform != "win32":
+            # A server that closes trips over connections that it has accepted but not yet set up.
+            loop.remove_reader(self._listener)
+            for _ in range(_TURNS_TO_SET_UP):
+                await asyncio.sleep(0)
+        server.close()
+        await _end(state)
+
+
+def _listen(port: int) -> socket.socket:
+    # With the protocol named, or asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    # Not the user's policy: a reset needs the real socket, which uvloop does not hand out.
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
+
+
+def _configure(app: App) -> Config:
+    config = Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+    )
+    config.load()
+    return config
+
+
+async def _end(state: ServerState) -> None:
+    protocols = cast("set[_Protocol]", state.connections)
+    connections = [protocol.connection for protocol in protocols]
+    for connection in connections:
+        connection.abort()
+    for connection in connections:
+        await connection.lost.wait()
+    tasks = tuple(state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

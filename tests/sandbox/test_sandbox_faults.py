@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import socket
+import time
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from taxizer_async.testing import Fault
+
+from .caller import REFRESH, REGISTER, in_thread
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import Sandbox
+
+    from .caller import Caller
+
+
+def test_a_status_fault_answers_as_told(sandbox: Sandbox, caller: Caller) -> None:
+    """A status fault has its code, headers, body and type, and issues nothing."""
+    headers = {"Retry-After": "7", "Date": "yesterday"}
+    sandbox.fail("connect", Fault.status(503, headers=headers, body="<p>down"))
+    answer = caller.connect()
+
+    assert (answer.status_code, answer.text) == (503, "<p>down")
+    assert answer.headers["Retry-After"] == "7"
+    assert answer.headers.get_list("Date") == ["yesterday"]
+    assert answer.headers["Content-Type"] == "text/html"
+    assert sandbox.issued_jwts == ()
+    assert sandbox.counters.connects == 1
+    assert sandbox.counters.connects_ok == 0
+
+
+def test_a_junk_fault_sends_any_bytes(sandbox: Sandbox, caller: Caller) -> None:
+    """A junk fault sends its bytes with a 200, under a type of its own if told so."""
+    sandbox.fail("connect", Fault.junk(b"\xff{"), times=1)
+    sandbox.fail("connect", Fault.junk(b"", headers={"content-type": "image/gif"}))
+    first, second = caller.connect(), caller.connect()
+
+    assert (first.status_code, first.content) == (200, b"\xff{")
+    assert first.headers["Content-Type"] == "application/json"
+    assert second.headers.get_list("Content-Type") == ["image/gif"]
+    assert sandbox.counters.connects_ok == 0
+
+
+@pytest.mark.parametrize("code", [0, 101, 199, 600])
+def test_a_fault_cannot_have_an_impossible_status(code: int) -> None:
+    """A status that no answer can have is refused when the fault is made."""
+    with pytest.raises(ValueError, match="200 to 599"):
+        Fault.status(code)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (None, 'Bearer error="invalid_token"'),
+        ("Bearer error=insufficient_scope", "Bearer error=insufficient_scope"),
+        ("", None),
+    ],
+)
+def test_an_unauthorized_fault_refuses_a_good_token(
+    sandbox: Sandbox, caller: Caller, given: str | None, sent: str | None
+) -> None:
+    """A good token can be refused, with any challenge or none, and counts as a 401."""
+    jwt = caller.token()["jwtToken"]
+    sandbox.fail("resource", Fault.unauthorized(given))
+    answer = caller.register(jwt)
+
+    assert answer.status_code == 401
+    assert answer.headers.get("WWW-Authenticate") == sent
+    assert sandbox.counters.unauthorized == 1
+
+
+def test_a_reset_comes_as_one(sandbox: Sandbox, caller: Caller) -> None:
+    """A reset reaches the client as RST, in place of an answer and of any processing."""
+    sandbox.fail("connect", Fault.reset())
+    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=5) as raw:
+        raw.sendall(b"POST /v1/Auth/Connect HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            raw.recv(1)
+
+    with pytest.raises(httpx.ReadError):
+        caller.connect()
+    assert sandbox.issued_jwts == ()
+    assert [entry.status for entry in sandbox.exchange_log] == [None, None]
+
+
+def test_a_dropped_answer_was_processed(sandbox: Sandbox, caller: Caller) -> None:
+    """A refresh whose answer is dropped has spent the refresh token."""
+    token = caller.token()
+    sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
+    with pytest.raises(httpx.ReadError):
+        caller.refresh(token["refreshToken"])
+
+    assert sandbox.counters.refreshes_ok == 1
+    assert len(sandbox.issued_refresh_tokens) == 2
+    assert caller.refresh(token["refreshToken"]).status_code == 400
+    assert sandbox.counters.reuses == 1
+
+
+def test_a_truncated_answer_breaks_off(sandbox: Sandbox, caller: Caller) -> None:
+    """A truncated answer promises more than it sends, and was processed."""
+    sandbox.fail("connect", Fault.truncate())
+
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+        caller.connect()
+    assert sandbox.counters.connects_ok == 1
+
+
+def test_an_edited_answer_has_other_fields(sandbox: Sandbox, caller: Caller) -> None:
+    """An edit replaces fields, takes some away, and leaves the rest."""
+    edit = Fault.edit(jwtToken=5, refreshToken=Fault.MISSING, extra=None)
+    sandbox.fail("connect", edit)
+    answer = caller.connect().json()
+
+    assert answer["jwtToken"] == 5
+    assert answer["extra"] is None
+    assert answer["accountId"] == "acc12345"
+    assert "refreshToken" not in answer
+
+
+def test_what_is_no_object_cannot_be_edited(sandbox: Sandbox, caller: Caller) -> None:
+    """An edit of an answer that is not a JSON object leaves it as it is."""
+    sandbox.fail("resource", Fault.edit(a=1))
+    answer = caller.get("/v1/redirect?to=/x", caller.token()["jwtToken"])
+
+    assert (answer.status_code, answer.content) == (302, b"")
+
+
+def test_a_hang_ends_when_healed(sandbox: Sandbox, caller: Caller) -> None:
+    """A hung request gets no answer until the fault is healed, and then a normal one."""
+    sandbox.fail("connect", Fault.hang(), times=1)
+    answer = in_thread(caller.connect)
+    sandbox.wait_until(lambda counters: counters.connects == 1)
+    with pytest.raises(TimeoutError):
+        answer.result(0.1)
+    assert sandbox.issued_jwts == ()
+
+    sandbox.heal("connect")
+
+    assert answer.result(5).status_code == 200
+
+
+def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> None:
+    """A hang with seconds takes that long, and the request goes on normally."""
+    sandbox.fail("connect", Fault.hang(0.1))
+    began = time.monotonic()
+
+    assert caller.connect().status_code == 200
+    assert time.monotonic() - began >= 0.1
+
+
+def test_a_client_that_leaves_a_hang_is_not_processed(sandbox: Sandbox, caller: Caller) -> None:
+    """A hung request whose client gave up is over, and issues nothing."""
+    sandbox.fail("connect", Fault.hang())
+    with pytest.raises(httpx.ReadTimeout):
+        caller.connect(timeout=0.05)
+    sandbox.heal()
+
+    assert caller.connect().status_code == 200
+    assert len(sandbox.issued_jwts) == 1
+    assert [entry.status for entry in sandbox.exchange_log] == [None, 200]
+    assert sandbox.counters.max_concurrent_exchanges == 1
+
+
+def test_a_fault_lasts_for_its_times(sandbox: Sandbox, caller: Caller) -> None:
+    """A fault for two requests meets two; faults of one place take turns."""
+    sandbox.fail("connect", Fault.status(503), times=2)
+    sandbox.fail("connect", Fault.status(429), times=1)
+
+    assert [caller.connect().status_code for _ in range(4)] == [503, 503, 429, 200]
+
+
+def test_a_fault_without_end_gives_way_to_the_next(sandbox: Sandbox, caller: Caller) -> None:
+    """A fault without times holds until another one is set."""
+    sandbox.fail("connect", Fault.status(503))
+    before = [caller.connect().status_code for _ in range(3)]
+    sandbox.fail("connect", Fault.status(500), times=1)
+
+    assert before == [503, 503, 503]
+    assert [caller.connect().status_code for _ in range(2)] == [500, 200]
+
+
+def test_a_fault_stays_where_it_is_put(sandbox: Sandbox, caller: Caller) -> None:
+    """A fault of one group of endpoints leaves the others alone."""
+    token = caller.token()
+    sandbox.fail("refresh", Fault.status(503))
+
+    assert caller.client.post(REFRESH, json={}).status_code == 503
+    assert caller.connect().status_code == 200
+    assert caller.register(token["jwtToken"]).status_code == 200
+
+
+def test_a_path_goes_before_its_group(sandbox: Sandbox, caller: Caller) -> None:
+    """A fault of an exact path is met there, and the group's everywhere else."""
+    jwt = caller.token()["jwtToken"]
+    sandbox.fail("resource", Fault.status(500))
+    sandbox.fail(REGISTER, Fault.status(503))
+
+    assert caller.register(jwt).status_code == 503
+    assert caller.get("/v1/other", jwt).status_code == 500
+
+
+def test_healing_one_place_leaves_the_others(sandbox: Sandbox, caller: Caller) -> None:
+    """Healing a place drops its faults; healing without one drops all."""
+    jwt = caller.token()["jwtToken"]
+    sandbox.fail("resource", Fault.status(500))
+    sandbox.fail("connect", Fault.status(503))
+
+    sandbox.heal("connect")
+    assert caller.connect().status_code == 200
+    assert caller.register(jwt).status_code == 500
+
+    sandbox.heal()
+    assert caller.register(jwt).status_code == 200
+
+
+def test_an_unknown_place_is_refused(sandbox: Sandbox) -> None:
+    """A misspelt place or a senseless number is an error at the call."""
+    with pytest.raises(ValueError, match="where is"):
+        sandbox.fail("conect", Fault.reset())
+    with pytest.raises(ValueError, match="where is"):
+        sandbox.heal("conect")
+    with pytest.raises(ValueError, match="where is"):
+        sandbox.hold("conect")
+    with pytest.raises(ValueError, match="times is"):
+        sandbox.fail("connect", Fault.reset(), times=0)

@@ -22,10 +22,11 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from taxizer_async._models import Credentials, Secret, Token
 
 
-_VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
-_TIMESTAMP: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{0,9}))?\s?(?:([Zz])|([+-])(\d\d):?(\d\d))?",
-    re.ASCII,
+# Compiled at first use, by re's own cache, as imports should not pay for it.
+_VISIBLE_ASCII: Final = r"[\x21-\x7e]+"
+_TIMESTAMP: Final = (
+    r"(?a)(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{0,9}))?"
+    r"\s?(?:([Zz])|([+-])(\d\d):?(\d\d))?"
 )
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -91,7 +92,7 @@ def parse_timestamp(text: str) -> datetime | None:
     0 to 9 fractional digits, `Z`, `z`, offsets and a space for `T` are met from ASP.NET backends.
     Without a zone it is UTC, as the fields' names say.
     """
-    match = _TIMESTAMP.fullmatch(text.strip())
+    match = re.fullmatch(_TIMESTAMP, text.strip())
     if not match:
         return None
     *numbers, fraction, _, sign, hours, minutes = match.groups()
@@ -133,7 +134,7 @@ def _jwt_problem(payload: dict[str, Any]) -> str | None:
     jwt = payload["jwtToken"]
     if not isinstance(jwt, str):
         return "whose jwtToken is not a string"
-    if not _VISIBLE_ASCII.fullmatch(jwt):
+    if not re.fullmatch(_VISIBLE_ASCII, jwt):
         return "whose jwtToken is empty or not visible ASCII"
     return None
 

@@ -121,7 +121,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Call:
     """One of the two requests; *repeatable* says whether it may be sent again when in doubt."""
 
@@ -130,7 +130,7 @@ class _Call:
     repeatable: bool
 
 
-@attrs.define(repr=False)
+@attrs.define(eq=False, repr=False)
 class _Answer:
     """What has come in so far of one answer."""
 

@@ -72,14 +72,15 @@ class Seat:
         flight.landed.set()
         self.announce_change()
 
-    async def changed(self) -> None:
-        """Wait until a task of this loop has changed what is held."""
+    @property
+    def changed(self) -> anyio.Event:
+        """What is set once a task of this loop changes what is held: take it, look, then wait."""
         if self._changed is None:
             self._changed = anyio.Event()
-        await self._changed.wait()
+        return self._changed
 
     def announce_change(self) -> None:
-        """Wake those that wait in `changed`."""
+        """Wake those that wait for `changed`."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import enum
 
-from typing import TYPE_CHECKING, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final
 
 import anyio
-import attrs
 
 from taxizer_async._events import StoreFailed, StoreRecovered
 
@@ -41,50 +40,55 @@ class SaveResult(enum.Enum):
     DOWN = enum.auto()
 
 
-@attrs.frozen
-class _Returned(Generic[T]):
-    """What a call to the store returned, told apart from its failure."""
+class _Failed(enum.Enum):
+    """Stands for what a failed call did not return."""
 
-    value: T
+    FAILED = enum.auto()
 
 
 @final
 class GuardedStore:
     """Wraps *store*; each call to it may take *timeout* seconds."""
 
-    __slots__ = ("_reporter", "_store", "_timeout", "failing")
+    __slots__ = ("_problems", "_reporter", "_store", "_timeout")
 
     def __init__(self, store: TokenStore, *, timeout: float, reporter: Reporter) -> None:
         self._store = store
         self._timeout = timeout
         self._reporter = reporter
-        #: The last failure's description; None if the last call succeeded.
-        self.failing: str | None = None
+        # By operation, so that a store that can be read but not written is not "back" in between.
+        self._problems: dict[str, str] = {}
+
+    @property
+    def failing(self) -> str | None:
+        """What failed in the store and has not worked since; None if all is well."""
+        return ", ".join(self._problems.values()) or None
 
     async def load(self, key: StoreKey) -> TokenRecord | None:
         """Return the record, or None if there is none or it can't be had."""
-        returned = await self._call("load", lambda: self._store.load(key))
-        return returned.value if returned else None
+        record = await self._call("load", lambda: self._store.load(key))
+        return None if record is _Failed.FAILED else record
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease) -> SaveResult:
         """Save what has been paid for already: a cancellation waits until it is done."""
-        returned: _Returned[bool] | None = None
+        saved: bool | Literal[_Failed.FAILED] = _Failed.FAILED
         with anyio.CancelScope(shield=True):
-            returned = await self._call("save", lambda: self._store.save(key, record, lease))
-        if not returned:
+            saved = await self._call("save", lambda: self._store.save(key, record, lease))
+        if saved is _Failed.FAILED:
             return SaveResult.DOWN
-        return SaveResult.SAVED if returned.value else SaveResult.LEASE_LOST
+        return SaveResult.SAVED if saved else SaveResult.LEASE_LOST
 
     async def clear(self, key: StoreKey) -> bool:
         """Say whether the record is gone."""
-        return await self._call("clear", lambda: self._store.clear(key)) is not None
+        cleared = await self._call("clear", lambda: self._store.clear(key))
+        return cleared is not _Failed.FAILED
 
     async def lease(self, key: StoreKey) -> Lease | NoLease:
         """Take the lease if it is free."""
-        returned = await self._call("lease", lambda: self._store.lease(key))
-        if not returned:
+        lease = await self._call("lease", lambda: self._store.lease(key))
+        if lease is _Failed.FAILED:
             return NoLease.DOWN
-        return NoLease.BUSY if returned.value is None else returned.value
+        return NoLease.BUSY if lease is None else lease
 
     async def release(self, lease: Lease) -> None:
         """Give *lease* back, even while being cancelled."""
@@ -95,11 +99,12 @@ class GuardedStore:
         """Extend *lease* for as long as this runs; returns when it is lost."""
         while lease.heartbeat is not None:
             await anyio.sleep(lease.heartbeat)
-            extended = await self._call("extend", lease.extend)
-            if extended and not extended.value:
+            if await self._call("extend", lease.extend) is False:
                 return
 
-    async def _call(self, operation: str, call: Callable[[], Awaitable[T]]) -> _Returned[T] | None:
+    async def _call(
+        self, operation: str, call: Callable[[], Awaitable[T]]
+    ) -> T | Literal[_Failed.FAILED]:
         problem = f"no answer within {self._timeout:g} s"
         with anyio.move_on_after(self._timeout):
             try:
@@ -108,14 +113,16 @@ class GuardedStore:
                 # Its text may quote what was to be saved.
                 problem = type(cause).__name__
             else:
-                self._note(None)
-                return _Returned(value)
-        self._note(StoreFailed(operation=operation, reason=problem))
-        return None
+                self._note_success(operation)
+                return value
+        self._note_failure(operation, problem)
+        return _Failed.FAILED
 
-    def _note(self, failure: StoreFailed | None) -> None:
-        was_failing, self.failing = self.failing, failure.reason if failure else None
-        if failure and was_failing is None:
-            self._reporter.add(failure)
-        if failure is None and was_failing is not None:
+    def _note_success(self, operation: str) -> None:
+        if self._problems.pop(operation, None) and not self._problems:
             self._reporter.add(StoreRecovered())
+
+    def _note_failure(self, operation: str, problem: str) -> None:
+        if not self._problems:
+            self._reporter.add(StoreFailed(operation=operation, reason=problem))
+        self._problems[operation] = f"{operation}: {problem}"

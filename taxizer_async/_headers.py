@@ -9,8 +9,9 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 
-_SECONDS: Final = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(?:,.*)?", re.ASCII | re.DOTALL)
-_SCOPE_ERROR: Final = re.compile(r'\berror\s*=\s*"?insufficient_scope\b', re.IGNORECASE)
+# Compiled at first use, by re's own cache, as imports should not pay for it.
+_SECONDS: Final = r"(?as)\s*(\d+(?:\.\d*)?)\s*(?:,.*)?"
+_SCOPE_ERROR: Final = r'(?i)\berror\s*=\s*"?insufficient_scope\b'
 
 
 def parse_http_date(value: str | None) -> float | None:
@@ -36,7 +37,7 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """
     if value is None:
         return None
-    match = _SECONDS.fullmatch(value)
+    match = re.fullmatch(_SECONDS, value)
     if match:
         return float(match[1])
     moment = parse_http_date(value)
@@ -45,4 +46,4 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
 
 def lacks_scope(www_authenticate: str | None) -> bool:
     """Say whether a challenge is about rights that a new token would lack as well (RFC 6750, 3.1)."""
-    return www_authenticate is not None and bool(_SCOPE_ERROR.search(www_authenticate))
+    return www_authenticate is not None and bool(re.search(_SCOPE_ERROR, www_authenticate))

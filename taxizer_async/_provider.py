@@ -262,9 +262,10 @@ class TokenProvider:
         await self._reporter.deliver()
 
     async def _keep(self, seat: Seat) -> None:
+        changed = seat.changed
         wait = self._until_renewal()
         if wait > 0:
-            await self._sleep(seat, min(wait, _KEEPER_LOOKS_EVERY))
+            await self._sleep(changed, min(wait, _KEEPER_LOOKS_EVERY))
             return
         flight = seat.try_lead()
         if flight is None:
@@ -290,11 +291,11 @@ class TokenProvider:
         due = held.lifespan.keep_after(margin) - held.age(self._clock)
         return max(due, pause)
 
-    async def _sleep(self, seat: Seat, seconds: float) -> None:
+    async def _sleep(self, changed: anyio.Event, seconds: float) -> None:
         """Sleep, but not through a change of the token."""
 
         async def wake_on_change() -> None:
-            await seat.changed()
+            await changed.wait()
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:

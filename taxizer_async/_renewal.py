@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from taxizer_async.stores import Lease, TokenRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Endpoints:
     """The API that tokens are for, and the URLs of its two token endpoints."""
 
@@ -55,7 +55,7 @@ class Endpoints:
     refresh: str
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Errand:
     """
     What one flight is about.

@@ -1,0 +1,89 @@
+"""What is checked, and how: `nox` runs lint, types and tests; `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import nox
+
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def runs(version: str) -> bool:
+    """Say whether that Python is here: a version manager's shim may be there without it."""
+    found = shutil.which(f"python{version}")
+    if found is None:
+        return False
+    return subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0
+
+
+PYTHONS = [version for version in ("3.11", "3.12", "3.13") if runs(version)]
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    return [requirement.replace(">=", "==") for requirement in requirements]
+
+
+# The wheel is tested and not the checkout, so the checkout is kept off sys.path.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict, and that every public name is fully typed."""
+    session.install(".[all]", *group("types"), *group("tests"), "nox")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--ignoreexternal", "--verifytypes", "taxizer_async")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the suite, with branch coverage; arguments go to pytest."""
+    session.install(".[all]", *group("tests"))
+    session.run("coverage", "erase", silent=True)
+    session.run(
+        "coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "auto"]), env=SAFE_PATH
+    )
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session(name="tests-min", python=PYTHONS[:1])
+def tests_min(session: nox.Session) -> None:
+    """Run the suite with the lowest core dependencies that pyproject.toml allows."""
+    session.install(".[all]", *group("tests"), *lowest(PYPROJECT["project"]["dependencies"]))
+    session.run("pytest", *(session.posargs or ["-n", "auto"]), env=SAFE_PATH)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what the package costs, as ratios."""
+    session.install(".")
+    session.run("python", "benchmarks/import_time.py", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show it at work: a thousand requests through an expiry, a revocation and an outage."""
+    session.install(".[cli]", "trio")
+    session.run("taxizer-async", "demo", *session.posargs)

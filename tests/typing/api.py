@@ -1,0 +1,94 @@
+"""What users write, for the type checkers: this file is never run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_type
+
+import anyio
+import httpx
+
+from taxizer_async import (
+    AuthError,
+    AuthStatus,
+    Credentials,
+    Event,
+    LoggedIn,
+    MemoryTokenStore,
+    RenewalPolicy,
+    Secret,
+    TaxizerAuth,
+    TaxizerClient,
+    Token,
+    TokenResponseError,
+    TokenState,
+    TokenStore,
+)
+from taxizer_async.testing import ManualClock, Sandbox
+
+
+async def fetch_from_vault() -> Credentials:
+    return Credentials("id", Secret("secret"))
+
+
+def read_from_file() -> Credentials:
+    return Credentials.from_env()
+
+
+async def hook(event: Event) -> None:
+    if isinstance(event, LoggedIn):
+        assert_type(event.elapsed, float)
+        assert_type(event.expires_at, datetime | None)
+
+
+def sync_hook(event: Event) -> None:
+    assert_type(type(event), type[Event])
+
+
+async def use_auth() -> None:
+    store: TokenStore = MemoryTokenStore()
+    TaxizerAuth(fetch_from_vault)
+    TaxizerAuth(read_from_file, on_event=sync_hook)
+    TaxizerAuth(Credentials.from_env, on_event=hook)
+    auth = TaxizerAuth(
+        Credentials("id", "secret"),
+        base_url="https://apistaging.taxizer.com",
+        store=store,
+        policy=RenewalPolicy(renew_ahead=60),
+        http_client=lambda: httpx.AsyncClient(proxy="http://proxy:3128"),
+        extra_origins=["https://files.example"],
+        clock=ManualClock(),
+    )
+    assert_type(await auth.token(), Token)
+    assert_type(auth.status(), AuthStatus)
+    assert_type(auth.status().state, TokenState)
+    assert_type(await auth.forget(), None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.keep_fresh)
+    async with httpx.AsyncClient(auth=auth) as client:
+        assert_type(await client.get("/"), httpx.Response)
+
+
+async def use_client() -> None:
+    async with TaxizerClient.from_env(timeout=5) as client:
+        assert_type(client, TaxizerClient)
+        assert_type(client.auth, TaxizerAuth)
+        token = await client.auth.token()
+        assert_type(token.jwt, Secret)
+        assert_type(token.jwt.reveal(), str)
+        assert_type(token.expires_at, datetime | None)
+        assert_type(token.refresh_token, Secret | None)
+
+
+def read_errors(error: AuthError) -> None:
+    assert_type(error.retryable, bool)
+    assert_type(error.retry_at, datetime | None)
+    assert_type(error.status_code, int | None)
+    if isinstance(error, TokenResponseError):
+        assert_type(error.excerpt, str)
+
+
+def use_sandbox() -> None:
+    with Sandbox(lifetime=1.0) as sandbox:
+        assert_type(sandbox.credentials, Credentials)
+        assert_type(sandbox.base_url, str)

@@ -16,6 +16,7 @@ import httpx
 
 from taxizer_async._clock import SystemClock
 from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._errand import Endpoints
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._events import OriginSkipped
 from taxizer_async._exchange import (
@@ -29,7 +30,6 @@ from taxizer_async._headers import lacks_scope
 from taxizer_async._models import DEFAULT_BASE_URL
 from taxizer_async._policy import RenewalPolicy
 from taxizer_async._provider import TokenProvider
-from taxizer_async._renewal import Endpoints
 from taxizer_async._reporter import Reporter
 from taxizer_async.stores import MemoryTokenStore
 
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 
 _UNAUTHORIZED: Final = 401
+#: The second is for a token that did work and was replaced or revoked while the resend was queued: one
+#: that never worked is not replaced again, so its 401 is handed back after the first.
+_RESENDS: Final = 2
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -172,23 +175,29 @@ class TaxizerAuth(httpx.Auth):
             yield request
             return
         held = self._fresh() or await self._provider.acquire()
+        for _ in range(_RESENDS):
+            _attach(request, held)
+            response = yield request
+            if not await self._is_worth_another(request, response, held):
+                return
+            # Frees the connection, as waiting with it in hand may starve who renews.
+            await response.aread()
+            held = self._fresh() or await self._provider.acquire()
         _attach(request, held)
         response = yield request
+        await self._is_worth_another(request, response, held)
+
+    async def _is_worth_another(
+        self, request: httpx.Request, response: httpx.Response, held: Held
+    ) -> bool:
+        """Take note of what the server said to the token; say whether to send the request again."""
         if response.status_code != _UNAUTHORIZED:
             if not held.accepted:
                 self._provider.accept(held)
-            return
-        if not _concerns(response, held) or not await self._provider.refuse(held):
-            return
-        if not _is_replayable(request):
-            return
-        # Frees the connection, as waiting with it in hand may starve who renews.
-        await response.aread()
-        held = self._fresh() or await self._provider.acquire()
-        _attach(request, held)
-        response = yield request
-        if response.status_code != _UNAUTHORIZED:
-            self._provider.accept(held)
+            return False
+        if not _concerns(response, held):
+            return False
+        return await self._provider.refuse(held) and _is_replayable(request)
 
     def sync_auth_flow(
         self,

@@ -48,15 +48,21 @@ class CredentialsSource:
 
     async def ask(self) -> object:
         """Return what the callable returns; a sync one runs in a worker thread, as it may block."""
-        if isinstance(self._given, Credentials):
-            return self._given
-        if inspect.iscoroutinefunction(self._given) or inspect.iscoroutinefunction(
-            getattr(self._given, "__call__", None)  # noqa: B004 - objects with an async one
-        ):
-            answer: object = self._given()
+        if self._is_async:
+            (answer,) = self._call()
         else:
-            answer = await anyio.to_thread.run_sync(self._given, abandon_on_cancel=True)
+            (answer,) = await anyio.to_thread.run_sync(self._call, abandon_on_cancel=True)
         return await answer if inspect.isawaitable(answer) else answer
+
+    @property
+    def _is_async(self) -> bool:
+        # An object may have an async __call__.
+        call = getattr(self._given, "__call__", None)  # noqa: B004
+        return inspect.iscoroutinefunction(self._given) or inspect.iscoroutinefunction(call)
+
+    # In a tuple, as trio does not take a coroutine from a thread; a method, as its repr is harmless.
+    def _call(self) -> tuple[object]:
+        return (self._given if isinstance(self._given, Credentials) else self._given(),)
 
 
 async def ask_credentials(

@@ -203,6 +203,8 @@ class HttpExchange:
         while True:
             attempt += 1
             left = effort.deadline - anyio.current_time()
+            if left <= 0:
+                return Unavailable(reason="there was no time left to ask it", untouched=True)
             seconds = min(self._policy.attempt_timeout, left)
             outcome = await self._attempt(call, seconds, began, received)
             if not isinstance(outcome, Unavailable) or attempt >= effort.attempts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from typing import TYPE_CHECKING, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_ASPECTS: Final = {
+    "load": "reading",
+    "save": "writing",
+    "clear": "writing",
+    "lease": "leasing",
+    "extend": "leasing",
+    "release": "leasing",
+}
 
 
 class NoLease(enum.Enum):
@@ -56,7 +65,7 @@ class GuardedStore:
         self._store = store
         self._timeout = timeout
         self._reporter = reporter
-        # By operation, so that a store that can be read but not written is not "back" in between.
+        # By aspect, so that a store that can be read but not written is not "back" in between.
         self._problems: dict[str, str] = {}
 
     @property
@@ -119,10 +128,10 @@ class GuardedStore:
         return _Failed.FAILED
 
     def _note_success(self, operation: str) -> None:
-        if self._problems.pop(operation, None) and not self._problems:
+        if self._problems.pop(_ASPECTS[operation], None) and not self._problems:
             self._reporter.add(StoreRecovered())
 
     def _note_failure(self, operation: str, problem: str) -> None:
         if not self._problems:
             self._reporter.add(StoreFailed(operation=operation, reason=problem))
-        self._problems[operation] = f"{operation}: {problem}"
+        self._problems[_ASPECTS[operation]] = f"{operation}: {problem}"

@@ -117,6 +117,7 @@ def hold_issued(
     issued: Issued,
     *,
     version: str,
+    clock: Clock,
     policy: RenewalPolicy,
     jitter: float,
     answers_refusal: bool,
@@ -124,7 +125,8 @@ def hold_issued(
     """Return what is held of a token that was just issued."""
     lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
     # Dead on arrival says that one of the two clocks is wrong.
-    credible = lifetime if lifetime > issued.elapsed else -math.inf
+    age = clock.monotonic() - issued.asked_at
+    credible = lifetime if lifetime > age else -math.inf
     return Held(
         token=issued.token,
         version=version,

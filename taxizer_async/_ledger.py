@@ -150,8 +150,9 @@ class Ledger:
         """Note that the server took *held*."""
         with self._changing():
             current = self.state.held
-            if current is not None and current.same_token(held):
-                self._replace(attrs.evolve(current, accepted=True))
+            if current is None or current.accepted or not current.same_token(held):
+                return
+            self._replace(attrs.evolve(current, accepted=True))
 
     def refuse(self, held: Held) -> bool | None:
         """
@@ -201,13 +202,15 @@ class Ledger:
             )
             return True
 
-    def adopt(self, record: TokenRecord, stale: Held | None) -> Held | None:
-        """Hold what the store had, if it is good and another than *stale*."""
+    def adopt(self, record: TokenRecord, stale: Held | None, *, epoch: int) -> Held | None:
+        """Hold what the store had, if it is good, another than *stale*, and none was forgotten since."""
         held = self.hold(record)
         good = held.stage(self._clock) in (Stage.FRESH, Stage.DUE)
         if not good or held.same_token(stale):
             return None
         with self._changing():
+            if self.state.epoch != epoch:
+                return None
             self.state = attrs.evolve(
                 self.state,
                 held=held,

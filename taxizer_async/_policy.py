@@ -28,13 +28,17 @@ SHORTEST_LIFETIME: Final = 0.5
 #: `Date` may differ this much from our clock before it is believed over it.
 CLOCK_TOLERANCE: Final = 2.0
 
+#: Three thousand years: what is longer is a mistake, and overflows somewhere.
+_FOR_EVER: Final = 1e11
+
 
 def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{attribute.name} must be a number, not {type(value).__name__}"
         raise ConfigurationError(msg)
-    if not math.isfinite(value) or value <= 0:
-        msg = f"{attribute.name} must be finite and above 0, not {value!r}"
+    if not 0 < value < _FOR_EVER:
+        said = f"{value:g}" if abs(value) < _FOR_EVER or isinstance(value, float) else "that"
+        msg = f"{attribute.name} must be finite and above 0, not {said}"
         raise ConfigurationError(msg)
 
 

@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from taxizer_async import _events as events
+from taxizer_async._errand import Errand
 from taxizer_async._errors import TokenStoreError
 from taxizer_async._failures import Failure
 from taxizer_async._flight import Airfield
@@ -47,7 +48,7 @@ from taxizer_async._guarded_store import GuardedStore
 from taxizer_async._held import Held, Stage
 from taxizer_async._ledger import Ledger
 from taxizer_async._models import AuthStatus, TokenState
-from taxizer_async._renewal import Errand, Renewal
+from taxizer_async._renewal import Renewal
 
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ if TYPE_CHECKING:
 
     from taxizer_async._clock import Clock
     from taxizer_async._credentials_source import CredentialsSource
+    from taxizer_async._errand import Endpoints
     from taxizer_async._flight import Flight, Seat
     from taxizer_async._outcomes import Exchange
     from taxizer_async._policy import RenewalPolicy
-    from taxizer_async._renewal import Endpoints
     from taxizer_async._reporter import Reporter
     from taxizer_async.stores import TokenStore
 
@@ -243,12 +244,13 @@ class TokenProvider:
         if self._ledger.stage() in (Stage.FRESH, Stage.DUE):
             # The back-off between single tries is in what is remembered of a failure.
             attempts, seconds = 1, self._policy.attempt_timeout
-        state = self._ledger.state
+        state, patience = self._ledger.state, self._patience()
         errand = Errand(
             stale=state.held,
             attempts=attempts,
-            seconds=min(seconds, self._patience()),
-            waits=waits,
+            seconds=min(seconds, patience),
+            waits=min(self._policy.lease_wait, patience) if waits else 0.0,
+            urgent=self._ledger.alive() is None,
             epoch=state.epoch,
         )
         try:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from taxizer_async._clock import Clock
     from taxizer_async._credentials_source import CredentialsSource
+    from taxizer_async._errand import Endpoints, Errand
     from taxizer_async._failures import Cause
     from taxizer_async._flight import Airfield
     from taxizer_async._guarded_store import GuardedStore
@@ -44,37 +45,6 @@ if TYPE_CHECKING:
     from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import Reporter
     from taxizer_async.stores import Lease, TokenRecord
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Endpoints:
-    """The API that tokens are for, and the URLs of its two token endpoints."""
-
-    base_url: str
-    connect: str
-    refresh: str
-
-
-@attrs.define(kw_only=True, eq=False, repr=False)
-class Errand:
-    """
-    What one flight is about.
-
-    Attributes:
-        stale: The token to replace.
-        attempts: Requests to make at most …
-        seconds: … and what they may take.
-        waits: Whether to wait while somebody else has the lease.
-        epoch: The state's when this began.
-        asked: The credentials, once they were asked for and until they are used.
-    """
-
-    stale: Held | None
-    attempts: int
-    seconds: float
-    waits: bool
-    epoch: int
-    asked: Credentials | None = None
 
 
 class _Again:
@@ -125,30 +95,46 @@ class Renewal:
 
     async def run(self, errand: Errand, airfield: Airfield) -> Held | Failure | None:
         """Return the token that replaces the stale one; None if somebody else sees to that."""
-        give_up_at = self._clock.monotonic() + self._policy.lease_wait
+        give_up_at = self._clock.monotonic() + errand.waits
         while True:
             key = await self.key(errand)
             if isinstance(key, Failure):
                 return key
-            with airfield.try_runway() as cleared:
-                lease = await self._store.lease(key) if cleared else NoLease.BUSY
-                if lease is not NoLease.BUSY:
-                    result = await self._with_lease(errand, key, lease)
-                    if not isinstance(result, _Again):
-                        return result
-            if not errand.waits:
-                return None
-            seen = self._ledger.successor(errand.stale) or self._ledger.active_failure()
-            if seen is None and cleared:
-                seen = await self._look(key, errand.stale)
+            result = await self._take_off(errand, key, airfield)
+            if isinstance(result, (Held, Failure)) or errand.waits <= 0:
+                return None if isinstance(result, _Again) else result
+            seen = await self._look_around(errand, key, into_store=result is not None)
             if seen is not None:
                 return seen
             if self._clock.monotonic() >= give_up_at:
+                if not errand.urgent:
+                    return None
                 # The refresh token may be in the hands of who sits on the lease.
                 alone = await self._login(errand, key, NoLease.DOWN, self._effort(errand))
                 if not isinstance(alone, _Again):
                     return alone
             await self._clock.sleep(self._policy.lease_poll * (0.5 + self._random()))
+
+    async def _take_off(
+        self, errand: Errand, key: StoreKey, airfield: Airfield
+    ) -> Held | Failure | _Again | None:
+        """Return None if another loop of this process is on its way."""
+        with airfield.try_runway() as cleared:
+            if not cleared:
+                return None
+            lease = await self._store.lease(key)
+            if lease is NoLease.BUSY:
+                return _AGAIN
+            return await self._with_lease(errand, key, lease)
+
+    async def _look_around(
+        self, errand: Errand, key: StoreKey, *, into_store: bool
+    ) -> Held | Failure | None:
+        """Return what others have come to meanwhile."""
+        seen = self._ledger.successor(errand.stale) or self._ledger.active_failure()
+        if seen is None and into_store:
+            return await self._look(errand, key)
+        return seen
 
     async def key(self, errand: Errand | None = None) -> StoreKey | Failure:
         """Return whose token it is; asks for the credentials if that is not known yet."""
@@ -173,7 +159,7 @@ class Renewal:
             record = None
             if not isinstance(lease, NoLease):
                 record = await self._store.load(key)
-            adopted = self._adopt(record, errand.stale)
+            adopted = self._adopt(errand, record)
             if adopted is not None:
                 return adopted
             return await self._ask_server(errand, key, lease, record)
@@ -181,11 +167,13 @@ class Renewal:
             if not isinstance(lease, NoLease):
                 await self._store.release(lease)
 
-    async def _look(self, key: StoreKey, stale: Held | None) -> Held | None:
-        return self._adopt(await self._store.load(key), stale)
+    async def _look(self, errand: Errand, key: StoreKey) -> Held | None:
+        return self._adopt(errand, await self._store.load(key))
 
-    def _adopt(self, record: TokenRecord | None, stale: Held | None) -> Held | None:
-        held = self._ledger.adopt(record, stale) if record is not None else None
+    def _adopt(self, errand: Errand, record: TokenRecord | None) -> Held | None:
+        if record is None:
+            return None
+        held = self._ledger.adopt(record, errand.stale, epoch=errand.epoch)
         if held is not None:
             self._reporter.add(events.Adopted(expires_at=held.token.expires_at))
         return held
@@ -330,6 +318,7 @@ class Renewal:
         held = hold_issued(
             issued,
             version=secrets.token_hex(8),
+            clock=self._clock,
             policy=self._policy,
             jitter=self._random(),
             answers_refusal=stale is not None and stale.refused,
@@ -353,7 +342,7 @@ class Renewal:
             await self._store.clear(key)
             return self._start_over(errand)
         if saved is SaveResult.LEASE_LOST:
-            return await self._look(key, stale) or held
+            return await self._look(errand, key) or held
         return held
 
     def _start_over(self, errand: Errand) -> _Again:

@@ -28,6 +28,7 @@ FLOORS = [
     {"stores"},
     {"_exchange", "_held", "_guarded_store"},
     {"_flight", "_ledger"},
+    {"_errand"},
     {"_renewal"},
     {"_provider"},
     {"_auth"},

@@ -39,9 +39,10 @@ class MemoryTokenStore:
         entry = self._own_shelf().records.get(key)
         if entry is None:
             return None
-        saved_at, record = entry
-        age = record.age + self._clock.monotonic() - saved_at
-        return attrs.evolve(record, age=age)
+        saved_at, saved_wall, record = entry
+        # The wall clock knows of a machine's sleep.
+        passed = max(self._clock.monotonic() - saved_at, self._clock.wall() - saved_wall)
+        return attrs.evolve(record, age=record.age + passed)
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """Replace the record of *key*; False if *lease* is not held."""
@@ -49,7 +50,7 @@ class MemoryTokenStore:
         with shelf.mutex:
             if shelf.leases.get(key) is not lease:
                 return False
-            shelf.records[key] = (self._clock.monotonic(), record)
+            shelf.records[key] = (self._clock.monotonic(), self._clock.wall(), record)
         return True
 
     async def clear(self, key: StoreKey, /) -> None:
@@ -83,7 +84,7 @@ class _Shelf:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.mutex = threading.Lock()
-        self.records: dict[StoreKey, tuple[float, TokenRecord]] = {}
+        self.records: dict[StoreKey, tuple[float, float, TokenRecord]] = {}
         self.leases: dict[StoreKey, _MemoryLease] = {}
 
 
@@ -103,6 +104,8 @@ class _MemoryLease:
         return self._shelf.leases.get(self._key) is self
 
     async def release(self) -> None:
+        if self._shelf.pid != os.getpid():
+            return  # the parent's, as its mutex is
         with self._shelf.mutex:
             if self._shelf.leases.get(self._key) is self:
                 del self._shelf.leases[self._key]

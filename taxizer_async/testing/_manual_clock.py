@@ -9,7 +9,7 @@ import anyio.lowlevel
 import attrs
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Sleeper:
     until: float
     awake: anyio.Event
@@ -56,7 +56,8 @@ class ManualClock:
         try:
             await sleeper.awake.wait()
         finally:
-            self._sleepers.remove(sleeper)
+            if sleeper in self._sleepers:
+                self._sleepers.remove(sleeper)
 
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass, and wake whose time has come."""
@@ -65,8 +66,9 @@ class ManualClock:
             raise ValueError(msg)
         self._monotonic += seconds
         self._wall += seconds
-        for sleeper in self._sleepers:
+        for sleeper in tuple(self._sleepers):
             if sleeper.until <= self._monotonic:
+                self._sleepers.remove(sleeper)
                 sleeper.awake.set()
 
     def jump(self, seconds: float) -> None:

@@ -152,3 +152,35 @@ async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerA
         sandbox.revoke()
         with anyio.fail_after(5):
             assert (await client.post(PATH)).status_code == 200
+
+
+async def test_a_resend_that_meets_a_second_revocation_goes_again(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """A hundred requests that queue for five connections survive two revocations."""
+    sandbox.resource_latency = 0.05
+    async with fleet(auth, connections=5) as clients, anyio.create_task_group() as tasks:
+        answers: list[int | Exception] = []
+
+        async def send() -> None:
+            answers.extend(await clients.send(100))
+
+        tasks.start_soon(send)
+        for answered in (20, 50):
+            await sandbox.wait_until_async(lambda counters: counters.resources_ok >= answered)  # noqa: B023
+            sandbox.revoke()
+
+    assert answers == [200] * 100
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
+
+
+async def test_a_fresh_token_that_never_works_is_tried_once(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """If the API refuses each new token, a request is sent twice and no more."""
+    sandbox.fail("resource", Fault.unauthorized())
+    async with fleet(auth) as clients:
+        assert await clients.send(1) == [401]
+
+    assert sandbox.counters.resources == 2
+    assert sandbox.counters.exchanges == 2

@@ -1,0 +1,94 @@
+"""The command `sandbox`, as a process that is started, used and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import signal
+import subprocess
+import sys
+
+from typing import IO, TYPE_CHECKING
+
+import httpx
+import pytest
+
+from .conftest import PATIENCE, Run, clean_environment
+
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from taxizer_async.testing import Sandbox
+
+
+@contextlib.contextmanager
+def serving(*args: str) -> Generator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "taxizer_async", "sandbox", *args],
+        env=clean_environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, read_exports(process.stdout)
+        finally:
+            process.kill()
+
+
+def read_exports(stdout: IO[str]) -> dict[str, str]:
+    first = stdout.readline()
+    exports = [stdout.readline().removeprefix("export ").rstrip("\n") for _ in range(3)]
+    variables = dict(line.split("=", 1) for line in exports)
+    assert variables["TAXIZER_BASE_URL"] in first
+    return variables
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_on_a_signal(number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end the sandbox with exit code 0 and without a word."""
+    with serving() as (process, _):
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, stdout, stderr) == (0, "", "")
+
+
+def test_exports_are_all_that_is_needed(run: Run) -> None:
+    """With the printed variables set, the other commands work against the sandbox."""
+    with serving() as (_, variables):
+        done = run("whoami", **variables)
+
+        assert done.returncode == 0
+        assert "username: sandbox-user" in done.stdout
+
+
+def test_options_reach_the_sandbox() -> None:
+    """Lifetimes and clock offset are the sandbox's."""
+    now = dt.datetime.now(dt.UTC)
+    options = ("--lifetime", "60", "--refresh-lifetime", "120", "--clock-offset", "86400")
+    with serving(*options, "--latency", "0.01") as (_, variables):
+        answer = httpx.post(
+            f"{variables['TAXIZER_BASE_URL']}/v1/Auth/Connect",
+            json={
+                "clientId": variables["TAXIZER_CLIENT_ID"],
+                "clientSecret": variables["TAXIZER_CLIENT_SECRET"],
+            },
+        ).json()
+
+        ends = [
+            dt.datetime.fromisoformat(answer[name]) - now - dt.timedelta(days=1)
+            for name in ("jwtTokenExpireAtUTC", "refreshTokenExpireAtUTC")
+        ]
+        assert [round(end.total_seconds() / 60) for end in ends] == [1, 2]
+
+
+def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
+    """A port that another has is one line on stderr, and exit code 2."""
+    done = run("sandbox", "--port", str(sandbox.port))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: port {sandbox.port} can't be had")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,208 @@
+"""The demo as real processes, which run side by side as each takes its ten seconds."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+import pytest
+
+from taxizer_async._demo import Progress, Summary, run_demo
+from taxizer_async._demo_incidents import Incident
+from taxizer_async.testing import SandboxCounters
+
+from .conftest import PATIENCE, clean_environment
+from .terminal import TerminalProcess
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+#: An outage that outlasts all four attempts of a renewal.
+BROKEN = """
+import sys
+from taxizer_async import _demo_incidents
+_demo_incidents.OUTAGE_ANSWERS = 9
+from taxizer_async.__main__ import main
+sys.exit(main())
+"""
+
+PLAIN = {
+    "asyncio": ["-m", "taxizer_async", "demo", "--requests", "1000"],
+    "trio": ["-m", "taxizer_async", "demo", "--requests", "200", "--backend", "trio"],
+    "broken": ["-c", BROKEN, "demo", "--requests", "100"],
+}
+
+
+@attrs.frozen
+class Ran:
+    code: int
+    stdout: str
+    stderr: str = ""
+
+    @property
+    def table(self) -> dict[str, str]:
+        return dict(re.findall(r"│ (.+?) +│ +(.+?) │", self.stdout))
+
+    def lines(self, subject: str) -> list[str]:
+        return re.findall(rf"^ *[\d.]+ s  {subject} +(.+)$", self.stdout, re.MULTILINE)
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *args],
+        env=clean_environment({}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture(name="demos", scope="module")
+def _demos() -> Mapping[str, Ran]:
+    processes = {name: start(*args) for name, args in PLAIN.items()}
+    terminal = TerminalProcess("demo", "--requests", "100")
+    ran: dict[str, Ran] = {}
+    for name, process in processes.items():
+        with process:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        ran[name] = Ran(process.returncode, stdout, stderr)
+    ran["terminal"] = Ran(*terminal.finish())
+    return ran
+
+
+@pytest.fixture(name="ran", params=["asyncio", "trio"])
+def _ran(demos: Mapping[str, Ran], request: pytest.FixtureRequest) -> Ran:
+    return demos[request.param]
+
+
+def test_no_request_fails(ran: Ran) -> None:
+    """The demo ends with no failed request, exactly one login, three renewals and exit code 0."""
+    table = ran.table
+
+    assert (ran.code, ran.stderr) == (0, "")
+    assert table["failures"] == "0"
+    assert table["logins"] == "1"
+    assert table["renewals"] == "3"
+    assert table["calls to token endpoints"] == "6"
+
+
+def test_all_requests_are_answered(demos: Mapping[str, Ran]) -> None:
+    """The demo sends as many requests as it was told to."""
+    assert demos["asyncio"].table["requests"] == "1,000"
+    assert demos["asyncio"].lines("requests")[-1].startswith("1,000 of 1,000 done, 0 failed")
+    assert demos["trio"].table["requests"] == "200"
+
+
+def test_latencies_are_told(ran: Ran) -> None:
+    """Half of the requests take little more than the sandbox; the slowest waited out the outage."""
+    p50, p99, own = (
+        float(ran.table[name].removesuffix(" ms").replace(",", ""))
+        for name in ("p50 latency", "p99 latency", "the sandbox's own part")
+    )
+
+    assert own <= p50
+    assert p50 + 1500 < p99
+
+
+def test_expiry_happens(ran: Ran) -> None:
+    """The first token ends while requests are in flight, and had been renewed."""
+    renewed, ended = ran.lines("expiry")
+
+    assert re.fullmatch(
+        r"renewed with .* s left of the token, [1-9]\d* requests? in flight", renewed
+    )
+    assert re.match(r"the first token has ended, [1-9]\d* requests? in flight: 1 renewal", ended)
+
+
+def test_revocation_happens(ran: Ran) -> None:
+    """Requests in flight meet a 401 when the token is revoked, and one renewal serves them all."""
+    revoked, settled = ran.lines("revocation")
+
+    assert re.fullmatch(r"the token is revoked, [1-9]\d* requests? in flight", revoked)
+    assert re.fullmatch(r"1 renewal, [1-9]\d* requests? met a 401 and went again", settled)
+
+
+def test_outage_happens(ran: Ran) -> None:
+    """The token endpoint answers 503 while requests wait for a token, and they get one after it."""
+    down, first, second, over = ran.lines("outage")
+
+    assert "its endpoint is down" in down
+    assert re.fullmatch(r"503 to renewal attempt 1, [1-9]\d* requests? wait for a token", first)
+    assert re.fullmatch(r"503 to renewal attempt 2, [1-9]\d* requests? wait for a token", second)
+    assert re.match(r"over after [2-9]\.\d s: 1 renewal, [1-9]\d* requests? met a 401", over)
+
+
+def test_plain_lines(ran: Ran) -> None:
+    """Where stdout is no terminal nothing is drawn: there are lines, one for each tenth."""
+    assert "\x1b" not in ran.stdout
+    assert "\r" not in ran.stdout
+    assert len(ran.lines("requests")) == 10
+
+
+def test_live_picture(demos: Mapping[str, Ran]) -> None:
+    """On a terminal the demo draws over what it drew before, and ends with the same table."""
+    ran = demos["terminal"]
+
+    assert ran.code == 0
+    assert ran.stdout.count("\x1b[1A") > 20
+    for told in ("revocation", "outage", "failures"):
+        assert told in ran.stdout
+
+
+def test_failed_requests_fail_the_demo(demos: Mapping[str, Ran]) -> None:
+    """Requests that fail, and an incident that never ends, are told on stderr; the exit code is 1."""
+    ran = demos["broken"]
+
+    assert ran.code == 1
+    assert ran.table["failures"] != "0"
+    assert "failed: TokenEndpointUnavailableError" in ran.stderr
+    assert "error: there was no outage to be seen\n" in ran.stderr
+    assert all(line.startswith("error: ") for line in ran.stderr.splitlines())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_interrupt(backend: str) -> None:
+    """Ctrl-C ends the demo at once, without a traceback, with the exit code of an interrupt."""
+    with start("-m", "taxizer_async", "demo", "--backend", backend) as process:
+        assert process.stdout is not None
+        assert "login" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, stderr) == (130, "")
+
+
+def test_second_login_is_a_problem() -> None:
+    """A summary with two logins says so."""
+    progress = Progress(
+        requests=20,
+        answered=20,
+        failed=0,
+        in_flight=0,
+        elapsed=1.0,
+        counters=SandboxCounters(connects=2),
+    )
+    summary = Summary(
+        progress=progress, failures=(), missed=(Incident.EXPIRY,), p50=0.1, p99=0.2, latency=0.1
+    )
+
+    assert summary.problems == ("2 logins in place of 1", "there was no expiry to be seen")
+
+
+def test_too_few_requests() -> None:
+    """Fewer requests than there is something to see with are refused."""
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="at least 20 requests"):
+            await run_demo(19, print)
+
+    anyio.run(main)

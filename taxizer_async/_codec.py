@@ -120,7 +120,8 @@ _EXPIRIES: Final = {
 
 def _parse(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        # No field is a number, and Python refuses to parse integers of thousands of digits.
+        return json.loads(body, parse_int=float)
     except (ValueError, RecursionError):
         return _NOT_JSON
 

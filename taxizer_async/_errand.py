@@ -1,11 +1,22 @@
-"""What a flight is about, and where it leads: the arguments of a `Renewal`, and no behaviour."""
+"""What a flight is about and what it works with: the arguments of `_renewal` and `_issuance`, as values."""
 
 from __future__ import annotations
 
+import enum
+
+from collections.abc import Callable
+
 import attrs
 
+from taxizer_async._clock import Clock
+from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._guarded_store import GuardedStore
 from taxizer_async._held import Held
+from taxizer_async._ledger import Ledger
 from taxizer_async._models import Credentials
+from taxizer_async._outcomes import Exchange
+from taxizer_async._policy import RenewalPolicy
+from taxizer_async._reporter import Reporter
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -15,6 +26,21 @@ class Endpoints:
     base_url: str
     connect: str
     refresh: str
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Tools:
+    """What all flights of one provider work with; see `TokenProvider`."""
+
+    endpoints: Endpoints
+    credentials: CredentialsSource
+    exchange: Exchange
+    store: GuardedStore
+    ledger: Ledger
+    policy: RenewalPolicy
+    clock: Clock
+    random: Callable[[], float]
+    reporter: Reporter
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -39,3 +65,12 @@ class Errand:
     urgent: bool
     epoch: int
     asked: Credentials | None = None
+
+
+class Again(enum.Enum):
+    """The ground has shifted, so look again."""
+
+    #: It was this process that shifted it (another client_id, a `forget`).
+    NOW = enum.auto()
+    #: Somebody else has the lease.
+    LATER = enum.auto()

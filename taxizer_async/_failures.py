@@ -65,23 +65,22 @@ class Failure:
 
     def describe(self) -> str:
         """Say what happened, at which endpoint, and what to do."""
-        match self.cause:
-            case Refused(status_code=status):
-                return (
-                    f"{self.endpoint} rejected the credentials ({status}): check the clientId and "
-                    "the clientSecret in the Taxizer dashboard"
-                )
-            case Unavailable(reason=reason):
-                return f"no token from {self.endpoint}: {reason}"
-            case Malformed(status_code=status, excerpt=excerpt):
-                return (
-                    f"{self.endpoint} answered {status} with {excerpt}, which is not documented: "
-                    "check base_url, and what stands between you and the API"
-                )
-            case Misconfigured(reason=reason):
-                return reason
-            case CredentialsUnavailable(reason=reason):
-                return f"the credentials callable {reason}, so {self.endpoint} was not asked"
+        cause = self.cause
+        if isinstance(cause, Refused):
+            return (
+                f"{self.endpoint} rejected the credentials ({cause.status_code}): check the "
+                "clientId and the clientSecret in the Taxizer dashboard"
+            )
+        if isinstance(cause, Unavailable):
+            return f"no token from {self.endpoint}: {cause.reason}"
+        if isinstance(cause, Malformed):
+            return (
+                f"{self.endpoint} answered {cause.status_code} with {cause.excerpt}, which is not "
+                "documented: check base_url, and what stands between you and the API"
+            )
+        if isinstance(cause, Misconfigured):
+            return cause.reason
+        return f"the credentials callable {cause.reason}, so {self.endpoint} was not asked"
 
     def error(self, *, from_memory: bool = False) -> AuthError | ConfigurationError:
         """Return a new exception that says it, and when the next try is."""

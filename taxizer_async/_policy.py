@@ -28,6 +28,8 @@ SHORTEST_LIFETIME: Final = 0.5
 #: `Date` may differ this much from our clock before it is believed over it.
 CLOCK_TOLERANCE: Final = 2.0
 
+#: More doublings than this overflow a float sooner or later, and are for ever anyway.
+_DOUBLINGS: Final = 60
 #: Three thousand years: what is longer is a mistake, and overflows somewhere.
 _FOR_EVER: Final = 1e11
 
@@ -44,7 +46,7 @@ def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> No
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"{attribute.name} must be a whole number of at least 1, not {value!r}"
+        msg = f"{attribute.name} must be a whole number of at least 1"
         raise ConfigurationError(msg)
 
 
@@ -134,7 +136,7 @@ class RenewalPolicy:
 
     def retry_wait(self, attempt: int, jitter: float, retry_after: float | None) -> float:
         """Return the wait after the *attempt*-th try (from 1); *jitter* in [0, 1) shortens it by up to half."""
-        own = self.backoff * 2.0 ** (attempt - 1) * (1 - jitter / 2)
+        own = self.backoff * 2.0 ** min(attempt - 1, _DOUBLINGS) * (1 - jitter / 2)
         if retry_after is None:
             return own
         return max(own, min(retry_after, self.retry_after_limit))
@@ -145,8 +147,9 @@ class RenewalPolicy:
 
     def outage_wait(self, failures: int, retry_after: float | None) -> float:
         """Return how long the *failures*-th outage in a row (from 1) is remembered."""
-        doublings = min(failures - 1, 60)
-        own = min(self.outage_backoff * 2.0**doublings, self.outage_backoff_limit)
+        own = min(
+            self.outage_backoff * 2.0 ** min(failures - 1, _DOUBLINGS), self.outage_backoff_limit
+        )
         if retry_after is None:
             return own
         return max(own, min(retry_after, self.retry_after_limit))

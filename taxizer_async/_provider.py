@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from taxizer_async import _events as events
-from taxizer_async._errand import Errand
+from taxizer_async._errand import Errand, Tools
 from taxizer_async._errors import TokenStoreError
 from taxizer_async._failures import Failure
 from taxizer_async._flight import Airfield
@@ -117,15 +117,17 @@ class TokenProvider:
             client_id=credentials.fixed.client_id if credentials.fixed else None,
         )
         self._renewal = Renewal(
-            endpoints=endpoints,
-            credentials=credentials,
-            exchange=exchange,
-            store=self._store,
-            ledger=self._ledger,
-            policy=policy,
-            clock=clock,
-            random=random,
-            reporter=reporter,
+            Tools(
+                endpoints=endpoints,
+                credentials=credentials,
+                exchange=exchange,
+                store=self._store,
+                ledger=self._ledger,
+                policy=policy,
+                clock=clock,
+                random=random,
+                reporter=reporter,
+            )
         )
         #: The fast path: the token if it is fresh, without waiting for anything; else None.
         self.fresh: Final = self._ledger.fresh

@@ -29,6 +29,7 @@ FLOORS = [
     {"_exchange", "_held", "_guarded_store"},
     {"_flight", "_ledger"},
     {"_errand"},
+    {"_issuance"},
     {"_renewal"},
     {"_provider"},
     {"_auth"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 import anyio
 import anyio.lowlevel
 import attrs
+
+
+_ROUNDING: Final = 1e-6
 
 
 @attrs.frozen(eq=False)
@@ -67,7 +70,8 @@ class ManualClock:
         self._monotonic += seconds
         self._wall += seconds
         for sleeper in tuple(self._sleepers):
-            if sleeper.until <= self._monotonic:
+            # Adding next_wake to the time may fall short of it by a rounding.
+            if sleeper.until <= self._monotonic + _ROUNDING:
                 self._sleepers.remove(sleeper)
                 sleeper.awake.set()
 

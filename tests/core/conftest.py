@@ -1,0 +1,196 @@
+"""Values that most modules of the core are about, and the walk that finds a secret in a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import traceback
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hypothesis import settings
+
+from taxizer_async._held import Held
+from taxizer_async._ledger import Ledger
+from taxizer_async._models import Secret, Token
+from taxizer_async._outcomes import Issued
+from taxizer_async._policy import RenewalPolicy
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing._manual_clock import ManualClock
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile("core", deadline=None)
+settings.load_profile("core")
+
+CANARY = "c4n4ry-5ecret"
+
+
+@pytest.fixture(name="canary")
+def _canary() -> str:
+    return CANARY
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(
+    name="machine_zone", params=["UTC", "America/New_York", "Asia/Tokyo", "Asia/Riyadh"]
+)
+def _machine_zone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the machine's time zone."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone cannot be set here")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture(name="policy")
+def _policy() -> RenewalPolicy:
+    return RenewalPolicy()
+
+
+@pytest.fixture(name="ledger")
+def _ledger(policy: RenewalPolicy, clock: ManualClock) -> Ledger:
+    return Ledger(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
+
+
+@pytest.fixture(name="issue")
+def _issue(clock: ManualClock) -> Callable[..., Issued]:
+    """Make what an exchange gives that asked now and was answered at once."""
+
+    def issue(**changes: Any) -> Issued:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret("jwt-1"), refresh_token=Secret("refresh-1")),
+            "lifetime": 3600.0,
+            "refresh_lifetime": 7200.0,
+            "asked_at": clock.monotonic(),
+            "asked_wall": clock.wall(),
+            "elapsed": 0.1,
+        }
+        return Issued(**fields | changes)
+
+    return issue
+
+
+@pytest.fixture(name="hold")
+def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., Held]:
+    """Make what is held of a token *name* that was asked for now."""
+
+    def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> Held:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
+            "version": f"version-{name}",
+            "lifetime": lifetime,
+            "lifespan": policy.lifespan(lifetime, 0.5),
+            "asked_at": clock.monotonic(),
+            "asked_wall": clock.wall(),
+            "refresh_lifetime": None,
+        }
+        return Held(**fields | changes)
+
+    return hold
+
+
+@pytest.fixture(name="record")
+def _record() -> Callable[..., TokenRecord]:
+    """Make what a store has of a token *name*."""
+
+    def record(name: str = "1", **changes: Any) -> TokenRecord:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
+            "version": f"version-{name}",
+            "lifetime": 3600.0,
+            "refresh_lifetime": None,
+            "age": 0.0,
+            "refresh_spent": False,
+        }
+        return TokenRecord(**fields | changes)
+
+    return record
+
+
+def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    yield from _chain(error.__cause__, seen)
+    yield from _chain(error.__context__, seen)
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _chain(each, seen)
+
+
+def _safe_repr(value: object) -> str:
+    # Half-made objects have a repr that raises: error reporters survive that, too.
+    with contextlib.suppress(Exception):
+        return repr(value)
+    return ""
+
+
+@pytest.fixture(name="leaks")
+def _leaks() -> Callable[[BaseException], list[str]]:
+    """Say where in an exception, its causes, notes or foreign frames the canary can be read."""
+
+    def leaks(error: BaseException) -> list[str]:
+        found = []
+        for each in _chain(error, set()):
+            texts = {
+                "str": str(each),
+                "repr": repr(each),
+                "args": repr(each.args),
+                "vars": repr(vars(each)),
+                "notes": repr(getattr(each, "__notes__", ())),
+            }
+            found += [f"{type(each).__name__}: {k}" for k, v in texts.items() if CANARY in v]
+            for frame, line in traceback.walk_tb(each.__traceback__):
+                file = Path(frame.f_code.co_filename).name
+                if file.startswith("test_"):
+                    continue
+                found += [
+                    f"{file}:{line} {name}"
+                    for name, value in frame.f_locals.items()
+                    if CANARY in _safe_repr(value)
+                ]
+        return found
+
+    return leaks
+
+
+@pytest.fixture(name="in_child")
+def _in_child() -> Callable[[Callable[[], bool]], bool]:
+    """Run a check in a forked child; False if it is False, raises, or hangs for seconds."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+
+    def in_child(check: Callable[[], bool]) -> bool:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(5)
+            status = 1
+            try:
+                status = 0 if check() else 1
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        return status == 0
+
+    return in_child

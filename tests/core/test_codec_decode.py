@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import Secret, Token
+from taxizer_async._codec import Decoded, Undecodable, decode_token
+
+
+JWT = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
+    "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IlVzZXIyMDI0IiwiaWF0IjoxNTE2MjM5MDIyfQ."
+    "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
+)
+
+#: The reference's own example.
+EXAMPLE: dict[str, Any] = {
+    "appId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+    "appName": "InvoiceApp",
+    "accountId": "acc12345",
+    "accountName": "MainAccount",
+    "username": "user2024",
+    "jwtToken": JWT,
+    "jwtTokenExpireAtUTC": "2024-09-15T12:28:18.789Z",
+    "refreshToken": "def45678",
+    "refreshTokenExpireAtUTC": "2024-09-15T12:28:18.789Z",
+}
+END = datetime(2024, 9, 15, 12, 28, 18, 789_000, tzinfo=UTC)
+TOKEN = Token(
+    app_id="3fa85f64-5717-4562-b3fc-2c963f66afa6",
+    app_name="InvoiceApp",
+    account_id="acc12345",
+    account_name="MainAccount",
+    username="user2024",
+    jwt=Secret(JWT),
+    expires_at=END,
+    refresh_token=Secret("def45678"),
+    refresh_expires_at=END,
+)
+
+TEXTS = {
+    "appId": "app_id",
+    "appName": "app_name",
+    "accountId": "account_id",
+    "accountName": "account_name",
+    "username": "username",
+}
+EXPIRIES = {
+    "jwtTokenExpireAtUTC": "expires_at",
+    "refreshTokenExpireAtUTC": "refresh_expires_at",
+}
+OPTIONAL = TEXTS | EXPIRIES | {"refreshToken": "refresh_token"}
+WRONG: list[Any] = [7, 1.5, True, False, [], ["x"], {}, {"x": "y"}, 10**400]
+
+
+def _body(**changes: Any) -> bytes:
+    return json.dumps(EXAMPLE | changes).encode()
+
+
+def _decoded(body: bytes) -> Decoded:
+    decoded = decode_token(body)
+    assert isinstance(decoded, Decoded)
+    return decoded
+
+
+def _with(name: str, value: Any) -> Token:
+    changes: dict[str, Any] = {name: value}
+    return attrs.evolve(TOKEN, **changes)
+
+
+def _without(name: str) -> Token:
+    return _with(name, None)
+
+
+def test_example() -> None:
+    """The reference's example gives its nine fields."""
+    assert _decoded(_body()) == Decoded(token=TOKEN, unreadable=())
+
+
+def test_the_jwt_alone_is_enough() -> None:
+    """All but the JWT may be missing."""
+    body = json.dumps({"jwtToken": JWT}).encode()
+
+    assert _decoded(body) == Decoded(token=Token(jwt=Secret(JWT)), unreadable=())
+
+
+@given(st.dictionaries(st.text().filter(lambda k: k not in EXAMPLE), st.none() | st.text()))
+def test_unknown_fields_are_ignored(extra: dict[str, Any]) -> None:
+    """Fields that are not documented change nothing, whatever they are called."""
+    assert _decoded(_body(**extra)).token == TOKEN
+
+
+@pytest.mark.parametrize("inner", [None, [], {"jwtToken": "other"}, [1, {"a": None}]], ids=repr)
+def test_unknown_values_are_ignored(inner: object) -> None:
+    """What an unknown field holds changes nothing."""
+    assert _decoded(_body(extra=inner)).token == TOKEN
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_a_missing_field_is_none(field: str) -> None:
+    """A field that is left out is None, and the others are there."""
+    payload = {k: v for k, v in EXAMPLE.items() if k != field}
+
+    assert _decoded(json.dumps(payload).encode()) == Decoded(
+        token=_without(OPTIONAL[field]), unreadable=()
+    )
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_a_null_field_is_none(field: str) -> None:
+    """A field that is null is None, and the others are there (report 49)."""
+    assert _decoded(_body(**{field: None})) == Decoded(
+        token=_without(OPTIONAL[field]), unreadable=()
+    )
+
+
+@pytest.mark.parametrize("field", TEXTS)
+def test_an_empty_text_stays(field: str) -> None:
+    """A name that is empty is an empty name."""
+    assert _decoded(_body(**{field: ""})).token == _with(TEXTS[field], "")
+
+
+@pytest.mark.parametrize("field", [*EXPIRIES, "refreshToken"])
+def test_an_empty_field_is_none(field: str) -> None:
+    """An empty expiry or refresh token is none."""
+    assert _decoded(_body(**{field: ""})) == Decoded(token=_without(OPTIONAL[field]), unreadable=())
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda v: repr(v)[:12])
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_a_field_of_a_wrong_type_is_none(field: str, value: Any) -> None:
+    """A field of another type is None, and named if it is an expiry (report 72)."""
+    unreadable = (field,) if field in EXPIRIES else ()
+
+    assert _decoded(_body(**{field: value})) == Decoded(
+        token=_without(OPTIONAL[field]), unreadable=unreadable
+    )
+
+
+@pytest.mark.parametrize("text", ["soon", "3600", "15/09/2024", " ", "2024-13-01T00:00:00Z"])
+def test_unreadable_expiries_are_named(text: str) -> None:
+    """An expiry that is no timestamp is None, and its field is named."""
+    decoded = _decoded(_body(jwtTokenExpireAtUTC=text, refreshTokenExpireAtUTC=text))
+
+    assert decoded.token.expires_at is None
+    assert decoded.token.refresh_expires_at is None
+    assert decoded.unreadable == ("jwtTokenExpireAtUTC", "refreshTokenExpireAtUTC")
+
+
+def test_an_unset_date_is_readable() -> None:
+    """The date that ASP.NET writes for "unset" is a timestamp like others."""
+    decoded = _decoded(_body(jwtTokenExpireAtUTC="0001-01-01T00:00:00"))
+
+    assert decoded.token.expires_at == datetime(1, 1, 1, tzinfo=UTC)
+    assert decoded.unreadable == ()
+
+
+@pytest.mark.parametrize(
+    "jwt",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" ", id="a blank"),
+        pytest.param("a b", id="an inner blank"),
+        pytest.param("a\r\nX-Evil: 1", id="a header break"),
+        pytest.param("token\n", id="a trailing newline"),
+        pytest.param("a\x00", id="NUL"),
+        pytest.param("a\x7f", id="DEL"),
+        pytest.param("tökén", id="latin-1"),
+        pytest.param("رمز", id="arabic"),
+        pytest.param("\ud800", id="a lone surrogate"),
+        pytest.param("\ufeffabc", id="a BOM"),
+    ],
+)
+def test_a_jwt_is_visible_ascii(jwt: str) -> None:
+    """A JWT that could not stand in a header is refused."""
+    assert decode_token(_body(jwtToken=jwt)) == Undecodable(
+        "a JSON object whose jwtToken is empty or not visible ASCII"
+    )
+
+
+@pytest.mark.parametrize("value", [None, *WRONG], ids=lambda v: repr(v)[:12])
+def test_a_jwt_is_a_string(value: Any) -> None:
+    """A JWT of another type, or null, is refused."""
+    assert decode_token(_body(jwtToken=value)) == Undecodable(
+        "a JSON object whose jwtToken is not a string"
+    )
+
+
+def test_a_jwt_is_there() -> None:
+    """An object without a JWT is no token."""
+    assert decode_token(b'{"error": "x"}') == Undecodable("a JSON object without jwtToken")
+    assert decode_token(b"{}") == Undecodable("a JSON object without jwtToken")
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
+def test_any_visible_ascii_is_a_jwt(jwt: str) -> None:
+    """A JWT is opaque: any visible ASCII is taken as it is."""
+    assert _decoded(_body(jwtToken=jwt)).token.jwt.reveal() == jwt
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+def test_unicode_encodings(encoding: str) -> None:
+    """JSON is read in each encoding that it is met in, with a byte order mark or without."""
+    body = json.dumps(EXAMPLE | {"appName": "فاتورة"}, ensure_ascii=False).encode(encoding)
+
+    assert _decoded(body).token == attrs.evolve(TOKEN, app_name="فاتورة")
+
+
+def test_the_last_of_two_fields_counts() -> None:
+    """A field that is there twice has its last value, as JSON readers have it."""
+    body = b'{"jwtToken": "first", "jwtToken": "last"}'
+
+    assert _decoded(body).token.jwt.reveal() == "last"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import functools
+import threading
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from taxizer_async import ConfigurationError, Credentials
+from taxizer_async._credentials_source import CredentialsSource, ask_credentials
+from taxizer_async._failures import CredentialsUnavailable
+from taxizer_async._outcomes import Misconfigured
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+PAIR = Credentials("app", "s3cret")
+
+
+class Vault:
+    """An object whose `__call__` is async."""
+
+    async def __call__(self) -> Credentials:
+        await anyio.lowlevel.checkpoint()
+        return PAIR
+
+
+class LazyVault:
+    """An object whose sync `__call__` returns a coroutine."""
+
+    def __call__(self) -> Any:
+        return Vault()()
+
+
+async def _fetch(secret: str = "s3cret") -> Credentials:
+    await anyio.lowlevel.checkpoint()
+    return Credentials("app", secret)
+
+
+def _read(secret: str = "s3cret") -> Credentials:
+    return Credentials("app", secret)
+
+
+@pytest.fixture(name="gate")
+def _gate() -> Iterator[threading.Event]:
+    """Let threads through that wait, at the latest when the test is over."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(PAIR, id="a value"),
+        pytest.param(_read, id="a function"),
+        pytest.param(lambda: PAIR, id="a lambda"),
+        pytest.param(functools.partial(_read, "s3cret"), id="a partial"),
+        pytest.param(_fetch, id="a coroutine function"),
+        pytest.param(functools.partial(_fetch, "s3cret"), id="a partial of one"),
+        pytest.param(lambda: _fetch("s3cret"), id="a lambda that returns a coroutine"),
+        pytest.param(Vault(), id="an object with an async call"),
+        pytest.param(LazyVault(), id="an object that returns a coroutine"),
+        pytest.param(Vault().__call__, id="a bound method"),
+    ],
+)
+async def test_gives_credentials(given: Any) -> None:
+    """Credentials come from a value or from whatever can be called, sync or async (report 31)."""
+    assert await ask_credentials(CredentialsSource(given), seconds=5) == PAIR
+
+
+async def test_from_env_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Credentials.from_env` itself can be given, and reads the environment each time."""
+    source = CredentialsSource(Credentials.from_env)
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "s3cret")
+    assert await ask_credentials(source, seconds=5) == PAIR
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "rotated")
+
+    assert await ask_credentials(source, seconds=5) == Credentials("app", "rotated")
+
+
+def test_fixed() -> None:
+    """Only credentials given by value are known before they are asked for."""
+    assert CredentialsSource(PAIR).fixed is PAIR
+    assert CredentialsSource(_read).fixed is None
+    assert CredentialsSource(_fetch).fixed is None
+
+
+@pytest.mark.parametrize("given", [None, "app", ("app", "s"), 7, Credentials, Vault], ids=repr)
+def test_refuses_others(given: Any) -> None:
+    """What is neither credentials nor a callable that makes them is refused by its type."""
+    kind = type(given).__name__
+    with pytest.raises(ConfigurationError, match=f"^credentials must be Credentials .*not {kind}$"):
+        CredentialsSource(given)
+
+
+async def test_a_sync_callable_does_not_block(gate: threading.Event) -> None:
+    """While a sync callable blocks in its thread, the event loop goes on (report 30)."""
+    threads: list[int] = []
+    waited: list[bool] = []
+
+    def blocking() -> Credentials:
+        threads.append(threading.get_ident())
+        waited.append(gate.wait(10))
+        return PAIR
+
+    async def open_gate() -> None:
+        gate.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(open_gate)
+        assert await ask_credentials(CredentialsSource(blocking), seconds=20) == PAIR
+
+    assert waited == [True]
+    assert threads != [threading.get_ident()]
+
+
+async def test_an_async_callable_stays_in_the_loop() -> None:
+    """An async callable runs in the event loop, where its connections live."""
+    threads: list[int] = []
+
+    async def ident() -> Credentials:
+        threads.append(threading.get_ident())
+        return PAIR
+
+    await ask_credentials(CredentialsSource(ident), seconds=5)
+
+    assert threads == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("error", [OSError, KeyError, StopIteration, TimeoutError])
+async def test_raising(*, is_async: bool, error: type[Exception], canary: str) -> None:
+    """What a callable raises is told by its class, and not by its text."""
+
+    def broken() -> Credentials:
+        raise error(canary)
+
+    async def async_broken() -> Credentials:
+        return broken()
+
+    source = CredentialsSource(async_broken if is_async else broken)
+    answer = await ask_credentials(source, seconds=5)
+    # Neither coroutines nor threads can raise StopIteration.
+    name = "RuntimeError" if error is StopIteration else error.__name__
+
+    assert answer == CredentialsUnavailable(f"raised {name}")
+
+
+async def test_a_configuration_error_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own complaint about the environment is passed on in full."""
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
+    answer = await ask_credentials(CredentialsSource(Credentials.from_env), seconds=5)
+
+    assert isinstance(answer, Misconfigured)
+    assert answer.reason.startswith("TAXIZER_CLIENT_SECRET is not set")
+
+
+@pytest.mark.parametrize("value", [None, "s3cret", ("app", "s3cret")], ids=repr)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_wrong_return(*, value: Any, is_async: bool) -> None:
+    """A callable that returns something else is a mistake, told by the type alone."""
+
+    async def give() -> Any:
+        return value
+
+    source = CredentialsSource(give if is_async else lambda: value)
+    answer = await ask_credentials(source, seconds=5)
+
+    assert answer == Misconfigured(
+        reason=f"the credentials callable returned {type(value).__name__}, not Credentials"
+    )
+
+
+async def test_a_hanging_async_callable() -> None:
+    """An async callable that hangs is given up."""
+
+    async def hang() -> Credentials:
+        await anyio.sleep_forever()
+        return PAIR
+
+    with anyio.fail_after(10):
+        answer = await ask_credentials(CredentialsSource(hang), seconds=0.01)
+
+    assert answer == CredentialsUnavailable("gave nothing within 0.01 s")
+
+
+async def test_a_hanging_sync_callable(gate: threading.Event) -> None:
+    """A sync callable that hangs is given up, and its thread left to itself."""
+
+    def hang() -> Credentials:
+        gate.wait(30)
+        return PAIR
+
+    with anyio.fail_after(10):
+        answer = await ask_credentials(CredentialsSource(hang), seconds=0.01)
+
+    assert answer == CredentialsUnavailable("gave nothing within 0.01 s")
+
+
+def test_a_partial_is_not_shown(canary: str) -> None:
+    """A source does not show what it was given."""
+    source = CredentialsSource(functools.partial(_read, canary))
+
+    assert canary not in repr(source)
+    assert canary not in str(source)
+    assert not hasattr(source, "__dict__")
+
+
+async def test_a_cancelled_partial_is_not_shown(
+    canary: str, gate: threading.Event, leaks: Callable[[BaseException], list[str]]
+) -> None:
+    """Who is timed out while a callable runs does not get a traceback with its arguments."""
+
+    def blocking(secret: str) -> Credentials:
+        gate.wait(30)
+        return Credentials("app", secret)
+
+    source = CredentialsSource(functools.partial(blocking, canary))
+    with pytest.raises(TimeoutError) as caught, anyio.fail_after(0.01):
+        await ask_credentials(source, seconds=20)
+
+    assert leaks(caught.value) == []

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from taxizer_async import (
+    AuthError,
+    ConfigurationError,
+    Credentials,
+    CredentialsRejectedError,
+    TokenEndpointUnavailableError,
+    TokenResponseError,
+)
+from taxizer_async._failures import CredentialsUnavailable, Failure
+from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._failures import Cause
+
+
+WHERE = "https://apistaging.taxizer.com/v1/Auth/Connect"
+WHEN = datetime(2027, 1, 15, 8, 0, 7, tzinfo=UTC)
+
+CAUSES = [
+    pytest.param(
+        Refused(status_code=400),
+        CredentialsRejectedError,
+        f"{WHERE} rejected the credentials (400): check the clientId and the clientSecret",
+        400,
+        False,
+        id="refused",
+    ),
+    pytest.param(
+        Unavailable(reason="answered 503 Service Unavailable", status_code=503),
+        TokenEndpointUnavailableError,
+        f"no token from {WHERE}: answered 503 Service Unavailable",
+        503,
+        True,
+        id="unavailable",
+    ),
+    pytest.param(
+        Unavailable(reason="ConnectError: refused", untouched=True),
+        TokenEndpointUnavailableError,
+        f"no token from {WHERE}: ConnectError: refused",
+        None,
+        True,
+        id="no connection",
+    ),
+    pytest.param(
+        Malformed(status_code=200, excerpt="an HTML page of 7 bytes"),
+        TokenResponseError,
+        f"{WHERE} answered 200 with an HTML page of 7 bytes, which is not documented",
+        200,
+        True,
+        id="malformed success",
+    ),
+    pytest.param(
+        Malformed(status_code=404, excerpt="an empty body"),
+        TokenResponseError,
+        f"{WHERE} answered 404 with an empty body, which is not documented",
+        404,
+        False,
+        id="malformed",
+    ),
+    pytest.param(
+        CredentialsUnavailable("raised VaultError"),
+        AuthError,
+        f"the credentials callable raised VaultError, so {WHERE} was not asked",
+        None,
+        True,
+        id="credentials unavailable",
+    ),
+]
+
+
+SAID = [pytest.param(p.values[0], p.values[2], id=str(p.id)) for p in CAUSES]
+
+
+def _failure(cause: Cause, **changes: Any) -> Failure:
+    fields: dict[str, Any] = {
+        "cause": cause,
+        "endpoint": WHERE,
+        "until": 1_060.0,
+        "retry_at": WHEN.timestamp(),
+        "rejected": None,
+        "rejected_until": 1_060.0,
+    }
+    return Failure(**fields | changes)
+
+
+@pytest.mark.parametrize(("cause", "cls", "text", "status", "retryable"), CAUSES)
+def test_error(
+    *, cause: Cause, cls: type[AuthError], text: str, status: int | None, retryable: bool
+) -> None:
+    """Each cause makes the error of its kind, with the facts as fields."""
+    error = _failure(cause).error()
+
+    assert type(error) is cls
+    assert isinstance(error, AuthError)
+    assert error.endpoint == WHERE
+    assert error.status_code == status
+    assert error.retry_at == WHEN
+    assert error.retryable is retryable
+    assert text in str(error)
+
+
+@pytest.mark.parametrize(("cause", "text"), SAID)
+def test_message(cause: Cause, text: str) -> None:
+    """A message says what happened, at which endpoint, and when the next try is."""
+    message = str(_failure(cause).error())
+
+    assert message.startswith(text)
+    assert message.endswith("; the next try is at 08:00:07Z")
+
+
+@pytest.mark.parametrize(("cause", "text"), SAID)
+def test_message_from_memory(cause: Cause, text: str) -> None:
+    """An error from memory says so, and until when, before it says why (report 78)."""
+    failure = _failure(cause)
+    error = failure.error(from_memory=True)
+
+    assert type(error) is type(failure.error())
+    assert str(error).startswith(f"served from memory until 08:00:07Z: {text}")
+    assert "next try" not in str(error)
+
+
+@pytest.mark.parametrize(("cause", "text"), SAID)
+def test_each_caller_has_its_own(cause: Cause, text: str) -> None:
+    """Two callers get two exceptions, so that notes and tracebacks do not mix."""
+    failure = _failure(cause)
+    first, second = failure.error(), failure.error()
+    first.add_note("mine")
+
+    assert first is not second
+    assert not hasattr(second, "__notes__")
+    assert text in str(first)
+    assert str(first) == str(second)
+
+
+@pytest.mark.parametrize("from_memory", [False, True])
+def test_misconfigured(*, from_memory: bool) -> None:
+    """What the user has to mend says just that, as no later try will help."""
+    error = _failure(Misconfigured(reason="http_client returned int")).error(
+        from_memory=from_memory
+    )
+
+    assert type(error) is ConfigurationError
+    assert str(error) == "http_client returned int"
+    assert not error.retryable
+
+
+def test_an_undocumented_answer_is_described() -> None:
+    """The excerpt is a field of the error, too."""
+    error = _failure(Malformed(status_code=200, excerpt="a JSON list")).error()
+
+    assert isinstance(error, TokenResponseError)
+    assert error.excerpt == "a JSON list"
+
+
+def test_the_next_try_is_aware() -> None:
+    """The time of the next try is in UTC."""
+    assert _failure(Refused(status_code=400)).retry_at_utc == WHEN
+    assert _failure(Refused(status_code=400)).retry_at_utc.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "cause", [Misconfigured(reason="x"), CredentialsUnavailable("x")], ids=repr
+)
+def test_no_answer_has_no_status(cause: Cause) -> None:
+    """Where nothing was asked there is no status."""
+    assert _failure(cause).status_code is None
+
+
+def test_rejected_credentials_are_masked(
+    canary: str, leaks: Callable[[BaseException], list[str]]
+) -> None:
+    """The credentials that were refused are remembered, and shown by neither failure nor error."""
+    failure = _failure(Refused(status_code=400), rejected=Credentials("app", canary))
+
+    assert canary not in repr(failure)
+    assert canary not in failure.describe()
+    assert leaks(failure.error(from_memory=True)) == []

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from taxizer_async._flight import Seat
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._held import Held
+
+
+async def test_one_leads() -> None:
+    """The first task leads, and others find its flight."""
+    seat = Seat()
+    flight = seat.try_lead()
+    answers: list[object] = []
+
+    async def other() -> None:
+        answers.append(seat.try_lead())
+        answers.append(seat.flight)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+
+    assert flight is not None
+    assert answers == [None, flight]
+    seat.land(flight)
+
+
+async def test_after_landing_another_leads() -> None:
+    """A landed flight makes room for the next."""
+    seat = Seat()
+    first = seat.try_lead()
+    assert first is not None
+    seat.land(first)
+    second = seat.try_lead()
+    assert second is not None
+
+    assert second is not first
+    assert not second.landed.is_set()
+    seat.land(second)
+
+
+async def test_landing_wakes_all(hold: Callable[..., Held]) -> None:
+    """All who wait for a flight wake up when it lands, and find what came of it."""
+    seat = Seat()
+    found: list[Held | None] = []
+    waiting = 0
+    held = hold()
+
+    async def wait() -> None:
+        nonlocal waiting
+        assert seat.try_lead() is None
+        flight = seat.flight
+        waiting += 1
+        await flight.landed.wait()
+        found.append(flight.held)
+
+    flight = seat.try_lead()
+    assert flight is not None
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert waiting == 100
+            flight.held = held
+            seat.land(flight)
+
+    assert found == [held] * 100
+
+
+async def test_a_cancelled_waiter_hurts_nobody() -> None:
+    """A waiter who is cancelled leaves at once; leader and other waiters do not notice."""
+    seat = Seat()
+    woken: list[str] = []
+    scopes: dict[str, anyio.CancelScope] = {}
+
+    async def wait(name: str) -> None:
+        with anyio.CancelScope() as scopes[name]:
+            await seat.flight.landed.wait()
+            woken.append(name)
+
+    flight = seat.try_lead()
+    assert flight is not None
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for name in "abc":
+                tasks.start_soon(wait, name)
+            await anyio.wait_all_tasks_blocked()
+            scopes["b"].cancel()
+            await anyio.wait_all_tasks_blocked()
+            assert seat.flight is flight
+            seat.land(flight)
+
+    assert sorted(woken) == ["a", "c"]
+
+
+async def test_a_waiter_cancelled_at_the_landing() -> None:
+    """A waiter who is cancelled in the very tick of the landing takes no wake-up along (report 5)."""
+    seat = Seat()
+    woken: list[int] = []
+    scopes: list[anyio.CancelScope] = []
+
+    async def wait(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await seat.flight.landed.wait()
+            woken.append(number)
+
+    flight = seat.try_lead()
+    assert flight is not None
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(wait, number)
+            await anyio.wait_all_tasks_blocked()
+            scopes[0].cancel()
+            seat.land(flight)
+            again = seat.try_lead()
+            assert again is not None
+            seat.land(again)
+
+    assert len(woken) >= 3
+
+
+async def test_a_flight_begins_with_nothing() -> None:
+    """A flight whose leader was cancelled has neither a token nor a failure."""
+    seat = Seat()
+    flight = seat.try_lead()
+    assert flight is not None
+    seat.land(flight)
+
+    assert flight.held is None
+    assert flight.failure is None
+    assert flight.landed.is_set()
+
+
+async def test_landing_is_a_change() -> None:
+    """Who waits for a change of the token wakes up when a flight lands."""
+    seat = Seat()
+    flight = seat.try_lead()
+    assert flight is not None
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(seat.changed.wait)
+            await anyio.wait_all_tasks_blocked()
+            seat.land(flight)
+
+
+async def test_a_change_is_announced_once() -> None:
+    """A change wakes those who took it before, and not those who come later."""
+    seat = Seat()
+    seat.announce_change()
+    taken = seat.changed
+    assert taken is seat.changed
+    assert not taken.is_set()
+    seat.announce_change()
+
+    assert taken.is_set()
+    assert not seat.changed.is_set()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from taxizer_async import Credentials, RenewalPolicy, Secret, Token
+from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._errand import Endpoints
+from taxizer_async._outcomes import Issued
+from taxizer_async._provider import TokenProvider
+from taxizer_async._reporter import Reporter
+from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._outcomes import Effort
+    from taxizer_async.stores import Lease
+    from taxizer_async.testing._manual_clock import ManualClock
+
+
+KEY = StoreKey("https://apistaging.taxizer.com", "app")
+
+
+class NewTokens:
+    """An exchange that issues a token called new."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    async def connect(
+        self, _: Credentials, _effort: Effort, received: Callable[[Issued], None], /
+    ) -> Issued:
+        return self._issue(received)
+
+    async def refresh(
+        self, _: Secret, _effort: Effort, received: Callable[[Issued], None], /
+    ) -> Issued:
+        return self._issue(received)
+
+    def _issue(self, received: Callable[[Issued], None]) -> Issued:
+        issued = Issued(
+            token=Token(jwt=Secret("new")),
+            lifetime=3600.0,
+            refresh_lifetime=None,
+            asked_at=self._clock.monotonic(),
+            asked_wall=self._clock.wall(),
+            elapsed=0.0,
+        )
+        received(issued)
+        return issued
+
+
+class SlowToLoad:
+    """A store whose first load takes until it is let go, and then gives what it had found."""
+
+    def __init__(self, inner: MemoryTokenStore) -> None:
+        self._inner = inner
+        self.found = anyio.Event()
+        self.go = anyio.Event()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        record = await self._inner.load(key)
+        self.found.set()
+        await self.go.wait()
+        return record
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        return await self._inner.save(key, record, lease)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await self._inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        return await self._inner.lease(key)
+
+
+async def test_what_was_forgotten_is_not_adopted(
+    clock: ManualClock, record: Callable[..., TokenRecord]
+) -> None:
+    """A record that was being read while the token was forgotten does not bring it back."""
+    memory = MemoryTokenStore(clock=clock)
+    lease = await memory.lease(KEY)
+    assert lease is not None
+    await memory.save(KEY, record("old"), lease)
+    await lease.release()
+    store = SlowToLoad(memory)
+    provider = TokenProvider(
+        endpoints=Endpoints(base_url=KEY.base_url, connect="/c", refresh="/r"),
+        credentials=CredentialsSource(Credentials("app", "s3cret")),
+        exchange=NewTokens(clock),
+        store=store,
+        policy=RenewalPolicy(),
+        clock=clock,
+        random=lambda: 0.5,
+        reporter=Reporter(None, timeout=1),
+    )
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(provider.acquire)
+            await store.found.wait()
+            await provider.forget()
+            store.go.set()
+    held, stored = provider.fresh(), await memory.load(KEY)
+
+    assert held is None or held.token.jwt == Secret("new")
+    assert stored is None or stored.token.jwt == Secret("new")

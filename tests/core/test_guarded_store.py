@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from taxizer_async._events import StoreFailed, StoreRecovered
+from taxizer_async._guarded_store import GuardedStore, NoLease, SaveResult
+from taxizer_async._reporter import Reporter
+from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async._events import Event
+    from taxizer_async.stores import Lease
+
+
+KEY = StoreKey("https://apistaging.taxizer.com", "app")
+
+
+class Moody:
+    """A store, and a lease of it, that does what *mood* says, and raises in what is *broken*."""
+
+    heartbeat: float | None = 0.001
+
+    def __init__(self) -> None:
+        self.mood = "good"
+        self.broken: set[str] = set()
+        self.inner = MemoryTokenStore()
+        self.saved = True
+        self.released = 0
+
+    async def _be(self, operation: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.mood == "raising" or operation in self.broken:
+            msg = "c4n4ry-5ecret"
+            raise OSError(msg)
+        if self.mood == "hanging":
+            await anyio.sleep_forever()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        await self._be("load")
+        return await self.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        await self._be("save")
+        return self.saved and await self.inner.save(key, record, lease)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await self._be("clear")
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        await self._be("lease")
+        return await self.inner.lease(key)
+
+    async def extend(self) -> bool:
+        await self._be("extend")
+        return True
+
+    async def release(self) -> None:
+        await self._be("release")
+        self.released += 1
+
+
+class Operator:
+    """Somebody who listens."""
+
+    def __init__(self) -> None:
+        self._heard: list[Event] = []
+        self.reporter = Reporter(self._heard.append, timeout=1)
+
+    async def heard(self) -> list[Event]:
+        await self.reporter.deliver()
+        return self._heard
+
+
+@pytest.fixture(name="moody")
+def _moody() -> Moody:
+    return Moody()
+
+
+@pytest.fixture(name="operator")
+def _operator() -> Operator:
+    return Operator()
+
+
+@pytest.fixture(name="store")
+def _store(moody: Moody, operator: Operator) -> GuardedStore:
+    return GuardedStore(moody, timeout=0.01, reporter=operator.reporter)
+
+
+async def _leased(store: GuardedStore) -> Lease:
+    lease = await store.lease(KEY)
+    assert not isinstance(lease, NoLease)
+    return lease
+
+
+async def test_a_good_store(
+    store: GuardedStore,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """What a store that works answers is passed on, and nothing is reported."""
+    assert await store.load(KEY) is None
+    lease = await _leased(store)
+    assert await store.save(KEY, record(), lease) is SaveResult.SAVED
+    loaded = await store.load(KEY)
+    assert loaded is not None
+    assert loaded.token == record().token
+    assert await store.clear(KEY) is True
+    assert await store.load(KEY) is None
+
+    assert store.failing is None
+    assert await operator.heard() == []
+
+
+CALLS: dict[str, Callable[[GuardedStore, Moody, TokenRecord], Awaitable[object]]] = {
+    "load": lambda store, _, __: store.load(KEY),
+    "save": lambda store, moody, record: store.save(KEY, record, moody),
+    "clear": lambda store, _, __: store.clear(KEY),
+    "lease": lambda store, _, __: store.lease(KEY),
+    "release": lambda store, moody, _: store.release(moody),
+}
+ANSWERS = {"save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
+
+
+@pytest.mark.parametrize("mood", ["raising", "hanging"])
+@pytest.mark.parametrize("operation", CALLS)
+async def test_a_bad_store(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    mood: str,
+    operation: str,
+) -> None:
+    """A store that raises or hangs fails no caller, who learns that it is down."""
+    moody.mood = mood
+    with anyio.fail_after(10):
+        answer = await CALLS[operation](store, moody, record())
+
+    assert answer == ANSWERS.get(operation)
+    assert store.failing is not None
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason"), [("raising", "OSError"), ("hanging", "no answer within 0.01 s")]
+)
+async def test_a_failure_is_reported(
+    store: GuardedStore, moody: Moody, operator: Operator, mood: str, reason: str
+) -> None:
+    """A failure is reported with the call that met it and the kind of trouble."""
+    moody.mood = mood
+    await store.clear(KEY)
+
+    assert await operator.heard() == [StoreFailed(operation="clear", reason=reason)]
+    assert store.failing == f"clear: {reason}"
+
+
+async def test_reports_changes_only(store: GuardedStore, moody: Moody, operator: Operator) -> None:
+    """A store that is down is reported once, and once when it is back (invariant 24)."""
+    for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
+        moody.mood = mood
+        await store.load(KEY)
+
+    assert await operator.heard() == [
+        StoreFailed(operation="load", reason="OSError"),
+        StoreRecovered(),
+        StoreFailed(operation="load", reason="OSError"),
+        StoreRecovered(),
+    ]
+    assert store.failing is None
+
+
+async def test_what_works_does_not_excuse_what_fails(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """A store that can be read but not written is not back until it can be written."""
+    lease = await _leased(store)
+    moody.broken = {"save"}
+    await store.save(KEY, record(), lease)
+    await store.load(KEY)
+    assert store.failing == "save: OSError"
+    moody.broken = {"save", "load"}
+    await store.load(KEY)
+    assert store.failing == "save: OSError, load: OSError"
+    moody.broken = set()
+    await store.load(KEY)
+    await store.save(KEY, record(), lease)
+
+    assert store.failing is None
+    assert await operator.heard() == [
+        StoreFailed(operation="save", reason="OSError"),
+        StoreRecovered(),
+    ]
+
+
+@pytest.mark.parametrize("operation", ["clear", "extend", "release"])
+async def test_a_rare_call_that_failed_once_is_outlived(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+    operation: str,
+) -> None:
+    """A call that is seldom made does not, by one failure, hide that the store works, or fails again."""
+    moody.broken = {operation}
+    if operation == "extend":
+        with anyio.move_on_after(0.05):
+            await store.keep(moody)
+    else:
+        await CALLS[operation](store, moody, record())
+    assert store.failing is not None
+    moody.broken = set()
+    lease = await _leased(store)
+    await store.load(KEY)
+    await store.save(KEY, record(), lease)
+    await store.release(lease)
+    assert store.failing is None
+
+    moody.broken = {"load"}
+    await store.load(KEY)
+    assert await operator.heard() == [
+        StoreFailed(operation=operation, reason="OSError"),
+        StoreRecovered(),
+        StoreFailed(operation="load", reason="OSError"),
+    ]
+
+
+async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
+    """A lease that somebody has is busy, which is no failure."""
+    await _leased(store)
+
+    assert await store.lease(KEY) is NoLease.BUSY
+    assert await operator.heard() == []
+
+
+async def test_a_lost_lease(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """A save that the store refuses says that the lease is lost, which is no failure (report 89)."""
+    lease = await _leased(store)
+    moody.saved = False
+
+    assert await store.save(KEY, record(), lease) is SaveResult.LEASE_LOST
+    assert await operator.heard() == []
+
+
+async def test_what_a_store_raises_is_not_quoted(
+    store: GuardedStore, moody: Moody, canary: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The text of what a store raises may quote what was to be saved, and is logged nowhere."""
+    moody.mood = "raising"
+    await store.load(KEY)
+
+    assert "OSError" in caplog.text
+    assert canary not in caplog.text
+    assert canary not in str(store.failing)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from taxizer_async._guarded_store import GuardedStore, SaveResult
+from taxizer_async._reporter import Reporter
+from taxizer_async.stores import StoreKey, TokenRecord
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.stores import Lease
+
+
+KEY = StoreKey("https://apistaging.taxizer.com", "app")
+
+
+class Slow:
+    """A store, and a lease of it, that takes a moment, or for ever if it *hangs*."""
+
+    heartbeat: float | None = 0.001
+
+    def __init__(self) -> None:
+        self.hangs = False
+        self.saved: list[TokenRecord] = []
+        self.released = 0
+        self.extensions: list[bool | Exception] = []
+        self.beats = 0
+        self.beaten = anyio.Event()
+
+    async def _pass_time(self) -> None:
+        if self.hangs:
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+
+    async def load(self, _: StoreKey, /) -> TokenRecord | None:
+        await self._pass_time()
+        return None
+
+    async def save(self, _: StoreKey, record: TokenRecord, _lease: Lease, /) -> bool:
+        await self._pass_time()
+        self.saved.append(record)
+        return True
+
+    async def clear(self, _: StoreKey, /) -> None:
+        await self._pass_time()
+
+    async def lease(self, _: StoreKey, /) -> Lease | None:
+        await self._pass_time()
+        return self
+
+    async def extend(self) -> bool:
+        await self._pass_time()
+        self.beats += 1
+        if self.beats == 3:
+            self.beaten.set()
+        answer = self.extensions.pop(0) if self.extensions else True
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def release(self) -> None:
+        await self._pass_time()
+        self.released += 1
+
+
+@pytest.fixture(name="slow")
+def _slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture(name="store")
+def _store(slow: Slow) -> GuardedStore:
+    return GuardedStore(slow, timeout=0.05, reporter=Reporter(None, timeout=1))
+
+
+async def test_a_save_outlasts_a_cancellation(
+    store: GuardedStore, slow: Slow, record: Callable[..., TokenRecord]
+) -> None:
+    """What has been paid for is saved although the caller is being cancelled."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        assert await store.save(KEY, record(), slow) is SaveResult.SAVED
+
+    assert slow.saved == [record()]
+
+
+async def test_a_hanging_save_is_bounded(
+    store: GuardedStore, slow: Slow, record: Callable[..., TokenRecord]
+) -> None:
+    """A store that hangs does not hold up a cancellation for long."""
+    slow.hangs = True
+    with anyio.fail_after(10), anyio.CancelScope() as scope:
+        scope.cancel()
+        assert await store.save(KEY, record(), slow) is SaveResult.DOWN
+
+
+async def test_a_release_outlasts_a_cancellation(store: GuardedStore, slow: Slow) -> None:
+    """A lease is given back although the caller is being cancelled."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.release(slow)
+
+    assert slow.released == 1
+
+
+async def test_a_cancelled_load_ends(store: GuardedStore, slow: Slow) -> None:
+    """A caller who is cancelled while the store is read ends at once, and nothing failed."""
+    slow.hangs = True
+    with anyio.fail_after(10), anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.load(KEY)
+
+    assert scope.cancelled_caught
+    assert store.failing is None
+
+
+async def test_keep_extends_until_lost(store: GuardedStore, slow: Slow) -> None:
+    """A lease is extended again and again, through failures, until it is lost."""
+    slow.extensions = [True, OSError(), True, False, True]
+    with anyio.fail_after(10):
+        await store.keep(slow)
+
+    assert slow.extensions == [True]
+
+
+async def test_keep_without_a_heartbeat(store: GuardedStore, slow: Slow) -> None:
+    """A lease that lasts by itself is left alone."""
+    slow.heartbeat = None
+    with anyio.fail_after(10):
+        await store.keep(slow)
+
+    assert slow.beats == 0
+
+
+async def test_keep_beats_until_cancelled(store: GuardedStore, slow: Slow) -> None:
+    """The heart beats until whoever needed the lease is done."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.keep, slow)
+        with anyio.fail_after(10):
+            await slow.beaten.wait()
+        tasks.cancel_scope.cancel()
+
+    assert slow.beats >= 3
+    assert store.failing is None

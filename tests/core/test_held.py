@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import math
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import RenewalPolicy, Secret, Token
+from taxizer_async._held import Held, Stage, hold_issued, hold_record
+from taxizer_async._outcomes import Issued
+from taxizer_async.testing._manual_clock import ManualClock
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.stores import TokenRecord
+
+
+def _hold_issued(issued: Issued, clock: ManualClock, *, answers_refusal: bool = False) -> Held:
+    return hold_issued(
+        issued,
+        version="v",
+        clock=clock,
+        policy=RenewalPolicy(),
+        jitter=0.0,
+        answers_refusal=answers_refusal,
+    )
+
+
+def test_age(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """The age counts from when the token was asked for."""
+    held = hold()
+    clock.advance(12.5)
+
+    assert held.age(clock) == 12.5
+
+
+def test_age_after_sleep(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A machine that slept, so that only the wall clock went on, has an older token."""
+    held = hold()
+    clock.advance(10)
+    clock.jump(3600)
+
+    assert held.age(clock) == 3610
+
+
+def test_age_after_a_step_back(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A wall clock that is set back does not make the token younger."""
+    held = hold()
+    clock.advance(10)
+    clock.jump(-86_400)
+
+    assert held.age(clock) == 10
+
+
+def test_age_is_never_negative(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A token asked for in the future, by either clock, is just new."""
+    held = hold(asked_at=clock.monotonic() + 5, asked_wall=clock.wall() + 5)
+
+    assert held.age(clock) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stage"),
+    [
+        (0, Stage.FRESH),
+        (74, Stage.FRESH),
+        (80, Stage.DUE),
+        (89, Stage.DUE),
+        (90, Stage.PRESSING),
+        (99, Stage.PRESSING),
+        (100, Stage.GONE),
+        (1e9, Stage.GONE),
+    ],
+)
+def test_stages(
+    hold: Callable[..., Held], clock: ManualClock, seconds: float, stage: Stage
+) -> None:
+    """A token is fresh, due, pressing, and gone, in this order."""
+    held = hold(lifetime=100.0)
+    clock.advance(seconds)
+
+    assert held.stage(clock) is stage
+
+
+def test_a_refused_token_is_gone(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A token that was refused is gone, however new."""
+    assert hold(refused=True).stage(clock) is Stage.GONE
+
+
+def test_remaining(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """What remains shrinks to 0 and below; one used until refused never ends."""
+    held, undying = hold(lifetime=100.0), hold(lifetime=0.0)
+    clock.advance(130)
+
+    assert held.remaining(clock) == -30
+    assert undying.remaining(clock) == math.inf
+
+
+def test_same_token(hold: Callable[..., Held]) -> None:
+    """Two are the same token exactly if their JWTs are equal."""
+    assert hold("1").same_token(hold("1", version="another", refused=True))
+    assert not hold("1").same_token(hold("2"))
+    assert not hold("1").same_token(None)
+
+
+@pytest.mark.parametrize(
+    ("refresh_lifetime", "seconds", "refreshable"),
+    [
+        (None, 1e9, True),
+        (100.0, 99, True),
+        (100.0, 100, False),
+        (0.0, 0, False),
+        (-5.0, 0, False),
+    ],
+)
+def test_refreshable(
+    *,
+    hold: Callable[..., Held],
+    clock: ManualClock,
+    refresh_lifetime: float | None,
+    seconds: float,
+    refreshable: bool,
+) -> None:
+    """A refresh token is good until its own end, or for ever if that is unknown."""
+    held = hold(refresh_lifetime=refresh_lifetime)
+    clock.advance(seconds)
+
+    assert held.refreshable(clock) is refreshable
+
+
+def test_a_spent_one_is_not_refreshable(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A refresh token that was sent is not sent again."""
+    assert not hold(refresh_spent=True).refreshable(clock)
+
+
+def test_without_a_refresh_token(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A token that came without a refresh token cannot be refreshed."""
+    assert not hold(token=Token(jwt=Secret("j"))).refreshable(clock)
+
+
+def test_a_refused_token_is_refreshable(hold: Callable[..., Held], clock: ManualClock) -> None:
+    """A 401 for the JWT does not lose the refresh token (invariant 9)."""
+    assert hold(refused=True).refreshable(clock)
+
+
+def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
+    """What was just issued is held from the moment it was asked for."""
+    issued = issue()
+    held = _hold_issued(issued, clock, answers_refusal=True)
+    clock.advance(5)
+
+    assert held.token is issued.token
+    assert held.version == "v"
+    assert held.lifetime == 3600
+    assert held.refresh_lifetime == 7200
+    assert held.age(clock) == 5
+    assert held.answers_refusal
+    assert not held.accepted
+    assert not held.refused
+    assert not held.shared
+    assert not held.refresh_spent
+
+
+def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: ManualClock) -> None:
+    """A token without an expiry is taken to last 5 minutes."""
+    held = _hold_issued(issue(lifetime=None), clock)
+
+    assert held.lifetime == 300
+    assert held.remaining(clock) == 300
+
+
+@pytest.mark.parametrize("lifetime", [0.0625, 0.125, 0.0, -3600.0, -6.3e10])
+def test_hold_issued_dead_on_arrival(
+    issue: Callable[..., Issued], clock: ManualClock, lifetime: float
+) -> None:
+    """A token that ended before it came, or in year 1, is used until refused (report 53)."""
+    issued = issue(lifetime=lifetime)
+    clock.advance(0.125)
+    held = _hold_issued(issued, clock)
+    clock.advance(29)
+
+    assert held.lifetime == 0
+    assert held.stage(clock) is Stage.FRESH
+    clock.advance(1)
+    assert held.stage(clock) is Stage.DUE
+    clock.advance(1e9)
+    assert held.stage(clock) is Stage.DUE
+
+
+def test_hold_issued_after_retries(issue: Callable[..., Issued], clock: ManualClock) -> None:
+    """Time spent on earlier tries, before the token was asked for, takes nothing off its life."""
+    clock.advance(12)
+    held = _hold_issued(issue(lifetime=10.0, elapsed=12.1), clock)
+
+    assert held.lifetime == 10
+    assert held.remaining(clock) == 10
+
+
+def test_hold_record(
+    record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
+) -> None:
+    """What a store had is held at the age that it has, and known to be shared."""
+    stored = record(age=600.0, refresh_lifetime=7200.0, refresh_spent=True)
+    held = hold_record(stored, clock=clock, policy=policy, jitter=0.0)
+    clock.advance(10)
+
+    assert held.age(clock) == 610
+    assert held.remaining(clock) == 2990
+    assert held.shared
+    assert held.refresh_spent
+    assert held.refresh_lifetime == 7200
+    assert held.version == "version-1"
+    assert not held.answers_refusal
+
+
+def test_hold_record_of_one_used_until_refused(
+    record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
+) -> None:
+    """A token without a credible end stays one after a store had it."""
+    held = hold_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
+
+    assert held.remaining(clock) == math.inf
+
+
+@given(
+    age=st.floats(0, 1e6),
+    lifetime=st.floats(-1e3, 1e6),
+    refresh_lifetime=st.none() | st.floats(-1e3, 1e6),
+    jump=st.floats(-1e6, 1e6),
+)
+def test_records_round_trip(
+    age: float, lifetime: float, refresh_lifetime: float | None, jump: float
+) -> None:
+    """What is recorded and held again, on a machine with another clock, is the same (report 62)."""
+    here, there = ManualClock(), ManualClock(start=1_800_000_000.0 + jump)
+    token = Token(jwt=Secret("j"), refresh_token=Secret("r"))
+    issued = Issued(
+        token=token,
+        lifetime=lifetime,
+        refresh_lifetime=refresh_lifetime,
+        asked_at=here.monotonic(),
+        asked_wall=here.wall(),
+        elapsed=0.0,
+    )
+    held = _hold_issued(issued, here)
+    here.advance(age)
+    record = held.record(here)
+    again = hold_record(record, clock=there, policy=RenewalPolicy(), jitter=0.0)
+
+    assert again.token == token
+    assert again.version == held.version
+    assert again.lifespan == held.lifespan
+    assert again.age(there) == pytest.approx(held.age(here), abs=1e-3)
+    assert again.refresh_lifetime == held.refresh_lifetime
+    assert record.refresh_spent is False

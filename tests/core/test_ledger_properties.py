@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import threading
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from taxizer_async import Credentials, RenewalPolicy, Secret, Token
+from taxizer_async._held import Held, Stage
+from taxizer_async._ledger import Ledger
+from taxizer_async._outcomes import Refused, Unavailable
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing._manual_clock import ManualClock
+
+
+if TYPE_CHECKING:
+    from taxizer_async._ledger import State
+
+
+LIFETIMES = st.sampled_from([0.0, 1.0, 60.0, 3600.0])
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any sequence of changes, at any pace, on any clock."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.policy = RenewalPolicy()
+        self.clock = ManualClock()
+        self.ledger = Ledger(
+            policy=self.policy, clock=self.clock, random=lambda: 0.5, client_id="app"
+        )
+        self.known: list[Held] = []
+        self.before: State = self.ledger.state
+
+    def _token(self) -> Token:
+        number = len(self.known)
+        return Token(jwt=Secret(f"jwt-{number}"), refresh_token=Secret(f"refresh-{number}"))
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 29.0, 30.0, 600.0]))
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(seconds=st.sampled_from([-86_400.0, -1.0, 1.0, 7200.0]))
+    def jump(self, seconds: float) -> None:
+        self.clock.jump(seconds)
+
+    @rule(lifetime=LIFETIMES, answers_refusal=st.booleans(), behind=st.integers(0, 1))
+    def issue(self, *, lifetime: float, answers_refusal: bool, behind: int) -> None:
+        held = Held(
+            token=self._token(),
+            version=f"v{len(self.known)}",
+            lifetime=lifetime,
+            lifespan=self.policy.lifespan(lifetime, 0.5),
+            asked_at=self.clock.monotonic(),
+            asked_wall=self.clock.wall(),
+            refresh_lifetime=None,
+            answers_refusal=answers_refusal,
+        )
+        self.known.append(held)
+        epoch = self.ledger.state.epoch - behind
+        done = self.ledger.issue(held, login=True, elapsed=0.1, epoch=epoch)
+        assert done is (behind == 0)
+        assert (self.ledger.state.held is held) is done
+
+    @rule(lifetime=LIFETIMES, age=st.sampled_from([0.0, 50.0, 3590.0]), behind=st.integers(0, 1))
+    def adopt(self, lifetime: float, age: float, behind: int) -> None:
+        record = TokenRecord(
+            token=self._token(),
+            version=f"v{len(self.known)}",
+            lifetime=lifetime,
+            refresh_lifetime=None,
+            age=age,
+            refresh_spent=False,
+        )
+        self.known.append(self.ledger.hold(record))
+        epoch = self.ledger.state.epoch - behind
+        held = self.ledger.adopt(record, self.ledger.state.held, epoch=epoch)
+        if held is not None:
+            assert behind == 0
+            assert held.stage(self.clock) in (Stage.FRESH, Stage.DUE)
+            assert self.ledger.state.held is held
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def refuse(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.known))
+        before = self.ledger.state
+        answer = self.ledger.refuse(held)
+        if answer is True:
+            assert self.ledger.alive() is None
+            assert self.ledger.refuse(held) is None
+        else:
+            assert self.ledger.state is before
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def accept(self, data: st.DataObject) -> None:
+        self.ledger.accept(data.draw(st.sampled_from(self.known)))
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), spent=st.booleans())
+    def mark(self, *, data: st.DataObject, spent: bool) -> None:
+        self.ledger.mark_spent(data.draw(st.sampled_from(self.known)).version, spent=spent)
+
+    @rule(retry_after=st.none() | st.floats(0, 1e9))
+    def outage(self, retry_after: float | None) -> None:
+        cause = Unavailable(reason="x", retry_after=retry_after)
+        failure = self.ledger.remember(cause, endpoint="/c", rejected=None, recheck=False)
+        assert 0 < failure.until - self.clock.monotonic() <= 30.0
+        assert self.ledger.active_failure() is failure
+
+    @rule(recheck=st.booleans())
+    def rejection(self, *, recheck: bool) -> None:
+        pair = Credentials("app", "s3cret")
+        failure = self.ledger.remember(
+            Refused(status_code=400), endpoint="/c", rejected=pair, recheck=recheck
+        )
+        assert failure.until <= failure.rejected_until
+        assert self.ledger.rejection_of(pair) is failure
+
+    @rule()
+    def forget(self) -> None:
+        self.ledger.forget()
+        assert self.ledger.state.held is None
+
+    @invariant()
+    def readers_agree(self) -> None:
+        held, stage = self.ledger.state.held, self.ledger.stage()
+        fresh, alive = self.ledger.fresh(), self.ledger.alive()
+        assert (fresh is not None) is (stage is Stage.FRESH)
+        assert (alive is not None) is (stage is not Stage.GONE)
+        assert fresh in (None, held)
+        assert alive in (None, held)
+        assert self.ledger.successor(held) is None
+
+    @invariant()
+    def the_budget_holds(self) -> None:
+        refusals = self.ledger.state.refusals
+        assert list(refusals) == sorted(refusals)
+        assert len(refusals) <= self.policy.unauthorized_budget
+
+    @invariant()
+    def counters_only_grow(self) -> None:
+        before, now = self.before, self.ledger.state
+        assert before.epoch <= now.epoch
+        assert before.logins <= now.logins
+        assert before.adoptions <= now.adoptions
+        assert (now.failure is None) is (now.failures == 0)
+        self.before = now
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+
+
+def test_threads_lose_no_change() -> None:
+    """Changes made by eight threads at once are all there in the end."""
+    ledger = Ledger(policy=RenewalPolicy(), clock=ManualClock(), random=lambda: 0.5, client_id=None)
+    start = threading.Barrier(8)
+
+    def forget_often() -> None:
+        start.wait(10)
+        for _ in range(500):
+            ledger.forget()
+
+    threads = [threading.Thread(target=forget_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert ledger.state.epoch == 4000

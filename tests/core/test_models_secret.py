@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import string
+
+from typing import Any, cast
+
+import attrs
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import ConfigurationError, Credentials, Secret, Token
+
+
+@pytest.fixture(name="secret")
+def _secret(canary: str) -> Secret:
+    return Secret(canary)
+
+
+def test_reveal(secret: Secret, canary: str) -> None:
+    """Who asks for it by name gets the string itself."""
+    assert secret.reveal() == canary
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        pytest.param(repr, id="repr"),
+        pytest.param(str, id="str"),
+        pytest.param(ascii, id="ascii"),
+        pytest.param(lambda s: f"{s}", id="f-string"),
+        pytest.param(lambda s: f"{s!r}", id="f-string repr"),
+        pytest.param(lambda s: f"{s:>20}", id="f-string with a width"),
+        pytest.param("{}".format, id="format"),
+        pytest.param(lambda s: "%s %r" % (s, s), id="percent"),  # noqa: UP031 - that is the point
+        pytest.param(lambda s: string.Template("$s").substitute(s=s), id="template"),
+        pytest.param(lambda s: repr([s, {"s": s}]), id="container"),
+        pytest.param(lambda s: repr(attrs.asdict(Credentials("app", s))), id="asdict of its owner"),
+        pytest.param(lambda s: repr(attrs.astuple(Token(jwt=s))), id="astuple of its owner"),
+        pytest.param(lambda s: repr(Credentials("app", s)), id="repr of credentials"),
+        pytest.param(lambda s: repr(Token(jwt=s, refresh_token=s)), id="repr of a token"),
+    ],
+)
+def test_shows_a_mask(secret: Secret, canary: str, show: Any) -> None:
+    """Whatever makes a text of it makes a mask of it."""
+    text = show(secret)
+
+    assert "***" in text
+    assert canary not in text
+
+
+def test_has_no_dict(secret: Secret) -> None:
+    """It has no `__dict__` that `vars` could print."""
+    assert not hasattr(secret, "__dict__")
+
+
+@given(st.text(), st.text())
+def test_equality(a: str, b: str) -> None:
+    """Two are equal, and hash alike, exactly when their strings are equal."""
+    assert (Secret(a) == Secret(b)) is (a == b)
+    assert Secret(a) == Secret(a)
+    assert hash(Secret(a)) == hash(Secret(a))
+    assert {Secret(a): 1}[Secret(a)] == 1
+
+
+def test_lone_surrogates_compare() -> None:
+    """A string that is no UTF-8 compares like any other."""
+    assert Secret("\udc80") == Secret("\udc80")
+    assert Secret("\udc80") != Secret("\udc81")
+
+
+def test_is_no_string(secret: Secret, canary: str) -> None:
+    """It is unequal to the string that it holds, so that no one gets used to either."""
+    assert secret != canary
+    assert canary != secret
+
+
+def test_hash_is_not_the_strings(secret: Secret, canary: str) -> None:
+    """Its hash is not the one of the string, so that no dict mixes them up."""
+    assert hash(secret) != hash(canary)
+
+
+@pytest.mark.parametrize("value", [b"c4n4ry-5ecret", None, 1, ["c4n4ry-5ecret"]], ids=repr)
+def test_holds_strings_only(value: object, canary: str) -> None:
+    """What is no string is refused, and named by its type alone."""
+    with pytest.raises(ConfigurationError, match=f"not {type(value).__name__}$") as caught:
+        Secret(cast("str", value))
+
+    assert canary not in str(caught.value)
+
+
+def test_is_immutable(secret: Secret, canary: str) -> None:
+    """It can be neither changed nor emptied."""
+    with pytest.raises(AttributeError, match="immutable"):
+        secret._value = "other"
+    with pytest.raises(AttributeError, match="immutable"):
+        del secret._value
+    with pytest.raises(AttributeError, match="immutable"):
+        cast("Any", secret).note = "other"
+
+    assert secret.reveal() == canary
+
+
+def test_copies_are_itself(secret: Secret) -> None:
+    """As it is immutable, a copy is the thing itself."""
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy(secret) is secret
+    assert copy.deepcopy([secret])[0] is secret
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda s: s, id="itself"),
+        pytest.param(lambda s: [s], id="in a list"),
+        pytest.param(lambda s: Credentials("app", s), id="in credentials"),
+        pytest.param(lambda s: Token(jwt=s), id="in a token"),
+    ],
+)
+def test_refuses_to_be_pickled(secret: Secret, protocol: int, wrap: Any, leaks: Any) -> None:
+    """Neither it nor what holds it is pickled, and the refusal says what to do instead."""
+    with pytest.raises(TypeError, match=r"Credentials\.from_env") as caught:
+        pickle.dumps(wrap(secret), protocol)
+
+    assert leaks(caught.value) == []
+
+
+def test_state_is_refused_too(secret: Secret) -> None:
+    """Picklers that ask for the state directly get nothing either."""
+    with pytest.raises(TypeError, match="never pickled"):
+        secret.__getstate__()
+    with pytest.raises(TypeError, match="never pickled"):
+        secret.__reduce__()

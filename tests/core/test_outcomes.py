@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import pytest
+
+from taxizer_async._outcomes import Effort, Issued, Malformed, Misconfigured, Refused, Unavailable
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("status", "success"),
+    [(199, False), (200, True), (204, True), (299, True), (300, False), (307, False), (404, False)],
+)
+def test_success_of_a_malformed_answer(*, status: int, success: bool) -> None:
+    """An undocumented answer is a success exactly if its status is 2xx."""
+    assert Malformed(status_code=status, excerpt="x").is_success is success
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Refused(status_code=400),
+        Unavailable(reason="gone"),
+        Malformed(status_code=200, excerpt="a list"),
+        Misconfigured(reason="wrong"),
+        Effort(attempts=1, deadline=2.0),
+    ],
+    ids=lambda o: type(o).__name__,
+)
+def test_outcomes_are_values(outcome: Any) -> None:
+    """What is shared by all who waited cannot be changed by one of them."""
+    assert outcome == attrs.evolve(outcome)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        cast("Any", outcome).reason = "other"
+
+
+def test_a_silence_says_nothing() -> None:
+    """Without an answer there is no status, no wish to be left alone, and no certainty."""
+    silence = Unavailable(reason="ReadTimeout")
+
+    assert silence.status_code is None
+    assert silence.retry_after is None
+    assert not silence.untouched
+
+
+def test_an_issued_token_is_masked(issue: Callable[..., Issued]) -> None:
+    """What came of an exchange shows no secret of it."""
+    assert "jwt-1" not in repr(issue())
+    assert "refresh-1" not in repr(issue())

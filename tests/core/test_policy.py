@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import ConfigurationError, RenewalPolicy
+
+
+COUNTS = ["unauthorized_budget", "attempts"]
+DURATIONS = [f.name for f in attrs.fields(RenewalPolicy) if f.name not in COUNTS]
+
+#: As DESIGN.md and the docstrings have them.
+DEFAULTS = {
+    "renew_ahead": 300.0,
+    "must_renew": 30.0,
+    "unknown_lifetime": 300.0,
+    "refused_interval": 30.0,
+    "unauthorized_budget": 3,
+    "unauthorized_window": 30.0,
+    "attempts": 4,
+    "exchange_timeout": 30.0,
+    "retry_after_limit": 30.0,
+    "rejected_for": 60.0,
+    "outage_backoff": 1.0,
+    "outage_backoff_limit": 30.0,
+}
+
+
+def _changed(**changes: Any) -> RenewalPolicy:
+    return RenewalPolicy(**changes)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults(name: str) -> None:
+    """The defaults are the documented ones."""
+    assert getattr(RenewalPolicy(), name) == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [0.001, 1, 1e9], ids=repr)
+def test_durations(name: str, value: float) -> None:
+    """A duration is any number above 0, whole or not."""
+    assert getattr(_changed(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize(
+    "value", [0, 0.0, -1, -0.5, 1e11, float("inf"), float("-inf"), float("nan")], ids=repr
+)
+def test_durations_are_within_bounds(name: str, value: float) -> None:
+    """A duration that is 0, negative, endless or no number is refused by name."""
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be .*above 0"):
+        _changed(**{name: value})
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [None, "5", True, [5], 5j], ids=repr)
+def test_durations_are_numbers(name: str, value: object) -> None:
+    """A duration of another type is refused by name and type."""
+    kind = type(value).__name__
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a number, not {kind}$"):
+        _changed(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), 10**5000], ids=["1e400", "-1e400", "1e5000"]
+)
+def test_durations_fit_a_float(value: int) -> None:
+    """A whole number too large for a clock is refused like other wrong values."""
+    with pytest.raises(ConfigurationError, match=r"^renew_ahead must be .*above 0"):
+        RenewalPolicy(renew_ahead=value)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, True, None, "3"], ids=repr)
+def test_counts(name: str, value: object) -> None:
+    """A count is a whole number of at least 1."""
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a whole number of at least 1"):
+        _changed(**{name: value})
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [1, 7])
+def test_good_counts(name: str, value: int) -> None:
+    """A count of 1 or more is taken."""
+    assert getattr(_changed(**{name: value}), name) == value
+
+
+def test_is_a_value() -> None:
+    """Equal policies are equal and hash alike, and none can be changed."""
+    assert RenewalPolicy(attempts=2) == RenewalPolicy(attempts=2)
+    assert hash(RenewalPolicy()) == hash(RenewalPolicy())
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        RenewalPolicy().attempts = 2  # type: ignore[misc]
+
+
+def test_lease_wait_outlasts_an_exchange() -> None:
+    """Who waits for another process waits longer than that may take, saves included (report 90)."""
+    policy = RenewalPolicy(exchange_timeout=10, store_timeout=1)
+
+    assert policy.lease_wait == 12
+
+
+@pytest.mark.parametrize(
+    ("attempt", "jitter", "retry_after", "wait"),
+    [
+        pytest.param(1, 0.0, None, 0.25, id="first"),
+        pytest.param(2, 0.0, None, 0.5, id="second doubles"),
+        pytest.param(3, 0.0, None, 1.0, id="third doubles again"),
+        pytest.param(1, 0.5, None, 0.1875, id="jitter shortens"),
+        pytest.param(1, 0.0, 7.0, 7.0, id="the server's wish"),
+        pytest.param(1, 0.0, 300.0, 30.0, id="a wish is cut short"),
+        pytest.param(1, 0.0, float("inf"), 30.0, id="an endless wish is cut short"),
+        pytest.param(1, 0.0, 0.0, 0.25, id="a wish for less is not met"),
+        pytest.param(4, 0.0, 1.0, 2.0, id="nor one below our own wait"),
+    ],
+)
+def test_retry_wait(attempt: int, jitter: float, retry_after: float | None, wait: float) -> None:
+    """The wait between tries doubles, is jittered, and honours the server within limits."""
+    assert RenewalPolicy().retry_wait(attempt, jitter, retry_after) == wait
+
+
+@given(st.integers(1, 20), st.floats(0, 1, exclude_max=True))
+def test_retry_wait_is_at_least_half(attempt: int, jitter: float) -> None:
+    """Jitter takes no more than half of a wait, and never lengthens it."""
+    policy = RenewalPolicy()
+    full = policy.retry_wait(attempt, 0.0, None)
+
+    assert full / 2 <= policy.retry_wait(attempt, jitter, None) <= full
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait"),
+    [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (7, 30.0), (10**9, 30.0)],
+)
+def test_outage_wait(failures: int, wait: float) -> None:
+    """An outage is remembered for 1 s, doubling up to 30 s, however many there are."""
+    assert RenewalPolicy().outage_wait(failures, None) == wait
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait"), [(0.0, 2.0), (5.0, 5.0), (30.0, 30.0), (3600.0, 30.0)]
+)
+def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None:
+    """`Retry-After` lengthens what is remembered, up to its limit."""
+    assert RenewalPolicy().outage_wait(2, retry_after) == wait
+
+
+@pytest.mark.parametrize(
+    ("remaining", "patience"),
+    [(0.0, 10.0), (10.0, 10.0), (20.0, 10.0), (60.0, 30.0), (float("inf"), float("inf"))],
+)
+def test_patience(remaining: float, patience: float) -> None:
+    """A renewal is waited for half of what is left, or for one attempt if that is more."""
+    assert RenewalPolicy().patience(remaining) == patience

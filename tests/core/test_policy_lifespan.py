@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import RenewalPolicy
+from taxizer_async._policy import (
+    JITTER_SHARE,
+    SHORTEST_LIFETIME,
+    Advice,
+    Lifespan,
+    remaining_life,
+    still_counting,
+)
+
+
+NOW = 1_800_000_000.0
+DAY = 86_400.0
+
+JITTERS = st.floats(0, 1, exclude_max=True)
+LIFETIMES = st.floats(allow_nan=False, allow_infinity=False, max_value=1e12)
+POLICIES = st.builds(
+    RenewalPolicy,
+    renew_ahead=st.floats(0.001, 1e6),
+    must_renew=st.floats(0.001, 1e6),
+    refused_interval=st.floats(0.001, 1e6),
+)
+
+
+@given(POLICIES, LIFETIMES, JITTERS)
+def test_order(policy: RenewalPolicy, lifetime: float, jitter: float) -> None:
+    """Whatever the policy and the lifetime, a token is renewed, then pressing, then dead."""
+    span = policy.lifespan(lifetime, jitter)
+
+    assert 0 < span.renew_after <= span.must_after <= span.ends_after
+
+
+@given(POLICIES, st.floats(SHORTEST_LIFETIME, 1e12), JITTERS, st.floats(0, 1e6))
+def test_renewals_per_lifetime(
+    policy: RenewalPolicy, lifetime: float, jitter: float, margin: float
+) -> None:
+    """No token is renewed before half its life is over: at most 2 per lifetime (reports 51, 52)."""
+    span = policy.lifespan(lifetime, jitter)
+
+    assert span.renew_after >= lifetime * 0.74
+    assert span.keep_after(margin) >= lifetime / 2
+
+
+@pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+def test_renewals_in_a_hundred_lives(lifetime: float, jitter: float) -> None:
+    """Renewing each token when it is due makes at most 2 renewals per lifetime over a long run."""
+    policy, age, renewals = RenewalPolicy(), 0.0, 0
+    while age < 100 * lifetime:
+        age += policy.lifespan(lifetime, jitter).renew_after
+        renewals += 1
+
+    assert 100 <= renewals <= 200
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "renew_after", "must_after"),
+    [
+        pytest.param(3600.0, 3300.0, 3570.0, id="an hour"),
+        pytest.param(86_400.0, 86_100.0, 86_370.0, id="a day"),
+        pytest.param(600.0, 450.0, 570.0, id="ten minutes: a quarter"),
+        pytest.param(100.0, 75.0, 90.0, id="a quarter and a tenth"),
+        pytest.param(1.0, 0.75, 0.9, id="a second"),
+        pytest.param(0.5, 0.375, 0.45, id="the shortest"),
+    ],
+)
+def test_lifespan(lifetime: float, renew_after: float, must_after: float) -> None:
+    """The documented durations apply, or their share of a short life."""
+    assert RenewalPolicy().lifespan(lifetime, 0.0) == Lifespan(
+        renew_after=renew_after, must_after=must_after, ends_after=lifetime
+    )
+
+
+@pytest.mark.parametrize("lifetime", [0.49, 0.0, -1.0, -6.3e10, -math.inf])
+def test_a_life_too_short_to_be_true(lifetime: float) -> None:
+    """A token that has ended on arrival is used until refused, and renewed every 30 s (report 53)."""
+    assert RenewalPolicy().lifespan(lifetime, 0.5) == Lifespan(
+        renew_after=30.0, must_after=math.inf, ends_after=math.inf
+    )
+
+
+def test_an_endless_life() -> None:
+    """A token that never ends is never renewed."""
+    span = RenewalPolicy().lifespan(math.inf, 0.5)
+
+    assert span.advise(1e300) is Advice.USE
+    assert span.ends_after == math.inf
+
+
+@pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
+def test_a_fleet_spreads(lifetime: float) -> None:
+    """A hundred holders of tokens that end together do not renew together (report 22)."""
+    draw = random.Random(22).random  # noqa: S311 - no secret
+    policy = RenewalPolicy()
+    moments = sorted(policy.lifespan(lifetime, draw()).renew_after for _ in range(100))
+    window = min(policy.renew_ahead, lifetime * 0.25) * JITTER_SHARE
+
+    assert len(set(moments)) == 100
+    assert moments[-1] - moments[0] > window * 0.8
+    assert moments[-1] < policy.lifespan(lifetime, 0.0).must_after
+
+
+@given(LIFETIMES, JITTERS, JITTERS)
+def test_jitter_only_delays(lifetime: float, low: float, high: float) -> None:
+    """More jitter never renews earlier, and never changes when the token ends."""
+    policy = RenewalPolicy()
+    first, last = (policy.lifespan(lifetime, jitter) for jitter in sorted((low, high)))
+
+    assert first.renew_after <= last.renew_after
+    assert first.must_after == last.must_after
+    assert first.ends_after == last.ends_after
+
+
+@pytest.mark.parametrize(
+    ("age", "advice"),
+    [
+        (-5.0, Advice.USE),
+        (0.0, Advice.USE),
+        (74.9, Advice.USE),
+        (75.0, Advice.RENEW_AHEAD),
+        (89.9, Advice.RENEW_AHEAD),
+        (90.0, Advice.MUST_RENEW),
+        (99.9, Advice.MUST_RENEW),
+        (100.0, Advice.ENDED),
+        (math.inf, Advice.ENDED),
+    ],
+)
+def test_advice(age: float, advice: Advice) -> None:
+    """Each stage begins at its own moment."""
+    assert RenewalPolicy().lifespan(100.0, 0.0).advise(age) is advice
+
+
+@given(LIFETIMES, JITTERS, st.floats(0, 1e12), st.floats(0, 1e12))
+def test_advice_only_gets_graver(lifetime: float, jitter: float, a: float, b: float) -> None:
+    """As a token ages, the advice never goes back."""
+    span = RenewalPolicy().lifespan(lifetime, jitter)
+
+    assert span.advise(min(a, b)).value <= span.advise(max(a, b)).value
+
+
+@pytest.mark.parametrize(
+    ("margin", "moment"),
+    [
+        pytest.param(0.0, 3300.0, id="when it is due"),
+        pytest.param(270.0, 3300.0, id="just in time"),
+        pytest.param(570.0, 3000.0, id="earlier, as a renewal takes long"),
+        pytest.param(1e6, 1800.0, id="but not before half its life"),
+    ],
+)
+def test_keep_after(margin: float, moment: float) -> None:
+    """`keep_fresh` starts early enough to be done before callers wait."""
+    assert RenewalPolicy().lifespan(3600.0, 0.0).keep_after(margin) == moment
+
+
+def test_keep_after_of_one_used_until_refused() -> None:
+    """A token that has ended on arrival is kept at the same slow pace."""
+    assert RenewalPolicy().lifespan(0.0, 0.0).keep_after(1e6) == 30.0
+
+
+@given(LIFETIMES, JITTERS, st.floats(0, 1e6))
+def test_keep_after_is_never_late(lifetime: float, jitter: float, margin: float) -> None:
+    """Keeping fresh never starts later than a request would have."""
+    span = RenewalPolicy().lifespan(lifetime, jitter)
+
+    assert span.keep_after(margin) <= span.renew_after
+
+
+@pytest.mark.parametrize("offset", [-DAY, -3600.0, 3600.0, DAY])
+def test_remaining_life_by_the_servers_clock(offset: float) -> None:
+    """A local clock that is far off does not change what is left (reports 55, 56)."""
+    ours = NOW + offset
+
+    remaining = remaining_life(
+        NOW + 3600, sent_at=ours, received_at=ours + 0.2, server_date=math.floor(NOW + 0.1)
+    )
+
+    assert remaining == pytest.approx(3600, abs=1)
+
+
+@pytest.mark.parametrize("offset", [-2.0, -1.0, 0.0, 1.0, 2.0])
+def test_remaining_life_within_the_tolerance(offset: float) -> None:
+    """A `Date` that differs by no more than it is coarse does not replace our clock."""
+    remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW, server_date=NOW + offset)
+
+    assert remaining == 3600
+
+
+@pytest.mark.parametrize("offset", [-2.1, 2.1])
+def test_remaining_life_beyond_the_tolerance(offset: float) -> None:
+    """A `Date` that differs by more than 2 s is believed over our clock."""
+    remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW, server_date=NOW + offset)
+
+    assert remaining == pytest.approx(3600 - offset)
+
+
+def test_a_slow_answer_is_no_wrong_clock() -> None:
+    """A `Date` written while the answer was on its way agrees with our clock."""
+    remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW + 20, server_date=NOW + 19)
+
+    assert remaining == 3600
+
+
+def test_remaining_life_without_a_date() -> None:
+    """Without a `Date` our own clock has to do."""
+    assert remaining_life(NOW + 60, sent_at=NOW, received_at=NOW + 5, server_date=None) == 60
+
+
+@given(st.floats(-DAY, DAY), st.floats(0, 30), st.floats(1, 1e6))
+def test_remaining_life_for_any_clock(offset: float, took: float, lifetime: float) -> None:
+    """However wrong our clock, the error is at most the tolerance, or the time the answer took."""
+    sent = NOW + offset
+    remaining = remaining_life(
+        NOW + lifetime,
+        sent_at=sent,
+        received_at=sent + took,
+        server_date=math.floor(NOW + took / 2),
+    )
+
+    assert abs(remaining - lifetime) <= max(3.0, took + 3.0)
+
+
+@given(st.lists(st.floats(0, 100)).map(sorted), st.floats(0, 200), st.floats(0.1, 100))
+def test_still_counting(moments: list[float], now: float, window: float) -> None:
+    """A moment counts until it is as old as the window; order and number are kept."""
+    counting = still_counting(tuple(moments), now=now, window=window)
+
+    assert counting == tuple(m for m in moments if now - m < window)
+    assert still_counting(counting, now=now, window=window) == counting
+
+
+def test_a_moment_stops_counting_at_the_window() -> None:
+    """At the very end of the window a moment counts no more."""
+    assert still_counting((0.0, 0.1), now=30.0, window=30.0) == (0.1,)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import logging
+
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, get_args
+
+import anyio
+import pytest
+
+from taxizer_async import ConfigurationError
+from taxizer_async import _events as events
+from taxizer_async._reporter import _LEVELS, Reporter
+
+
+if TYPE_CHECKING:
+    from taxizer_async._events import Event
+
+
+WHEN = datetime(2024, 9, 15, tzinfo=UTC)
+
+EVENTS = [
+    (events.LoggedIn(elapsed=0.1, expires_at=WHEN), logging.INFO),
+    (events.Renewed(elapsed=0.1, expires_at=None), logging.INFO),
+    (events.Adopted(expires_at=WHEN), logging.DEBUG),
+    (events.RefreshRefused(reason="the server refused it", status_code=400), logging.WARNING),
+    (
+        events.ExchangeFailed(reason="x", status_code=503, retry_at=WHEN, ahead_of_need=True),
+        logging.WARNING,
+    ),
+    (events.TokenRefused(renewing=True), logging.INFO),
+    (events.Forgotten(), logging.INFO),
+    (events.StoreFailed(operation="load", reason="OSError"), logging.WARNING),
+    (events.StoreRecovered(), logging.INFO),
+    (events.OriginSkipped(origin="https://example.com"), logging.WARNING),
+]
+ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)
+
+
+@pytest.fixture(name="log")
+def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "taxizer_async")
+    return caplog
+
+
+@pytest.mark.parametrize(("event", "level"), EVENTS, ids=lambda v: type(v).__name__)
+def test_levels(event: Event, level: int, log: pytest.LogCaptureFixture) -> None:
+    """Each event is logged at once, at its level, with all that it says."""
+    Reporter(None, timeout=1).add(event)
+
+    (record,) = log.records
+    assert record.name == "taxizer_async"
+    assert record.levelno == level
+    assert record.getMessage() == str(event)
+
+
+def test_every_event_has_a_level() -> None:
+    """No event is without a level."""
+    assert set(_LEVELS) == set(get_args(events.Event))
+
+
+async def test_a_sync_hook() -> None:
+    """A sync hook hears of all events, in order, at the next delivery."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=1)
+    for event in (ONE, TWO, THREE):
+        reporter.add(event)
+    assert heard == []
+    await reporter.deliver()
+
+    assert heard == [ONE, TWO, THREE]
+
+
+async def test_each_event_once() -> None:
+    """What was delivered is not delivered again."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=1)
+    reporter.add(ONE)
+    await reporter.deliver()
+    await reporter.deliver()
+
+    assert heard == [ONE]
+
+
+async def test_an_async_hook() -> None:
+    """An async hook is awaited for each event before it hears of the next."""
+    steps: list[object] = []
+
+    async def hook(event: Event) -> None:
+        steps.append(event)
+        await anyio.lowlevel.checkpoint()
+        steps.append("done")
+
+    reporter = Reporter(hook, timeout=1)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    await reporter.deliver()
+
+    assert steps == [ONE, "done", TWO, "done"]
+
+
+async def test_a_callable_object() -> None:
+    """An object with an async `__call__` is a hook like others."""
+    heard: list[Event] = []
+
+    class Hook:
+        async def __call__(self, event: Event) -> None:
+            heard.append(event)
+
+    reporter = Reporter(Hook(), timeout=1)
+    reporter.add(ONE)
+    await reporter.deliver()
+
+    assert heard == [ONE]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_hook_that_raises(
+    *, is_async: bool, canary: str, log: pytest.LogCaptureFixture
+) -> None:
+    """What a hook raises is logged by its class, without text or traceback, and nothing is lost."""
+    heard: list[Event] = []
+
+    def sync_hook(event: Event) -> None:
+        heard.append(event)
+        raise RuntimeError(canary)
+
+    async def async_hook(event: Event) -> None:
+        sync_hook(event)
+
+    reporter = Reporter(async_hook if is_async else sync_hook, timeout=1)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    await reporter.deliver()
+
+    assert heard == [ONE, TWO]
+    errors = [r for r in log.records if r.levelno == logging.ERROR]
+    assert [r.getMessage() for r in errors] == [
+        "on_event failed with RuntimeError on Forgotten",
+        "on_event failed with RuntimeError on StoreRecovered",
+    ]
+    assert all(r.exc_info is None and r.stack_info is None for r in errors)
+    assert canary not in log.text
+
+
+async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
+    """A hook that hangs is given up after its time, and hears of the next event."""
+    heard: list[Event] = []
+
+    async def hook(event: Event) -> None:
+        heard.append(event)
+        if event is ONE:
+            await anyio.sleep_forever()
+
+    reporter = Reporter(hook, timeout=0.01)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    with anyio.fail_after(10):
+        await reporter.deliver()
+
+    assert heard == [ONE, TWO]
+    assert "on_event failed with nothing within 0.01 s on Forgotten" in log.text
+
+
+async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
+    """An event that comes up while a hook runs is delivered after it."""
+    heard: list[Event] = []
+
+    def hook(event: Event) -> None:
+        heard.append(event)
+        if event is ONE:
+            reporter.add(TWO)
+
+    reporter = Reporter(hook, timeout=1)
+    reporter.add(ONE)
+    await reporter.deliver()
+
+    assert heard == [ONE, TWO]
+    assert len(log.records) == 2
+
+
+async def test_a_cancelled_delivery() -> None:
+    """Who is cancelled while a hook runs ends at once, and the rest is delivered later."""
+    heard: list[Event] = []
+
+    async def hook(event: Event) -> None:
+        heard.append(event)
+        if event is ONE:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    reporter = Reporter(hook, timeout=30)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    with anyio.CancelScope() as scope:
+        await reporter.deliver()
+    assert heard == [ONE]
+    await reporter.deliver()
+
+    assert heard == [ONE, TWO]
+
+
+async def test_another_thread_was_faster() -> None:
+    """A queue that another thread emptied in between is no error."""
+
+    class Emptied(deque["Event"]):
+        def __bool__(self) -> bool:
+            return True
+
+    reporter = Reporter(lambda _: None, timeout=1)
+    reporter._pending = Emptied()
+    with anyio.fail_after(10):
+        await reporter.deliver()
+
+
+async def test_without_a_hook() -> None:
+    """Without a hook nothing is queued, so that nothing grows."""
+    reporter = Reporter(None, timeout=1)
+    reporter.add(ONE)
+    await reporter.deliver()
+
+    assert not reporter._pending
+
+
+@pytest.mark.parametrize("hook", ["log", 7, []], ids=repr)
+def test_a_hook_is_callable(hook: Any) -> None:
+    """What cannot be called is refused when it is given, not when it is needed (report 31)."""
+    with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
+        Reporter(hook, timeout=1)

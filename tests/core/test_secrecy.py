@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import traceback
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import ConfigurationError, Credentials, Secret, Token, TokenStoreError
+from taxizer_async._credentials_source import CredentialsSource
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CANARY: Any = "c4n4ry-5ecret"
+
+
+class Stringly(str):
+    """What a vault client may return."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(lambda: Secret(CANARY.encode()), id="secret of bytes"),
+        pytest.param(lambda: Secret(cast("Any", [CANARY])), id="secret of a list"),
+        pytest.param(lambda: Credentials("app", CANARY.encode()), id="bytes"),
+        pytest.param(lambda: Credentials("app", cast("Any", {"s": CANARY})), id="a dict"),
+        pytest.param(lambda: Credentials("", CANARY), id="no client_id"),
+        pytest.param(lambda: Credentials("  ", Secret(CANARY)), id="blank client_id"),
+        pytest.param(lambda: Credentials(cast("Any", None), CANARY), id="client_id of None"),
+        pytest.param(lambda: Credentials("", Stringly(CANARY)), id="a str subclass"),
+        pytest.param(
+            lambda: Credentials(client_id=cast("Any", 7), client_secret=CANARY), id="by keyword"
+        ),
+        pytest.param(lambda: CredentialsSource(CANARY), id="source of a string"),
+        pytest.param(lambda: CredentialsSource(cast("Any", ("app", CANARY))), id="of a pair"),
+    ],
+)
+def test_failed_constructions(
+    build: Callable[[], object], leaks: Callable[[BaseException], list[str]]
+) -> None:
+    """What fails to be made leaves the secret in no message and in no frame of ours."""
+    with pytest.raises(ConfigurationError) as caught:
+        build()
+
+    assert caught.value.__context__ is None
+    assert leaks(caught.value) == []
+
+
+def _foreign(error: BaseException) -> Iterator[str]:
+    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
+        if frame.filename != __file__:
+            yield from (frame.locals or {}).values()
+
+
+def test_a_failed_token(leaks: Callable[[BaseException], list[str]]) -> None:
+    """A token that lacks its JWT shows no other secret of it."""
+    with pytest.raises(TypeError) as caught:
+        cast("Any", Token)(refresh_token=Secret(CANARY))
+
+    assert leaks(caught.value) == []
+
+
+@pytest.mark.parametrize("missing", ["TAXIZER_CLIENT_ID", "TAXIZER_CLIENT_ID_FILE"])
+def test_from_env_without_an_id(
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    leaks: Callable[[BaseException], list[str]],
+) -> None:
+    """When the client_id cannot be read, the client_secret is not shown."""
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", CANARY)
+    if missing.endswith("_FILE"):
+        monkeypatch.setenv(missing, str(tmp_path / "absent"))
+
+    with pytest.raises(ConfigurationError, match=missing) as caught:
+        Credentials.from_env()
+
+    assert leaks(caught.value) == []
+    assert not any(CANARY in text for text in _foreign(caught.value))
+
+
+def test_from_env_with_both(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    leaks: Callable[[BaseException], list[str]],
+) -> None:
+    """When the client_secret is set twice, neither of the two is shown."""
+    file = tmp_path / "secret"
+    file.write_text(CANARY)
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", CANARY)
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", str(file))
+
+    with pytest.raises(ConfigurationError, match="both") as caught:
+        Credentials.from_env()
+
+    assert leaks(caught.value) == []
+
+
+def test_from_env_with_a_blank_id(
+    monkeypatch: pytest.MonkeyPatch, leaks: Callable[[BaseException], list[str]]
+) -> None:
+    """When both were read and the client_id is blank, the client_secret is not shown."""
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", " ")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", CANARY)
+
+    with pytest.raises(ConfigurationError, match="client_id is empty") as caught:
+        Credentials.from_env()
+
+    assert leaks(caught.value) == []
+
+
+def test_the_walk_finds_secrets(leaks: Callable[[BaseException], list[str]]) -> None:
+    """What these tests look with does find a secret in a message, a note and a context."""
+    error = TokenStoreError("harmless")
+    error.add_note(CANARY)
+    error.__context__ = ValueError(CANARY)
+
+    assert "TokenStoreError: notes" in leaks(error)
+    assert "ValueError: str" in leaks(error)
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="*Secrtadnilpkjwhfsmoux_ ,=()'")))
+def test_no_repr_shows_any_secret(value: str) -> None:
+    """Whatever the secret, no text made of what holds it has it."""
+    planted = f"⟦{value}⟧"
+    secret = Secret(planted)
+    holders = (secret, Credentials("app", secret), Token(jwt=secret, refresh_token=secret))
+    for holder in holders:
+        for text in (repr(holder), str(holder), f"{holder}", repr([holder])):
+            assert planted not in text

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import random
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
-from taxizer_async._clock import SystemClock
-from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._arguments import Arguments
+from taxizer_async._base_url import endpoint_url
 from taxizer_async._errand import Endpoints
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._events import OriginSkipped
@@ -23,12 +23,9 @@ from taxizer_async._exchange import (
     CONNECT_PATH,
     REFRESH_PATH,
     HttpExchange,
-    endpoint_url,
-    parse_base_url,
 )
 from taxizer_async._headers import lacks_scope
 from taxizer_async._models import DEFAULT_BASE_URL
-from taxizer_async._policy import RenewalPolicy
 from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
 from taxizer_async.stores import MemoryTokenStore
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from taxizer_async._exchange import HttpClientFactory
     from taxizer_async._held import Held
     from taxizer_async._models import AuthStatus, Token
+    from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import EventHook
     from taxizer_async.stores import TokenStore
 
@@ -89,49 +87,61 @@ class TaxizerAuth(httpx.Auth):
         extra_origins: Iterable[str] = (),
         clock: Clock | None = None,
     ) -> None:
-        source = CredentialsSource(credentials)
-        extra = _as_tuple(extra_origins)
-        self._recipe: Final = functools.partial(
-            type(self),
+        arguments = Arguments(
             credentials,
             base_url=base_url,
             store=store,
             policy=policy,
             http_client=http_client,
             on_event=on_event,
-            extra_origins=extra,
+            extra_origins=extra_origins,
             clock=clock,
         )
         # The frames of a traceback may be captured with their arguments.
-        del credentials
-        url = parse_base_url(base_url)
-        policy = policy or RenewalPolicy()
-        self._base_url: Final = str(url)
-        self._origins: Final = frozenset(map(_origin, (url, *map(parse_base_url, extra))))
-        self._skipped: Final[set[str]] = set()
-        clock = clock or SystemClock()
-        self._reporter: Final = Reporter(on_event, timeout=policy.hook_timeout)
-        self._provider: Final = TokenProvider(
+        del credentials, base_url, http_client, extra_origins
+        self._set_up(arguments)
+
+    @classmethod
+    def from_arguments(cls, arguments: Arguments) -> Self:
+        """Build it without having its arguments in a frame; for `TaxizerClient`."""
+        auth = cls.__new__(cls)
+        auth._set_up(arguments)  # noqa: SLF001 - its own
+        return auth
+
+    def _set_up(self, arguments: Arguments) -> None:
+        url, origins = arguments.checked()
+        policy, clock = arguments.policy, arguments.clock
+        self._arguments = arguments
+        self._base_url = str(url).rstrip("/")
+        self._origins = frozenset(map(_origin, origins))
+        self._skipped: set[str] = set()
+        self._reporter = Reporter(arguments.on_event, timeout=policy.hook_timeout)
+        self._provider = TokenProvider(
             endpoints=Endpoints(
-                base_url=str(url),
+                base_url=self._base_url,
                 connect=str(endpoint_url(url, CONNECT_PATH)),
                 refresh=str(endpoint_url(url, REFRESH_PATH)),
             ),
-            credentials=source,
+            credentials=arguments.source,
             exchange=HttpExchange(
                 base_url=url,
                 policy=policy,
                 clock=clock,
                 random=random.random,
-                http_client=http_client,
+                http_client=arguments.http_client,
             ),
-            store=store or MemoryTokenStore(clock=clock),
+            store=arguments.store or MemoryTokenStore(clock=clock),
             policy=policy,
             clock=clock,
             random=random.random,
             reporter=self._reporter,
         )
-        self._fresh: Final = self._provider.fresh
+        self._fresh = self._provider.fresh
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, in one spelling."""
+        return self._base_url
 
     async def token(self) -> Token:
         """
@@ -178,16 +188,19 @@ class TaxizerAuth(httpx.Auth):
         for _ in range(_RESENDS):
             _attach(request, held)
             response = yield request
-            if not await self._is_worth_another(request, response, held):
-                return
+            if not self._is_worth_another(request, response, held):
+                break
             # Frees the connection, as waiting with it in hand may starve who renews.
             await response.aread()
+            await self._reporter.deliver()
             held = self._fresh() or await self._provider.acquire()
-        _attach(request, held)
-        response = yield request
-        await self._is_worth_another(request, response, held)
+        else:
+            _attach(request, held)
+            response = yield request
+            self._is_worth_another(request, response, held)
+        await self._reporter.deliver()
 
-    async def _is_worth_another(
+    def _is_worth_another(
         self, request: httpx.Request, response: httpx.Response, held: Held
     ) -> bool:
         """Take note of what the server said to the token; say whether to send the request again."""
@@ -197,7 +210,7 @@ class TaxizerAuth(httpx.Auth):
             return False
         if not _concerns(response, held):
             return False
-        return await self._provider.refuse(held) and _is_replayable(request)
+        return self._provider.refuse(held) and _is_replayable(request)
 
     def sync_auth_flow(
         self,
@@ -216,12 +229,14 @@ class TaxizerAuth(httpx.Auth):
         raise ConfigurationError(msg)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_provider"):  # a traceback shows it before it is set up
+            return f"<{type(self).__name__}>"
         state = self.status().state.value
         return f"<{type(self).__name__} for {self._base_url}, token: {state}>"
 
     def __reduce__(self) -> tuple[Callable[[], TaxizerAuth], tuple[()]]:
         """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
-        return self._recipe, ()
+        return functools.partial(type(self), **self._arguments.given), ()
 
     async def _warn_once(self, url: httpx.URL) -> None:
         origin = "{}://{}:{}".format(*_origin(url))
@@ -232,16 +247,9 @@ class TaxizerAuth(httpx.Auth):
         await self._reporter.deliver()
 
 
-def _as_tuple(origins: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(origins, str):
-        msg = "extra_origins must be a list of URLs, not a single one"
-        raise ConfigurationError(msg)
-    return tuple(origins)
-
-
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    return url.scheme, url.raw_host.decode("ascii"), port
+    return url.scheme, url.raw_host.decode("ascii").lower(), port
 
 
 def _bearer(held: Held) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import os
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 import httpx
 
+from taxizer_async._arguments import Arguments
 from taxizer_async._auth import TaxizerAuth
 from taxizer_async._errors import ConfigurationError
+from taxizer_async._exchange import default_tls_context
 from taxizer_async._models import DEFAULT_BASE_URL, Credentials
 
 
 if TYPE_CHECKING:
+    import ssl
+
     from collections.abc import Iterable
 
     from taxizer_async._clock import Clock
@@ -66,7 +70,9 @@ class TaxizerClient(httpx.AsyncClient):
         clock: Clock | None = None,
         **httpx_options: Any,
     ) -> None:
-        auth = TaxizerAuth(
+        brings_auth = "auth" in httpx_options
+        httpx_options.pop("auth", None)
+        arguments = Arguments(
             credentials,
             base_url=base_url,
             store=store,
@@ -76,7 +82,20 @@ class TaxizerClient(httpx.AsyncClient):
             extra_origins=extra_origins,
             clock=clock,
         )
-        super().__init__(auth=auth, base_url=base_url, **httpx_options)
+        # The frames of a traceback may be captured with their arguments.
+        del credentials, base_url, http_client, extra_origins
+        if brings_auth:
+            msg = "a TaxizerClient brings its own auth: use httpx.AsyncClient with another"
+            raise ConfigurationError(msg)
+        given = [name for name in _OWN_OPTIONS if httpx_options.get(name) is not None]
+        if given and arguments.http_client is None:
+            msg = (
+                f"with {given[0]}= it is not clear how a login is to be sent: give http_client=, a "
+                "callable that returns a fresh httpx.AsyncClient"
+            )
+            raise ConfigurationError(msg)
+        auth = TaxizerAuth.from_arguments(arguments)
+        super().__init__(auth=auth, base_url=auth.base_url, **httpx_options)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -107,15 +126,24 @@ class TaxizerClient(httpx.AsyncClient):
 
 
 def _login_client(options: dict[str, Any]) -> HttpClientFactory | None:
-    if "auth" in options:
-        msg = "a TaxizerClient brings its own auth: use httpx.AsyncClient with another"
-        raise ConfigurationError(msg)
-    own = [name for name in _OWN_OPTIONS if options.get(name) is not None]
-    if own:
-        msg = (
-            f"with {own[0]}= it is not clear how a login is to be sent: give http_client=, a callable "
-            "that returns a fresh httpx.AsyncClient"
-        )
-        raise ConfigurationError(msg)
-    shared = {name: options[name] for name in _SHARED_OPTIONS if name in options}
-    return functools.partial(httpx.AsyncClient, **shared) if shared else None
+    shared: dict[str, Any] = {name: options[name] for name in _SHARED_OPTIONS if name in options}
+    own = any(options.get(name) is not None for name in _OWN_OPTIONS)
+    return LoginClients(shared) if shared and not own else None
+
+
+@final
+class LoginClients:
+    """Makes clients with *options* for logins; reads the CA bundle for the first one only."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        tls = ("verify", "cert", "trust_env")
+        self._tls = {name: options[name] for name in tls if name in options}
+        self._options = {name: options[name] for name in options if name not in ("verify", "cert")}
+
+    def __call__(self) -> httpx.AsyncClient:
+        """Return a fresh client."""
+        return httpx.AsyncClient(verify=self._context, **self._options)
+
+    @functools.cached_property
+    def _context(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(**self._tls) if self._tls else default_tls_context()

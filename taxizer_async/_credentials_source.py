@@ -25,21 +25,27 @@ class CredentialsSource:
     Wraps what the user gave, so that no frame or repr shows it.
 
     A callable may well be a `functools.partial` with the secret among its arguments.
-
-    Raises:
-        ConfigurationError: If *given* is neither credentials nor a callable.
     """
 
-    __slots__ = ("_given",)
+    __slots__ = ("_given", "_problem")
 
     def __init__(self, given: CredentialsLike) -> None:
         is_callable = callable(given) and not isinstance(given, type)
+        self._problem: str | None = None
         if not isinstance(given, Credentials) and not is_callable:
-            kind = type(given).__name__
-            del given
-            msg = f"credentials must be Credentials or a callable that returns them, not {kind}"
-            raise ConfigurationError(msg)
+            self._problem = type(given).__name__
         self._given = given
+
+    def check(self) -> None:
+        """
+        Look at what was given, out of sight of who gave it.
+
+        Raises:
+            ConfigurationError: If it is neither credentials nor a callable.
+        """
+        if self._problem is not None:
+            msg = f"credentials must be Credentials or a callable that returns them, not {self._problem}"
+            raise ConfigurationError(msg)
 
     @property
     def fixed(self) -> Credentials | None:

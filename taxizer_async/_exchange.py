@@ -8,10 +8,10 @@ redirect is followed, and no exception leaves but cancellation.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
@@ -20,6 +20,8 @@ import anyio.to_thread
 import attrs
 import httpx
 
+from taxizer_async._answer import Answer
+from taxizer_async._base_url import endpoint_url
 from taxizer_async._codec import (
     Undecodable,
     decode_token,
@@ -29,14 +31,8 @@ from taxizer_async._codec import (
 )
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._headers import parse_http_date, parse_retry_after
-from taxizer_async._outcomes import (
-    Effort,
-    Issued,
-    Malformed,
-    Misconfigured,
-    Refused,
-    Unavailable,
-)
+from taxizer_async._network_errors import tell_network_error
+from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._policy import remaining_life
 from taxizer_async._version import __version__
 
@@ -45,16 +41,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taxizer_async._clock import Clock
-    from taxizer_async._models import Credentials, Secret
-    from taxizer_async._outcomes import Outcome
+    from taxizer_async._models import Credentials, Secret, Token
+    from taxizer_async._outcomes import Effort, Outcome
     from taxizer_async._policy import RenewalPolicy
 
 
 #: Paths of the API reference, pages "Auth/Connect" and "Auth/AppRefreshToken".
 CONNECT_PATH: Final = "/v1/Auth/Connect"
 REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
-#: A token answer is a few KiB; whatever is longer is something else.
-MAX_ANSWER: Final = 1024 * 1024
 
 _REFUSALS: Final = frozenset({400, 401, 403})
 _TRY_LATER: Final = frozenset({408, 429})
@@ -73,54 +67,6 @@ _log: Final = logging.getLogger("taxizer_async")
 HttpClientFactory: TypeAlias = Callable[[], httpx.AsyncClient]
 
 
-def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
-    """
-    Return *base_url* as a URL without a trailing slash.
-
-    Raises:
-        ConfigurationError: If it is no URL, neither https nor loopback, or has parts that would be
-            lost or logged.
-    """
-    try:
-        url = httpx.URL(str(base_url).strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.userinfo:
-        # Dropped before the frame can be captured with it.
-        del url, base_url
-        msg = "base_url holds a user name or password: leave them out"
-        raise ConfigurationError(msg)
-    if url.scheme not in ("http", "https") or not url.host:
-        msg = f"base_url {str(base_url)!r} is no URL such as https://apistaging.taxizer.com"
-        raise ConfigurationError(msg)
-    if url.scheme == "http" and not is_loopback(url.host):
-        msg = f"base_url {str(base_url)!r} must be https, as secrets are sent to it (http is for loopback)"
-        raise ConfigurationError(msg)
-    if url.query or url.fragment:
-        msg = f"base_url {str(url.copy_with(query=None, fragment=None))!r} has a query or a fragment: leave it out"
-        raise ConfigurationError(msg)
-    path = url.path.rstrip("/")
-    if path.endswith("/v1"):
-        msg = f"base_url {str(base_url)!r} ends in /v1: leave it out, it is part of each path"
-        raise ConfigurationError(msg)
-    return url.copy_with(path=path or "/")
-
-
-def endpoint_url(base_url: httpx.URL, path: str) -> httpx.URL:
-    """Return the URL of *path* under *base_url*."""
-    return base_url.copy_with(path=base_url.path.rstrip("/") + path)
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether *host* is this machine, by name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 @attrs.frozen(eq=False, repr=False)
 class _Call:
     """One of the two requests; *repeatable* says whether it may be sent again when in doubt."""
@@ -130,19 +76,13 @@ class _Call:
     repeatable: bool
 
 
-@attrs.define(eq=False, repr=False)
-class _Answer:
-    """What has come in so far of one answer."""
+@attrs.frozen(kw_only=True, eq=False)
+class _Asked:
+    """When a request was sent, by both clocks, and when the first of its tries was."""
 
-    status_code: int = 0
-    headers: httpx.Headers = attrs.field(factory=httpx.Headers)
-    body: bytearray = attrs.field(factory=bytearray)
-    complete: bool = False
-
-    @property
-    def usable(self) -> bool:
-        """Whether the outcome can be told: a failure's status says enough."""
-        return self.complete or (self.status_code != 0 and not _is_success(self.status_code))
+    at: float
+    wall: float
+    began: float
 
 
 @final
@@ -223,36 +163,43 @@ class HttpExchange:
         began: float,
         received: Callable[[Issued], None],
     ) -> Outcome:
-        asked_at, asked_wall = self._clock.monotonic(), self._clock.wall()
-        answer = _Answer()
-        problem = Unavailable(reason=f"no answer within {seconds:.3g} s")
-
-        def read() -> Outcome:
-            outcome = self._read(answer, asked_at, asked_wall, began)
-            if isinstance(outcome, Issued):
-                received(outcome)
-            return outcome
-
+        asked = _Asked(at=self._clock.monotonic(), wall=self._clock.wall(), began=began)
+        answer = Answer()
+        problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
         with anyio.move_on_after(seconds):
             try:
                 await self._send(call, answer)
             except ConfigurationError as cause:
-                return Misconfigured(reason=str(cause))
+                problem = Misconfigured(reason=str(cause))
             except _NEVER_SENT as cause:
-                problem = Unavailable(reason=f"{type(cause).__name__}: {cause}", untouched=True)
+                problem = Unavailable(reason=tell_network_error(cause), untouched=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
-                # Its text may quote what was on the wire.
-                problem = Unavailable(reason=type(cause).__name__)
+                problem = Unavailable(reason=tell_network_error(cause))
             except BaseException as interruption:  # noqa: BLE001 - it is raised again
-                if _is_success(answer.status_code):
-                    read()
+                problem = self._salvage(answer, asked, received) or problem
                 # Frames and causes below here hold what was sent.
                 interruption.__cause__ = interruption.__context__ = None
                 raise interruption.with_traceback(None)  # noqa: B904
-        return read() if answer.usable else problem
+        if not answer.is_usable or isinstance(problem, Issued):
+            return problem
+        outcome = self._read(answer, asked)
+        if isinstance(outcome, Issued):
+            received(outcome)
+        return outcome
 
-    async def _send(self, call: _Call, answer: _Answer) -> None:
-        async with await self._open() as client:
+    def _salvage(
+        self, answer: Answer, asked: _Asked, received: Callable[[Issued], None]
+    ) -> Issued | None:
+        """Hand over the token of an answer whose end was cut off, if it is all there."""
+        outcome = self._read(answer, asked) if answer.is_success else None
+        if not isinstance(outcome, Issued):
+            return None
+        received(outcome)
+        return outcome
+
+    async def _send(self, call: _Call, answer: Answer) -> None:
+        async with AsyncExitStack() as stack:
+            client = await self._open(stack)
             client.event_hooks = {}
             request = client.build_request(
                 "POST",
@@ -271,18 +218,14 @@ class HttpExchange:
             # Not documented as wanted, so a default of the client's is not sent.
             request.headers.pop("Authorization", None)
             response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-            try:
-                await _receive(response, answer)
-            finally:
-                await response.aclose()
+            stack.push_async_callback(response.aclose)
+            await _receive(response, answer)
 
-    async def _open(self) -> httpx.AsyncClient:
-        if self._http_client is None:
-            context = await anyio.to_thread.run_sync(_tls_context)
-            return httpx.AsyncClient(verify=context)
+    async def _open(self, stack: AsyncExitStack) -> httpx.AsyncClient:
+        # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
         try:
-            client = self._http_client()
-        except Exception as cause:  # noqa: BLE001 - it is the user's
+            (client,) = await anyio.to_thread.run_sync(self._make_client)
+        except Exception as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
             problem = f"raised {type(cause).__name__}"
         else:
             if not isinstance(client, httpx.AsyncClient):
@@ -290,15 +233,29 @@ class HttpExchange:
             elif client.is_closed:
                 problem = "returned a closed client"
             else:
-                return client
-        msg = f"http_client {problem}: it must return a fresh httpx.AsyncClient for each exchange"
+                try:
+                    return await stack.enter_async_context(client)
+                except RuntimeError:
+                    problem = "returned a client that is in use"
+        if self._http_client is None:
+            msg = f"no HTTP client could be made ({problem}): check the proxy and SSL variables"
+        else:
+            msg = (
+                f"http_client {problem}: it must return a fresh httpx.AsyncClient for each exchange"
+            )
         raise ConfigurationError(msg)
 
-    def _read(self, answer: _Answer, asked_at: float, asked_wall: float, began: float) -> Outcome:
+    # In a tuple, as trio does not take a coroutine from a thread.
+    def _make_client(self) -> tuple[object]:
+        if self._http_client is None:
+            return (httpx.AsyncClient(verify=default_tls_context()),)
+        return (self._http_client(),)
+
+    def _read(self, answer: Answer, asked: _Asked) -> Outcome:
         status = answer.status_code
-        server_date = parse_http_date(answer.headers.get("Date"))
         if status in _REFUSALS:
             return Refused(status_code=status)
+        server_date = parse_http_date(answer.headers.get("Date"))
         if status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Unavailable(
                 reason=f"answered {_named(status)}",
@@ -309,42 +266,47 @@ class HttpExchange:
                 ),
                 untouched=status in _UNTOUCHED,
             )
-        if len(answer.body) > MAX_ANSWER:
+        body = answer.body()
+        if body is None:
             return Malformed(status_code=status, excerpt="more than 1 MiB")
-        body = bytes(answer.body)
-        decoded = decode_token(body) if _is_success(status) else Undecodable(describe(body))
+        decoded = decode_token(body) if answer.is_success else Undecodable(describe(body))
         if isinstance(decoded, Undecodable):
             return Malformed(status_code=status, excerpt=decoded.excerpt)
         for name in decoded.unreadable:
             _log.warning("%s is not a timestamp, and taken as missing", name)
+        return self._issued(decoded.token, asked, server_date)
+
+    def _issued(self, token: Token, asked: _Asked, server_date: float | None) -> Issued:
+        received_at = self._clock.wall()
 
         def life(expires_at: datetime | None) -> float | None:
             if expires_at is None:
                 return None
             return remaining_life(
                 expires_at.timestamp(),
-                sent_at=asked_wall,
-                received_at=self._clock.wall(),
+                sent_at=asked.wall,
+                received_at=received_at,
                 server_date=server_date,
             )
 
-        token = decoded.token
         return Issued(
             token=token,
             lifetime=life(token.expires_at),
             refresh_lifetime=life(_unless_unset(token.refresh_expires_at)),
-            asked_at=asked_at,
-            asked_wall=asked_wall,
-            elapsed=self._clock.monotonic() - began,
+            asked_at=asked.at,
+            asked_wall=asked.wall,
+            elapsed=self._clock.monotonic() - asked.began,
         )
 
 
-async def _receive(response: httpx.Response, answer: _Answer) -> None:
+async def _receive(response: httpx.Response, answer: Answer) -> None:
     answer.headers = response.headers
     answer.status_code = response.status_code
-    async for chunk in response.aiter_bytes():
-        answer.body += chunk
-        if len(answer.body) > MAX_ANSWER:
+    # A test transport's answer may be read, and so decoded, from the start.
+    answer.is_encoded = not response.is_stream_consumed
+    chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
+    async for chunk in chunks:
+        if not answer.add(chunk):
             break
     answer.complete = True
 
@@ -354,10 +316,6 @@ def _unless_unset(moment: datetime | None) -> datetime | None:
     return None if moment is None or moment.year == 1 else moment
 
 
-def _is_success(status_code: int) -> bool:
-    return HTTPStatus.OK <= status_code < HTTPStatus.MULTIPLE_CHOICES
-
-
 def _named(status_code: int) -> str:
     try:
         return f"{status_code} {HTTPStatus(status_code).phrase}"
@@ -365,5 +323,5 @@ def _named(status_code: int) -> str:
         return str(status_code)
 
 
-# Reading the CA bundle takes tens of milliseconds, so once per process and off the loop.
-_tls_context = functools.cache(httpx.create_ssl_context)
+#: Built once per process, at the first login.
+default_tls_context = functools.cache(httpx.create_ssl_context)

@@ -96,7 +96,7 @@ def _octets(secret: Secret) -> bytes:
     return secret.reveal().encode("utf-8", "surrogatepass")
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class Credentials:
     """
     The clientId and clientSecret pair that Connect wants (API reference, "Auth/Connect").
@@ -134,6 +134,11 @@ class Credentials:
                 raise ConfigurationError(msg)
         object.__setattr__(self, "client_id", client_id)
         object.__setattr__(self, "client_secret", secret)
+
+    def __repr__(self) -> str:
+        # A traceback may show it before it has a value.
+        client_id = getattr(self, "client_id", None)
+        return f"Credentials(client_id={client_id!r}, client_secret=Secret({_MASK!r}))"
 
     @classmethod
     def from_env(cls) -> Self:

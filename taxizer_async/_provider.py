@@ -169,7 +169,7 @@ class TokenProvider:
         """Note that the server took *held*."""
         self._ledger.accept(held)
 
-    async def refuse(self, held: Held) -> bool:
+    def refuse(self, held: Held) -> bool:
         """
         Note that the server answered 401 to *held*; say whether another token is worth a try.
 
@@ -179,7 +179,6 @@ class TokenProvider:
         if renewing is None:
             return True
         self._reporter.add(events.TokenRefused(renewing=renewing))
-        await self._reporter.deliver()
         return renewing
 
     async def keep_fresh(self) -> None:

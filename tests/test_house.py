@@ -20,8 +20,8 @@ PACKAGE = Path(taxizer_async.__file__).parent
 
 #: Imports run downward only: a module may import those on lower floors.
 FLOORS = [
-    {"_version", "_errors", "_headers", "_clock"},
-    {"_models", "_events", "_policy"},
+    {"_version", "_errors", "_headers", "_clock", "_answer", "_network_errors"},
+    {"_models", "_events", "_policy", "_base_url"},
     {"_outcomes", "_codec"},
     {"_failures", "_reporter", "stores._protocol"},
     {"_credentials_source", "stores._memory"},
@@ -32,6 +32,7 @@ FLOORS = [
     {"_issuance"},
     {"_renewal"},
     {"_provider"},
+    {"_arguments"},
     {"_auth"},
     {"_client"},
     {""},
@@ -44,7 +45,7 @@ FLOORS = [
 ]
 #: Where these may be named.
 RESERVED = {
-    "httpx": {"_exchange", "_auth", "_client", "_demo"},
+    "httpx": {"_base_url", "_exchange", "_arguments", "_auth", "_client", "_demo"},
     "cattrs": {"_codec"},
     "uvicorn": {"testing"},
     "typer": {"_cli"},

@@ -97,7 +97,7 @@ def test_refuses_others(given: Any) -> None:
     """What is neither credentials nor a callable that makes them is refused by its type."""
     kind = type(given).__name__
     with pytest.raises(ConfigurationError, match=f"^credentials must be Credentials .*not {kind}$"):
-        CredentialsSource(given)
+        CredentialsSource(given).check()
 
 
 async def test_a_sync_callable_does_not_block(gate: threading.Event) -> None:

@@ -154,7 +154,9 @@ def test_an_unreadable_file(
     put(SECRET, b"s3cret")
     spoil(put(name, b"c4n4ry-5ecret"))
 
-    with pytest.raises(ConfigurationError, match=rf"^{name}_FILE does not name .*\(({why})\)") as caught:
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name}_FILE does not name .*\(({why})\)"
+    ) as caught:
         Credentials.from_env()
 
     assert caught.value.__context__ is None

@@ -1,0 +1,101 @@
+"""
+What a `TaxizerAuth` is given, wrapped so that no frame or repr shows it, and checked.
+
+An argument may be or hold a secret where none belongs: a password in a URL, a pair in place of
+`Credentials`, a `functools.partial` with the secret in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, final
+
+from taxizer_async._base_url import read_base_url
+from taxizer_async._clock import SystemClock
+from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._errors import ConfigurationError
+from taxizer_async._policy import RenewalPolicy
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import httpx
+
+    from taxizer_async._clock import Clock
+    from taxizer_async._credentials_source import CredentialsLike
+    from taxizer_async._exchange import HttpClientFactory
+    from taxizer_async._reporter import EventHook
+    from taxizer_async.stores import TokenStore
+
+
+@final
+class Arguments:
+    """Keeps the arguments of a `TaxizerAuth`; raises nothing until it is `checked`."""
+
+    __slots__ = (
+        "_base_url",
+        "_origins",
+        "clock",
+        "given",
+        "http_client",
+        "on_event",
+        "policy",
+        "source",
+        "store",
+    )
+
+    def __init__(
+        self,
+        credentials: CredentialsLike,
+        *,
+        base_url: str,
+        store: TokenStore | None,
+        policy: RenewalPolicy | None,
+        http_client: HttpClientFactory | None,
+        on_event: EventHook | None,
+        extra_origins: Iterable[str],
+        clock: Clock | None,
+    ) -> None:
+        self._base_url = base_url
+        self._origins = extra_origins if isinstance(extra_origins, str) else tuple(extra_origins)
+        self.source: Final = CredentialsSource(credentials)
+        self.store: Final = store
+        self.policy: Final = policy or RenewalPolicy()
+        self.http_client: Final = http_client
+        self.on_event: Final = on_event
+        self.clock: Final = clock or SystemClock()
+        #: As they were given, to make another of the same.
+        self.given: Final[dict[str, Any]] = {
+            "credentials": credentials,
+            "base_url": base_url,
+            "store": store,
+            "policy": policy,
+            "http_client": http_client,
+            "on_event": on_event,
+            "extra_origins": self._origins,
+            "clock": clock,
+        }
+
+    def checked(self) -> tuple[httpx.URL, list[httpx.URL]]:
+        """
+        Return the base URL, and the URLs of all origins that may get the token.
+
+        Raises:
+            ConfigurationError: If an argument is wrong.
+        """
+        self.source.check()
+        if isinstance(self._origins, str):
+            msg = "extra_origins must be a list of URLs, not a single one"
+            raise ConfigurationError(msg)
+        if self.http_client is not None and not callable(self.http_client):
+            msg = f"http_client must be a callable, not {type(self.http_client).__name__}"
+            raise ConfigurationError(msg)
+        read = [read_base_url(each) for each in (self._base_url, *self._origins)]
+        problems = [problem for _, problem in read]
+        urls = [url for url, _ in read]
+        if any(problems):
+            del read, urls
+            at, problem = next((at, each) for at, each in enumerate(problems) if each)
+            msg = f"{'extra_origins' if at else 'base_url'} {problem}"
+            raise ConfigurationError(msg)
+        return urls[0], urls

@@ -1,0 +1,51 @@
+"""
+What may be said of a network error: its class, and what the operating system or TLS says of the cause.
+
+An exception's own text is not repeated, as a transport may have put what it was sending into it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+from typing import TYPE_CHECKING, cast
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def tell_network_error(error: BaseException) -> str:
+    """Return the class of *error* and the first known reason among its causes."""
+    name = type(error).__name__
+    reason = next(filter(None, map(_reason, _causes(error))), None)
+    return f"{name} ({reason})" if reason else name
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        cause = waiting.pop()
+        if id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", cause)
+            waiting.extend(group.exceptions)
+        waiting += filter(None, (cause.__context__, cause.__cause__))
+
+
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate could not be verified"
+    if isinstance(error, ssl.SSLError):
+        return "TLS"
+    if isinstance(error, socket.gaierror):
+        return "the host name could not be resolved"
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return os.strerror(error.errno)
+    return None

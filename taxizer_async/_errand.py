@@ -19,7 +19,7 @@ from taxizer_async._policy import RenewalPolicy
 from taxizer_async._reporter import Reporter
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Endpoints:
     """The API that tokens are for, and the URLs of its two token endpoints."""
 

@@ -307,7 +307,9 @@ async def _receive(response: httpx.Response, answer: Answer) -> None:
     chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
     async for chunk in chunks:
         if not answer.add(chunk):
-            break
+            answer.complete = True
+            # Has the next step fail and so end the generators below, which a break would abandon.
+            await response.aclose()
     answer.complete = True
 
 

@@ -32,7 +32,7 @@ class CredentialsUnavailable:
 Cause: TypeAlias = Refused | Unavailable | Malformed | Misconfigured | CredentialsUnavailable
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Failure:
     """
     Why there is no token.

@@ -17,8 +17,6 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from anyio.lowlevel import current_token
-
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -103,6 +101,9 @@ class Airfield:
 
     def seat(self) -> Seat:
         """Return the seat of the running event loop."""
+        # Not at the top: it is a good part of what `import taxizer_async` would cost.
+        from anyio.lowlevel import current_token  # noqa: PLC0415
+
         loop = current_token().native_token
         with self._mutex:
             seat = self._seats.get(loop)

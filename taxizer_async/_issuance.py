@@ -7,7 +7,7 @@ forgets the token meanwhile (`Ledger.forget`) is respected after each await.
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from typing import TYPE_CHECKING, TypeAlias, final
 
@@ -174,7 +174,7 @@ class Issuance:
         tools, stale = self._tools, self._errand.stale
         held = hold_issued(
             issued,
-            version=secrets.token_hex(8),
+            version=os.urandom(8).hex(),
             clock=tools.clock,
             policy=tools.policy,
             jitter=tools.random(),

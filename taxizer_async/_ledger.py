@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class State:
     """
     Everything that changes, in one value.

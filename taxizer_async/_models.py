@@ -8,7 +8,6 @@ store is not decided here (see `_codec`), nor is how long they may be used (see 
 from __future__ import annotations
 
 import enum
-import hmac
 import os
 
 from datetime import datetime
@@ -62,7 +61,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(_octets(self), _octets(other))
+        return self._value == other._value
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -90,10 +89,6 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         self.__getstate__()
-
-
-def _octets(secret: Secret) -> bytes:
-    return secret.reveal().encode("utf-8", "surrogatepass")
 
 
 @attrs.frozen(init=False, repr=False)

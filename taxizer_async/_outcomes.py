@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taxizer_async._models import Credentials, Secret
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Issued:
     """
     A token came.
@@ -90,7 +90,7 @@ class Misconfigured:
 Outcome: TypeAlias = Issued | Refused | Unavailable | Malformed | Misconfigured
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Effort:
     """How hard to try: at most *attempts* requests, all done by *deadline* (event loop time)."""
 

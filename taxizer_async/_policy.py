@@ -34,30 +34,6 @@ _DOUBLINGS: Final = 60
 _FOR_EVER: Final = 1e11
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        msg = f"{attribute.name} must be a number, not {type(value).__name__}"
-        raise ConfigurationError(msg)
-    if not 0 < value < _FOR_EVER:
-        said = f"{value:g}" if abs(value) < _FOR_EVER or isinstance(value, float) else "that"
-        msg = f"{attribute.name} must be finite and above 0, not {said}"
-        raise ConfigurationError(msg)
-
-
-def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"{attribute.name} must be a whole number of at least 1"
-        raise ConfigurationError(msg)
-
-
-def _seconds(default: float) -> float:
-    return attrs.field(default=default, validator=_positive)
-
-
-def _times(default: int) -> int:
-    return attrs.field(default=default, validator=_count)
-
-
 @attrs.frozen(kw_only=True)
 class RenewalPolicy:
     """
@@ -89,24 +65,34 @@ class RenewalPolicy:
         ConfigurationError: If one of them is no positive, finite number.
     """
 
-    renew_ahead: float = _seconds(300.0)
-    must_renew: float = _seconds(30.0)
-    unknown_lifetime: float = _seconds(300.0)
-    refused_interval: float = _seconds(30.0)
-    unauthorized_budget: int = _times(3)
-    unauthorized_window: float = _seconds(30.0)
-    attempts: int = _times(4)
-    attempt_timeout: float = _seconds(10.0)
-    connect_timeout: float = _seconds(5.0)
-    exchange_timeout: float = _seconds(30.0)
-    backoff: float = _seconds(0.25)
-    retry_after_limit: float = _seconds(30.0)
-    rejected_for: float = _seconds(60.0)
-    outage_backoff: float = _seconds(1.0)
-    outage_backoff_limit: float = _seconds(30.0)
-    store_timeout: float = _seconds(2.0)
-    lease_poll: float = _seconds(0.02)
-    hook_timeout: float = _seconds(5.0)
+    renew_ahead: float = 300.0
+    must_renew: float = 30.0
+    unknown_lifetime: float = 300.0
+    refused_interval: float = 30.0
+    unauthorized_budget: int = 3
+    unauthorized_window: float = 30.0
+    attempts: int = 4
+    attempt_timeout: float = 10.0
+    connect_timeout: float = 5.0
+    exchange_timeout: float = 30.0
+    backoff: float = 0.25
+    retry_after_limit: float = 30.0
+    rejected_for: float = 60.0
+    outage_backoff: float = 1.0
+    outage_backoff_limit: float = 30.0
+    store_timeout: float = 2.0
+    lease_poll: float = 0.02
+    hook_timeout: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        """Check all fields, by the type of their default."""
+        for field in attrs.fields(RenewalPolicy):
+            value = getattr(self, field.name)
+            check = _problem_of_count if isinstance(field.default, int) else _problem_of_duration
+            problem = check(value)
+            if problem:
+                msg = f"{field.name} must be {problem}"
+                raise ConfigurationError(msg)
 
     @property
     def lease_wait(self) -> float:
@@ -218,3 +204,18 @@ def remaining_life(
 def still_counting(spent: tuple[float, ...], *, now: float, window: float) -> tuple[float, ...]:
     """Return those of the moments *spent* that still count at *now*."""
     return tuple(moment for moment in spent if now - moment < window)
+
+
+def _problem_of_duration(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"a number, not {type(value).__name__}"
+    if 0 < value < _FOR_EVER:
+        return None
+    is_short = isinstance(value, float) or abs(value) < _FOR_EVER
+    return f"finite and above 0, not {f'{value:g}' if is_short else 'that'}"
+
+
+def _problem_of_count(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        return "a whole number of at least 1"
+    return None

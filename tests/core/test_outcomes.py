@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from taxizer_async._outcomes import Effort, Issued, Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
 
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def test_success_of_a_malformed_answer(*, status: int, success: bool) -> None:
         Unavailable(reason="gone"),
         Malformed(status_code=200, excerpt="a list"),
         Misconfigured(reason="wrong"),
-        Effort(attempts=1, deadline=2.0),
     ],
     ids=lambda o: type(o).__name__,
 )

@@ -56,14 +56,16 @@ class Arguments:
         extra_origins: Iterable[str],
         clock: Clock | None,
     ) -> None:
-        self._base_url = base_url
-        self._origins = extra_origins if isinstance(extra_origins, str) else tuple(extra_origins)
-        self.source: Final = CredentialsSource(credentials)
-        self.store: Final = store
-        self.policy: Final = policy or RenewalPolicy()
-        self.http_client: Final = http_client
-        self.on_event: Final = on_event
-        self.clock: Final = clock or SystemClock()
+        self._base_url: str = base_url
+        self._origins: str | tuple[str, ...] = (
+            extra_origins if isinstance(extra_origins, str) else tuple(extra_origins)
+        )
+        self.source: Final[CredentialsSource] = CredentialsSource(credentials)
+        self.store: Final[TokenStore | None] = store
+        self.policy: Final[RenewalPolicy] = policy or RenewalPolicy()
+        self.http_client: Final[HttpClientFactory | None] = http_client
+        self.on_event: Final[EventHook | None] = on_event
+        self.clock: Final[Clock] = clock or SystemClock()
         #: As they were given, to make another of the same.
         self.given: Final[dict[str, Any]] = {
             "credentials": credentials,

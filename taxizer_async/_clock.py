@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import time
 
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import anyio
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock(Protocol):
@@ -37,8 +41,8 @@ class SystemClock:
     __slots__ = ()
 
     # Bound here, as both are read on each request.
-    monotonic = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    wall: Callable[[], float] = staticmethod(time.time)
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for *seconds*."""

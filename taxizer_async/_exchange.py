@@ -305,11 +305,11 @@ async def _receive(response: httpx.Response, answer: Answer) -> None:
     # A test transport's answer may be read, and so decoded, from the start.
     answer.is_encoded = not response.is_stream_consumed
     chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
-    async for chunk in chunks:
-        if not answer.add(chunk):
-            answer.complete = True
-            # Has the next step fail and so end the generators below, which a break would abandon.
-            await response.aclose()
+    # A cancellation ends the generators below, which a break would abandon to the collector.
+    with anyio.CancelScope() as enough:
+        async for chunk in chunks:
+            if not enough.cancel_called and not answer.add(chunk):
+                enough.cancel()
     answer.complete = True
 
 

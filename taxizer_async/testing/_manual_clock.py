@@ -9,6 +9,7 @@ import anyio.lowlevel
 import attrs
 
 
+#: Seconds; adding durations to epoch seconds can be this much off.
 _ROUNDING: Final = 1e-6
 
 
@@ -52,7 +53,8 @@ class ManualClock:
         if self._autojump or seconds <= 0:
             await anyio.lowlevel.checkpoint()
             return
-        sleeper = _Sleeper(self._monotonic + seconds, anyio.Event())
+        # A shorter sleep would be lost in the rounding, and time stand still for who sleeps again.
+        sleeper = _Sleeper(self._monotonic + max(seconds, 2 * _ROUNDING), anyio.Event())
         self._sleepers.append(sleeper)
         self._asleep.set()
         self._asleep = anyio.Event()

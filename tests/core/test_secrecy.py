@@ -41,7 +41,9 @@ class Stringly(str):
             lambda: Credentials(client_id=cast("Any", 7), client_secret=CANARY), id="by keyword"
         ),
         pytest.param(lambda: CredentialsSource(CANARY).check(), id="source of a string"),
-        pytest.param(lambda: CredentialsSource(cast("Any", ("app", CANARY))).check(), id="of a pair"),
+        pytest.param(
+            lambda: CredentialsSource(cast("Any", ("app", CANARY))).check(), id="of a pair"
+        ),
     ],
 )
 def test_failed_constructions(

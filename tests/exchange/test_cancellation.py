@@ -1,0 +1,179 @@
+"""A call that is cancelled ends at once, loses no token, and shows nothing of what it sent."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async._outcomes import Issued, Outcome
+
+from .conftest import Asker
+from .raw_server import hang
+from .stepping import Stepped
+
+
+if TYPE_CHECKING:
+    import socket
+
+    from collections.abc import Callable, Iterator
+
+    from taxizer_async.testing import Sandbox
+
+    from .raw_server import RawServer
+
+
+TOKEN = b'{"jwtToken": "j-1"}'
+#: A whole token, but not the end of the answer.
+UNENDED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n13\r\n" + TOKEN + b"\r\n"
+
+
+def all_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error*, the members of the group that it is, and what led to them."""
+    yield error
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for other in (error.__cause__, error.__context__, *members):
+        if other is not None:
+            yield from all_of(other)
+
+
+def frames_of(error: BaseException) -> str:
+    """Show the locals of all frames of *error* that are not this folder's."""
+    folder = str(Path(__file__).parent)
+    return "\n".join(
+        f"{frame.name}: {frame.locals}"
+        for one in all_of(error)
+        for frame in traceback.TracebackException.from_exception(one, capture_locals=True).stack
+        if folder not in frame.filename
+    )
+
+
+async def ask(asker: Asker, call: str) -> Outcome:
+    return await (asker.connect() if call == "connect" else asker.refresh("sandbox-secret"))
+
+
+async def cancel_at(asker: Asker, call: str, k: int) -> tuple[bool, BaseException | None]:
+    """Cancel a call at its k-th wait; return whether it got that far, and what it raised."""
+    raised: BaseException | None = None
+    with anyio.CancelScope() as scope:
+        stepped = Stepped(ask(asker, call), k, scope.cancel)
+        try:
+            await stepped
+        except BaseException as error:
+            raised = error
+            raise
+    return stepped.suspensions >= k, raised
+
+
+@pytest.mark.parametrize("call", ["connect", "refresh"])
+async def test_a_call_can_be_cancelled_wherever_it_waits(sandbox: Sandbox, call: str) -> None:
+    """Cancelled at its k-th wait, for each k, a call ends as cancelled and hands over at most once."""
+    cancelled, k, going = 0, 0, True
+    with anyio.fail_after(30):
+        while going:
+            k += 1
+            asker = Asker(sandbox.base_url)
+            going, error = await cancel_at(asker, call, k)
+            if error is None:
+                continue
+            cancelled += 1
+
+            assert (error.__cause__, error.__context__) == (None, None)
+            # trio wraps a cancellation while it connects into a group.
+            kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
+            assert all(isinstance(one, kinds) for one in all_of(error))
+            assert "sandbox-secret" not in frames_of(error)
+            assert len(asker.received) <= 1
+    assert cancelled >= 8
+
+
+@pytest.mark.parametrize("call", ["connect", "refresh"])
+async def test_a_cancelled_call_hands_over_what_has_come(
+    serve: Callable[..., RawServer], call: str
+) -> None:
+    """A token that is there is handed over by a call that is cancelled before the answer's end."""
+    server = serve((UNENDED, hang))
+    went, handed_over, k = True, 0, 0
+    while went and not handed_over:
+        k += 1
+        asker = Asker(server.base_url, attempt_timeout=0.3, attempts=1)
+        with anyio.CancelScope() as scope:
+            stepped = Stepped(ask(asker, call), k, scope.cancel)
+            await stepped
+        went = scope.cancel_called
+        handed_over += len(asker.received) if scope.cancelled_caught else 0
+
+    assert handed_over == 1
+
+
+async def test_a_failing_answer_is_not_handed_over(serve: Callable[..., RawServer]) -> None:
+    """Cancelled while a failing answer with a token in it comes in, a call hands over nothing."""
+    sent = threading.Event()
+
+    def tell(_: RawServer, __: socket.socket) -> None:
+        sent.set()
+
+    server = serve((UNENDED.replace(b"200 OK", b"404 No"), tell, hang))
+    asker = Asker(server.base_url)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(asker.connect)
+        await anyio.to_thread.run_sync(sent.wait, 5)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+
+    assert asker.received == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_native_cancellation_is_bare(sandbox: Sandbox, anyio_backend: str) -> None:
+    """The native Task.cancel leaves neither a context nor a frame that has seen the secret."""
+    assert anyio_backend == "asyncio"
+
+    with sandbox.hold("connect") as gate:
+        task = asyncio.create_task(Asker(sandbox.base_url).connect())
+        await gate.wait_until_async(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+
+    assert caught.value.__context__ is None
+    assert "sandbox-secret" not in frames_of(caught.value)
+    assert not any(frame.name == "_send" for frame in traceback.extract_tb(caught.tb))
+
+
+async def test_other_interruptions_leave_as_bare(sandbox: Sandbox) -> None:
+    """What is no Exception (here out of the user's factory) leaves unchanged but for its traces."""
+
+    class Interruption(BaseException):
+        pass
+
+    interruption = Interruption()
+    interruption.__context__ = ValueError("sandbox-secret")
+
+    def http_client() -> object:
+        raise interruption
+
+    asker = Asker(sandbox.base_url, http_client=http_client)  # type: ignore[arg-type]
+    with pytest.raises(Interruption) as caught:
+        await asker.connect()
+
+    assert caught.value is interruption
+    assert caught.value.__context__ is None
+    assert not any(frame.name == "_open" for frame in traceback.extract_tb(caught.tb))
+
+
+async def test_a_deadline_of_the_callers_holds(sandbox: Sandbox) -> None:
+    """A caller's own timeout ends a call, and a later call works."""
+    asker = Asker(sandbox.base_url)
+    with sandbox.hold("connect"), anyio.move_on_after(0.1) as scope:
+        await asker.connect()
+
+    assert scope.cancelled_caught
+    assert asker.received == []
+    assert isinstance(await asker.connect(), Issued)

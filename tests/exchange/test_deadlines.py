@@ -1,0 +1,125 @@
+"""No server can hold a call for longer than it was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async._outcomes import Issued, Malformed, Refused, Unavailable
+from taxizer_async.testing import Fault
+
+from .conftest import Asker
+from .raw_server import answer, hang, reset, trickle
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+    from .raw_server import RawServer, Script
+
+
+OPEN = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+TOKEN = b'{"jwtToken": "j-1"}'
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (hang,),
+        (b"HTTP/1.1 200 OK\r\nCont", hang),
+        (OPEN, hang),
+        (OPEN, b'{"jwt', hang),
+        (OPEN, trickle),
+        (b"HTTP/1.1 200 OK\r\nX: ", trickle),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", hang),
+    ],
+    ids=["silent", "head", "no-body", "body", "slow-body", "slow-head", "103"],
+)
+@pytest.mark.parametrize("call", ["connect", "refresh"])
+async def test_a_stalled_answer_ends_with_the_deadline(
+    serve: Callable[..., RawServer], script: Script, call: str
+) -> None:
+    """A server that hangs or dribbles gives a typed failure in time, and refresh no second try."""
+    server = serve(script)
+    asker = Asker(server.base_url, attempt_timeout=0.1)
+    with anyio.fail_after(3):
+        outcome = await (
+            asker.connect(attempts=2) if call == "connect" else asker.refresh(attempts=2)
+        )
+
+    assert isinstance(outcome, Unavailable)
+    assert not outcome.untouched
+    assert outcome.status_code is None
+    assert len(asker.clock.slept) == (1 if call == "connect" else 0)
+    assert asker.received == []
+
+
+async def test_the_deadline_bounds_all_attempts_together(sandbox: Sandbox) -> None:
+    """The whole call is over at the deadline, however many attempts would be left."""
+    sandbox.fail("connect", Fault.hang())
+    asker = Asker(sandbox.base_url, attempt_timeout=0.2)
+    began = anyio.current_time()
+    outcome = await asker.connect(attempts=1000, seconds=0.5)
+    took = anyio.current_time() - began
+
+    assert isinstance(outcome, Unavailable)
+    assert 0.4 < took < 1.0
+    assert 2 <= sandbox.counters.connects <= 3
+
+
+async def test_a_call_past_its_deadline_sends_nothing(sandbox: Sandbox) -> None:
+    """With no time left nothing is sent, and the reason does not speak of negative seconds."""
+    asker = Asker(sandbox.base_url)
+    outcome = await asker.connect(seconds=-1.0)
+
+    assert isinstance(outcome, Unavailable)
+    assert sandbox.counters.connects == 0
+    assert "-" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("400 Bad Request", Refused),
+        ("403 Forbidden", Refused),
+        ("500 Internal Server Error", Unavailable),
+        ("404 Not Found", Malformed),
+    ],
+)
+@pytest.mark.parametrize("ending", [hang, reset])
+async def test_a_failures_status_is_enough(
+    serve: Callable[..., RawServer], status: str, kind: type, ending: Callable[..., None]
+) -> None:
+    """A failing status counts though its body never ends or breaks off."""
+    head = f"HTTP/1.1 {status}\r\nContent-Length: 1000\r\n\r\nno".encode()
+    server = serve((head, ending))
+    outcome = await Asker(server.base_url, attempt_timeout=0.3).connect(attempts=1)
+
+    assert isinstance(outcome, kind)
+    assert getattr(outcome, "status_code", None) == int(status[:3])
+
+
+@pytest.mark.parametrize("ending", [hang, reset, trickle])
+async def test_a_token_in_an_unfinished_answer_is_handed_over_and_returned_alike(
+    serve: Callable[..., RawServer], ending: Callable[..., None]
+) -> None:
+    """Whether or not a token in an answer without end counts, received and outcome agree."""
+    whole = CHUNKED + b"13\r\n" + TOKEN + b"\r\n"
+    server = serve((whole, ending))
+    asker = Asker(server.base_url, attempt_timeout=0.2)
+    outcome = await asker.connect(attempts=2)
+
+    assert asker.received == ([outcome] if isinstance(outcome, Issued) else [])
+
+
+async def test_a_server_that_needs_time_is_given_it(serve: Callable[..., RawServer]) -> None:
+    """Informational answers before the real one do not count."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    server = serve((hints + answer(TOKEN),))
+
+    assert isinstance(await Asker(server.base_url).connect(), Issued)

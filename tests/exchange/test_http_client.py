@@ -1,0 +1,242 @@
+"""What the user's http_client may return, and what is said if it does not."""
+
+from __future__ import annotations
+
+import gzip
+
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import httpx
+import pytest
+
+from taxizer_async._answer import MAX_ANSWER
+from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Unavailable
+
+from .conftest import Asker
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from taxizer_async.testing import Sandbox
+
+
+class SecretInMessageError(Exception):
+    def __init__(self) -> None:
+        super().__init__("cnry-secret")
+
+
+async def closed() -> httpx.AsyncClient:
+    client = httpx.AsyncClient()
+    await client.aclose()
+    return client
+
+
+async def test_each_exchange_gets_a_client_that_is_closed_after_it(sandbox: Sandbox) -> None:
+    """The factory is called once per request, and its clients are closed at the end."""
+    clients: list[httpx.AsyncClient] = []
+
+    def http_client() -> httpx.AsyncClient:
+        clients.append(httpx.AsyncClient())
+        return clients[-1]
+
+    asker = Asker(sandbox.base_url, http_client=http_client)
+    await asker.connect()
+    await asker.refresh(sandbox.issued_refresh_tokens[-1])
+
+    assert len(clients) == 2
+    assert all(client.is_closed for client in clients)
+
+
+async def test_the_class_itself_is_a_factory(sandbox: Sandbox) -> None:
+    """httpx.AsyncClient can be given as it is."""
+    assert isinstance(
+        await Asker(sandbox.base_url, http_client=httpx.AsyncClient).connect(), Issued
+    )
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        (None, "NoneType"),
+        ("https://proxy.example", "str"),
+        (httpx.Client(), "Client"),
+        (httpx.AsyncClient, "type"),
+    ],
+)
+async def test_another_type_is_a_misconfiguration(
+    sandbox: Sandbox, returned: Any, problem: str
+) -> None:
+    """What is no AsyncClient is refused by the name of its type, and nothing is sent."""
+    outcome = await Asker(sandbox.base_url, http_client=lambda: returned).connect()
+
+    assert outcome == Misconfigured(
+        reason=f"http_client returned {problem}: it must return a fresh httpx.AsyncClient for each exchange"
+    )
+    assert sandbox.counters.connects == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_async_factory_is_a_misconfiguration(sandbox: Sandbox) -> None:
+    """A coroutine function is no factory."""
+    factory: Any = closed
+    outcome = await Asker(sandbox.base_url, http_client=factory).connect()
+
+    assert isinstance(outcome, Misconfigured)
+    assert "coroutine" in outcome.reason
+
+
+async def test_a_closed_client_is_a_misconfiguration(sandbox: Sandbox) -> None:
+    """A client that is closed already is refused."""
+    client = await closed()
+    outcome = await Asker(sandbox.base_url, http_client=lambda: client).connect()
+
+    assert isinstance(outcome, Misconfigured)
+    assert "closed" in outcome.reason
+
+
+async def test_the_same_client_twice_is_a_misconfiguration(sandbox: Sandbox) -> None:
+    """A factory that always returns one client works once, then is told what is wrong."""
+    client = httpx.AsyncClient()
+    asker = Asker(sandbox.base_url, http_client=lambda: client)
+
+    assert isinstance(await asker.connect(), Issued)
+    again = await asker.connect()
+    assert isinstance(again, Misconfigured)
+    assert "fresh" in again.reason
+
+
+async def test_a_client_that_is_in_use_is_a_misconfiguration(sandbox: Sandbox) -> None:
+    """An open client of the user's is refused, stays open and keeps its event hooks."""
+
+    async def note(_: object) -> None: ...
+
+    async with httpx.AsyncClient(event_hooks={"request": [note]}) as client:
+        outcome = await Asker(sandbox.base_url, http_client=lambda: client).connect(attempts=1)
+
+        assert not client.is_closed
+        assert client.event_hooks["request"] == [note]
+    assert isinstance(outcome, Misconfigured)
+    assert "fresh" in outcome.reason
+    assert sandbox.counters.connects == 0
+
+
+async def test_what_a_factory_raises_is_told_by_its_class(sandbox: Sandbox) -> None:
+    """The message of what a factory raises may hold a secret, and is not repeated."""
+
+    def http_client() -> httpx.AsyncClient:
+        raise SecretInMessageError
+
+    outcome = await Asker(sandbox.base_url, http_client=http_client).connect()
+
+    assert isinstance(outcome, Misconfigured)
+    assert "SecretInMessageError" in outcome.reason
+    assert "cnry" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("raised", "untouched"),
+    [
+        (httpx.ConnectError("refused"), True),
+        (httpx.ConnectTimeout("slow"), True),
+        (httpx.PoolTimeout("full"), True),
+        (httpx.ReadTimeout("slow"), False),
+        (httpx.RemoteProtocolError("cnry"), False),
+        (ValueError("cnry"), False),
+        (SecretInMessageError(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_a_transport_raises_is_a_typed_failure(
+    raised: Exception, *, untouched: bool
+) -> None:
+    """No exception of a transport leaves, and what it says is not repeated if it was on the wire."""
+
+    class FailingTransport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            del request
+            raise raised
+
+    asker = Asker(
+        "https://api.example",
+        http_client=lambda: httpx.AsyncClient(transport=FailingTransport()),
+    )
+    outcome = await asker.refresh(attempts=2)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.untouched is untouched
+    assert outcome.reason.startswith(type(raised).__name__)
+    assert "cnry" not in outcome.reason
+    assert len(asker.clock.slept) == untouched
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_answer_of_a_test_transport_is_read(encoding: str) -> None:
+    """A transport that hands over whole answers, as those for tests do, is as good as a network."""
+    token = b'{"jwtToken": "j-1"}'
+    content = gzip.compress(token) if encoding == "gzip" else token
+
+    class WholeAnswers(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            headers = {"Content-Encoding": encoding}
+            return httpx.Response(200, headers=headers, content=content, request=request)
+
+    asker = Asker(
+        "https://api.example",
+        http_client=lambda: httpx.AsyncClient(transport=WholeAnswers()),
+    )
+
+    assert isinstance(await asker.connect(attempts=1), Issued)
+
+
+async def test_an_oversized_answer_of_a_users_transport_is_left() -> None:
+    """A body over the limit is left at once, whatever closing it means to the transport."""
+    sent = 0
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            nonlocal sent
+            while sent < 16 * MAX_ANSWER:
+                await anyio.lowlevel.checkpoint()
+                sent += 65536
+                yield b" " * 65536
+
+    class EndlessTransport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=Endless(), request=request)
+
+    asker = Asker(
+        "https://api.example",
+        http_client=lambda: httpx.AsyncClient(transport=EndlessTransport()),
+    )
+    outcome = await asker.connect(attempts=1)
+
+    assert outcome == Malformed(status_code=200, excerpt="more than 1 MiB")
+    assert sent <= 2 * MAX_ANSWER
+
+
+async def test_a_scheme_that_no_transport_speaks_is_a_typed_failure(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy variable with a wrong scheme is the user's to mend, and is not tried again."""
+    monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1:1")
+    asker = Asker(sandbox.base_url)
+    outcome = await asker.connect()
+
+    assert isinstance(outcome, Misconfigured)
+    assert asker.clock.slept == []
+
+
+async def test_a_default_query_of_the_clients_is_kept(
+    sandbox: Sandbox, factory: Callable[..., Callable[[], httpx.AsyncClient]]
+) -> None:
+    """What a gateway wants in each URL or header comes from the factory's client."""
+    asker = Asker(sandbox.base_url, http_client=factory(params={"tenant": "7"}))
+
+    assert isinstance(await asker.connect(), Issued)
+
+
+@pytest.fixture(name="factory")
+def _factory() -> Callable[..., Callable[[], httpx.AsyncClient]]:
+    return lambda **options: lambda: httpx.AsyncClient(**options)

@@ -1,0 +1,149 @@
+"""Lifetimes are durations by the server's clock, whatever ours says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async._clock import SystemClock
+from taxizer_async._outcomes import Issued
+from taxizer_async.testing import Fault
+
+from .conftest import Asker
+from .raw_server import answer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+    from .raw_server import RawServer
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize("ours", [-DAY, -3600.0, 0.0, 3600.0, DAY])
+@pytest.mark.parametrize("theirs", [-DAY, 0.0, DAY])
+async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
+    sandbox: Sandbox, ours: float, theirs: float
+) -> None:
+    """A token of 900 s lasts 900 s though either clock is a day off."""
+    sandbox.clock_offset = theirs
+    outcome = await Asker(sandbox.base_url, ahead=ours).connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.lifetime == pytest.approx(900, abs=1.5)
+    assert outcome.refresh_lifetime == pytest.approx(86400, abs=1.5)
+
+
+@pytest.mark.parametrize("ours", [-100.0, 0.0, 100.0])
+async def test_our_clock_counts_if_the_server_tells_no_time(sandbox: Sandbox, ours: float) -> None:
+    """Without a Date header a lifetime is counted from our own time of asking."""
+    sandbox.send_date = False
+    outcome = await Asker(sandbox.base_url, ahead=ours).connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.lifetime == pytest.approx(900 - ours, abs=1)
+
+
+async def test_a_date_close_to_our_time_does_not_cost_its_missing_fraction(
+    sandbox: Sandbox,
+) -> None:
+    """A Date that agrees with our clock is not counted from: it has whole seconds only."""
+    outcome = await Asker(sandbox.base_url).connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.token.expires_at is not None
+    expires_at = outcome.token.expires_at.timestamp()
+    assert outcome.lifetime == pytest.approx(expires_at - outcome.asked_wall, abs=0.001)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "0", "Sun, 99 Foo 2024 00:00:00 GMT"])
+async def test_a_date_that_is_none_is_no_date(serve: Callable[..., RawServer], date: str) -> None:
+    """A Date header that can't be read is taken as missing."""
+    moment = datetime.now(UTC) + timedelta(seconds=600)
+    body = f'{{"jwtToken": "j", "jwtTokenExpireAtUTC": "{moment.isoformat()}"}}'
+    server = serve((answer(body.encode(), f"Date: {date}"),))
+    outcome = await Asker(server.base_url).connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.lifetime == pytest.approx(600, abs=1)
+
+
+@pytest.mark.parametrize("value", [None, "", Fault.MISSING, 17, "soon", {}])
+async def test_a_missing_expiry_is_no_lifetime(
+    sandbox: Sandbox, asker: Asker, value: object
+) -> None:
+    """An expiry that is null, missing or no timestamp leaves the lifetime open."""
+    edit = {"jwtTokenExpireAtUTC": value, "refreshTokenExpireAtUTC": value}
+    sandbox.fail("connect", Fault.edit(**edit))
+    outcome = await asker.connect()
+
+    assert isinstance(outcome, Issued)
+    assert (outcome.lifetime, outcome.refresh_lifetime) == (None, None)
+
+
+async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
+    sandbox: Sandbox, asker: Asker
+) -> None:
+    """Year 1 in the JWT's expiry looks expired; in the refresh token's it says nothing."""
+    unset = "0001-01-01T00:00:00"
+    edit = {"jwtTokenExpireAtUTC": unset, "refreshTokenExpireAtUTC": unset}
+    sandbox.fail("connect", Fault.edit(**edit))
+    outcome = await asker.connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.lifetime is not None
+    assert outcome.lifetime < 0
+    assert outcome.refresh_lifetime is None
+
+
+async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: Asker) -> None:
+    """The moments of asking are those of the attempt that succeeded, before it was sent."""
+    before = SystemClock.monotonic(), SystemClock.wall()
+    outcomes: list[object] = []
+
+    async def ask() -> None:
+        outcomes.append(await asker.connect())
+
+    with sandbox.hold("connect") as gate:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await gate.wait_until_async(1)
+            sent = SystemClock.monotonic(), SystemClock.wall()
+            gate.release()
+
+    (outcome,) = outcomes
+    assert isinstance(outcome, Issued)
+    assert before[0] <= outcome.asked_at <= sent[0]
+    assert before[1] <= outcome.asked_wall <= sent[1]
+
+
+async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
+    """What is reported as spent includes attempts that failed; a life begins at the last one."""
+    sandbox.fail("connect", Fault.hang(), times=1)
+    asker = Asker(sandbox.base_url, attempt_timeout=0.2)
+    began = SystemClock.monotonic()
+    outcome = await asker.connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.elapsed >= 0.2
+    assert outcome.asked_at >= began + 0.2
+
+
+async def test_retries_count_from_the_servers_time(serve: Callable[..., RawServer]) -> None:
+    """An answer that took long still has the server's Date within the time of asking."""
+    now = SystemClock.wall()
+    moment = datetime.fromtimestamp(now + 600, UTC).isoformat()
+    body = f'{{"jwtToken": "j", "jwtTokenExpireAtUTC": "{moment}"}}'.encode()
+    server = serve((answer(body, f"Date: {formatdate(now + 50, usegmt=True)}"),))
+    outcome = await Asker(server.base_url).connect()
+
+    assert isinstance(outcome, Issued)
+    assert outcome.lifetime == pytest.approx(550, abs=1)

@@ -1,0 +1,215 @@
+"""When a call is made again, and when that could spend a refresh token twice."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taxizer_async._outcomes import Issued, Refused, Unavailable
+from taxizer_async.testing import Fault
+
+from .conftest import Asker
+from .raw_server import answer, reset
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+    from .raw_server import RawServer
+
+
+TRANSIENT = [
+    Fault.status(408),
+    Fault.status(429),
+    Fault.status(500),
+    Fault.status(502),
+    Fault.status(503),
+    Fault.status(504),
+    Fault.status(599),
+    Fault.reset(),
+    Fault.drop_after_processing(),
+    Fault.truncate(),
+]
+UNTOUCHED = [Fault.status(429), Fault.status(503)]
+TOUCHED = [fault for fault in TRANSIENT if fault not in UNTOUCHED]
+
+
+def name(fault: Fault) -> str:
+    return str(fault.code) if fault.kind == "answer" else fault.kind
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=name)
+async def test_connect_is_repeated_after_a_transient_failure(
+    sandbox: Sandbox, asker: Asker, fault: Fault
+) -> None:
+    """Connect succeeds at the fourth attempt after three failures, with growing waits between."""
+    sandbox.fail("connect", fault, times=3)
+    outcome = await asker.connect()
+
+    assert isinstance(outcome, Issued)
+    assert sandbox.counters.connects == 4
+    assert asker.clock.slept == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=name)
+async def test_attempts_end(sandbox: Sandbox, asker: Asker, fault: Fault) -> None:
+    """No more attempts are made than the effort allows, and the last failure is returned."""
+    sandbox.fail("connect", fault)
+    outcome = await asker.connect(attempts=2)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.status_code == (fault.code if fault.kind == "answer" else None)
+    assert sandbox.counters.connects == 2
+    assert len(asker.clock.slept) == 1
+
+
+@pytest.mark.parametrize("fault", UNTOUCHED, ids=name)
+async def test_refresh_is_repeated_if_it_was_certainly_not_looked_at(
+    sandbox: Sandbox, asker: Asker, fault: Fault
+) -> None:
+    """AppRefreshToken is repeated after 429 and 503."""
+    await asker.connect()
+    sandbox.fail("refresh", fault, times=3)
+    outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
+
+    assert isinstance(outcome, Issued)
+    assert sandbox.counters.refreshes == 4
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.parametrize("fault", TOUCHED, ids=name)
+async def test_refresh_is_not_repeated_in_doubt(
+    sandbox: Sandbox, asker: Asker, fault: Fault
+) -> None:
+    """AppRefreshToken is sent once if the server may have taken the refresh token."""
+    await asker.connect()
+    sandbox.fail("refresh", fault, times=1)
+    outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
+
+    assert isinstance(outcome, Unavailable)
+    assert not outcome.untouched
+    assert sandbox.counters.refreshes == 1
+    assert asker.clock.slept == []
+
+
+async def test_refresh_stops_at_the_first_doubt(sandbox: Sandbox, asker: Asker) -> None:
+    """After a 503 AppRefreshToken is sent again, after the 500 that follows it is not."""
+    sandbox.fail("refresh", Fault.status(503), times=1)
+    sandbox.fail("refresh", Fault.status(500), times=1)
+    outcome = await asker.refresh()
+
+    assert isinstance(outcome, Unavailable)
+    assert (outcome.status_code, outcome.untouched) == (500, False)
+    assert sandbox.counters.refreshes == 2
+
+
+async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Asker) -> None:
+    """A refresh token that never left is sent again, and is reported as untouched."""
+    sandbox.stop()
+    outcome = await asker.refresh()
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.untouched
+    assert outcome.reason.startswith("ConnectError")
+    assert len(asker.clock.slept) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("call", ["connect", "refresh"])
+async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, call: str) -> None:
+    """400, 401 and 403 are answers: nothing is repeated, and nothing received."""
+    sandbox.fail(call, Fault.status(status))
+    outcome = await (asker.connect() if call == "connect" else asker.refresh())
+
+    assert outcome == Refused(status_code=status)
+    assert sandbox.counters.exchanges == 1
+    assert asker.received == []
+
+
+async def test_jitter_shortens_waits() -> None:
+    """With jitter the waits are shorter, so that a fleet does not try in step."""
+    asker = Asker("http://127.0.0.1:1", jitter=0.5)
+    await asker.connect()
+
+    assert asker.clock.slept == [0.1875, 0.375, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("30,120", 30.0),
+        ("31", 30.0),
+        ("9" * 400, 30.0),
+        ("0", 0.25),
+        ("0.1", 0.25),
+        ("-1", 0.25),
+        ("soon", 0.25),
+        ("", 0.25),
+        ("1e309", 0.25),
+        ("NaN", 0.25),
+        (formatdate(1_800_000_007, usegmt=True), 7.0),
+        (formatdate(1_799_999_000, usegmt=True), 0.25),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 0.25),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 30.0),
+    ],
+)
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+async def test_retry_after_is_honoured_in_any_form(
+    serve: Callable[..., RawServer], status: str, value: str, wait: float
+) -> None:
+    """Retry-After lengthens the wait up to 30 s by the server's clock, and never breaks it."""
+    date = formatdate(1_800_000_000, usegmt=True)
+    later = answer(b"", f"Retry-After: {value}", f"Date: {date}", status=status)
+    server = serve((later,), (answer(b'{"jwtToken": "j"}'),))
+    asker = Asker(server.base_url, retry_after_limit=30.0)
+    outcome = await asker.refresh(seconds=60)
+
+    assert isinstance(outcome, Issued)
+    assert asker.clock.slept == [pytest.approx(wait)]
+
+
+async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no_time(
+    serve: Callable[..., RawServer],
+) -> None:
+    """Without a Date header the wait for a moment is counted from our own time."""
+    asker_ahead = 1_000_000.0
+    asker = Asker("http://127.0.0.1:1", ahead=asker_ahead)
+    moment = formatdate(asker.clock.wall() + 9, usegmt=True)
+    server = serve((answer(b"", f"Retry-After: {moment}", status="503 Later"),))
+    asker = Asker(server.base_url, ahead=asker_ahead)
+    outcome = await asker.connect(attempts=1)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.retry_after == pytest.approx(9, abs=1.5)
+
+
+async def test_the_last_failure_says_when_to_come_again(
+    serve: Callable[..., RawServer],
+) -> None:
+    """A wait that would pass the deadline is not begun: the failure carries it instead."""
+    server = serve((answer(b"", "Retry-After: 25", status="503 Service Unavailable"),))
+    asker = Asker(server.base_url)
+    outcome = await asker.connect(seconds=20)
+
+    assert outcome == Unavailable(
+        reason="answered 503 Service Unavailable",
+        status_code=503,
+        retry_after=25.0,
+        untouched=True,
+    )
+    assert len(server.requests) == 1
+    assert asker.clock.slept == []
+
+
+async def test_each_attempt_has_a_connection_of_its_own(serve: Callable[..., RawServer]) -> None:
+    """An attempt after a reset opens a new connection, and succeeds."""
+    server = serve((reset,), (answer(b'{"jwtToken": "j"}'),))
+
+    assert isinstance(await Asker(server.base_url).connect(), Issued)
+    assert len(server.requests) == 2

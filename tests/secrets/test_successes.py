@@ -1,0 +1,130 @@
+"""Nothing secret is seen while all goes well."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import re
+
+from typing import TYPE_CHECKING
+
+import attrs
+import httpx
+import pytest
+import sniffio
+
+from taxizer_async import Credentials, Event, MemoryTokenStore, Renewed, TaxizerAuth, TaxizerClient
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+
+async def test_nothing_is_seen_of_a_life_without_trouble(
+    sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
+) -> None:
+    """Login, requests, a renewal after a 401, a logout and a new login show no canary."""
+    async with TaxizerClient(
+        sandbox.credentials, base_url=sandbox.base_url, on_event=events.append
+    ) as client:
+        shown: list[object] = [client.auth, client.auth.status()]
+        answers = [await client.post("/v1/Devices/Register", json={})]
+        shown += [client.auth, client.auth.status(), await client.auth.token()]
+        sandbox.revoke()
+        answers.append(await client.get("/v1/echo"))
+        shown += [client.auth, client.auth.status(), await client.auth.token(), *events]
+        await client.auth.forget()
+        answers.append(await client.get("/v1/echo"))
+        shown += [client, client.auth, client.auth.status(), sandbox.credentials, *events]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert any(isinstance(event, Renewed) for event in events)
+    assert len(sandbox.issued_jwts) == len(sandbox.issued_refresh_tokens) == 3
+    assert exposed(*shown) == []
+
+
+async def test_the_canaries_would_be_seen(
+    sandbox: Sandbox, exposed: Callable[..., list[str]], canaries: Callable[[], list[str]]
+) -> None:
+    """What looks for canaries finds each of them wherever one is."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    await auth.token()
+    assert len(canaries()) == 4
+
+    def fail(value: str) -> None:
+        raise ValueError(value)
+
+    for canary in canaries():
+        with pytest.raises(ValueError, match=re.escape(canary)) as caught:
+            fail(canary)
+        assert len(exposed(caught.value)) >= 5
+        assert exposed({"a": [canary]}) != []
+
+
+async def test_httpx_and_httpcore_do_log(
+    sandbox: Sandbox, log: list[tuple[str, str]], exposed: Callable[..., list[str]]
+) -> None:
+    """The log that is searched holds the lines of all libraries that carry a login."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    await auth.token()
+
+    names = {name.partition(".")[0] for name, _ in log}
+    assert {"taxizer_async", "httpx", "httpcore"} <= names
+    assert exposed() == []
+
+
+async def test_a_debugging_event_loop_shows_nothing(
+    sandbox: Sandbox, exposed: Callable[..., list[str]]
+) -> None:
+    """With asyncio's debug mode on, which logs slow callbacks with their arguments, nothing is seen."""
+    if sniffio.current_async_library() == "asyncio":
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.slow_callback_duration = 0.0
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    async with httpx.AsyncClient(auth=auth) as client:
+        await client.get(f"{sandbox.base_url}/v1/x")
+    if sniffio.current_async_library() == "asyncio":
+        loop.set_debug(False)
+
+    assert exposed(auth) == []
+
+
+async def test_a_pickled_auth_shows_nothing(
+    sandbox: Sandbox, exposed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pickle of an auth with a token, and of its store, has neither token nor secret."""
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", sandbox.credentials.client_secret.reveal())
+    store = MemoryTokenStore()
+    auth = TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url, store=store)
+    await auth.token()
+    pickles = [pickle.dumps(auth, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+
+    assert exposed(*pickles, pickle.dumps(store), copy.deepcopy(auth)) == []
+
+
+async def test_a_refused_pickle_shows_nothing(
+    sandbox: Sandbox, exposed: Callable[..., list[str]]
+) -> None:
+    """The error of pickling what holds a secret does not show it."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    token = await auth.token()
+    for thing in (auth, token, token.jwt, sandbox.credentials):
+        with pytest.raises(TypeError) as caught:
+            pickle.dumps(thing)
+        assert exposed(caught.value) == []
+
+
+async def test_values_that_are_taken_apart_show_nothing(
+    sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
+) -> None:
+    """attrs.asdict and astuple of tokens, credentials, status and events show no canary."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+    values = [await auth.token(), sandbox.credentials, auth.status(), *events]
+    apart = [take(value) for value in values for take in (attrs.asdict, attrs.astuple)]
+
+    assert exposed(*apart) == []

@@ -1,0 +1,51 @@
+"""The known limit: httpcore logs the head of each answer at DEBUG, and httpx its reason phrase."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taxizer_async import AuthError, Event, TaxizerAuth
+from taxizer_async.testing import Fault
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+
+ECHO = "cnry-echoed-9c2d44"
+
+
+@pytest.mark.parametrize("status", [200, 307, 400, 503])
+async def test_a_secret_in_a_header_is_seen_in_httpcores_own_log_at_most(
+    sandbox: Sandbox,
+    events: list[Event],
+    log: list[tuple[str, str]],
+    exposed: Callable[..., list[str]],
+    status: int,
+) -> None:
+    """A secret that the server puts into a header is in no line, event or error of ours."""
+    sandbox.fail(
+        "connect",
+        Fault.status(
+            status,
+            headers={
+                "Location": f"https://{ECHO}.example",
+                "X-Echo": ECHO,
+                "Set-Cookie": f"a={ECHO}",
+                "Date": ECHO,
+                "Retry-After": ECHO,
+                "Content-Type": f"text/{ECHO}",
+                "WWW-Authenticate": ECHO,
+            },
+        ),
+    )
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+    with pytest.raises(AuthError) as caught:
+        await auth.token()
+    log[:] = [(name, text) for name, text in log if not name.startswith("httpcore.")]
+
+    assert exposed(caught.value, auth, auth.status(), *events) == []

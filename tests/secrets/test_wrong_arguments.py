@@ -1,0 +1,168 @@
+"""Nothing secret is seen in the error of a constructor that was given it in a wrong way."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from taxizer_async import (
+    ConfigurationError,
+    Credentials,
+    RenewalPolicy,
+    Secret,
+    TaxizerAuth,
+    TaxizerClient,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+SECRET = "cnry-client-5b1e7a"
+
+
+def given(client_secret: str) -> Credentials:
+    return Credentials("sandbox-client", client_secret)
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        SECRET,
+        ("sandbox-client", SECRET),
+        {"client_id": "sandbox-client", "client_secret": SECRET},
+        [SECRET],
+        SECRET.encode(),
+    ],
+    ids=["str", "tuple", "dict", "list", "bytes"],
+)
+def test_nothing_is_seen_of_credentials_of_a_wrong_type(
+    build: Callable[..., object], credentials: Any, exposed: Callable[..., list[str]]
+) -> None:
+    """Who passes the secret itself in place of Credentials is told so without it."""
+    with pytest.raises(ConfigurationError) as caught:
+        build(credentials)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "http://api.example"},
+        {"base_url": "nonsense"},
+        {"extra_origins": "https://other.example"},
+        {"extra_origins": ["nonsense"]},
+        {"on_event": 17},
+        {"auth": ("user", "password")},
+        {"timeout": object(), "time_out": 3},
+    ],
+    ids=["http", "nonsense", "str-origin", "bad-origin", "on_event", "auth", "unknown"],
+)
+def test_nothing_is_seen_of_a_callable_with_the_secret_in_it(
+    build: Callable[..., object], options: dict[str, Any], exposed: Callable[..., list[str]]
+) -> None:
+    """A partial that holds the secret is in no frame of an error about another argument."""
+    with pytest.raises((ConfigurationError, TypeError)) as caught:
+        build(partial(given, SECRET), **options)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        f"https://user:{SECRET}@api.example",
+        f"https://user:{SECRET}@api.example:port",
+        f"https://{SECRET}@api.example",
+        f"http://user:{SECRET}@api.example",
+        f"https://user:{SECRET}@[::1",
+        f"ftp://user:{SECRET}@api.example",
+        f"https://api.example/?secret={SECRET}",
+        f"http://api.example/?secret={SECRET}",
+        f"https://api.example/#{SECRET}",
+    ],
+)
+@pytest.mark.parametrize("argument", ["base_url", "extra_origins"])
+def test_nothing_is_seen_of_a_password_in_a_url(
+    build: Callable[..., object],
+    base_url: str,
+    argument: str,
+    exposed: Callable[..., list[str]],
+) -> None:
+    """A URL with a password is refused without it in the message or in a frame."""
+    options: dict[str, Any] = {argument: base_url if argument == "base_url" else [base_url]}
+    with pytest.raises(ConfigurationError) as caught:
+        build(Credentials("sandbox-client", "another"), **options)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("", SECRET),
+        (17, SECRET),
+        ("id", SECRET.encode()),
+        ("id", [SECRET]),
+        ("id", partial(given, SECRET)),
+    ],
+    ids=["empty-id", "number-id", "bytes", "list", "partial"],
+)
+def test_nothing_is_seen_of_wrong_credentials(
+    arguments: tuple[Any, Any], exposed: Callable[..., list[str]]
+) -> None:
+    """Credentials that can't be built do not show the secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials(*arguments)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize("kind", [Secret, Credentials, TaxizerAuth, TaxizerClient])
+def test_a_half_built_object_has_a_repr(kind: type[Any]) -> None:
+    """An error reporter that captures the locals of a failing constructor is not made to fail."""
+    assert "cnry" not in repr(object.__new__(kind))
+
+
+@pytest.mark.parametrize("value", [SECRET.encode(), [SECRET], {SECRET: 1}])
+def test_nothing_is_seen_of_what_is_no_secret(
+    value: Any, exposed: Callable[..., list[str]]
+) -> None:
+    """A Secret that can't be built does not show what it was given."""
+    with pytest.raises(ConfigurationError) as caught:
+        Secret(value)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize("policy", [{"attempts": 0}, {"backoff": -1}])
+def test_an_error_of_a_policy_is_plain(
+    policy: dict[str, Any], exposed: Callable[..., list[str]]
+) -> None:
+    """A policy that can't be built says which number is wrong."""
+    with pytest.raises(ConfigurationError, match=next(iter(policy))) as caught:
+        RenewalPolicy(**policy)
+
+    assert exposed(caught.value) == []
+
+
+def test_nothing_is_seen_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, exposed: Callable[..., list[str]]
+) -> None:
+    """An environment with a secret and no clientId, or the secret twice, does not show it."""
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", SECRET)
+    with pytest.raises(ConfigurationError) as incomplete:
+        TaxizerClient.from_env()
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", "secret.txt")
+    with pytest.raises(ConfigurationError) as doubled:
+        TaxizerClient.from_env()
+
+    assert exposed(incomplete.value, doubled.value) == []

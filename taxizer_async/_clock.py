@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Protocol, final
+from typing import Protocol, final
 
 import anyio
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Clock(Protocol):
@@ -40,9 +36,15 @@ class SystemClock:
 
     __slots__ = ()
 
-    # Bound here, as both are read on each request.
-    monotonic: Callable[[], float] = staticmethod(time.monotonic)
-    wall: Callable[[], float] = staticmethod(time.time)
+    @staticmethod
+    def monotonic() -> float:
+        """Return seconds that never jump."""
+        return time.monotonic()
+
+    @staticmethod
+    def wall() -> float:
+        """Return seconds since the Unix epoch, as this machine believes them to be."""
+        return time.time()
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for *seconds*."""

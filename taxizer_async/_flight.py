@@ -29,12 +29,32 @@ if TYPE_CHECKING:
 class Flight:
     """One leader's attempt to get a token, and what came of it; neither, if it was cancelled."""
 
-    __slots__ = ("failure", "held", "landed")
+    __slots__ = ("_landed", "_leader", "failure", "held")
 
     def __init__(self) -> None:
-        self.landed = anyio.Event()
+        self._landed = anyio.Event()
+        self._leader = anyio.get_current_task().id
         self.held: Held | None = None
         self.failure: Failure | None = None
+
+    async def wait(self) -> None:
+        """
+        Wait until it is over.
+
+        Raises:
+            RuntimeError: If the leader itself waits, which would be for ever.
+        """
+        if anyio.get_current_task().id == self._leader:
+            msg = (
+                "a token was asked for from within the login that it would have to wait for: a "
+                "credentials callable, http_client or store must not use the auth that it serves"
+            )
+            raise RuntimeError(msg)
+        await self._landed.wait()
+
+    def land(self) -> None:
+        """Wake all that wait."""
+        self._landed.set()
 
 
 @final
@@ -56,10 +76,9 @@ class Seat:
 
     def try_lead(self) -> Flight | None:
         """Make the calling task the leader of a new flight; None if there is one already."""
-        try:
-            self._lock.acquire_nowait()
-        except anyio.WouldBlock:
+        if self._flight is not None:
             return None
+        self._lock.acquire_nowait()
         self._flight = Flight()
         return self._flight
 
@@ -67,7 +86,7 @@ class Seat:
         """End the *flight* that the calling task leads, and wake all that wait for it."""
         self._flight = None
         self._lock.release()
-        flight.landed.set()
+        flight.land()
         self.announce_change()
 
     @property

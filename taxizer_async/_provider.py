@@ -158,7 +158,7 @@ class TokenProvider:
             else:
                 flight = seat.flight
                 with anyio.move_on_after(self._patience()):
-                    await flight.landed.wait()
+                    await flight.wait()
             alive = flight.held or self._ledger.alive()
             if alive is not None:
                 return alive
@@ -272,7 +272,7 @@ class TokenProvider:
             return
         flight = seat.try_lead()
         if flight is None:
-            await seat.flight.landed.wait()
+            await seat.flight.wait()
         else:
             await self._fly(seat, flight, waits=True)
 

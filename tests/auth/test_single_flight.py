@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.auth.conftest import FleetFactory
 
 
+@pytest.mark.slow
 async def test_a_thousand_cold_requests_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -37,6 +38,7 @@ async def test_a_thousand_cold_requests_share_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
 
 
+@pytest.mark.slow
 async def test_five_clients_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -49,6 +51,7 @@ async def test_five_clients_share_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
 
 
+@pytest.mark.slow
 def test_eight_threads_with_a_loop_each_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
 ) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+pytestmark = pytest.mark.slow
+
 #: An outage that outlasts all four attempts of a renewal.
 BROKEN = """
 import sys

@@ -41,7 +41,7 @@ async def test_after_landing_another_leads() -> None:
     assert second is not None
 
     assert second is not first
-    assert not second.landed.is_set()
+    assert not second._landed.is_set()
     seat.land(second)
 
 
@@ -57,7 +57,7 @@ async def test_landing_wakes_all(hold: Callable[..., Held]) -> None:
         assert seat.try_lead() is None
         flight = seat.flight
         waiting += 1
-        await flight.landed.wait()
+        await flight._landed.wait()
         found.append(flight.held)
 
     flight = seat.try_lead()
@@ -82,7 +82,7 @@ async def test_a_cancelled_waiter_hurts_nobody() -> None:
 
     async def wait(name: str) -> None:
         with anyio.CancelScope() as scopes[name]:
-            await seat.flight.landed.wait()
+            await seat.flight._landed.wait()
             woken.append(name)
 
     flight = seat.try_lead()
@@ -109,7 +109,7 @@ async def test_a_waiter_cancelled_at_the_landing() -> None:
     async def wait(number: int) -> None:
         with anyio.CancelScope() as scope:
             scopes.append(scope)
-            await seat.flight.landed.wait()
+            await seat.flight._landed.wait()
             woken.append(number)
 
     flight = seat.try_lead()
@@ -137,7 +137,7 @@ async def test_a_flight_begins_with_nothing() -> None:
 
     assert flight.held is None
     assert flight.failure is None
-    assert flight.landed.is_set()
+    assert flight._landed.is_set()
 
 
 async def test_landing_is_a_change() -> None:

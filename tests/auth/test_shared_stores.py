@@ -1,0 +1,647 @@
+"""What a leader does when others share the store: leases, marks, fenced saves and stores that fail."""
+
+from __future__ import annotations
+
+import time
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+import httpx
+import pytest
+
+from taxizer_async import (
+    Adopted,
+    AuthError,
+    ConfigurationError,
+    Credentials,
+    CredentialsRejectedError,
+    LoggedIn,
+    MemoryTokenStore,
+    RenewalPolicy,
+    Renewed,
+    StoreFailed,
+    StoreRecovered,
+    TaxizerAuth,
+    TokenStoreError,
+)
+from taxizer_async.stores import Lease, StoreKey, TokenRecord
+from taxizer_async.testing import Fault, ManualClock
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async import Event
+    from taxizer_async.testing import Sandbox
+
+
+#: Past the point from which a token of 900 s is renewed, and from which callers wait.
+DUE, PRESSING = 720.0, 875.0
+
+
+@attrs.define(eq=False)
+class ScriptedLease:
+    """A lease whose life the test decides."""
+
+    inner: Lease
+    heartbeat: float | None = None
+    beats: int = 0
+    lasts: bool = True
+    third_beat: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def extend(self) -> bool:
+        self.beats += 1
+        if self.beats == 3:
+            self.third_beat.set()
+        return self.lasts
+
+    async def release(self) -> None:
+        await self.inner.release()
+
+
+class ScriptedStore:
+    """A store in memory that the test can have busy, lost, slow or down."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.inner = MemoryTokenStore(clock=clock)
+        self.busy = False
+        self.refuses_saves = False
+        self.down: set[str] = set()
+        self.heartbeat: float | None = None
+        self.leases: list[ScriptedLease] = []
+        self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
+        self.saved: list[TokenRecord] = []
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        self._fail_if_down("load")
+        return await self.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        self._fail_if_down("save")
+        if self.before_save is not None:
+            await self.before_save(record)
+        assert isinstance(lease, ScriptedLease)
+        self.saved.append(record)
+        return not self.refuses_saves and await self.inner.save(key, record, lease.inner)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        self._fail_if_down("clear")
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        self._fail_if_down("lease")
+        inner = None if self.busy else await self.inner.lease(key)
+        if inner is None:
+            return None
+        self.leases.append(ScriptedLease(inner, self.heartbeat))
+        return self.leases[-1]
+
+    def _fail_if_down(self, operation: str) -> None:
+        if operation in self.down:
+            raise OSError(operation)
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock(start=time.time(), autojump=True)
+
+
+@pytest.fixture(name="store")
+def _store(clock: ManualClock) -> ScriptedStore:
+    return ScriptedStore(clock)
+
+
+@pytest.fixture(name="events")
+def _events() -> list[Event]:
+    return []
+
+
+@pytest.fixture(name="make_auth")
+def _make_auth(
+    sandbox: Sandbox, clock: ManualClock, store: ScriptedStore, events: list[Event]
+) -> Callable[..., TaxizerAuth]:
+    def make(credentials: Any = sandbox.credentials, **options: Any) -> TaxizerAuth:
+        arguments: dict[str, Any] = {
+            "base_url": sandbox.base_url,
+            "clock": clock,
+            "store": store,
+            "on_event": events.append,
+        }
+        return TaxizerAuth(credentials, **(arguments | options))
+
+    return make
+
+
+async def test_another_processes_token_is_adopted(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+) -> None:
+    """A second client of the store takes the first one's token, and says so."""
+    token = await make_auth().token()
+    other = make_auth()
+
+    assert (await other.token()).jwt == token.jwt
+    assert sandbox.counters.exchanges == 1
+    assert other.status().adoptions == 1
+    assert [type(event) for event in events] == [LoggedIn, Adopted]
+
+
+async def test_a_sibling_adopts_what_another_renewed(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """Before it refreshes, a client reads the store again, so a rotated token is never spent twice."""
+    first, second = make_auth(), make_auth()
+    await first.token()
+    await second.token()
+    clock.advance(PRESSING)
+    renewed = await first.token()
+
+    assert (await second.token()).jwt == renewed.jwt
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+    assert sandbox.counters.reuses == 0
+
+
+async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
+) -> None:
+    """Two clients with one revoked token cause one renewal between them."""
+    first, second = make_auth(), make_auth()
+    await first.token()
+    await second.token()
+    sandbox.revoke()
+    for auth in (first, second):
+        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+            assert (await client.post("/v1/Devices/Register")).status_code == 200
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+async def test_who_waits_for_a_lease_leaves_when_a_token_appears(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """While somebody has the lease, the store is looked into, and their token is enough."""
+    await make_auth().token()
+    store.busy = True
+    await make_auth().token()
+
+    assert sandbox.counters.exchanges == 1
+
+
+async def test_past_the_bound_a_waiter_logs_in_alone(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """Who has waited long enough logs in, leaves the shared refresh token alone, and saves nothing."""
+    auth = make_auth()
+    await auth.token()
+    saves = len(store.saved)
+    clock.advance(1_000)
+    store.busy = True
+    began = clock.monotonic()
+    await auth.token()
+
+    assert clock.monotonic() - began >= RenewalPolicy().lease_wait
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+    assert len(store.saved) == saves
+
+
+@pytest.mark.parametrize("age", [DUE, PRESSING])
+async def test_a_living_token_is_not_waited_to_death(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+    age: float,
+) -> None:
+    """While somebody sits on the lease, callers go on with the token that they have."""
+    auth = make_auth()
+    token = await auth.token()
+    clock.advance(age)
+    store.busy = True
+
+    assert (await auth.token()).jwt == token.jwt
+    assert sandbox.counters.exchanges == 1
+    assert auth.status().usable
+
+
+async def test_a_store_that_asks_for_a_token_is_told(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """Who asks, from within a login, for what comes of it, fails at once instead of waiting for ever."""
+    auth = make_auth()
+    problems: list[str] = []
+
+    async def ask(_: TokenRecord) -> None:
+        try:
+            await auth.token()
+        except RuntimeError as problem:
+            problems.append(str(problem))
+
+    store.before_save = ask
+    with anyio.fail_after(1):
+        await auth.token()
+
+    assert "must not use the auth that it serves" in problems[0]
+
+
+async def test_the_mark_is_written_before_the_refresh_token_is_sent(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A holder that dies in mid-refresh leaves word: whoever comes next logs in."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(PRESSING)
+    seen: list[tuple[bool, int]] = []
+
+    async def note(record: TokenRecord) -> None:
+        seen.append((record.refresh_spent, sandbox.counters.refreshes))
+
+    store.before_save = note
+    with sandbox.hold("refresh") as gate:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            tasks.cancel_scope.cancel()
+    assert seen == [(True, 0)]
+
+    await make_auth().token()
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert sandbox.counters.reuses == 0
+
+
+async def test_a_rotated_token_is_saved_before_it_is_used(
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """While the new tokens are being saved, nobody sees the new JWT."""
+    auth = make_auth()
+    old = await auth.token()
+    clock.advance(DUE)
+    used: list[bool] = []
+
+    async def look(record: TokenRecord) -> None:
+        if not record.refresh_spent:
+            used.append((await auth.token()).jwt == old.jwt)
+
+    store.before_save = look
+    new = await auth.token()
+
+    assert used == [True]
+    assert new.jwt != old.jwt
+
+
+async def test_a_lost_lease_sends_nothing(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """If the mark can't be written as the lease is lost, the refresh token is not sent yet."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(1_000)
+    store.refuses_saves = True
+
+    async def come_back(record: TokenRecord) -> None:
+        store.refuses_saves = len(store.saved) < 3
+        assert sandbox.counters.refreshes == (0 if record.refresh_spent else 1)
+
+    store.before_save = come_back
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+async def test_a_late_save_gives_way_to_a_newer_token(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+) -> None:
+    """Who lost the lease in mid-login takes what its successor has saved."""
+    successor = make_auth(store=store.inner)
+    late = make_auth()
+
+    async def lose_the_lease(_: TokenRecord) -> None:
+        store.before_save = None
+        await store.leases[-1].inner.release()
+        await successor.token()
+
+    store.before_save = lose_the_lease
+    token = await late.token()
+
+    assert sandbox.counters.connects == 2
+    assert token.jwt.reveal() == sandbox.issued_jwts[-1]
+    assert late.status().adoptions == 1
+
+
+async def test_a_late_save_without_a_successor_is_kept_here(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A token that could not be saved is used by this process, which refreshes it itself."""
+    auth = make_auth()
+    store.refuses_saves = True
+    await auth.token()
+    store.refuses_saves = False
+
+    assert auth.status().usable
+    assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[-1]
+    assert sandbox.counters.connects == 2
+
+
+async def test_a_lease_is_extended_while_the_exchange_runs(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A lease that wants a heartbeat gets it until the exchange is over, and no longer."""
+    store.heartbeat = 0.01
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(make_auth().token)
+            await gate.wait_until_async(1)
+            await store.leases[0].third_beat.wait()
+    beats = store.leases[0].beats
+    await anyio.sleep(5 * store.heartbeat)
+
+    assert store.leases[0].beats == beats
+
+
+async def test_a_lost_heartbeat_does_not_fail_the_exchange(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """When the lease is lost meanwhile, the token still comes."""
+    store.heartbeat = 0.001
+    sandbox.connect_latency = 0.05
+    auth = make_auth()
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            store.leases[0].lasts = False
+
+    assert auth.status().usable
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.parametrize("operations", [{"lease"}, {"load"}, {"save"}, {"load", "save", "lease"}])
+async def test_a_store_that_is_down_costs_no_request(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    events: list[Event],
+    clock: ManualClock,
+    operations: set[str],
+) -> None:
+    """Whatever fails in the store, there is a token, it is said once, and the store is used again."""
+    store.down = operations
+    auth = make_auth()
+    for _ in range(3):
+        await auth.token()
+        clock.advance(PRESSING)
+    assert auth.status().store_failing
+    assert sandbox.counters.reuses == 0
+    assert sum(isinstance(event, StoreFailed) for event in events) == 1
+
+    store.down = set()
+    await auth.token()
+    assert not auth.status().store_failing
+    assert sum(isinstance(event, StoreRecovered) for event in events) == 1
+    saved = store.saved[-1]
+    assert (await make_auth().token()).jwt == saved.token.jwt
+
+
+async def test_without_a_store_a_private_refresh_token_is_used(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A token that never was in the store is renewed by refresh while the store is down."""
+    store.down = {"lease"}
+    auth = make_auth()
+    await auth.token()
+    clock.advance(PRESSING)
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+async def test_without_a_store_a_shared_refresh_token_is_let_be(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A refresh token that others may hold too is not sent without the lease."""
+    auth = make_auth()
+    await auth.token()
+    store.down = {"lease"}
+    clock.advance(PRESSING)
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+
+
+async def test_forget_tells_when_the_store_keeps_the_token(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A record that could not be dropped is an error; here the token is gone all the same."""
+    auth = make_auth()
+    await auth.token()
+    store.down = {"clear"}
+    with pytest.raises(TokenStoreError, match="try again when the store is back"):
+        await auth.forget()
+
+    assert not auth.status().usable
+
+
+async def test_forget_during_a_refresh_brings_nothing_back(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """Neither the mark nor its removal nor a late save puts back what was forgotten."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(1_000)
+
+    async def forget(record: TokenRecord) -> None:
+        store.before_save = None
+        assert record.refresh_spent
+        await auth.forget()
+
+    store.before_save = forget
+    await auth.token()
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+
+    clock.advance(1_000)
+    sandbox.fail("refresh", Fault.status(503), times=4)
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            await auth.forget()
+    assert (sandbox.counters.connects_ok, sandbox.counters.refreshes_ok) == (3, 0)
+
+    async def forget_again(_: TokenRecord) -> None:
+        store.before_save = None
+        await auth.forget()
+
+    await auth.forget()
+    store.before_save = forget_again
+    token = await auth.token()
+    assert sandbox.counters.connects_ok == 5
+    assert token.jwt.reveal() == sandbox.issued_jwts[-1]
+
+
+async def test_credentials_are_asked_for_anew_for_each_login(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
+) -> None:
+    """A callable is asked once per Connect."""
+    asked = 0
+
+    async def from_vault() -> Credentials:
+        nonlocal asked
+        asked += 1
+        return sandbox.credentials
+
+    auth = make_auth(from_vault)
+    for _ in range(3):
+        await auth.token()
+        await auth.token()
+        await auth.forget()
+
+    assert sandbox.counters.connects == 3
+    assert asked == 3
+
+
+async def test_another_client_id_is_another_token(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """When the callable returns another clientId, the login and the record are that one's."""
+    names = iter(["another", "sandbox-client"])
+
+    def rotated() -> Credentials:
+        return Credentials(next(names), sandbox.credentials.client_secret)
+
+    sandbox.fail("connect", Fault.status(503, headers={"Retry-After": "0"}), times=4)
+    auth = make_auth(rotated)
+    with pytest.raises(AuthError):
+        await auth.token()
+    clock.advance(2)
+    await auth.token()
+
+    assert sandbox.counters.connects_ok == 1
+    assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[-1]
+
+
+async def test_a_changed_secret_is_tried_at_once(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """A refused pair is not sent again for 60 s; one that has changed is, after a second."""
+    secrets = ["wrong"]
+
+    def current() -> Credentials:
+        return Credentials("sandbox-client", secrets[-1])
+
+    auth = make_auth(current)
+    for _ in range(20):
+        with pytest.raises(CredentialsRejectedError):
+            await auth.token()
+        clock.advance(1)
+    assert sandbox.counters.connects == 1
+
+    secrets.append(sandbox.credentials.client_secret.reveal())
+    await auth.token()
+    assert sandbox.counters.connects_ok == 1
+
+
+async def test_a_refused_pair_is_tried_again_after_a_minute(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """Credentials that were wrong are sent again after 60 s, as the server may have changed."""
+    sandbox.change_secret("the old one")
+    auth = make_auth(Credentials("sandbox-client", "the new one"))
+    with pytest.raises(CredentialsRejectedError):
+        await auth.token()
+    sandbox.change_secret("the new one")
+    clock.advance(59)
+    with pytest.raises(CredentialsRejectedError):
+        await auth.token()
+    clock.advance(1)
+
+    await auth.token()
+    assert sandbox.counters.connects == 2
+
+
+async def test_a_vault_that_is_down_is_backed_off(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """What a callable raises is told by its class, remembered, and tried again."""
+    down = True
+    asked = 0
+
+    def from_vault() -> Credentials:
+        nonlocal asked
+        asked += 1
+        if down:
+            msg = "canary"
+            raise OSError(msg)
+        return sandbox.credentials
+
+    auth = make_auth(from_vault)
+    for call in (auth.token, auth.token, auth.forget):
+        with pytest.raises(AuthError, match="credentials callable raised OSError") as caught:
+            await call()
+        assert "canary" not in str(caught.value)
+        assert caught.value.retryable
+    assert asked == 2
+
+    down = False
+    clock.advance(10)
+    await auth.token()
+    assert sandbox.counters.connects_ok == 1
+
+
+async def test_a_broken_factory_keeps_the_refresh_token(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """If no HTTP client can be made nothing was sent, so the refresh token is still good."""
+    broken = False
+
+    def http_client() -> httpx.AsyncClient:
+        return None if broken else httpx.AsyncClient()  # type: ignore[return-value]
+
+    auth = make_auth(http_client=http_client)
+    await auth.token()
+    clock.advance(1_000)
+    broken = True
+    with pytest.raises(ConfigurationError, match="http_client returned NoneType"):
+        await auth.token()
+    broken = False
+    clock.advance(10)
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+async def test_each_way_to_a_token_is_counted(
+    make_auth: Callable[..., TaxizerAuth], clock: ManualClock, events: list[Event]
+) -> None:
+    """A login, a renewal and an adoption are in the status, and each is reported once."""
+    first, second = make_auth(), make_auth()
+    await first.token()
+    await second.token()
+    clock.advance(PRESSING)
+    await second.token()
+
+    assert (first.status().logins, first.status().renewals) == (1, 0)
+    status = second.status()
+    assert (status.logins, status.renewals, status.adoptions) == (0, 1, 1)
+    assert [type(event) for event in events] == [LoggedIn, Adopted, Renewed]

@@ -8,6 +8,7 @@ redirect is followed, and no exception leaves but cancellation.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 
 from collections.abc import Callable
@@ -229,6 +230,8 @@ class HttpExchange:
             problem = f"raised {type(cause).__name__}"
         else:
             if not isinstance(client, httpx.AsyncClient):
+                if inspect.iscoroutine(client):
+                    client.close()
                 problem = f"returned {type(client).__name__}"
             elif client.is_closed:
                 problem = "returned a closed client"

@@ -77,7 +77,6 @@ async def test_another_type_is_a_misconfiguration(
     assert sandbox.counters.connects == 0
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_async_factory_is_a_misconfiguration(sandbox: Sandbox) -> None:
     """A coroutine function is no factory."""
     factory: Any = closed

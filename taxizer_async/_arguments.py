@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenStore
 
 
+_STORE_METHODS: Final = ("load", "save", "clear", "lease")
+
+
 @final
 class Arguments:
     """Keeps the arguments of a `TaxizerAuth`; raises nothing until it is `checked`."""
@@ -91,6 +94,13 @@ class Arguments:
             raise ConfigurationError(msg)
         if self.http_client is not None and not callable(self.http_client):
             msg = f"http_client must be a callable, not {type(self.http_client).__name__}"
+            raise ConfigurationError(msg)
+        if not isinstance(self.policy, RenewalPolicy):
+            msg = f"policy must be a RenewalPolicy, not {type(self.policy).__name__}"
+            raise ConfigurationError(msg)
+        lacks = [name for name in _STORE_METHODS if not callable(getattr(self.store, name, None))]
+        if self.store is not None and lacks:
+            msg = f"store must be a TokenStore, and lacks {', '.join(lacks)}"
             raise ConfigurationError(msg)
         read = [read_base_url(each) for each in (self._base_url, *self._origins)]
         problems = [problem for _, problem in read]

@@ -66,7 +66,8 @@ class TaxizerAuth(httpx.Auth):
         store: Where the token is shared; by default this object's memory.
         policy: All durations and limits.
         http_client: Returns a fresh `httpx.AsyncClient`, which carries one login or renewal and is
-            closed then. Give it for a proxy, a CA of your own or a test transport.
+            closed then. Give it for a proxy, a CA of your own or a test transport. It is called in a
+            worker thread, as making a client reads files.
         on_event: Is called with each event, sync (it must be quick) or async.
         extra_origins: Origins beside that of *base_url* that the token may be sent to.
         clock: For tests.
@@ -198,7 +199,8 @@ class TaxizerAuth(httpx.Auth):
             _attach(request, held)
             response = yield request
             self._is_worth_another(request, response, held)
-        await self._reporter.deliver()
+        if response.status_code == _UNAUTHORIZED:
+            await self._reporter.deliver()
 
     def _is_worth_another(
         self, request: httpx.Request, response: httpx.Response, held: Held

@@ -25,6 +25,10 @@ MUST_SHARE: Final = 0.1
 JITTER_SHARE: Final = 0.2
 #: Below this a lifetime says nothing, as `Date` counts whole seconds: used until refused.
 SHORTEST_LIFETIME: Final = 0.5
+#: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
+KEEPER_LOOKS_EVERY: Final = 10.0
+#: It starts so many times the last exchange's duration before callers would have to wait.
+KEEPER_MARGIN: Final = 3.0
 #: `Date` may differ this much from our clock before it is believed over it.
 CLOCK_TOLERANCE: Final = 2.0
 

@@ -5,7 +5,7 @@ Rules of this file:
 
 - It knows neither HTTP nor files. The exchange, the store, the clock and randomness come in.
 - All state is in the ledger, one immutable value that is read without a lock. Only the ledger changes
-  it, and only this file and `_renewal` ask it to.
+  it, and only this file, `_renewal` and `_issuance` ask it to.
 - No lock is held while a resource request runs, while user code runs, or across a `yield`.
 - What can go wrong is a value (`Failure`) until the last moment: an exception raised here would carry
   frames that callers' error reporters capture.
@@ -48,6 +48,7 @@ from taxizer_async._guarded_store import GuardedStore
 from taxizer_async._held import Held, Stage
 from taxizer_async._ledger import Ledger
 from taxizer_async._models import AuthStatus, TokenState
+from taxizer_async._policy import KEEPER_LOOKS_EVERY, KEEPER_MARGIN
 from taxizer_async._renewal import Renewal
 
 
@@ -63,11 +64,6 @@ if TYPE_CHECKING:
     from taxizer_async._reporter import Reporter
     from taxizer_async.stores import TokenStore
 
-
-#: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
-_KEEPER_LOOKS_EVERY: Final = 10.0
-#: It starts so many times the last exchange's duration before callers would have to wait.
-_KEEPER_MARGIN: Final = 3.0
 
 _TOKEN_STATES: Final = {
     Stage.FRESH: TokenState.FRESH,
@@ -241,21 +237,8 @@ class TokenProvider:
         return _TOKEN_STATES[held.stage(self._clock)]
 
     async def _fly(self, seat: Seat, flight: Flight, *, waits: bool) -> None:
-        attempts, seconds = self._policy.attempts, self._policy.exchange_timeout
-        if self._ledger.stage() in (Stage.FRESH, Stage.DUE):
-            # The back-off between single tries is in what is remembered of a failure.
-            attempts, seconds = 1, self._policy.attempt_timeout
-        state, patience = self._ledger.state, self._patience()
-        errand = Errand(
-            stale=state.held,
-            attempts=attempts,
-            seconds=min(seconds, patience),
-            waits=min(self._policy.lease_wait, patience) if waits else 0.0,
-            urgent=self._ledger.alive() is None,
-            epoch=state.epoch,
-        )
         try:
-            result = await self._renewal.run(errand, self._airfield())
+            result = await self._renewal.run(self._errand(waits=waits), self._airfield())
             if isinstance(result, Held):
                 flight.held = result
             else:
@@ -264,11 +247,26 @@ class TokenProvider:
             seat.land(flight)
         await self._reporter.deliver()
 
+    def _errand(self, *, waits: bool) -> Errand:
+        attempts, seconds = self._policy.attempts, self._policy.exchange_timeout
+        if self._ledger.stage() in (Stage.FRESH, Stage.DUE):
+            # The back-off between single tries is in what is remembered of a failure.
+            attempts, seconds = 1, self._policy.attempt_timeout
+        state, patience = self._ledger.state, self._patience()
+        return Errand(
+            stale=state.held,
+            attempts=attempts,
+            seconds=min(seconds, patience),
+            waits=min(self._policy.lease_wait, patience) if waits else 0.0,
+            urgent=self._ledger.alive() is None,
+            epoch=state.epoch,
+        )
+
     async def _keep(self, seat: Seat) -> None:
         changed = seat.changed
         wait = self._until_renewal()
         if wait > 0:
-            await self._sleep(changed, min(wait, _KEEPER_LOOKS_EVERY))
+            await self._sleep(changed, min(wait, KEEPER_LOOKS_EVERY))
             return
         flight = seat.try_lead()
         if flight is None:
@@ -290,7 +288,7 @@ class TokenProvider:
         held = self._ledger.alive()
         if held is None:
             return pause
-        margin = _KEEPER_MARGIN * self._ledger.state.last_elapsed
+        margin = KEEPER_MARGIN * self._ledger.state.last_elapsed
         due = held.lifespan.keep_after(margin) - held.age(self._clock)
         return max(due, pause)
 

@@ -19,11 +19,14 @@ from taxizer_async import (
     MemoryTokenStore,
     RenewalPolicy,
     TaxizerAuth,
+    TaxizerClient,
     TaxizerError,
 )
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taxizer_async.testing import Sandbox
 
 
@@ -180,3 +183,20 @@ async def test_keep_fresh_logs_in_and_shows_that_it_runs(sandbox: Sandbox) -> No
     assert not auth.status().keep_fresh_running
     await auth.token()
     assert sandbox.counters.exchanges == 1
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"policy": 5}, "policy must be a RenewalPolicy, not int"),
+        ({"store": object()}, "store must be a TokenStore, and lacks load, save, clear, lease"),
+        ({"http_client": 5}, "http_client must be a callable, not int"),
+    ],
+)
+def test_an_argument_of_a_wrong_kind_is_named(
+    build: Callable[..., object], options: dict[str, object], complaint: str
+) -> None:
+    """Who mixes up the arguments is told which one is wrong, and what it has to be."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        build(Credentials("app", "secret"), **options)

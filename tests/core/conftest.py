@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 import traceback
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -26,6 +27,7 @@ from taxizer_async.testing._manual_clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 # How long an example takes says more about the machine than about us.
@@ -33,6 +35,14 @@ settings.register_profile("core", deadline=None)
 settings.load_profile("core")
 
 CANARY = "c4n4ry-5ecret"
+
+
+class ThreadWithin(Protocol):
+    """Keeps a thread of its own inside a context, as one that holds a lock at a fork."""
+
+    def __call__(
+        self, enter: Callable[[], AbstractContextManager[object]]
+    ) -> AbstractContextManager[None]: ...
 
 
 @pytest.fixture(name="canary")
@@ -194,3 +204,26 @@ def _in_child() -> Callable[[Callable[[], bool]], bool]:
         return status == 0
 
     return in_child
+
+
+@pytest.fixture(name="thread_within")
+def _thread_within() -> ThreadWithin:
+    @contextlib.contextmanager
+    def thread_within(enter: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            with enter():
+                entered.set()
+                leave.wait(30)
+
+        thread = threading.Thread(target=stay)
+        thread.start()
+        assert entered.wait(10)
+        try:
+            yield
+        finally:
+            leave.set()
+            thread.join()
+
+    return thread_within

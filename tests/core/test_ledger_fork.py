@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import threading
-
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,33 +8,14 @@ from taxizer_async._held import Stage
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from taxizer_async._held import Held
     from taxizer_async._ledger import Ledger
     from taxizer_async.testing._manual_clock import ManualClock
+    from tests.core.conftest import ThreadWithin
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-
-
-@contextmanager
-def _thread_in_change(ledger: Ledger) -> Iterator[None]:
-    """Keep a thread inside a change of the ledger, so that it holds the mutex."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def change() -> None:
-        with ledger._changing():
-            entered.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=change)
-    thread.start()
-    assert entered.wait(10)
-    try:
-        yield
-    finally:
-        leave.set()
-        thread.join()
 
 
 def test_a_child_uses_the_token(
@@ -93,7 +71,10 @@ def test_a_child_without_a_token(
 
 
 def test_a_child_is_not_locked_out(
-    ledger: Ledger, hold: Callable[..., Held], in_child: Callable[[Callable[[], bool]], bool]
+    ledger: Ledger,
+    hold: Callable[..., Held],
+    in_child: Callable[[Callable[[], bool]], bool],
+    thread_within: ThreadWithin,
 ) -> None:
     """A child can change its ledger although a thread of its parent was doing so at the fork."""
     ledger.issue(hold(), login=True, elapsed=0.1, epoch=0)
@@ -103,7 +84,7 @@ def test_a_child_is_not_locked_out(
         ledger.forget()
         return ledger.state.client_id == "child" and ledger.state.held is None
 
-    with _thread_in_change(ledger):
+    with thread_within(ledger._changing):
         assert in_child(change)
     assert ledger.state.client_id == "app"
 

@@ -4,7 +4,6 @@ import copy
 import pickle
 import threading
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -14,10 +13,11 @@ from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from taxizer_async.stores import Lease
     from taxizer_async.testing._manual_clock import ManualClock
+    from tests.core.conftest import ThreadWithin
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
@@ -201,26 +201,6 @@ def test_one_thread_gets_the_lease(anyio_backend: Any) -> None:
     assert sorted(got) == [False] * 7 + [True]
 
 
-@contextmanager
-def _thread_in_save(store: MemoryTokenStore) -> Iterator[None]:
-    """Keep a thread inside a change of the store, so that it holds the mutex."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def change() -> None:
-        with store._shelf.mutex:
-            entered.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=change)
-    thread.start()
-    assert entered.wait(10)
-    try:
-        yield
-    finally:
-        leave.set()
-        thread.join()
-
-
 def test_a_child_starts_empty(
     store: MemoryTokenStore,
     record: Callable[..., TokenRecord],
@@ -239,6 +219,7 @@ def test_a_child_is_not_locked_out(
     store: MemoryTokenStore,
     record: Callable[..., TokenRecord],
     in_child: Callable[[Callable[[], bool]], bool],
+    thread_within: ThreadWithin,
 ) -> None:
     """A child can use its store although a thread of its parent was in it at the fork."""
 
@@ -246,13 +227,15 @@ def test_a_child_is_not_locked_out(
         _save(store, record("child"))
         return _now(store.load(KEY)) == record("child")
 
-    with _thread_in_save(store):
+    with thread_within(lambda: store._shelf.mutex):
         assert in_child(use)
     assert _now(store.load(KEY)) is None
 
 
 def test_a_child_can_give_back_its_parents_lease(
-    store: MemoryTokenStore, in_child: Callable[[Callable[[], bool]], bool]
+    store: MemoryTokenStore,
+    in_child: Callable[[Callable[[], bool]], bool],
+    thread_within: ThreadWithin,
 ) -> None:
     """A child that unwinds a flight of its parent's is not locked out by a thread left behind."""
     lease = _leased(store)
@@ -261,7 +244,7 @@ def test_a_child_can_give_back_its_parents_lease(
         _now(lease.release())
         return True
 
-    with _thread_in_save(store):
+    with thread_within(lambda: store._shelf.mutex):
         assert in_child(release)
 
 

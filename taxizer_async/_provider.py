@@ -196,11 +196,13 @@ class TokenProvider:
             AuthError: If the credentials callable failed, so that it is unknown whose token it is.
         """
         self._ledger.forget()
-        self._airfield().seat().announce_change()
         key = await self._renewal.key()
         if isinstance(key, Failure):
             raise key.error()
         cleared = await self._store.clear(key)
+        # Who came while the store was being cleared may have found the record still there.
+        self._ledger.forget()
+        self._airfield().seat().announce_change()
         self._reporter.add(events.Forgotten())
         await self._reporter.deliver()
         if not cleared:

@@ -72,6 +72,7 @@ class ScriptedStore:
         self.heartbeat: float | None = None
         self.leases: list[ScriptedLease] = []
         self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
+        self.before_clear: Callable[[], Awaitable[None]] | None = None
         self.saved: list[TokenRecord] = []
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
@@ -88,6 +89,8 @@ class ScriptedStore:
 
     async def clear(self, key: StoreKey, /) -> None:
         self._fail_if_down("clear")
+        if self.before_clear is not None:
+            await self.before_clear()
         await self.inner.clear(key)
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
@@ -645,3 +648,21 @@ async def test_each_way_to_a_token_is_counted(
     status = second.status()
     assert (status.logins, status.renewals, status.adoptions) == (0, 1, 1)
     assert [type(event) for event in events] == [LoggedIn, Adopted, Renewed]
+
+
+async def test_who_comes_during_forget_does_not_bring_the_token_back(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A record that is adopted while the store is still being cleared is forgotten with the rest."""
+    auth = make_auth()
+    old = await auth.token()
+
+    async def adopt() -> None:
+        assert (await auth.token()).jwt == old.jwt
+
+    store.before_clear = adopt
+    await auth.forget()
+
+    assert not auth.status().usable
+    assert (await auth.token()).jwt != old.jwt
+    assert sandbox.counters.connects == 2

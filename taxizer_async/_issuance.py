@@ -140,7 +140,8 @@ class Issuance:
         return None
 
     async def _mark(self, held: Held, *, spent: bool) -> SaveResult:
-        self._tools.ledger.mark_spent(held.version, spent=spent)
+        shared = self._lease is not None
+        self._tools.ledger.mark_spent(held.version, spent=spent, shared=shared)
         if self._lease is None:
             return SaveResult.SAVED
         record = attrs.evolve(held, refresh_spent=spent).record(self._tools.clock)

@@ -39,6 +39,7 @@ class State:
     Attributes:
         held: The token.
         failure: Why the last exchange failed; None once one has succeeded.
+        rejection: The last failure that was a refusal of the credentials, likewise.
         failures: How many have failed in a row.
         refusals: When 401s caused renewals (`Clock.monotonic`), as far as that still counts.
         epoch: Counts `forget`: what was asked for before one is not held after it.
@@ -51,6 +52,7 @@ class State:
 
     held: Held | None = None
     failure: Failure | None = None
+    rejection: Failure | None = None
     failures: int = 0
     refusals: tuple[float, ...] = ()
     epoch: int = 0
@@ -131,10 +133,10 @@ class Ledger:
 
     def rejection_of(self, credentials: Credentials) -> Failure | None:
         """Return the failure that these *credentials* were refused with, while it is remembered."""
-        failure = self.state.failure
-        if failure is None or failure.rejected != credentials:
+        rejection = self.state.rejection
+        if rejection is None or rejection.rejected != credentials:
             return None
-        return failure if self._clock.monotonic() < failure.rejected_until else None
+        return rejection if self._clock.monotonic() < rejection.rejected_until else None
 
     def private(self) -> Held | None:
         """Return what is held, if nobody else can have its refresh token."""
@@ -195,6 +197,7 @@ class Ledger:
                 state,
                 held=held,
                 failure=None,
+                rejection=None,
                 failures=0,
                 last_elapsed=elapsed,
                 logins=state.logins + login,
@@ -220,12 +223,17 @@ class Ledger:
             )
         return held
 
-    def mark_spent(self, version: str, *, spent: bool) -> None:
-        """Note whether the refresh token of the token called *version* was sent."""
+    def mark_spent(self, version: str, *, spent: bool, shared: bool) -> None:
+        """
+        Note whether the refresh token of the token called *version* was sent.
+
+        Where that is written into the store, too, others find the token there: then it is *shared*.
+        """
         with self._changing():
             held = self.state.held
             if held is not None and held.version == version:
-                self._replace(attrs.evolve(held, refresh_spent=spent))
+                shared = shared or held.shared
+                self._replace(attrs.evolve(held, refresh_spent=spent, shared=shared))
 
     def remember(
         self, cause: Cause, *, endpoint: str, rejected: Credentials | None, recheck: bool
@@ -253,7 +261,10 @@ class Ledger:
                 rejected=rejected,
                 rejected_until=now + refused_for,
             )
-            self.state = attrs.evolve(self.state, failure=failure, failures=failures)
+            rejection = self.state.rejection if rejected is None else failure
+            self.state = attrs.evolve(
+                self.state, failure=failure, rejection=rejection, failures=failures
+            )
             return failure
 
     def serve_longer(self, failure: Failure) -> Failure:

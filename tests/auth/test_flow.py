@@ -50,6 +50,7 @@ def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.report(1)
 async def test_a_flow_closed_by_another_task_leaves_no_trace(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
@@ -78,6 +79,7 @@ async def test_a_dropped_flow_leaves_no_trace(sandbox: Sandbox, auth: TaxizerAut
             assert (await client.post(sandbox.base_url + PATH)).status_code == 200
 
 
+@pytest.mark.report(3)
 async def test_an_outer_flow_may_drive_it_and_never_close_it(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
@@ -109,6 +111,7 @@ async def test_an_outer_flow_may_drive_it_and_never_close_it(
         await flow.aclose()
 
 
+@pytest.mark.report(20)
 async def test_the_second_try_carries_another_header(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """After a 401 the header is built anew, from the new token."""
     flow = flow_of(auth, sandbox)
@@ -123,6 +126,7 @@ async def test_the_second_try_carries_another_header(sandbox: Sandbox, auth: Tax
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(96)
 async def test_a_401_is_read_before_anything_is_waited_for(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
@@ -153,6 +157,7 @@ async def test_the_fast_path_awaits_nothing(sandbox: Sandbox, auth: TaxizerAuth)
     await flow.aclose()
 
 
+@pytest.mark.report(32)
 async def test_a_cancelled_leader_hurts_nobody_else(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -181,6 +186,7 @@ async def test_a_cancelled_leader_hurts_nobody_else(
     assert sandbox.counters.max_concurrent_exchanges <= 2
 
 
+@pytest.mark.report(33)
 async def test_an_impatient_follower_hurts_nobody_else(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -220,6 +226,7 @@ async def test_cancelling_a_renewal_spends_the_refresh_token(
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.report(6)
 async def test_a_call_can_be_cancelled_at_every_step(sandbox: Sandbox) -> None:
     """Cancelled at its k-th checkpoint, for every k, a first call ends at once and the next succeeds."""
     for k in range(500):
@@ -255,6 +262,8 @@ async def _cancel_at_checkpoint(call: Callable[[], Any], k: int) -> bool:
     return done
 
 
+@pytest.mark.report(6)
+@pytest.mark.report(32)
 def test_a_native_cancel_leaves_the_lock_free(auth: TaxizerAuth) -> None:
     """A Task.cancel of asyncio at each of the first twenty turns leaves nothing locked."""
 
@@ -274,6 +283,7 @@ def test_a_native_cancel_leaves_the_lock_free(auth: TaxizerAuth) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.report(11)
 async def test_a_hook_may_use_the_client(sandbox: Sandbox) -> None:
     """An async hook that makes an authenticated call, even one that meets a 401, ends."""
     seen: list[Event] = []
@@ -293,6 +303,8 @@ async def test_a_hook_may_use_the_client(sandbox: Sandbox) -> None:
     assert LoggedIn in map(type, seen)
 
 
+@pytest.mark.report(8)
+@pytest.mark.report(9)
 async def test_a_login_through_the_authenticated_client_does_not_recurse(sandbox: Sandbox) -> None:
     """If http_client returns a client that has the auth itself, one login is made."""
 
@@ -310,6 +322,7 @@ async def test_a_login_through_the_authenticated_client_does_not_recurse(sandbox
     assert not any(entry.had_authorization_header for entry in sandbox.exchange_log)
 
 
+@pytest.mark.report(39)
 async def test_a_refusal_of_everything_ends(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """With both token endpoints answering 401 for ever, a request costs four calls at most."""
     await auth.token()
@@ -390,6 +403,7 @@ async def test_forget_during_a_login_drops_what_comes_of_it(
     assert tokens[0].jwt.reveal() == sandbox.issued_jwts[-1]
 
 
+@pytest.mark.report(30)
 async def test_the_loop_is_never_blocked(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """While a first login takes 500 ms, other tasks of the loop run on."""
     sandbox.connect_latency = 0.5

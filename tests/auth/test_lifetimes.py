@@ -74,6 +74,7 @@ def provider_of(issuer: Issuer, clock: ManualClock, seed: int = 0) -> TokenProvi
     )
 
 
+@pytest.mark.report(51)
 @pytest.mark.parametrize("latency", [0.0, 0.02, 0.3], ids=lambda share: f"{share} of a life")
 @pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 86_400.0])
 async def test_two_exchanges_per_life_at_most(lifetime: float, latency: float) -> None:
@@ -91,6 +92,7 @@ async def test_two_exchanges_per_life_at_most(lifetime: float, latency: float) -
     assert lives - 1 <= len(issuer.issued) <= 2 * lives
 
 
+@pytest.mark.report(52)
 async def test_lives_that_get_shorter_are_noticed() -> None:
     """When the server shortens lives from 15 min to 10 s, there are still two exchanges per life."""
     clock = ManualClock()
@@ -108,6 +110,7 @@ async def test_lives_that_get_shorter_are_noticed() -> None:
     assert 10 <= len(issuer.issued) <= 20
 
 
+@pytest.mark.report(22)
 async def test_a_fleet_spreads_its_renewals() -> None:
     """A hundred auth objects with tokens of one moment do not renew at one moment."""
     moments = set()

@@ -72,6 +72,7 @@ async def test_nobody_else_waits_for_a_renewal_ahead_of_need(
     assert aging_auth.status().state is TokenState.FRESH
 
 
+@pytest.mark.report(13)
 async def test_callers_wait_when_the_token_is_about_to_end(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
@@ -138,6 +139,8 @@ async def test_tries_ahead_of_need_are_single_and_doubly_spaced(
     assert moments == [0, 1, 3, 7, 15]
 
 
+@pytest.mark.report(47)
+@pytest.mark.report(78)
 async def test_a_dead_token_and_an_outage_fail_at_once_until_the_next_try(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
@@ -164,6 +167,7 @@ async def test_a_dead_token_and_an_outage_fail_at_once_until_the_next_try(
     assert (sandbox.counters.connects, sandbox.counters.refreshes_ok) == (1, 1)
 
 
+@pytest.mark.report(47)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -229,6 +233,7 @@ async def test_a_refresh_token_past_its_own_expiry_is_not_sent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
 
 
+@pytest.mark.report(46)
 async def test_each_path_to_a_token_tells_the_operator(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, events: list[Event]
 ) -> None:
@@ -244,6 +249,7 @@ async def test_each_path_to_a_token_tells_the_operator(
     assert kinds == [LoggedIn, Renewed, Renewed]
 
 
+@pytest.mark.report(51)
 @pytest.mark.slow
 async def test_short_lives_cost_two_exchanges_at_most(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
@@ -379,6 +385,8 @@ async def test_a_wall_clock_set_back_changes_nothing(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.report(53)
+@pytest.mark.report(72)
 @pytest.mark.parametrize("style", ["unset", "null", "missing"])
 async def test_an_odd_expiry_never_loops(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, style: TimestampStyle
@@ -392,6 +400,7 @@ async def test_an_odd_expiry_never_loops(
     assert 1 <= sandbox.counters.exchanges <= 2
 
 
+@pytest.mark.report(53)
 async def test_a_token_that_has_ended_on_arrival_is_used_until_refused(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:

@@ -150,6 +150,8 @@ async def test_another_processes_token_is_adopted(
     assert [type(event) for event in events] == [LoggedIn, Adopted]
 
 
+@pytest.mark.report(81)
+@pytest.mark.report(82)
 async def test_a_sibling_adopts_what_another_renewed(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
@@ -165,6 +167,8 @@ async def test_a_sibling_adopts_what_another_renewed(
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.report(18)
+@pytest.mark.report(81)
 async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
 ) -> None:
@@ -191,6 +195,8 @@ async def test_who_waits_for_a_lease_leaves_when_a_token_appears(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.report(37)
+@pytest.mark.report(90)
 async def test_past_the_bound_a_waiter_logs_in_alone(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -250,6 +256,7 @@ async def test_a_store_that_asks_for_a_token_is_told(
     assert "must not use the auth that it serves" in problems[0]
 
 
+@pytest.mark.report(45)
 async def test_the_mark_is_written_before_the_refresh_token_is_sent(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -278,6 +285,7 @@ async def test_the_mark_is_written_before_the_refresh_token_is_sent(
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.report(45)
 async def test_a_rotated_token_is_saved_before_it_is_used(
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
@@ -300,6 +308,7 @@ async def test_a_rotated_token_is_saved_before_it_is_used(
     assert new.jwt != old.jwt
 
 
+@pytest.mark.report(87)
 async def test_a_lost_lease_sends_nothing(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -322,6 +331,9 @@ async def test_a_lost_lease_sends_nothing(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(48)
+@pytest.mark.report(86)
+@pytest.mark.report(87)
 async def test_a_late_save_gives_way_to_a_newer_token(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -358,6 +370,7 @@ async def test_a_late_save_without_a_successor_is_kept_here(
     assert sandbox.counters.connects == 2
 
 
+@pytest.mark.report(87)
 async def test_a_lease_is_extended_while_the_exchange_runs(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
@@ -374,6 +387,7 @@ async def test_a_lease_is_extended_while_the_exchange_runs(
     assert store.leases[0].beats == beats
 
 
+@pytest.mark.report(89)
 async def test_a_lost_heartbeat_does_not_fail_the_exchange(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
@@ -544,6 +558,7 @@ async def test_another_client_id_is_another_token(
     assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[-1]
 
 
+@pytest.mark.report(76)
 async def test_a_changed_secret_is_tried_at_once(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
@@ -634,6 +649,7 @@ async def test_a_broken_factory_keeps_the_refresh_token(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(46)
 async def test_each_way_to_a_token_is_counted(
     make_auth: Callable[..., TaxizerAuth], clock: ManualClock, events: list[Event]
 ) -> None:
@@ -666,3 +682,47 @@ async def test_who_comes_during_forget_does_not_bring_the_token_back(
     assert not auth.status().usable
     assert (await auth.token()).jwt != old.jwt
     assert sandbox.counters.connects == 2
+
+
+async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A refresh token whose mark went into the store is not sent from memory after another spent it."""
+    store.down = {"lease"}
+    auth = make_auth()
+    await auth.token()
+    store.down = set()
+    clock.advance(PRESSING)
+    sandbox.fail("refresh", Fault.status(503), times=4)
+    await auth.token()
+    await make_auth().token()
+    assert sandbox.counters.refreshes_ok == 1
+
+    store.down = {"lease"}
+    clock.advance(60)
+    await auth.token()
+    assert sandbox.counters.reuses == 0
+
+
+async def test_a_refusal_is_remembered_through_another_failure(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """A pair that was refused is not sent again because the vault was down in between."""
+    vault_is_down = False
+
+    def from_vault() -> Credentials:
+        if vault_is_down:
+            raise OSError
+        return Credentials("sandbox-client", "wrong")
+
+    auth = make_auth(from_vault)
+    for down in (False, True, False):
+        vault_is_down = down
+        with pytest.raises(AuthError):
+            await auth.token()
+        clock.advance(5)
+
+    assert sandbox.counters.connects == 1

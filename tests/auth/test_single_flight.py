@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tests.auth.conftest import FleetFactory
 
 
+@pytest.mark.report(13)
+@pytest.mark.report(15)
+@pytest.mark.report(28)
+@pytest.mark.report(29)
 @pytest.mark.slow
 async def test_a_thousand_cold_requests_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
@@ -38,6 +42,7 @@ async def test_a_thousand_cold_requests_share_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
 
 
+@pytest.mark.report(16)
 @pytest.mark.slow
 async def test_five_clients_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
@@ -51,6 +56,7 @@ async def test_five_clients_share_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
 
 
+@pytest.mark.report(17)
 @pytest.mark.slow
 def test_eight_threads_with_a_loop_each_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
@@ -76,6 +82,7 @@ def test_eight_threads_with_a_loop_each_share_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
 
 
+@pytest.mark.report(17)
 def test_threads_share_one_renewal_after_a_revocation(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
 ) -> None:
@@ -102,6 +109,7 @@ def test_threads_share_one_renewal_after_a_revocation(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(14)
 async def test_auth_objects_that_share_a_store_share_one_login(
     sandbox: Sandbox,
 ) -> None:
@@ -123,6 +131,8 @@ async def test_auth_objects_that_share_a_store_share_one_login(
     assert sandbox.counters.connects == 1
 
 
+@pytest.mark.report(76)
+@pytest.mark.report(78)
 async def test_wrong_credentials_are_sent_once(sandbox: Sandbox, fleet: FleetFactory) -> None:
     """Fifty waiters and two hundred later calls get their own refusal from one Connect."""
     sandbox.connect_latency = 0.2
@@ -137,6 +147,7 @@ async def test_wrong_credentials_are_sent_once(sandbox: Sandbox, fleet: FleetFac
     assert "/v1/Auth/Connect" in str(errors[-1])
 
 
+@pytest.mark.report(21)
 async def test_waiters_share_a_failed_login(sandbox: Sandbox, fleet: FleetFactory) -> None:
     """Fifty waiters for a login that fails make one round of tries, not fifty."""
     sandbox.fail("connect", Fault.status(503))
@@ -150,6 +161,8 @@ async def test_waiters_share_a_failed_login(sandbox: Sandbox, fleet: FleetFactor
     assert all("503" in str(error) for error in errors)
 
 
+@pytest.mark.report(55)
+@pytest.mark.report(56)
 @pytest.mark.parametrize("offset", [86_400.0, -86_400.0])
 async def test_a_server_clock_a_day_off_costs_nothing(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, offset: float
@@ -165,6 +178,8 @@ async def test_a_server_clock_a_day_off_costs_nothing(
     assert 880 < (auth.status().expires_in or 0) <= 901
 
 
+@pytest.mark.report(24)
+@pytest.mark.report(25)
 def test_consecutive_runs_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
 ) -> None:

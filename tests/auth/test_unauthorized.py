@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx
+import pytest
 
 from taxizer_async import TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 PATH = "/v1/Invoices/GenerateInvoice"
 
 
+@pytest.mark.report(4)
+@pytest.mark.report(18)
+@pytest.mark.report(29)
 async def test_requests_in_flight_survive_a_revocation(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -41,6 +45,7 @@ async def test_requests_in_flight_survive_a_revocation(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(40)
 async def test_an_api_that_always_answers_401_is_not_flooded(
     sandbox: Sandbox, fleet: FleetFactory
 ) -> None:
@@ -58,6 +63,7 @@ async def test_an_api_that_always_answers_401_is_not_flooded(
     assert sandbox.counters.resources <= 200
 
 
+@pytest.mark.report(40)
 async def test_one_endpoint_that_always_answers_401_is_not_flooded(
     sandbox: Sandbox, fleet: FleetFactory
 ) -> None:
@@ -92,6 +98,7 @@ async def test_the_budget_of_renewals_comes_back(sandbox: Sandbox, fleet: FleetF
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 4)
 
 
+@pytest.mark.report(18)
 async def test_a_late_401_for_an_old_token_costs_nothing(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -114,6 +121,7 @@ async def test_a_late_401_for_an_old_token_costs_nothing(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.report(96)
 async def test_a_pool_of_one_connection_is_enough(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -142,6 +150,7 @@ async def test_insufficient_scope_and_403_renew_nothing(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.report(4)
 async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """While one answer streams for ever, other requests come and go, even through a renewal."""
     async with (
@@ -174,6 +183,7 @@ async def test_a_resend_that_meets_a_second_revocation_goes_again(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
 
 
+@pytest.mark.report(40)
 async def test_a_fresh_token_that_never_works_is_tried_once(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:

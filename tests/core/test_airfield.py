@@ -49,6 +49,7 @@ def _in_loops(backend: Any, count: int, main: Callable[[], Any]) -> None:
         thread.join(30)
 
 
+@pytest.mark.report(17)
 def test_each_loop_has_its_own_seat(anyio_backend: Any) -> None:
     """Two loops in two threads lead a flight each, at the same time (report 17)."""
     airfield = Airfield()
@@ -102,6 +103,7 @@ def test_the_runway_is_free_after_an_error() -> None:
         assert mine
 
 
+@pytest.mark.report(24)
 def test_a_second_run(anyio_backend: Any) -> None:
     """Each `run` has a new loop, and a seat that knows nothing of the last one's (report 24)."""
     airfield = Airfield()

@@ -92,6 +92,7 @@ def test_the_jwt_alone_is_enough() -> None:
     assert _decoded(body) == Decoded(token=Token(jwt=Secret(JWT)), unreadable=())
 
 
+@pytest.mark.report(49)
 @given(st.dictionaries(st.text().filter(lambda k: k not in EXAMPLE), st.none() | st.text()))
 def test_unknown_fields_are_ignored(extra: dict[str, Any]) -> None:
     """Fields that are not documented change nothing, whatever they are called."""
@@ -104,6 +105,8 @@ def test_unknown_values_are_ignored(inner: object) -> None:
     assert _decoded(_body(extra=inner)).token == TOKEN
 
 
+@pytest.mark.report(49)
+@pytest.mark.report(72)
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_a_missing_field_is_none(field: str) -> None:
     """A field that is left out is None, and the others are there."""
@@ -114,6 +117,8 @@ def test_a_missing_field_is_none(field: str) -> None:
     )
 
 
+@pytest.mark.report(49)
+@pytest.mark.report(72)
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_a_null_field_is_none(field: str) -> None:
     """A field that is null is None, and the others are there (report 49)."""
@@ -128,12 +133,15 @@ def test_an_empty_text_stays(field: str) -> None:
     assert _decoded(_body(**{field: ""})).token == _with(TEXTS[field], "")
 
 
+@pytest.mark.report(49)
 @pytest.mark.parametrize("field", [*EXPIRIES, "refreshToken"])
 def test_an_empty_field_is_none(field: str) -> None:
     """An empty expiry or refresh token is none."""
     assert _decoded(_body(**{field: ""})) == Decoded(token=_without(OPTIONAL[field]), unreadable=())
 
 
+@pytest.mark.report(49)
+@pytest.mark.report(72)
 @pytest.mark.parametrize("value", WRONG, ids=lambda v: repr(v)[:12])
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_a_field_of_a_wrong_type_is_none(field: str, value: Any) -> None:
@@ -145,6 +153,7 @@ def test_a_field_of_a_wrong_type_is_none(field: str, value: Any) -> None:
     )
 
 
+@pytest.mark.report(72)
 @pytest.mark.parametrize("text", ["soon", "3600", "15/09/2024", " ", "2024-13-01T00:00:00Z"])
 def test_unreadable_expiries_are_named(text: str) -> None:
     """An expiry that is no timestamp is None, and its field is named."""

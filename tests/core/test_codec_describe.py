@@ -51,6 +51,7 @@ def test_describe(body: bytes, text: str) -> None:
     assert describe(body) == text
 
 
+@pytest.mark.report(70)
 @pytest.mark.parametrize(("body", "text"), BODIES)
 def test_no_token(body: bytes, text: str) -> None:
     """What is no object is no token, and described."""
@@ -89,6 +90,7 @@ FIELDS = st.sampled_from(
 ANSWERS = st.dictionaries(FIELDS, JSON) | JSON
 
 
+@pytest.mark.report(70)
 @given(ANSWERS)
 def test_json_never_raises_nor_leaks(answer: object) -> None:
     """Whatever JSON comes, it is read or described, and no value of it is shown."""

@@ -28,6 +28,8 @@ ZONES = {
 }
 
 
+@pytest.mark.report(58)
+@pytest.mark.report(59)
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("separator", ["T", "t", " "])
 @pytest.mark.parametrize("digits", range(10))
@@ -45,6 +47,7 @@ def test_forms(digits: int, separator: str, zone: str) -> None:
     assert moment.tzinfo is UTC
 
 
+@pytest.mark.report(61)
 @pytest.mark.parametrize("suffix", ["", "Z", "+00:00"])
 @pytest.mark.usefixtures("machine_zone")
 def test_the_machines_zone_does_not_matter(suffix: str) -> None:
@@ -142,6 +145,7 @@ def test_round_trip_without_a_zone(moment: datetime) -> None:
     assert parse_timestamp(str(moment)) == expected
 
 
+@pytest.mark.report(62)
 @given(
     st.text()
     | st.from_regex(

@@ -54,6 +54,7 @@ def _gate() -> Iterator[threading.Event]:
     gate.set()
 
 
+@pytest.mark.report(31)
 @pytest.mark.parametrize(
     "given",
     [
@@ -92,6 +93,7 @@ def test_fixed() -> None:
     assert CredentialsSource(_fetch).fixed is None
 
 
+@pytest.mark.report(31)
 @pytest.mark.parametrize("given", [None, "app", ("app", "s"), 7, Credentials, Vault], ids=repr)
 def test_refuses_others(given: Any) -> None:
     """What is neither credentials nor a callable that makes them is refused by its type."""
@@ -100,6 +102,7 @@ def test_refuses_others(given: Any) -> None:
         CredentialsSource(given).check()
 
 
+@pytest.mark.report(30)
 async def test_a_sync_callable_does_not_block(gate: threading.Event) -> None:
     """While a sync callable blocks in its thread, the event loop goes on (report 30)."""
     threads: list[int] = []

@@ -118,6 +118,7 @@ def test_message(cause: Cause, text: str) -> None:
     assert message.endswith("; the next try is at 08:00:07Z")
 
 
+@pytest.mark.report(78)
 @pytest.mark.parametrize(("cause", "text"), SAID)
 def test_message_from_memory(cause: Cause, text: str) -> None:
     """An error from memory says so, and until when, before it says why (report 78)."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 
 from taxizer_async._flight import Seat
 
@@ -100,6 +101,7 @@ async def test_a_cancelled_waiter_hurts_nobody() -> None:
     assert sorted(woken) == ["a", "c"]
 
 
+@pytest.mark.report(5)
 async def test_a_waiter_cancelled_at_the_landing() -> None:
     """A waiter who is cancelled in the very tick of the landing takes no wake-up along (report 5)."""
     seat = Seat()

@@ -242,6 +242,7 @@ async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
     assert await operator.heard() == []
 
 
+@pytest.mark.report(89)
 async def test_a_lost_lease(
     store: GuardedStore,
     moody: Moody,

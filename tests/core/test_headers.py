@@ -17,6 +17,8 @@ from taxizer_async._headers import lacks_scope, parse_http_date, parse_retry_aft
 EPOCH = 784_111_777.0
 
 
+@pytest.mark.report(74)
+@pytest.mark.report(75)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -61,6 +63,8 @@ def test_a_huge_number_is_endless() -> None:
     assert parse_retry_after("9" * 10_000, now=EPOCH) == math.inf
 
 
+@pytest.mark.report(74)
+@pytest.mark.report(75)
 @given(st.text() | st.from_regex(r"\s*[\d.]+\s*(,.*)?"), st.floats(0, 4e9))
 def test_retry_after_never_raises(value: str, now: float) -> None:
     """Whatever the server wrote gives None or seconds that are not negative."""

@@ -175,6 +175,7 @@ def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: Manu
     assert held.remaining(clock) == 300
 
 
+@pytest.mark.report(53)
 @pytest.mark.parametrize("lifetime", [0.0625, 0.125, 0.0, -3600.0, -6.3e10])
 def test_hold_issued_dead_on_arrival(
     issue: Callable[..., Issued], clock: ManualClock, lifetime: float
@@ -228,6 +229,7 @@ def test_hold_record_of_one_used_until_refused(
     assert held.remaining(clock) == math.inf
 
 
+@pytest.mark.report(62)
 @given(
     age=st.floats(0, 1e6),
     lifetime=st.floats(-1e3, 1e6),

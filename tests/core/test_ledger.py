@@ -170,16 +170,16 @@ def test_accept(ledger: Ledger, hold: Callable[..., Held]) -> None:
 
 def test_mark_spent(ledger: Ledger, hold: Callable[..., Held]) -> None:
     """A refresh token is marked by its token's version, and unmarked likewise."""
-    ledger.mark_spent("version-1", spent=True)
+    ledger.mark_spent("version-1", spent=True, shared=False)
     assert ledger.state.held is None
 
     _issue(ledger, hold("1"))
-    ledger.mark_spent("version-2", spent=True)
+    ledger.mark_spent("version-2", spent=True, shared=False)
     assert ledger.state.held == hold("1")
 
-    ledger.mark_spent("version-1", spent=True)
+    ledger.mark_spent("version-1", spent=True, shared=False)
     assert ledger.state.held == hold("1", refresh_spent=True)
-    ledger.mark_spent("version-1", spent=False)
+    ledger.mark_spent("version-1", spent=False, shared=False)
     assert ledger.state.held == hold("1")
 
 

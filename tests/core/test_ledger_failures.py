@@ -118,6 +118,7 @@ def test_a_token_without_an_end_caps_nothing(
     assert _wait(_outage(ledger), clock) == 1
 
 
+@pytest.mark.report(76)
 def test_refused_credentials(ledger: Ledger, clock: ManualClock) -> None:
     """Refused credentials given by value are remembered for a minute (report 76)."""
     failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
@@ -187,6 +188,7 @@ def test_a_refusal_without_credentials(ledger: Ledger, clock: ManualClock) -> No
     assert failure.rejected_until == failure.until
 
 
+@pytest.mark.report(47)
 def test_failures_leave_the_token(ledger: Ledger, hold: Callable[..., Held]) -> None:
     """A failure never drops the token, nor its refresh token (report 47)."""
     held = hold()

@@ -103,7 +103,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.known)
     @rule(data=st.data(), spent=st.booleans())
     def mark(self, *, data: st.DataObject, spent: bool) -> None:
-        self.ledger.mark_spent(data.draw(st.sampled_from(self.known)).version, spent=spent)
+        self.ledger.mark_spent(
+            data.draw(st.sampled_from(self.known)).version, spent=spent, shared=False
+        )
 
     @rule(retry_after=st.none() | st.floats(0, 1e9))
     def outage(self, retry_after: float | None) -> None:

@@ -29,6 +29,7 @@ def test_refuse(ledger: Ledger, hold: Callable[..., Held], clock: ManualClock) -
     assert ledger.state.refusals == (clock.monotonic(),)
 
 
+@pytest.mark.report(18)
 def test_a_second_401_is_free(ledger: Ledger, hold: Callable[..., Held]) -> None:
     """Twenty requests that were under way with the same token cost one renewal (report 18)."""
     held = _issue(ledger, hold())
@@ -61,7 +62,7 @@ def test_a_newer_copy_is_the_same_token(ledger: Ledger, hold: Callable[..., Held
     """A 401 for a token counts although that was marked as accepted or spent meanwhile."""
     held = _issue(ledger, hold())
     ledger.accept(held)
-    ledger.mark_spent(held.version, spent=True)
+    ledger.mark_spent(held.version, spent=True, shared=False)
 
     assert ledger.refuse(held) is True
 
@@ -105,6 +106,7 @@ def test_budget_is_the_policys(clock: ManualClock, hold: Callable[..., Held]) ->
     assert ledger.refuse(second) is True
 
 
+@pytest.mark.report(40)
 def test_hopeless(ledger: Ledger, hold: Callable[..., Held]) -> None:
     """A token that a 401 caused and that never worked is not replaced at once (report 40)."""
     held = _issue(ledger, hold(answers_refusal=True))

@@ -142,6 +142,7 @@ def test_a_lease_lasts_by_itself(store: MemoryTokenStore) -> None:
     assert _now(lease.extend()) is False
 
 
+@pytest.mark.report(87)
 def test_a_save_needs_the_lease(
     store: MemoryTokenStore, record: Callable[..., TokenRecord]
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_child_can_give_back_its_parents_lease(
         assert in_child(release)
 
 
+@pytest.mark.report(92)
 @pytest.mark.parametrize(
     "clone",
     [

@@ -109,6 +109,7 @@ def test_a_token_needs_its_jwt_alone() -> None:
     }
 
 
+@pytest.mark.report(69)
 def test_a_token_shows_all_but_its_secrets() -> None:
     """The repr tells whose token it is and when it ends, and neither JWT nor refresh token."""
     token = Token(

@@ -25,6 +25,8 @@ def test_reveal(secret: Secret, canary: str) -> None:
     assert secret.reveal() == canary
 
 
+@pytest.mark.report(68)
+@pytest.mark.report(69)
 @pytest.mark.parametrize(
     "show",
     [
@@ -111,6 +113,8 @@ def test_copies_are_itself(secret: Secret) -> None:
     assert copy.deepcopy([secret])[0] is secret
 
 
+@pytest.mark.report(68)
+@pytest.mark.report(92)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize(
     "wrap",

@@ -99,6 +99,7 @@ def test_is_a_value() -> None:
         RenewalPolicy().attempts = 2  # type: ignore[misc]
 
 
+@pytest.mark.report(90)
 def test_lease_wait_outlasts_an_exchange() -> None:
     """Who waits for another process waits longer than that may take, saves included (report 90)."""
     policy = RenewalPolicy(exchange_timeout=10, store_timeout=1)

@@ -40,6 +40,8 @@ def test_order(policy: RenewalPolicy, lifetime: float, jitter: float) -> None:
     assert 0 < span.renew_after <= span.must_after <= span.ends_after
 
 
+@pytest.mark.report(51)
+@pytest.mark.report(52)
 @given(POLICIES, st.floats(SHORTEST_LIFETIME, 1e12), JITTERS, st.floats(0, 1e6))
 def test_renewals_per_lifetime(
     policy: RenewalPolicy, lifetime: float, jitter: float, margin: float
@@ -81,6 +83,7 @@ def test_lifespan(lifetime: float, renew_after: float, must_after: float) -> Non
     )
 
 
+@pytest.mark.report(53)
 @pytest.mark.parametrize("lifetime", [0.49, 0.0, -1.0, -6.3e10, -math.inf])
 def test_a_life_too_short_to_be_true(lifetime: float) -> None:
     """A token that has ended on arrival is used until refused, and renewed every 30 s (report 53)."""
@@ -97,6 +100,7 @@ def test_an_endless_life() -> None:
     assert span.ends_after == math.inf
 
 
+@pytest.mark.report(22)
 @pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
 def test_a_fleet_spreads(lifetime: float) -> None:
     """A hundred holders of tokens that end together do not renew together (report 22)."""
@@ -175,6 +179,8 @@ def test_keep_after_is_never_late(lifetime: float, jitter: float, margin: float)
     assert span.keep_after(margin) <= span.renew_after
 
 
+@pytest.mark.report(55)
+@pytest.mark.report(56)
 @pytest.mark.parametrize("offset", [-DAY, -3600.0, 3600.0, DAY])
 def test_remaining_life_by_the_servers_clock(offset: float) -> None:
     """A local clock that is far off does not change what is left (reports 55, 56)."""

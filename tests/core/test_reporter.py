@@ -60,6 +60,7 @@ def test_every_event_has_a_level() -> None:
     assert set(_LEVELS) == set(get_args(events.Event))
 
 
+@pytest.mark.report(31)
 async def test_a_sync_hook() -> None:
     """A sync hook hears of all events, in order, at the next delivery."""
     heard: list[Event] = []
@@ -83,6 +84,7 @@ async def test_each_event_once() -> None:
     assert heard == [ONE]
 
 
+@pytest.mark.report(31)
 async def test_an_async_hook() -> None:
     """An async hook is awaited for each event before it hears of the next."""
     steps: list[object] = []
@@ -223,6 +225,7 @@ async def test_without_a_hook() -> None:
     assert not reporter._pending
 
 
+@pytest.mark.report(31)
 @pytest.mark.parametrize("hook", ["log", 7, []], ids=repr)
 def test_a_hook_is_callable(hook: Any) -> None:
     """What cannot be called is refused when it is given, not when it is needed (report 31)."""

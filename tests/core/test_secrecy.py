@@ -26,6 +26,7 @@ class Stringly(str):
     __slots__ = ()
 
 
+@pytest.mark.report(68)
 @pytest.mark.parametrize(
     "build",
     [
@@ -131,6 +132,8 @@ def test_the_walk_finds_secrets(leaks: Callable[[BaseException], list[str]]) -> 
     assert "ValueError: str" in leaks(error)
 
 
+@pytest.mark.report(68)
+@pytest.mark.report(69)
 @given(st.text(alphabet=st.characters(exclude_characters="*Secrtadnilpkjwhfsmoux_ ,=()'")))
 def test_no_repr_shows_any_secret(value: str) -> None:
     """Whatever the secret, no text made of what holds it has it."""

@@ -241,10 +241,11 @@ class TokenProvider:
     async def _fly(self, seat: Seat, flight: Flight, *, waits: bool) -> None:
         try:
             result = await self._renewal.run(self._errand(waits=waits), self._airfield())
-            if isinstance(result, Held):
-                flight.held = result
-            else:
+            if isinstance(result, Failure):
                 flight.failure = result
+            # It may have been forgotten while the lease was given back.
+            elif result is not None and result.same_token(self._ledger.state.held):
+                flight.held = result
         finally:
             seat.land(flight)
         await self._reporter.deliver()

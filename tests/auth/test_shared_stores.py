@@ -45,6 +45,7 @@ DUE, PRESSING = 720.0, 875.0
 class ScriptedLease:
     """A lease whose life the test decides."""
 
+    store: ScriptedStore
     inner: Lease
     heartbeat: float | None = None
     beats: int = 0
@@ -58,6 +59,8 @@ class ScriptedLease:
         return self.lasts
 
     async def release(self) -> None:
+        if self.store.before_release is not None:
+            await self.store.before_release()
         await self.inner.release()
 
 
@@ -72,6 +75,7 @@ class ScriptedStore:
         self.heartbeat: float | None = None
         self.leases: list[ScriptedLease] = []
         self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
+        self.before_release: Callable[[], Awaitable[None]] | None = None
         self.before_clear: Callable[[], Awaitable[None]] | None = None
         self.saved: list[TokenRecord] = []
 
@@ -98,7 +102,7 @@ class ScriptedStore:
         inner = None if self.busy else await self.inner.lease(key)
         if inner is None:
             return None
-        self.leases.append(ScriptedLease(inner, self.heartbeat))
+        self.leases.append(ScriptedLease(self, inner, self.heartbeat))
         return self.leases[-1]
 
     def _fail_if_down(self, operation: str) -> None:
@@ -726,3 +730,26 @@ async def test_a_refusal_is_remembered_through_another_failure(
         clock.advance(5)
 
     assert sandbox.counters.connects == 1
+
+
+async def test_who_waits_for_a_token_that_is_forgotten_gets_another(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A token that is forgotten while its lease is given back reaches no caller."""
+    auth = make_auth()
+    jwts: list[str] = []
+
+    async def forget() -> None:
+        store.before_release = None
+        await auth.forget()
+
+    async def take() -> None:
+        jwts.append((await auth.token()).jwt.reveal())
+
+    store.before_release = forget
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(take)
+
+    assert sandbox.counters.connects == 2
+    assert set(jwts) == {sandbox.issued_jwts[-1]}

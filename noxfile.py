@@ -83,6 +83,21 @@ def tests_min(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Break the source in a hundred ways, and see the suite catch each."""
+    session.install(".[all]", *group("tests"))
+    session.run("python", "tests/mutants/run.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the model of two processes for a million steps; arguments go to it."""
+    session.install(".[all]", *group("tests"))
+    arguments = session.posargs or ["--steps", "1000000"]
+    session.run("python", "-m", "tests.model.simulator", *arguments)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what the package costs, as ratios."""
     session.install(".")

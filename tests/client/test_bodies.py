@@ -47,6 +47,7 @@ def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:
     return [(entry.status, entry.body) for entry in sandbox.resource_log]
 
 
+@pytest.mark.report(43)
 @pytest.mark.parametrize(
     ("options", "body"),
     [
@@ -72,6 +73,8 @@ async def test_a_body_in_memory_is_sent_again(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.report(41)
+@pytest.mark.report(43)
 @pytest.mark.parametrize(
     ("build", "part"),
     [
@@ -101,6 +104,7 @@ async def test_a_stream_gets_its_401_back(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.report(43)
 @pytest.mark.parametrize("kind", ["generator", "file"])
 async def test_a_sync_stream_is_httpxs_to_refuse(
     sandbox: Sandbox, client: TaxizerClient, kind: str

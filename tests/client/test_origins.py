@@ -66,6 +66,8 @@ async def test_the_token_goes_to_its_origin(base_url: str, url: str) -> None:
     assert await carried(auth_for(base_url), url) == "Bearer jwt-1"
 
 
+@pytest.mark.report(63)
+@pytest.mark.report(64)
 @pytest.mark.parametrize(
     ("base_url", "url"),
     [
@@ -115,6 +117,7 @@ async def test_extra_origins_get_the_token() -> None:
     assert await carried(auth, "http://other.example:8443/v1/x") is None
 
 
+@pytest.mark.report(64)
 async def test_a_request_to_another_origin_is_left_as_it_is(
     sandbox: Sandbox, auth: TaxizerAuth, onlooker: Onlooker
 ) -> None:

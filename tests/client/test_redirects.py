@@ -36,6 +36,8 @@ def redirect(to: str, status: int) -> str:
     return str(httpx.URL("/v1/redirect", params={"to": to, "status": status}))
 
 
+@pytest.mark.report(63)
+@pytest.mark.report(64)
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_redirect_elsewhere_loses_the_token(

@@ -57,6 +57,7 @@ async def test_a_default_header_of_the_clients_is_replaced(
     assert onlooker.authorizations() == [[f"Bearer {sandbox.issued_jwts[0]}"]]
 
 
+@pytest.mark.report(20)
 async def test_a_resent_request_carries_the_new_token_once(
     sandbox: Sandbox, onlooker: Onlooker
 ) -> None:
@@ -95,6 +96,7 @@ async def test_event_hooks_see_no_exchange(sandbox: Sandbox) -> None:
     assert paths == ["/v1/a", "/v1/a 200", "/v1/b", "/v1/b 401", "/v1/b", "/v1/b 200"]
 
 
+@pytest.mark.report(44)
 async def test_the_history_holds_no_exchange(sandbox: Sandbox) -> None:
     """A response's history and pickle have nothing of a login or a renewal."""
     async with TaxizerClient(sandbox.credentials, base_url=sandbox.base_url) as client:
@@ -111,6 +113,7 @@ async def test_the_history_holds_no_exchange(sandbox: Sandbox) -> None:
             assert secret not in str(vars(response))
 
 
+@pytest.mark.report(95)
 async def test_an_exchange_needs_no_connection_of_the_users(sandbox: Sandbox) -> None:
     """With the only connection of the pool taken by an endless answer a login still works."""
     async with (
@@ -129,6 +132,7 @@ async def test_an_exchange_needs_no_connection_of_the_users(sandbox: Sandbox) ->
     assert sandbox.counters.connects == 2
 
 
+@pytest.mark.report(96)
 async def test_a_401_frees_its_connection_while_a_renewal_is_waited_for(sandbox: Sandbox) -> None:
     """With one connection in the pool another request gets through while the token is renewed."""
     async with TaxizerClient(

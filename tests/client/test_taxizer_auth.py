@@ -82,6 +82,7 @@ async def test_a_repr_says_where_and_how_it_stands(sandbox: Sandbox, auth: Taxiz
     assert repr(auth) == f"<TaxizerAuth for {sandbox.base_url}, token: fresh>"
 
 
+@pytest.mark.report(92)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 async def test_a_pickle_has_the_arguments_and_no_token(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, protocol: int
@@ -110,6 +111,7 @@ async def test_a_pickle_has_the_arguments_and_no_token(
     assert again._origins == auth._origins
 
 
+@pytest.mark.report(92)
 def test_a_pickle_works_in_another_process(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_pickle_works_in_another_process(
     assert run.stdout.decode().strip() == sandbox.issued_jwts[-1]
 
 
+@pytest.mark.report(92)
 async def test_credentials_by_value_are_not_pickled(auth: TaxizerAuth) -> None:
     """An auth that holds the secret itself refuses to be pickled, and says what to do."""
     await auth.token()
@@ -135,6 +138,7 @@ async def test_credentials_by_value_are_not_pickled(auth: TaxizerAuth) -> None:
         pickle.dumps(auth)
 
 
+@pytest.mark.report(92)
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
 async def test_a_copy_starts_anew(sandbox: Sandbox, auth: TaxizerAuth, duplicate: Any) -> None:
     """A copy has the arguments of the original and shares neither token nor locks with it."""

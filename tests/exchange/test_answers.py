@@ -34,6 +34,7 @@ CANARY = "cnry-7f3a"
 TOKEN = json.dumps({"jwtToken": "j-1", "appName": "Café"}, ensure_ascii=False)
 
 
+@pytest.mark.report(70)
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 @pytest.mark.parametrize(
     ("body", "excerpt"),
@@ -69,6 +70,7 @@ async def test_a_success_without_a_token_is_malformed(
     assert asker.received == []
 
 
+@pytest.mark.report(70)
 @pytest.mark.parametrize(
     ("raw", "outcome"),
     [
@@ -186,6 +188,7 @@ async def test_a_compressed_token_is_read(sandbox: Sandbox, asker: Asker) -> Non
     assert isinstance(await asker.connect(), Issued)
 
 
+@pytest.mark.report(70)
 async def test_a_truncated_compressed_answer_is_a_typed_failure(
     sandbox: Sandbox, asker: Asker
 ) -> None:

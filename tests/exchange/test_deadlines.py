@@ -27,6 +27,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'{"jwtToken": "j-1"}'
 
 
+@pytest.mark.report(36)
+@pytest.mark.report(37)
 @pytest.mark.parametrize(
     "script",
     [
@@ -59,6 +61,8 @@ async def test_a_stalled_answer_ends_with_the_deadline(
     assert asker.received == []
 
 
+@pytest.mark.report(36)
+@pytest.mark.report(37)
 async def test_the_deadline_bounds_all_attempts_together(sandbox: Sandbox) -> None:
     """The whole call is over at the deadline, however many attempts would be left."""
     sandbox.fail("connect", Fault.hang())

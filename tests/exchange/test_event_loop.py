@@ -50,6 +50,7 @@ anyio.run(main, backend=backend)
 """
 
 
+@pytest.mark.report(30)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_first_login_does_not_block_the_loop(sandbox: Sandbox, backend: str) -> None:
     """While a process logs in for the first time, its loop never stands still for 50 ms."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
+@pytest.mark.report(55)
+@pytest.mark.report(56)
 @pytest.mark.parametrize("ours", [-DAY, -3600.0, 0.0, 3600.0, DAY])
 @pytest.mark.parametrize("theirs", [-DAY, 0.0, DAY])
 async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
@@ -76,6 +78,7 @@ async def test_a_date_that_is_none_is_no_date(serve: Callable[..., RawServer], d
     assert outcome.lifetime == pytest.approx(600, abs=1)
 
 
+@pytest.mark.report(72)
 @pytest.mark.parametrize("value", [None, "", Fault.MISSING, 17, "soon", {}])
 async def test_a_missing_expiry_is_no_lifetime(
     sandbox: Sandbox, asker: Asker, value: object

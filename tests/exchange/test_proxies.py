@@ -32,6 +32,7 @@ def _proxies() -> Iterator[Callable[..., ForwardProxy]]:
         yield lambda **options: stack.enter_context(ForwardProxy(**options))
 
 
+@pytest.mark.report(94)
 async def test_the_factorys_proxy_is_used(
     sandbox: Sandbox, proxies: Callable[..., ForwardProxy]
 ) -> None:
@@ -49,6 +50,7 @@ async def test_the_factorys_proxy_is_used(
     ]
 
 
+@pytest.mark.report(94)
 async def test_the_environments_proxy_is_used(
     sandbox: Sandbox,
     asker: Asker,

@@ -108,6 +108,7 @@ async def test_nothing_of_the_users_client_but_its_network_is_used(
     assert seen == []
 
 
+@pytest.mark.report(64)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_redirects_are_not_followed(

@@ -107,6 +107,7 @@ async def test_refresh_stops_at_the_first_doubt(sandbox: Sandbox, asker: Asker) 
     assert sandbox.counters.refreshes == 2
 
 
+@pytest.mark.report(47)
 async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Asker) -> None:
     """A refresh token that never left is sent again, and is reported as untouched."""
     sandbox.stop()
@@ -138,6 +139,8 @@ async def test_jitter_shortens_waits() -> None:
     assert asker.clock.slept == [0.1875, 0.375, 0.75]
 
 
+@pytest.mark.report(74)
+@pytest.mark.report(75)
 @pytest.mark.parametrize(
     ("value", "wait"),
     [

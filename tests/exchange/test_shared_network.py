@@ -31,6 +31,7 @@ def _proxy() -> Iterator[ForwardProxy]:
         yield proxy
 
 
+@pytest.mark.report(94)
 async def test_a_client_shares_its_proxy_with_logins(sandbox: Sandbox, proxy: ForwardProxy) -> None:
     """With proxy= both the login and the request go through the proxy."""
     async with TaxizerClient(PAIR, base_url=sandbox.base_url, proxy=proxy.url) as client:
@@ -42,6 +43,7 @@ async def test_a_client_shares_its_proxy_with_logins(sandbox: Sandbox, proxy: Fo
     ]
 
 
+@pytest.mark.report(94)
 @pytest.mark.parametrize("trust_env", [True, False])
 async def test_a_client_shares_its_trust_in_the_environment_with_logins(
     sandbox: Sandbox, proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch, *, trust_env: bool
@@ -55,6 +57,7 @@ async def test_a_client_shares_its_trust_in_the_environment_with_logins(
     assert sandbox.counters.resources_ok == 1
 
 
+@pytest.mark.report(94)
 async def test_a_client_shares_its_trust_in_certificates_with_logins(
     serve: Callable[..., RawServer],
 ) -> None:

@@ -37,6 +37,7 @@ def _https(serve: Callable[..., RawServer], authority: trustme.CA) -> RawServer:
     return serve((answer(b'{"jwtToken": "j-1"}'),), tls=context)
 
 
+@pytest.mark.report(94)
 async def test_an_authority_of_ones_own_is_given_by_the_factory(
     https: RawServer, authority: trustme.CA
 ) -> None:

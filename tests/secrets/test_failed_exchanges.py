@@ -63,6 +63,8 @@ def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
     )
 
 
+@pytest.mark.report(67)
+@pytest.mark.report(68)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_nothing_is_seen_of_a_failed_login(
     sandbox: Sandbox,
@@ -86,6 +88,8 @@ async def test_nothing_is_seen_of_a_failed_login(
     assert exposed(first.value, second.value, third.value, auth, auth.status(), *events) == []
 
 
+@pytest.mark.report(67)
+@pytest.mark.report(68)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_nothing_is_seen_of_a_failed_renewal(
     sandbox: Sandbox,

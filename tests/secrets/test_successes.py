@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
+@pytest.mark.report(66)
 async def test_nothing_is_seen_of_a_life_without_trouble(
     sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
 ) -> None:
@@ -64,6 +65,7 @@ async def test_the_canaries_would_be_seen(
         assert exposed({"a": [canary]}) != []
 
 
+@pytest.mark.report(66)
 async def test_httpx_and_httpcore_do_log(
     sandbox: Sandbox, log: list[tuple[str, str]], exposed: Callable[..., list[str]]
 ) -> None:
@@ -93,6 +95,8 @@ async def test_a_debugging_event_loop_shows_nothing(
     assert exposed(auth) == []
 
 
+@pytest.mark.report(68)
+@pytest.mark.report(92)
 async def test_a_pickled_auth_shows_nothing(
     sandbox: Sandbox, exposed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +123,8 @@ async def test_a_refused_pickle_shows_nothing(
         assert exposed(caught.value) == []
 
 
+@pytest.mark.report(68)
+@pytest.mark.report(69)
 async def test_values_that_are_taken_apart_show_nothing(
     sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
 ) -> None:

@@ -1,0 +1,77 @@
+"""How an episode ends: all is well again, so a plain call succeeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.model.process import answer
+from tests.model.server import CANARY, Mood
+from tests.model.steps import mend_store, pass_time, return_lease
+
+
+if TYPE_CHECKING:
+    from tests.model.process import Process
+    from tests.model.simulator import Simulation
+
+
+#: A caller that needs more rounds is never done.
+_MOST_ROUNDS = 1_200
+
+
+async def finish(sim: Simulation) -> None:
+    """Heal all, end or cancel what is under way, and send one request each; a stranger may keep the lease."""
+    world = sim.world
+    world.note("finale")
+    world.server.heal()
+    world.server.secret = sim.world.processes[1].given = f"{CANARY}-secret-0"
+    world.processes[1].vault_down = False
+    await mend_store(sim)
+    if sim.rng.random() < 0.5:
+        await return_lease(sim)
+    for keeper in sim.keepers:
+        keeper.scope.cancel()
+    if sim.rng.random() < 0.5:
+        world.note("all are cancelled")
+        for call in world.calls:
+            call.scope.cancel()
+    await _run_out(sim)
+    if world.asking():
+        world.violations.append("no exchange goes on for nobody")
+    if world.shelf.leased and world.shelf.stranger is None:
+        world.violations.append("nobody keeps a lease")
+    pass_time(sim, 61.0)
+    await sim.settle()
+    for process in world.processes:
+        await _send_one(sim, process)
+
+
+async def _send_one(sim: Simulation, process: Process) -> None:
+    world = sim.world
+    call = sim.start_call(process, replayable=True)
+    assert call is not None
+    await _run_out(sim)
+    # A 401 out of the blue is drawn now and then.
+    if call.status != 200 and not call.hoodwinked:
+        world.violations.append(f"a plain call succeeds at last, and is not answered {call.status}")
+    await sim.settle()
+
+
+async def _run_out(sim: Simulation) -> None:
+    world = sim.world
+    for _ in range(_MOST_ROUNDS):
+        await sim.settle()
+        gates = [*world.shelf.gates, *(call.gate for call in world.calls if call.gate)]
+        pending = world.asking()
+        for gate in gates:
+            gate.set()
+        for asking in pending:
+            if not asking.gate.is_set():
+                answer(asking, Mood.FINE)
+            elif asking.dawdle is not None:
+                asking.dawdle.set()
+        if not gates and not pending:
+            if not world.calls:
+                return
+            pass_time(sim, 0.1)
+    world.violations.append(f"{len(world.calls)} calls end once all is well")
+    await sim.settle()

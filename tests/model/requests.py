@@ -1,0 +1,114 @@
+"""A request of the user's: through the real auth flow, to the modelled server."""
+
+from __future__ import annotations
+
+import contextlib
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import httpx
+
+from taxizer_async import TaxizerError
+from taxizer_async._outcomes import Misconfigured
+from tests.model.process import BASE_URL
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.model.process import Process
+    from tests.model.simulator import Simulation
+    from tests.model.world import Call
+
+
+#: Turns of the event loop that an answer takes at least.
+_TURNAROUND = 3
+
+
+async def run_call(simulation: Simulation, call: Call) -> None:
+    """Send one request and note how it ended."""
+    world = simulation.world
+    world.begin_waiting(call)
+    with call.scope:
+        try:
+            call.status = await _converse(simulation, call)
+        except TaxizerError as problem:
+            world.note(f"{call.process} call {call.number}: {problem}")
+            call.process.watch.failed(
+                problem, covered=call.covered, misconfigured=_is_misconfigured(call.process)
+            )
+        except Exception as problem:  # noqa: BLE001 - it is what we look for
+            world.violations.append(f"a raw {type(problem).__name__} reached a caller: {problem}")
+        else:
+            world.note(f"{call.process} call {call.number}: {call.status}")
+    call.done = True
+
+
+async def _converse(simulation: Simulation, call: Call) -> int:
+    body: bytes | AsyncGenerator[bytes] = b"{}" if call.replayable else _stream()
+    first = httpx.Request("POST", f"{BASE_URL}/v1/Devices/Register", content=body)
+    flow = call.process.auth.async_auth_flow(first)
+    async with contextlib.aclosing(flow):
+        request = await _start(simulation, call, flow)
+        while True:
+            response = await _serve(simulation, call, request)
+            simulation.world.begin_waiting(call)
+            try:
+                request = await flow.asend(response)
+            except StopAsyncIteration:
+                return response.status_code
+
+
+async def _start(
+    simulation: Simulation, call: Call, flow: AsyncGenerator[httpx.Request, httpx.Response]
+) -> httpx.Request:
+    if call.process.provider.fresh() is None:
+        return await anext(flow)
+    step = flow.asend(None)  # type: ignore[arg-type]
+    try:
+        step.send(None)
+    except StopIteration as told:
+        request: httpx.Request = told.value
+        return request
+    simulation.world.violations.append("a fresh token is had without waiting for anything")
+    step.throw(RuntimeError)
+    raise RuntimeError
+
+
+async def _serve(simulation: Simulation, call: Call, request: httpx.Request) -> httpx.Response:
+    world, rng = simulation.world, simulation.rng
+    call.wants_token = False
+    call.sends += 1
+    jwt = request.headers["Authorization"].removeprefix("Bearer ")
+    world.note(f"  {call.process} call {call.number} sends {jwt[-8:]}")
+    call.process.watch.sending(jwt, call)
+    # No answer is as fast as the tasks that wake at one moment.
+    for _ in range(_TURNAROUND):
+        await anyio.lowlevel.checkpoint()
+    # Decided on arrival or on departure, so that some 401s are late.
+    accepted = world.server.accepts(jwt)
+    if rng.random() < 0.5:
+        call.gate = anyio.Event()
+        await call.gate.wait()
+        call.gate = None
+        if rng.random() < 0.5:
+            accepted = world.server.accepts(jwt)
+    status = 200 if accepted else 401
+    headers = {}
+    if accepted and rng.random() < 0.03:
+        status, call.hoodwinked = 401, True
+        if rng.random() < 0.3:
+            headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+    world.note(f"{call.process} call {call.number} with {jwt[-8:]}: {status}")
+    return httpx.Response(status, request=request, headers=headers)
+
+
+async def _stream() -> AsyncGenerator[bytes]:
+    yield b"{}"
+
+
+def _is_misconfigured(process: Process) -> bool:
+    failure = process.provider._ledger.state.failure
+    return failure is not None and isinstance(failure.cause, Misconfigured)

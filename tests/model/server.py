@@ -1,0 +1,182 @@
+"""The documented server as a model: tokens with lives, rotation, reuse detection, and its bad days."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from taxizer_async import Secret, Token
+from taxizer_async._outcomes import (
+    Issued,
+    Malformed,
+    Misconfigured,
+    Outcome,
+    Refused,
+    Unavailable,
+)
+
+
+if TYPE_CHECKING:
+    import random
+
+    from taxizer_async.testing import ManualClock
+
+
+#: Is part of all that must not be seen.
+CANARY = "CANARY"
+#: What the answer says of a token's life, and how long the server takes it.
+LIVES: list[tuple[float | None, float]] = [
+    (900.0, 900.0),
+    (86_400.0, 86_400.0),
+    (60.0, 60.0),
+    (10.0, 10.0),
+    (1.0, 1.0),
+    (0.3, 0.3),
+    (0.0, 600.0),
+    (-5.0, 600.0),
+    (-math.inf, 600.0),
+    (None, 300.0),
+    (None, 40.0),
+    (900.0, 20.0),
+    (900.0, 0.0),
+]
+
+
+class Mood(enum.Enum):
+    """What a token endpoint does."""
+
+    FINE = "answers"
+    UNTOUCHED = "is not reached"
+    BUSY = "says 503 with Retry-After"
+    LOST = "breaks the connection before it looks"
+    EATEN = "breaks the connection after it has done it"
+    REFUSING = "refuses all"
+    JUNK = "answers junk"
+    UNSENDABLE = "can't be asked"
+    HANGING = "hangs"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Grant:
+    """A token that was issued, and all that the model knows of it."""
+
+    jwt: str
+    refresh: str | None
+    told: float | None
+    asked_at: float
+    asked_wall: float
+    dies_at: float
+    with_lease: bool
+    revoked: bool = False
+    #: Whether it had ended by what it says when it came, so that it is used until refused.
+    late: bool = False
+
+    @property
+    def believed(self) -> float:
+        """How long a client takes it to last."""
+        told = 300.0 if self.told is None else self.told
+        return told if told >= 0.5 and not self.late else math.inf
+
+
+class Server:
+    """Issues, rotates, revokes, and answers."""
+
+    def __init__(self, clock: ManualClock, rng: random.Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self.secret = f"{CANARY}-secret-0"
+        self.life: tuple[float | None, float] = LIVES[0]
+        self.refresh_life: float | None = None
+        self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
+        self.grants: dict[str, Grant] = {}
+        self.live_refresh: set[str] = set()
+        self.used_refresh: set[str] = set()
+        self.reuses = 0
+        self._numbers = 0
+
+    def accepts(self, jwt: str) -> bool:
+        """Say whether a request with *jwt* is let in."""
+        grant = self.grants.get(jwt)
+        return grant is not None and not grant.revoked and self._clock.monotonic() < grant.dies_at
+
+    def revoke_tokens(self) -> None:
+        """End all JWTs."""
+        for grant in self.grants.values():
+            grant.revoked = True
+
+    def heal(self) -> None:
+        """Have a good day."""
+        self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
+        self.life, self.refresh_life = LIVES[0], None
+
+    def process(self, kind: str, secret: str, *, asked: tuple[float, float, bool]) -> Grant | None:
+        """Do what is asked, and return what was issued; None if it is refused."""
+        if kind == "connect":
+            return self._issue(asked) if secret == self.secret else None
+        if secret in self.used_refresh:
+            self.reuses += 1
+            return None
+        if secret not in self.live_refresh:
+            return None
+        self.live_refresh.discard(secret)
+        self.used_refresh.add(secret)
+        return self._issue(asked)
+
+    def failure(self, mood: Mood) -> Outcome:
+        """Return what a client gets of an endpoint that is in this *mood*."""
+        match mood:
+            case Mood.UNTOUCHED:
+                return Unavailable(reason="could not connect", untouched=True)
+            case Mood.BUSY:
+                after = self._rng.choice([0.0, 3.0, 100.0])
+                return Unavailable(
+                    reason="answered 503", status_code=503, retry_after=after, untouched=True
+                )
+            case Mood.REFUSING:
+                return Refused(status_code=self._rng.choice([400, 401, 403]))
+            case Mood.JUNK:
+                return Malformed(status_code=self._rng.choice([200, 302, 404]), excerpt="a page")
+            case Mood.UNSENDABLE:
+                return Misconfigured(reason="http_client returned NoneType")
+            case _:
+                return Unavailable(reason="the connection broke")
+
+    def _issue(self, asked: tuple[float, float, bool]) -> Grant:
+        self._numbers += 1
+        refresh = f"{CANARY}-refresh-{self._numbers}" if self._rng.random() < 0.95 else None
+        told, real = self.life
+        grant = Grant(
+            jwt=f"{CANARY}-jwt-{self._numbers}",
+            refresh=refresh,
+            told=told,
+            asked_at=asked[0],
+            asked_wall=asked[1],
+            dies_at=self._clock.monotonic() + real,
+            with_lease=asked[2],
+        )
+        self.grants[grant.jwt] = grant
+        if refresh is not None:
+            self.live_refresh.add(refresh)
+        return grant
+
+    def arrive(self, grant: Grant) -> None:
+        """Note that a client has *grant* from now on."""
+        grant.late = self._clock.monotonic() - grant.asked_at >= grant.believed
+
+    def issued(self, grant: Grant) -> Issued:
+        """Return the answer that brings *grant*."""
+        return Issued(
+            token=Token(
+                jwt=Secret(grant.jwt),
+                refresh_token=None if grant.refresh is None else Secret(grant.refresh),
+            ),
+            lifetime=grant.told,
+            refresh_lifetime=self.refresh_life,
+            asked_at=grant.asked_at,
+            asked_wall=grant.asked_wall,
+            elapsed=self._clock.monotonic() - grant.asked_at,
+        )

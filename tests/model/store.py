@@ -1,0 +1,160 @@
+"""One process's view of the shared store, which the simulation can have down, slow, busy or unfair."""
+
+from __future__ import annotations
+
+import enum
+
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+
+if TYPE_CHECKING:
+    from taxizer_async import MemoryTokenStore, Token
+    from taxizer_async.stores import Lease, StoreKey, TokenRecord
+    from taxizer_async.testing import ManualClock
+
+
+class LeaseState(enum.Enum):
+    """What came of the last try for the lease."""
+
+    NONE = enum.auto()
+    HELD = enum.auto()
+    BUSY = enum.auto()
+    DOWN = enum.auto()
+
+
+class Shelf:
+    """What all views share, and what the simulation does to it."""
+
+    def __init__(self, inner: MemoryTokenStore, clock: ManualClock) -> None:
+        self.inner = inner
+        self.clock = clock
+        self.slow = False
+        #: The calls that wait for the simulation.
+        self.gates: list[anyio.Event] = []
+        #: JWTs that somebody tried to save, whatever came of it.
+        self.tried: set[str] = set()
+        #: Refresh tokens that may be in the store.
+        self.shared: set[str] = set()
+        self.stranger: Lease | None = None
+        self.key: StoreKey | None = None
+
+    async def pause(self) -> None:
+        """Take a while if the store is slow."""
+        if self.slow:
+            gate = anyio.Event()
+            self.gates.append(gate)
+            try:
+                await gate.wait()
+            finally:
+                self.gates.remove(gate)
+
+    @property
+    def leased(self) -> bool:
+        """Whether anybody has a lease."""
+        return bool(self.inner._own_shelf().leases)
+
+    def break_leases(self) -> None:
+        """Take the lease from whoever has it."""
+        self.inner._own_shelf().leases.clear()
+        self.stranger = None
+
+    async def lend_to_stranger(self) -> None:
+        """Give the lease to a process that is not simulated, and does not save."""
+        if self.key is not None and self.stranger is None:
+            self.stranger = await self.inner.lease(self.key)
+
+    async def take_from_stranger(self) -> None:
+        """Have that process release it."""
+        if self.stranger is not None:
+            await self.stranger.release()
+            self.stranger = None
+
+
+class View:
+    """A `TokenStore`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self.down: frozenset[str] = frozenset()
+        self.state = LeaseState.NONE
+        #: Whether the lease that it has was taken from it.
+        self.robbed = False
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        await self._enter("load")
+        return await self._shelf.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        assert isinstance(lease, _Lease)
+        token = record.token
+        # One that fails may have been done all the same; one that is cancelled was not seen to the end.
+        done = True
+        clock = self._shelf.clock
+        began, began_wall = clock.monotonic(), clock.wall()
+        try:
+            await self._enter("save")
+            # What the way to the store took is part of the age, too.
+            passed = max(clock.monotonic() - began, clock.wall() - began_wall)
+            record = attrs.evolve(record, age=record.age + passed)
+            done = await self._shelf.inner.save(key, record, lease.inner)
+        except OSError:
+            self._note(token, shared=True)
+            raise
+        self._note(token, shared=done)
+        return done
+
+    def _note(self, token: Token, *, shared: bool) -> None:
+        self._shelf.tried.add(token.jwt.reveal())
+        if shared and token.refresh_token is not None:
+            self._shelf.shared.add(token.refresh_token.reveal())
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await self._enter("clear")
+        await self._shelf.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        self._shelf.key = key
+        self.robbed = False
+        try:
+            await self._enter("lease")
+        except OSError:
+            self.state = LeaseState.DOWN
+            raise
+        inner = await self._shelf.inner.lease(key)
+        if inner is None:
+            self.state = LeaseState.BUSY
+            return None
+        self.state = LeaseState.HELD
+        return _Lease(inner, self)
+
+    async def release(self, inner: Lease) -> None:
+        """Give back what `lease` gave."""
+        self.state = LeaseState.NONE
+        # A release that fails leaves the lease to its end, which is soon.
+        await inner.release()
+        await self._enter("release")
+
+    async def _enter(self, operation: str) -> None:
+        await self._shelf.pause()
+        if operation in self.down:
+            msg = f"CANARY: {operation}"
+            raise OSError(msg)
+
+
+class _Lease:
+    def __init__(self, inner: Lease, view: View) -> None:
+        self.inner = inner
+        self._view = view
+
+    @property
+    def heartbeat(self) -> float | None:
+        return None
+
+    async def extend(self) -> bool:
+        return await self.inner.extend()
+
+    async def release(self) -> None:
+        await self._view.release(self.inner)

@@ -1,0 +1,119 @@
+"""All that one simulation is about, and what its parts ask each other."""
+
+from __future__ import annotations
+
+import logging
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from taxizer_async import MemoryTokenStore
+from taxizer_async.testing import ManualClock
+from tests.model.process import Process, is_over
+from tests.model.server import CANARY, Server
+from tests.model.store import Shelf
+
+
+if TYPE_CHECKING:
+    import random
+
+    from collections.abc import Iterator
+
+    from tests.model.process import Asking
+    from tests.model.server import Grant
+
+
+@attrs.define(eq=False, kw_only=True)
+class Call:
+    """A request of the user's, on its way."""
+
+    number: int
+    process: Process
+    scope: anyio.CancelScope
+    #: Whether its body can be sent again.
+    replayable: bool
+    #: Whether it waits for a token, and not for the server.
+    wants_token: bool = True
+    #: Whether there has been a living token for as long as it has waited for one.
+    covered: bool = False
+    #: How many errands of its process had ended when it began to wait for one.
+    errands: int = 0
+    gate: anyio.Event | None = None
+    sends: int = 0
+    status: int | None = None
+    done: bool = False
+    #: Whether it got a 401 for a token that is good.
+    hoodwinked: bool = False
+
+
+class World:
+    """The clock, the server, the store and two processes."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.clock = ManualClock()
+        self.server = Server(self.clock, rng)
+        self.shelf = Shelf(MemoryTokenStore(clock=self.clock), self.clock)
+        #: Refresh tokens that the server may have seen.
+        self.sent_refresh: set[str] = set()
+        self.calls: list[Call] = []
+        self.trace: list[str] = []
+        self.violations: list[str] = []
+        self.processes = [Process(number, self, rng) for number in range(2)]
+
+    def note(self, line: str) -> None:
+        """Add to the trace."""
+        self.trace.append(f"{self.clock.monotonic() - 1_000.0:12.3f}  {line}")
+
+    def asking(self) -> list[Asking]:
+        """Return the exchanges under way."""
+        return [asking for process in self.processes for asking in process.asking]
+
+    def is_over(self, grant: Grant) -> bool:
+        """Say whether a client takes *grant* to be dead."""
+        return is_over(grant, self.clock)
+
+    def begin_waiting(self, call: Call) -> None:
+        """Note that *call* wants a token from now on."""
+        call.wants_token, call.covered = True, call.process.alive()
+        call.errands = call.process.errands
+
+    def uncover(self, process: Process) -> None:
+        """Note that *process* has no living token, so that its callers may fail."""
+        for call in self.calls:
+            if call.process is process:
+                call.covered = False
+
+    def look(self) -> None:
+        """Note who has no living token."""
+        for process in self.processes:
+            if not process.alive():
+                self.uncover(process)
+
+
+class _Ear(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.DEBUG)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if CANARY in f"{record.getMessage()} {record.args} {record.exc_text}" or record.exc_info:
+            self._world.violations.append("what is logged holds no secret, and no traceback")
+
+
+@contextmanager
+def listening(world: World) -> Iterator[None]:
+    """Look at all that is logged."""
+    log = logging.getLogger("taxizer_async")
+    ear, level = _Ear(world), log.level
+    log.addHandler(ear)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(ear)
+        log.setLevel(level)
+        log.propagate = True

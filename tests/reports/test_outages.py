@@ -1,0 +1,123 @@
+"""An outage is no refusal: nothing is thrown away for it, and nobody has to mend anything after it."""
+
+from __future__ import annotations
+
+import threading
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from taxizer_async import RenewalPolicy, TaxizerAuth, TokenEndpointUnavailableError
+from taxizer_async.testing import Fault
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import ManualClock, Sandbox
+
+
+PATH = "/v1/Devices/Register"
+LIFETIME = 900.0
+HASTY = RenewalPolicy(attempts=1, attempt_timeout=2.0)
+
+
+@pytest.mark.report(26)
+def test_threads_outlive_a_transient_failure(
+    sandbox: Sandbox, clock: ManualClock, anyio_backend: tuple[str, Any]
+) -> None:
+    """A 503 that two threads meet is no lack of credentials: a second later both are served."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
+    answers: list[int | Exception] = []
+
+    async def send() -> None:
+        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+            try:
+                answers.append((await client.post(PATH)).status_code)
+            except TokenEndpointUnavailableError as problem:
+                answers.append(problem)
+
+    def send_in_two_threads() -> list[int | Exception]:
+        answers.clear()
+        threads = [
+            threading.Thread(target=anyio.run, args=(send,), kwargs={"backend": anyio_backend[0]})
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return list(answers)
+
+    assert send_in_two_threads() == [200, 200]
+    sandbox.revoke()
+    sandbox.fail("refresh", Fault.status(503), times=1)
+    failed = send_in_two_threads()
+    assert [type(answer) for answer in failed] == [TokenEndpointUnavailableError] * 2
+    clock.advance(1)
+    assert send_in_two_threads() == [200, 200]
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
+
+
+@pytest.mark.report(47)
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+@pytest.mark.parametrize("status", [429, 503, None], ids=["429", "503", "down"])
+async def test_a_refresh_token_outlives_an_outage(
+    sandbox: Sandbox, clock: ManualClock, status: int | None, state: str
+) -> None:
+    """After an outage in which it certainly was not taken, the refresh token is what is sent."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        assert (await client.post(PATH)).status_code == 200
+        if status is not None:
+            sandbox.fail("refresh", Fault.status(status))
+        if state == "revoked":
+            sandbox.revoke()
+            assert status is None or await _is_unavailable(client)
+        else:
+            clock.advance(LIFETIME + 1)
+        if status is None:
+            sandbox.stop()
+        for _ in range(5):
+            if status is not None or state == "expired":
+                assert await _is_unavailable(client)
+            clock.advance(60)
+        if status is None:
+            sandbox.start()
+        sandbox.heal()
+        assert (await client.post(PATH)).status_code == 200
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes_ok) == (1, 1)
+
+
+@pytest.mark.report(47)
+@pytest.mark.parametrize(
+    "fault", [Fault.reset(), Fault.hang(), Fault.drop_after_processing()], ids=lambda f: f.kind
+)
+async def test_credentials_outlive_an_outage(
+    sandbox: Sandbox, clock: ManualClock, fault: Fault
+) -> None:
+    """After an outage in which the refresh token may have been taken, one login is enough."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
+    await auth.token()
+    clock.advance(LIFETIME + 1)
+    sandbox.fail("refresh", fault)
+    sandbox.fail("connect", fault)
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        for _ in range(3):
+            assert await _is_unavailable(client)
+            clock.advance(60)
+        sandbox.heal()
+        sandbox.reset_counters()
+        assert (await client.post(PATH)).status_code == 200
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
+    assert sandbox.counters.reuses == 0
+
+
+async def _is_unavailable(client: httpx.AsyncClient) -> bool:
+    with pytest.raises(TokenEndpointUnavailableError):
+        await client.post(PATH)
+    return True

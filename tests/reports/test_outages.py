@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
-
-import anyio
 import httpx
 import pytest
 
@@ -21,44 +18,6 @@ if TYPE_CHECKING:
 PATH = "/v1/Devices/Register"
 LIFETIME = 900.0
 HASTY = RenewalPolicy(attempts=1, attempt_timeout=2.0)
-
-
-@pytest.mark.report(26)
-def test_threads_outlive_a_transient_failure(
-    sandbox: Sandbox, clock: ManualClock, anyio_backend: tuple[str, Any]
-) -> None:
-    """A 503 that two threads meet is no lack of credentials: a second later both are served."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
-    answers: list[int | Exception] = []
-
-    async def send() -> None:
-        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
-            try:
-                answers.append((await client.post(PATH)).status_code)
-            except TokenEndpointUnavailableError as problem:
-                answers.append(problem)
-
-    def send_in_two_threads() -> list[int | Exception]:
-        answers.clear()
-        threads = [
-            threading.Thread(target=anyio.run, args=(send,), kwargs={"backend": anyio_backend[0]})
-            for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return list(answers)
-
-    assert send_in_two_threads() == [200, 200]
-    sandbox.revoke()
-    sandbox.fail("refresh", Fault.status(503), times=1)
-    failed = send_in_two_threads()
-    assert [type(answer) for answer in failed] == [TokenEndpointUnavailableError] * 2
-    clock.advance(1)
-    assert send_in_two_threads() == [200, 200]
-
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
 
 
 @pytest.mark.report(47)

@@ -330,7 +330,7 @@ BREAKAGES: Final = (
         name="spent-refresh-token-kept-in-memory",
         invariant=8,
         file="_issuance.py",
-        old="        self._tools.ledger.mark_spent(held.version, spent=spent)\n",
+        old="        self._tools.ledger.mark_spent(held.version, spent=spent, shared=shared)\n",
         new="",
         tests=(
             f"{AUTH}/test_invariants.py::test_a_private_refresh_token_in_doubt_is_not_sent_again",
@@ -778,8 +778,8 @@ BREAKAGES: Final = (
         name="changed-credentials-taken-for-refused",
         invariant=18,
         file="_ledger.py",
-        old="        if failure is None or failure.rejected != credentials:\n",
-        new="        if failure is None or failure.rejected is None:\n",
+        old="        if rejection is None or rejection.rejected != credentials:\n",
+        new="        if rejection is None or rejection.rejected is None:\n",
         tests=(f"{AUTH}/test_shared_stores.py::test_a_changed_secret_is_tried_at_once",),
     ),
     Breakage(

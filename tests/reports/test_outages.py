@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from taxizer_async import RenewalPolicy, TaxizerAuth, TokenEndpointUnavailableError
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock
 
 
 if TYPE_CHECKING:
-    from taxizer_async.testing import ManualClock, Sandbox
+    from taxizer_async.testing import Sandbox
 
 
 PATH = "/v1/Devices/Register"

@@ -283,7 +283,6 @@ def test_a_native_cancel_leaves_the_lock_free(auth: TaxizerAuth) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.report(11)
 async def test_a_hook_may_use_the_client(sandbox: Sandbox) -> None:
     """An async hook that makes an authenticated call, even one that meets a 401, ends."""
     seen: list[Event] = []

@@ -171,7 +171,6 @@ async def test_a_sibling_adopts_what_another_renewed(
     assert sandbox.counters.reuses == 0
 
 
-@pytest.mark.report(18)
 @pytest.mark.report(81)
 async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]

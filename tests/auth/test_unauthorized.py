@@ -121,7 +121,6 @@ async def test_a_late_401_for_an_old_token_costs_nothing(
     assert sandbox.counters.exchanges == 2
 
 
-@pytest.mark.report(96)
 async def test_a_pool_of_one_connection_is_enough(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -150,7 +149,6 @@ async def test_insufficient_scope_and_403_renew_nothing(
     assert sandbox.counters.exchanges == 1
 
 
-@pytest.mark.report(4)
 async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """While one answer streams for ever, other requests come and go, even through a renewal."""
     async with (

@@ -154,6 +154,7 @@ async def test_a_401_frees_its_connection_while_a_renewal_is_waited_for(sandbox:
     assert [entry.status for entry in sandbox.resource_log] == [200, 401, 401, 200]
 
 
+@pytest.mark.report(96)
 async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox) -> None:
     """A hook that sends a request of its own is not starved by the 401 that it hears of."""
     statuses: list[int] = []

@@ -185,7 +185,6 @@ async def forget_now(sim: Simulation, process: Process) -> None:
     held = process.held
     try:
         await process.provider.forget()
-        process.watch.forgets += 1  # another counts once it is over, as the store may be slow
         if held is not None:
             process.watch.forgotten[held.token.jwt.reveal()] = sim.calls_so_far
     except TokenStoreError:
@@ -193,6 +192,8 @@ async def forget_now(sim: Simulation, process: Process) -> None:
             sim.world.violations.append("forget fails only if the store does")
     except TaxizerError as problem:
         process.watch.failed(problem, covered=False, misconfigured=False)
+    finally:
+        process.watch.forgets += 1  # once it is over it counts again, as the store may be slow
 
 
 async def start_keeper(sim: Simulation) -> None:

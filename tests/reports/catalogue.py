@@ -1,0 +1,452 @@
+"""
+The field reports: what users of comparable clients ran into, and whether it concerns this package.
+
+Numbers are stable; gaps are reports that concern nothing here.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from typing import Final, final
+
+import attrs
+
+
+class Status(enum.Enum):
+    """Whether a report applies; the value is how that is written."""
+
+    APPLIES = "yes"
+    FILE_STORE = "waits for the file store"
+    REDIS = "waits for the Redis store"
+    NOT_APPLICABLE = "no"
+
+
+@final
+@attrs.frozen
+class Report:
+    """
+    One report.
+
+    Attributes:
+        number: What tests are marked with.
+        fault: What went wrong there, in a few words.
+        links: Where it was reported, below https://github.com/.
+        status: Whether it applies.
+        note: What the tests leave out, or why it does not apply.
+    """
+
+    number: int
+    fault: str
+    links: tuple[str, ...]
+    status: Status = Status.APPLIES
+    note: str = attrs.field(default="", kw_only=True)
+
+    @property
+    def waits(self) -> bool:
+        return self.status not in (Status.APPLIES, Status.NOT_APPLICABLE)
+
+
+CATALOGUE: Final = (
+    Report(
+        1,
+        "a lock held over the auth flow stays locked when another task closes the flow",
+        ("modelcontextprotocol/python-sdk/issues/3382",),
+    ),
+    Report(
+        2,
+        "an abandoned flow keeps a lock, and no request is sent any more",
+        ("modelcontextprotocol/python-sdk/issues/2847",),
+    ),
+    Report(
+        3,
+        "an outer flow that never closes the inner one leaves its lock taken",
+        ("NousResearch/hermes-agent/issues/94070",),
+    ),
+    Report(
+        4,
+        "a long answer holds the lock, and other calls never start",
+        ("modelcontextprotocol/python-sdk/issues/1326",),
+    ),
+    Report(
+        5,
+        "a wake-up is lost when a waiter is cancelled as the lock is released",
+        ("agronholm/anyio/pull/1145", "Soju06/codex-lb/pull/2129"),
+    ),
+    Report(
+        6,
+        "a native cancellation while acquiring leaves the lock taken",
+        ("agronholm/anyio/issues/398",),
+    ),
+    Report(
+        8,
+        "a renewal through the authenticated session calls itself without end",
+        ("ansys/pysimai/pull/46",),
+    ),
+    Report(
+        9,
+        "a renewal that is answered 401 renews itself without end",
+        ("ibmresilient/resilient-python-api/issues/17",),
+    ),
+    Report(
+        10,
+        "a call made within a renewal meets a 401 and waits for the same lock",
+        ("medplum/medplum/pull/10559",),
+    ),
+    Report(
+        11,
+        "a hook that is run under the lock and uses the client waits for ever",
+        ("cdnninja/yoto_api/pull/224",),
+    ),
+    Report(13, "several coroutines refresh at once", ("authlib/authlib/issues/266",)),
+    Report(
+        14,
+        "a lock on an object that is made per request guards nothing",
+        ("authlib/authlib/issues/673",),
+        note="with a store in common; a FastAPI dependency comes with the adapters",
+    ),
+    Report(
+        15,
+        "no second look at the token behind the lock: a login per call",
+        ("microsoft/durabletask-python/pull/198",),
+    ),
+    Report(
+        16,
+        "many clients of one credential log in once each",
+        ("Azure/azure-sdk-for-python/pull/43889", "Azure/azure-sdk-for-python/pull/45447"),
+    ),
+    Report(17, "threads refresh twice", ("googleapis/google-cloud-python/issues/15146",)),
+    Report(
+        18,
+        "simultaneous 401s spend one rotating refresh token each",
+        ("librefang/librefang/issues/3625", "anomalyco/opencode/issues/28234"),
+    ),
+    Report(20, "the second try carries the old token", ("openai/codex/pull/2699",)),
+    Report(
+        21, "queued waiters try a failing refresh one after the other", ("NangoHQ/nango/pull/2494",)
+    ),
+    Report(22, "a whole fleet refreshes at one moment", ("mozilla/fxa-oauth-server/issues/370",)),
+    Report(
+        24,
+        "a lock kept over event loops fails in the second run, under contention",
+        ("deepset-ai/haystack-core-integrations/issues/3789",),
+    ),
+    Report(
+        25,
+        "an object made at import is bound to another event loop at random",
+        ("vladkens/twscrape/issues/182",),
+    ),
+    Report(
+        26,
+        "a transient failure in a thread is remembered as having no credentials",
+        ("Significant-Gravitas/AutoGPT/pull/12628",),
+    ),
+    Report(
+        28,
+        "asyncio's lock under trio fails when two tasks race",
+        ("Azure/azure-sdk-for-python/issues/32968",),
+    ),
+    Report(29, "no support of trio", ("authlib/authlib/issues/394",)),
+    Report(
+        30,
+        "a blocking token call stops the event loop",
+        (
+            "GoogleCloudPlatform/alloydb-python-connector/issues/245",
+            "Colin-b/httpx_auth/issues/72",
+            "Colin-b/httpx_auth/pull/48",
+        ),
+        note="a file store comes with its own issue",
+    ),
+    Report(
+        31,
+        "an async session calls a sync refresh, or the other way round",
+        ("googleapis/google-cloud-python/issues/15211",),
+        note="hooks and credentials; a store is async, and one that is not is reported as failing and not used",
+    ),
+    Report(
+        32, "after one cancellation all later calls are cancelled", ("talkiq/gcloud-aio/pull/500",)
+    ),
+    Report(
+        33,
+        "the timeout of one waiter cancels the shared refresh",
+        ("teng-lin/notebooklm-py/pull/562",),
+    ),
+    Report(
+        36,
+        "a refresh without a timeout stalls all callers",
+        ("piotr-agier/google-drive-mcp/issues/169",),
+    ),
+    Report(
+        37,
+        "a stalled refresh holds the lock of the shared store for minutes",
+        ("earendil-works/pi/issues/7508",),
+        Status.FILE_STORE,
+        note="within one process: the deadline of an exchange, and the bound of the wait for a lease",
+    ),
+    Report(
+        38,
+        "a call's timeout does not hold for its hidden login",
+        ("jrl84/amazon-sp-api/issues/300",),
+    ),
+    Report(
+        39,
+        "a refused refresh causes an endless flood of requests",
+        ("vaadin/vaadin-connect/issues/335",),
+    ),
+    Report(
+        40,
+        "an API that always answers 401 causes logins without end",
+        ("FlexMeasures/flexmeasures-client/issues/49", "spectacles-ci/spectacles/issues/264"),
+    ),
+    Report(
+        41,
+        "a consumed stream is sent again as an empty body",
+        ("googleapis/google-cloud-python/issues/18238",),
+    ),
+    Report(43, "a one-shot body has no defined outcome after a 401", ("encode/httpx/pull/685",)),
+    Report(
+        44,
+        "auth requests, secrets included, are kept in the history of a response",
+        ("encode/httpx/issues/669",),
+    ),
+    Report(
+        45,
+        "a rotated refresh token is used before it is saved, and lost by a crash",
+        ("Temikus/denkeeper/pull/283",),
+        note="the order of saving and using; the killed process comes with the file store",
+    ),
+    Report(
+        46,
+        "one of the paths to a new token does not tell the callback",
+        ("golang/go/issues/77502", "octokit/auth-oauth-user.js/issues/373"),
+    ),
+    Report(
+        47,
+        "a network error or a 503 deletes the credentials",
+        (
+            "arpitbatra123/mcp-googletasks/pull/14",
+            "schulydev/Schuly/issues/476",
+            "internxt/cli/pull/645",
+        ),
+        note="where the server may have taken the refresh token, one login replaces it",
+    ),
+    Report(
+        48,
+        "the loser of a race deletes what the winner has saved",
+        ("xorbitsai/xagent/issues/1454",),
+        Status.FILE_STORE,
+        note="a late save gives way; the race of two processes is still to be shown",
+    ),
+    Report(
+        49,
+        "a refresh token that is null counts as a malformed answer",
+        ("elizaOS/eliza/pull/30566",),
+        note="null is absent; as the old refresh token was sent it is spent, so one login follows",
+    ),
+    Report(
+        51,
+        "a window as long as the token's life means a refresh per call",
+        ("boto/botocore/issues/2189",),
+    ),
+    Report(
+        52,
+        "the same once the server shortens its tokens' lives",
+        ("one-covenant/basilica/pull/554", "nuclia/frontend/pull/2771", "realm/realm-js/pull/2116"),
+    ),
+    Report(
+        53, "a token that has ended on arrival is an error, or a loop", ("seek-oss/aec/pull/435",)
+    ),
+    Report(
+        55,
+        "with a fast local clock every new token looks stale",
+        ("koala73/worldmonitor/issues/5932",),
+    ),
+    Report(
+        56,
+        "with a slow local clock ended tokens are sent for ever",
+        ("workos/authkit-nextjs/issues/470",),
+    ),
+    Report(
+        58,
+        "seven fractional digits, as .NET writes them, are not read",
+        ("segmentio/action-destinations/pull/3922",),
+    ),
+    Report(
+        59,
+        "more than six fractional digits are an error",
+        ("DataDog/integrations-core/pull/4288", "TomasTomecek/sen/issues/123"),
+        note="Python 3.10 is not supported; the digits are read without strptime",
+    ),
+    Report(
+        61,
+        "a UTC moment without a zone is taken for local time",
+        ("googleapis/google-cloud-python/issues/15192",),
+    ),
+    Report(
+        62,
+        "naive and aware moments meet in the second call",
+        ("healthjoy/async-firebase/issues/98", "vgrem/office365-rest-python-client/pull/965"),
+    ),
+    Report(
+        63,
+        "a secret header of its own follows a redirect elsewhere",
+        ("openai/openai-python/issues/3516", "openai/openai-node/pull/2320"),
+    ),
+    Report(
+        64,
+        "the Authorization header follows a redirect elsewhere",
+        ("sindresorhus/got/issues/1090", "apify/crawlee/issues/4134"),
+    ),
+    Report(66, "debug logs show tokens and headers", ("requests/requests-oauthlib/issues/536",)),
+    Report(
+        67,
+        "logs of failures show secrets",
+        (
+            "klen/aioauth-client/issues/191",
+            "Colin-b/requests_auth/issues/62",
+            "metabrainz/picard/pull/3409",
+        ),
+    ),
+    Report(
+        68,
+        "exceptions and reprs contain the body with the secret",
+        ("oauthlib/oauthlib/issues/665", "oauthlib/oauthlib/issues/345"),
+    ),
+    Report(69, "a generated repr shows tokens", ("BaseIntelligence/bounty-challenge/issues/8828",)),
+    Report(
+        70,
+        "HTML or plain text in place of JSON raises a JSON error",
+        ("authlib/authlib/issues/928",),
+    ),
+    Report(
+        72,
+        "a lifetime that is null, missing or a string is an error",
+        (
+            "oauthlib/oauthlib/issues/672",
+            "airbytehq/airbyte/pull/20301",
+            "IBM/mcp-context-forge/pull/4447",
+        ),
+    ),
+    Report(
+        74,
+        "a Retry-After with two numbers raises",
+        ("microsoftgraph/msgraph-sdk-python/issues/1159",),
+    ),
+    Report(
+        75,
+        "a Retry-After with fractions, a date or an overflow raises",
+        (
+            "SpaceTradersAPI/api-docs/issues/24",
+            "Azure/azure-sdk-for-python/issues/31004",
+            "notatallshaw/nab/pull/596",
+        ),
+    ),
+    Report(
+        76,
+        "wrong credentials are sent again and again until the client is blocked",
+        ("camunda-community-hub/zeebe-client-node-js/issues/244",),
+    ),
+    Report(
+        78,
+        "an error out of memory does not say what it is about",
+        ("AzureAD/microsoft-authentication-library-for-dotnet/issues/2855",),
+    ),
+    Report(
+        79,
+        "parallel processes corrupt the file",
+        (
+            "AzureAD/microsoft-authentication-extensions-for-python/pull/150",
+            "Azure/azure-cli/issues/20749",
+        ),
+        Status.FILE_STORE,
+    ),
+    Report(
+        80,
+        "a file that is rewritten in place loses a rotated refresh token",
+        ("aws/aws-cli/issues/10628",),
+        Status.FILE_STORE,
+    ),
+    Report(
+        81,
+        "siblings keep an old refresh token in memory",
+        ("Softeria/ms-365-mcp-server/issues/545",),
+        Status.FILE_STORE,
+        note="two clients of one store; two processes are still to be shown",
+    ),
+    Report(
+        82,
+        "one instance per window, and each refreshes",
+        ("editor-code-assistant/eca/issues/462",),
+        Status.FILE_STORE,
+        note="two clients of one store; many processes are still to be shown",
+    ),
+    Report(
+        84,
+        "the lock of a dead process is never taken over",
+        (
+            "anthropics/claude-code/issues/95236",
+            "earendil-works/pi/issues/4919",
+            "AzureAD/microsoft-authentication-library-for-js/issues/7148",
+        ),
+        Status.FILE_STORE,
+    ),
+    Report(
+        85,
+        "a file lock is waited for without a bound, or silently missing",
+        ("reanahub/reana-client/pull/777",),
+        Status.FILE_STORE,
+    ),
+    Report(
+        86,
+        "the losing process clears the winner's tokens",
+        ("prisma/prisma-cli/pull/35",),
+        Status.FILE_STORE,
+        note="as report 48",
+    ),
+    Report(
+        87,
+        "a lease ends in mid-refresh, and two spend one refresh token",
+        ("appstrate/appstrate/issues/1366",),
+        Status.REDIS,
+        note="fenced saves and the heartbeat, with leases that a test ends",
+    ),
+    Report(
+        89,
+        "a lost lease is an error of the user's request",
+        ("repository-service-tuf/repository-service-tuf-worker/issues/151",),
+        Status.REDIS,
+        note="leases that a test ends",
+    ),
+    Report(
+        90,
+        "who waits for the winner waits less than that may take, and goes without a token",
+        ("onyx-dot-app/onyx/pull/13146",),
+        Status.REDIS,
+        note="the bound itself, with a lease that somebody sits on",
+    ),
+    Report(
+        92,
+        "a lock makes credentials impossible to pickle",
+        ("googleapis/google-auth-library-python/issues/1478",),
+    ),
+    Report(
+        94,
+        "the login ignores the proxy and the certificates of the client",
+        (
+            "requests/requests-oauthlib/pull/235",
+            "requests/requests-oauthlib/pull/237",
+            "requests/requests-oauthlib/pull/407",
+            "factset/enterprise-sdk-utils-python/issues/23",
+        ),
+    ),
+    Report(
+        95,
+        "a full pool of connections keeps a login from being made",
+        ("encode/httpcore/issues/550", "encode/httpcore/issues/454"),
+    ),
+    Report(
+        96,
+        "an unread 401 keeps its connection while the renewal waits for one",
+        ("karpetrosyan/hishel/issues/82", "encode/httpx/issues/2139"),
+    ),
+)

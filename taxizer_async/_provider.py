@@ -155,7 +155,7 @@ class TokenProvider:
                 flight = seat.flight
                 with anyio.move_on_after(self._patience()):
                     await flight.wait()
-            alive = flight.held or self._ledger.alive()
+            alive = self._ledger.alive() or flight.held
             if alive is not None:
                 return alive
             if flight.failure is not None:

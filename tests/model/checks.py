@@ -44,8 +44,8 @@ class Watch:
         self._rejected: dict[str, float] = {}
         self._adoptions = 0
         self.forgets = 0
-        #: JWTs that were forgotten, by the number of the last call before that was done.
-        self.forgotten: dict[str, int] = {}
+        #: JWTs that were forgotten, by the last call before that was done and the saves before it began.
+        self.forgotten: dict[str, tuple[int, int]] = {}
         self._forgets_when_asked = self.forgets_at_errand = 0
         #: What was received, and how often was forgotten before that.
         self._owed: tuple[str, int] | None = None
@@ -237,10 +237,11 @@ class Watch:
             self._fail("what was received is kept, though its leader was cancelled")
 
     def _what_was_forgotten_is_not_used(self, jwt: str, call: Call) -> None:
-        held = self._process.held
-        if held is not None and held.token.jwt.reveal() == jwt:
-            return  # another process has put it back
-        if call.number > self.forgotten.get(jwt, call.number):
+        last_call, saves = self.forgotten.get(jwt, (call.number, 0))
+        view = self._process.view
+        if self._world.shelf.was_saved_since(jwt, saves, other_than=view):
+            return
+        if call.number > last_call:
             self._fail("what was forgotten is not used by a later request")
 
     def _fail(self, sentence: str) -> None:

@@ -182,11 +182,11 @@ async def forget_now(sim: Simulation, process: Process) -> None:
     """Forget, as a task of its own: the store may be slow."""
     process.watch.forgets += 1
     sim.world.uncover(process)
-    held = process.held
+    held, saves = process.held, sim.world.shelf.saves
     try:
         await process.provider.forget()
         if held is not None:
-            process.watch.forgotten[held.token.jwt.reveal()] = sim.calls_so_far
+            process.watch.forgotten[held.token.jwt.reveal()] = sim.calls_so_far, saves
     except TokenStoreError:
         if not process.view.down and process.provider._store.failing is None:
             sim.world.violations.append("forget fails only if the store does")

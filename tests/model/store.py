@@ -36,6 +36,9 @@ class Shelf:
         self.gates: list[anyio.Event] = []
         #: JWTs that somebody tried to save, whatever came of it.
         self.tried: set[str] = set()
+        #: How many saves there were, and by JWT which was the last of each view.
+        self.saves = 0
+        self.last_saves: dict[tuple[str, View], int] = {}
         #: Refresh tokens that may be in the store.
         self.shared: set[str] = set()
         self.stranger: Lease | None = None
@@ -50,6 +53,14 @@ class Shelf:
                 await gate.wait()
             finally:
                 self.gates.remove(gate)
+
+    def was_saved_since(self, jwt: str, saves: int, *, other_than: View) -> bool:
+        """Say whether another view than *other_than* put *jwt* in after so many *saves*."""
+        return any(
+            number > saves
+            for (saved, view), number in self.last_saves.items()
+            if saved == jwt and view is not other_than
+        )
 
     @property
     def leased(self) -> bool:
@@ -107,9 +118,12 @@ class View:
         return done
 
     def _note(self, token: Token, *, shared: bool) -> None:
-        self._shelf.tried.add(token.jwt.reveal())
+        shelf = self._shelf
+        shelf.tried.add(token.jwt.reveal())
+        shelf.saves += 1
+        shelf.last_saves[token.jwt.reveal(), self] = shelf.saves
         if shared and token.refresh_token is not None:
-            self._shelf.shared.add(token.refresh_token.reveal())
+            shelf.shared.add(token.refresh_token.reveal())
 
     async def clear(self, key: StoreKey, /) -> None:
         await self._enter("clear")

@@ -15,6 +15,8 @@ REGRESSIONS = [
     *(1581, 1663, 1866),
     # A private refresh token that a mark had put into the store was taken for private ever after.
     4044,
+    # Waiters got the token of their flight, which the next one had replaced before they woke.
+    1002997,
 ]
 
 

@@ -47,8 +47,8 @@ class Watch:
         #: JWTs that were forgotten, by the last call before that was done and the saves before it began.
         self.forgotten: dict[str, tuple[int, int]] = {}
         self._forgets_when_asked = self.forgets_at_errand = 0
-        #: What was received, and how often was forgotten before that.
-        self._owed: tuple[str, int] | None = None
+        #: What was received, and how often was forgotten and adopted before that.
+        self._owed: tuple[str, int, int] | None = None
 
     # What the auth calls.
 
@@ -94,8 +94,8 @@ class Watch:
         forgotten = self.forgets != self._forgets_when_asked
         if isinstance(outcome, Issued):
             if self.forgets == self.forgets_at_errand:
-                self._owed = outcome.token.jwt.reveal(), self.forgets
                 self._adoptions = self._process.provider.status().adoptions
+                self._owed = outcome.token.jwt.reveal(), self.forgets, self._adoptions
             self._start_over()
         elif outcome is not None and asking.kind == "connect":
             self._note_failure(asking, outcome)
@@ -229,7 +229,7 @@ class Watch:
         owed, self._owed = self._owed, None
         if owed is None or owed[1] != self.forgets:
             return
-        if self._process.provider.status().adoptions != self._adoptions:
+        if self._process.provider.status().adoptions != owed[2]:
             return  # another process was faster
         held = self._process.held
         is_held = held is not None and held.token.jwt.reveal() == owed[0]

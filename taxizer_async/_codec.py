@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import cattrs
@@ -20,6 +21,11 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from taxizer_async._models import Credentials, Secret, Token
+from taxizer_async.stores._protocol import StoreKey, TokenRecord
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 # Compiled at first use, by re's own cache, as imports should not pay for it.
@@ -45,6 +51,22 @@ class Undecodable:
     """What an answer looked like that is no token; no value of it is in the text."""
 
     excerpt: str
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StoredRecord:
+    """
+    What a store outside this process keeps.
+
+    Attributes:
+        key: Whose it is.
+        record: As of when it was written.
+        written: What the store needs to tell how long ago that is: strings and numbers.
+    """
+
+    key: StoreKey
+    record: TokenRecord
+    written: dict[str, str | float]
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
@@ -80,6 +102,50 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
     return Decoded(token=token, unreadable=unreadable)
 
 
+def encode_record(stored: StoredRecord) -> bytes:
+    """Return what `decode_record` reads."""
+    record = stored.record
+    content = {
+        "format": RECORD_FORMAT,
+        "base_url": stored.key.base_url,
+        "client_id": stored.key.client_id,
+        "written": stored.written,
+        "version": record.version,
+        "lifetime": record.lifetime,
+        "refresh_lifetime": record.refresh_lifetime,
+        "age": record.age,
+        "refresh_spent": record.refresh_spent,
+        "token": _converter().unstructure(record.token),
+    }
+    return json.dumps(content).encode()
+
+
+def decode_record(data: bytes) -> StoredRecord | Undecodable:
+    """Read what `encode_record` wrote; anything else, or of another format, is damage."""
+    parsed = _parse(data)
+    if not isinstance(parsed, dict):
+        return Undecodable(_describe(data, parsed))
+    content = cast("dict[str, Any]", parsed)
+    if content.get("format") != RECORD_FORMAT:
+        return Undecodable(f"a JSON object of another format than {RECORD_FORMAT}")
+    wrong = [name for name, fits in _RECORD_FIELDS.items() if not fits(content.get(name))]
+    if wrong or _jwt_problem(content["token"]):
+        return Undecodable(f"a JSON object without a usable {', '.join(wrong) or 'JWT'}")
+    token: Token = _converter().structure(content["token"], Token)
+    return StoredRecord(
+        key=StoreKey(content["base_url"], content["client_id"]),
+        record=TokenRecord(
+            token=token,
+            version=content["version"],
+            lifetime=content["lifetime"],
+            refresh_lifetime=content["refresh_lifetime"],
+            age=content["age"],
+            refresh_spent=content["refresh_spent"],
+        ),
+        written=content["written"],
+    )
+
+
 def describe(body: bytes) -> str:
     """Say what *body* looks like, without any value from it."""
     return _describe(body, _parse(body))
@@ -111,6 +177,9 @@ def parse_timestamp(text: str) -> datetime | None:
         return _EARLIEST if local.year == 1 else _LATEST
     return utc.replace(tzinfo=UTC)
 
+
+#: Changes with any change that an older reader would misunderstand.
+RECORD_FORMAT: Final = 1
 
 _EXPIRIES: Final = {
     "expires_at": "jwtTokenExpireAtUTC",
@@ -157,6 +226,28 @@ _JSON_KINDS: Final = {"dict": "object", "list": "list", "str": "string", "NoneTy
 _PHRASES: Final = tuple(s.phrase for s in HTTPStatus if s >= HTTPStatus.BAD_REQUEST)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    # `_parse` makes a float of every number.
+    return isinstance(value, float) and math.isfinite(value)
+
+
+_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+    "base_url": _is_text,
+    "client_id": _is_text,
+    "written": lambda value: isinstance(value, dict),
+    "version": _is_text,
+    "lifetime": _is_number,
+    "refresh_lifetime": lambda value: value is None or _is_number(value),
+    "age": _is_number,
+    "refresh_spent": lambda value: isinstance(value, bool),
+    "token": lambda value: isinstance(value, dict),
+}
+
+
 def _text(value: Any, _: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -183,22 +274,20 @@ def _converter() -> cattrs.Converter:
             client_secret=override(rename="clientSecret"),
         ),
     )
-    converter.register_structure_hook(
-        Token,
-        make_dict_structure_fn(
-            Token,
-            converter,
-            app_id=override(rename="appId", struct_hook=_text),
-            app_name=override(rename="appName", struct_hook=_text),
-            account_id=override(rename="accountId", struct_hook=_text),
-            account_name=override(rename="accountName", struct_hook=_text),
-            username=override(rename="username", struct_hook=_text),
-            jwt=override(rename="jwtToken", struct_hook=_secret),
-            expires_at=override(rename=_EXPIRIES["expires_at"], struct_hook=_timestamp),
-            refresh_token=override(rename="refreshToken", struct_hook=_secret),
-            refresh_expires_at=override(
-                rename=_EXPIRIES["refresh_expires_at"], struct_hook=_timestamp
-            ),
+    converter.register_unstructure_hook(datetime, datetime.isoformat)
+    fields: dict[str, Any] = {
+        "app_id": override(rename="appId", struct_hook=_text),
+        "app_name": override(rename="appName", struct_hook=_text),
+        "account_id": override(rename="accountId", struct_hook=_text),
+        "account_name": override(rename="accountName", struct_hook=_text),
+        "username": override(rename="username", struct_hook=_text),
+        "jwt": override(rename="jwtToken", struct_hook=_secret),
+        "expires_at": override(rename=_EXPIRIES["expires_at"], struct_hook=_timestamp),
+        "refresh_token": override(rename="refreshToken", struct_hook=_secret),
+        "refresh_expires_at": override(
+            rename=_EXPIRIES["refresh_expires_at"], struct_hook=_timestamp
         ),
-    )
+    }
+    converter.register_structure_hook(Token, make_dict_structure_fn(Token, converter, **fields))
+    converter.register_unstructure_hook(Token, make_dict_unstructure_fn(Token, converter, **fields))
     return converter

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, final
 
 import anyio
-import anyio.to_thread
 
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._failures import CredentialsUnavailable
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import Misconfigured
+from taxizer_async._threads import run_in_thread
 
 
 CredentialsLike: TypeAlias = Credentials | Callable[[], Credentials | Awaitable[Credentials]]
@@ -57,7 +57,7 @@ class CredentialsSource:
         if self._is_async:
             (answer,) = self._call()
         else:
-            (answer,) = await anyio.to_thread.run_sync(self._call, abandon_on_cancel=True)
+            (answer,) = await run_in_thread(self._call, abandon=True)
         return await answer if inspect.isawaitable(answer) else answer
 
     @property

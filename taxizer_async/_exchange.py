@@ -17,7 +17,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import anyio
-import anyio.to_thread
 import attrs
 import httpx
 
@@ -35,6 +34,7 @@ from taxizer_async._headers import parse_http_date, parse_retry_after
 from taxizer_async._network_errors import tell_network_error
 from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._policy import remaining_life
+from taxizer_async._threads import run_in_thread
 from taxizer_async._version import __version__
 
 
@@ -225,7 +225,7 @@ class HttpExchange:
     async def _open(self, stack: AsyncExitStack) -> httpx.AsyncClient:
         # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
         try:
-            (client,) = await anyio.to_thread.run_sync(self._make_client)
+            (client,) = await run_in_thread(self._make_client)
         except Exception as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
             problem = f"raised {type(cause).__name__}"
         else:

@@ -7,12 +7,15 @@ A failure is reported when it begins and when it ends, not once per call.
 from __future__ import annotations
 
 import enum
+import os
 
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
 
+from taxizer_async._errors import ConfigurationError, TaxizerError
 from taxizer_async._events import StoreFailed, StoreRecovered
+from taxizer_async._outcomes import Misconfigured
 
 
 if TYPE_CHECKING:
@@ -92,9 +95,16 @@ class GuardedStore:
         cleared = await self._call("clear", lambda: self._store.clear(key))
         return cleared is not _Failed.FAILED
 
-    async def lease(self, key: StoreKey) -> Lease | NoLease:
-        """Take the lease if it is free."""
-        lease = await self._call("lease", lambda: self._store.lease(key))
+    async def lease(self, key: StoreKey) -> Lease | NoLease | Misconfigured:
+        """Take the lease if it is free; say so if the store can't be used as it is being used."""
+
+        async def take() -> Lease | Misconfigured | None:
+            try:
+                return await self._store.lease(key)
+            except ConfigurationError as cause:
+                return Misconfigured(reason=str(cause))
+
+        lease = await self._call("lease", take)
         if lease is _Failed.FAILED:
             return NoLease.DOWN
         return NoLease.BUSY if lease is None else lease
@@ -119,8 +129,7 @@ class GuardedStore:
             try:
                 value = await call()
             except Exception as cause:  # noqa: BLE001 - whatever a store raises
-                # Its text may quote what was to be saved.
-                problem = type(cause).__name__
+                problem = _tell(cause)
             else:
                 self._note_success(operation)
                 return value
@@ -135,3 +144,12 @@ class GuardedStore:
         if not self._problems:
             self._reporter.add(StoreFailed(operation=operation, reason=problem))
         self._problems[_ASPECTS[operation]] = f"{operation}: {problem}"
+
+
+def _tell(cause: Exception) -> str:
+    """Say what went wrong without the text of a foreign error, which may quote what was to be saved."""
+    if isinstance(cause, TaxizerError):
+        return str(cause)
+    kind = type(cause).__name__
+    number = cause.errno if isinstance(cause, OSError) else None
+    return f"{kind}, {os.strerror(number)}" if isinstance(number, int) else kind

@@ -12,7 +12,8 @@ from taxizer_async._errand import Again
 from taxizer_async._failures import Failure
 from taxizer_async._guarded_store import NoLease
 from taxizer_async._held import Held
-from taxizer_async._issuance import Issuance, adopt, ask
+from taxizer_async._issuance import Issuance, adopt, ask, fail
+from taxizer_async._outcomes import Misconfigured
 from taxizer_async.stores import StoreKey
 
 
@@ -80,6 +81,8 @@ class Renewal:
             lease = await self._tools.store.lease(key)
             if lease is NoLease.BUSY:
                 return Again.LATER
+            if isinstance(lease, Misconfigured):
+                return fail(self._tools, lease, self._tools.endpoints.connect)
             return await self._with_lease(errand, key, lease)
 
     async def _with_lease(

@@ -20,12 +20,13 @@ PACKAGE = Path(taxizer_async.__file__).parent
 
 #: Imports run downward only: a module may import those on lower floors.
 FLOORS = [
-    {"_version", "_errors", "_headers", "_clock", "_answer", "_network_errors"},
-    {"_models", "_events", "_policy", "_base_url"},
-    {"_outcomes", "_codec"},
-    {"_failures", "_reporter", "stores._protocol"},
-    {"_credentials_source", "stores._memory"},
-    {"stores"},
+    {"_version", "_errors", "_headers", "_clock", "_answer", "_network_errors", "_threads"},
+    {"_models", "_events", "_policy", "_base_url", "stores._moment"},
+    {"_outcomes", "stores._protocol"},
+    {"_failures", "_reporter", "_codec"},
+    {"_credentials_source", "stores._memory", "stores._envelope", "stores._redis_clients"},
+    {"stores", "stores._private_directory"},
+    {"stores.file", "stores.redis"},
     {"_exchange", "_held", "_guarded_store"},
     {"_flight", "_ledger"},
     {"_errand"},
@@ -48,6 +49,9 @@ RESERVED = {
     "httpx": {"_base_url", "_exchange", "_arguments", "_auth", "_client", "_demo"},
     "cattrs": {"_codec"},
     "uvicorn": {"testing"},
+    "filelock": {"stores.file"},
+    "redis": {"stores._redis_clients"},
+    "cryptography": {"stores._envelope"},
     "typer": {"_cli"},
     "rich": {"_cli", "_demo_display"},
 }

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import errno
+import os
+
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from taxizer_async._errors import ConfigurationError, TokenStoreError
 from taxizer_async._events import StoreFailed, StoreRecovered
 from taxizer_async._guarded_store import GuardedStore, NoLease, SaveResult
+from taxizer_async._outcomes import Misconfigured
 from taxizer_async._reporter import Reporter
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 
@@ -67,6 +72,17 @@ class Moody:
         self.released += 1
 
 
+class Raising(Moody):
+    """A store that raises *problem*."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self._problem = problem
+
+    async def _be(self, operation: str) -> None:
+        raise self._problem
+
+
 class Operator:
     """Somebody who listens."""
 
@@ -96,7 +112,7 @@ def _store(moody: Moody, operator: Operator) -> GuardedStore:
 
 async def _leased(store: GuardedStore) -> Lease:
     lease = await store.lease(KEY)
-    assert not isinstance(lease, NoLease)
+    assert not isinstance(lease, (NoLease, Misconfigured))
     return lease
 
 
@@ -267,3 +283,33 @@ async def test_what_a_store_raises_is_not_quoted(
     assert "OSError" in caplog.text
     assert canary not in caplog.text
     assert canary not in str(store.failing)
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (OSError(errno.ENOSPC, "c4n4ry-5ecret"), f"OSError, {os.strerror(errno.ENOSPC)}"),
+        (PermissionError(errno.EACCES, "x"), f"PermissionError, {os.strerror(errno.EACCES)}"),
+        (OSError("c4n4ry-5ecret"), "OSError"),
+        (KeyError("c4n4ry-5ecret"), "KeyError"),
+        (TokenStoreError("the record is damaged"), "the record is damaged"),
+    ],
+)
+async def test_a_problem_is_told_as_far_as_it_is_safe(
+    operator: Operator, problem: Exception, told: str
+) -> None:
+    """The text of an error of ours is passed on; of others, their class and what the system says."""
+    store = GuardedStore(Raising(problem), timeout=1, reporter=operator.reporter)
+    assert await store.load(KEY) is None
+
+    assert await operator.heard() == [StoreFailed(operation="load", reason=told)]
+
+
+async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
+    """A `ConfigurationError` is no failure that goes away: whoever wants a lease learns of it."""
+    store = GuardedStore(
+        Raising(ConfigurationError("not on trio")), timeout=1, reporter=operator.reporter
+    )
+
+    assert await store.lease(KEY) == Misconfigured(reason="not on trio")
+    assert store.failing is None

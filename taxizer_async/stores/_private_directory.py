@@ -1,0 +1,146 @@
+"""
+Small files in a directory that nobody else can reach: read whole, replaced whole, never torn.
+
+All of it blocks, so it is called in worker threads. What the files hold is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from typing import TYPE_CHECKING, Final, final
+
+from taxizer_async._errors import TokenStoreError
+from taxizer_async.stores._envelope import Sealed
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+#: A record has a few kilobytes.
+_LARGEST: Final = 1 << 20
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+# Windows has none of these, nor owners and modes that would say anything.
+_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+
+
+@final
+class PrivateDirectory:
+    """
+    The directory at *path*.
+
+    Raises:
+        TokenStoreError: By all methods, if it or a file in it is not private.
+        OSError: By all methods, if the file system says no.
+    """
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+
+    def prepare(self) -> None:
+        """Make it if it is not there; see that it is private."""
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700, parents=True)
+        self._check()
+
+    def read(self, name: str) -> Sealed | None:
+        """Return what is in the file, if there is one."""
+        try:
+            self._check()
+            # Not blocking, as a pipe would be waited for.
+            descriptor = os.open(self.path / name, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT | _BINARY)
+        except FileNotFoundError:
+            return None
+        except OSError as cause:
+            if cause.errno != errno.ELOOP:
+                raise
+        else:
+            return self._read(descriptor, name)
+        raise self._not_a_file(name)
+
+    def replace(self, name: str, sealed: Sealed, *, still: Callable[[], bool]) -> bool:
+        """
+        Replace the file, durably; False, and nothing done, unless *still* at the last moment.
+
+        Only one at a time may do that.
+        """
+        part = self.path / f"{name}.part"
+        # A holder that was killed in the middle left one.
+        part.unlink(missing_ok=True)
+        try:
+            self._write(part, sealed)
+            if not still():
+                return False
+            part.replace(self.path / name)
+        finally:
+            part.unlink(missing_ok=True)
+        self._sync()
+        return True
+
+    def set_aside(self, name: str) -> None:
+        """Rename the file, so that somebody can look at it."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / name).replace(self.path / _aside(name))
+
+    def remove(self, name: str) -> None:
+        """Remove the file, and all that was made of it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._check()
+            for each in (name, f"{name}.part", _aside(name)):
+                (self.path / each).unlink(missing_ok=True)
+            self._sync()
+
+    def _check(self) -> None:
+        status = self.path.lstat()
+        problem = None
+        if not stat.S_ISDIR(status.st_mode):
+            problem = "is no directory"
+        elif os.name == "posix":
+            if status.st_uid != os.geteuid():
+                problem = "belongs to another user"
+            elif status.st_mode & _OTHERS_MAY_WRITE:
+                problem = f"can be written to by others (mode {stat.S_IMODE(status.st_mode):04o})"
+        if problem:
+            msg = f"{self.path} {problem}: name a directory below one of yours, and it is made private"
+            raise TokenStoreError(msg)
+
+    def _read(self, descriptor: int, name: str) -> Sealed:
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._not_a_file(name)
+            return Sealed(file.read(_LARGEST))
+
+    def _write(self, path: Path, sealed: Sealed) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+            file.write(sealed.content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _sync(self) -> None:
+        """See that what was renamed stays so, whatever happens to the machine."""
+        if os.name != "posix":
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _not_a_file(self, name: str) -> TokenStoreError:
+        return TokenStoreError(
+            f"{self.path / name} is a link or no regular file, so it is left alone: remove it"
+        )
+
+
+def _aside(name: str) -> str:
+    return f"{name}.damaged"

@@ -1,0 +1,235 @@
+"""
+The store in Redis: the processes of any number of machines share a token.
+
+Needs the extra: `pip install "taxizer-async[redis]"`. What has to happen at one moment is a Lua script,
+so no clock but the server's decides about a lease or about a token's age. Which connection is used
+where is decided in `_redis_clients`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
+
+import attrs
+
+from taxizer_async._codec import RECORD_FORMAT, StoredRecord
+from taxizer_async._errors import ConfigurationError, TokenStoreError
+from taxizer_async.stores._envelope import Sealed, make_envelope
+from taxizer_async.stores._redis_clients import make_clients, wrap_client
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from taxizer_async.stores._envelope import EncryptionKey, Envelope
+    from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores._redis_clients import RedisClient, RedisClients
+
+
+__all__ = ["RedisTokenStore"]
+
+#: A holder that dies is missed after so many seconds.
+LEASE_SECONDS: Final = 5.0
+#: So often it says that it is alive: two of these may get lost.
+HEARTBEAT: Final = LEASE_SECONDS / 4
+#: A record outlives all that is in it by so many seconds …
+_GRACE: Final = 60.0
+#: … or, if it does not say how long that is, is kept so long.
+_UNKNOWN_LIFE: Final = 30 * 86_400.0
+_LONGEST_LIFE: Final = 3_650 * 86_400.0
+
+# Taken again by its owner it is his still: the answer to his first try may have got lost.
+_LEASE: Final = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+return 0
+"""
+_EXTEND: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+_SAVE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+_LOAD: Final = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}"
+
+
+@final
+class RedisTokenStore:
+    """
+    Shares tokens among all machines that reach one Redis.
+
+    All methods raise what `redis.asyncio` raises.
+
+    Args:
+        client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`). It is
+            used in one event loop, and yours to close.
+        encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
+            one the tokens are in the clear in Redis.
+
+    Raises:
+        ConfigurationError: If an argument is wrong, or encryption is wanted and not installed; and by all
+            methods on trio, which `redis.asyncio` does not run on.
+    """
+
+    __slots__ = ("_clients", "_envelope")
+
+    def __init__(self, client: RedisClient, *, encryption_key: EncryptionKey | None = None) -> None:
+        parts = make_envelope(encryption_key), wrap_client(client)
+        # The frames of a traceback may be captured with their arguments.
+        del encryption_key, client
+        self._envelope, self._clients = _checked(*parts)
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, encryption_key: EncryptionKey | None = None, **options: Any
+    ) -> Self:
+        """
+        Make a store with clients of its own, one per event loop: close them with `aclose`.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`, as for `redis.asyncio.Redis.from_url`.
+            encryption_key: As for the class.
+            options: For `redis.asyncio.Redis.from_url`.
+
+        Raises:
+            ConfigurationError: If the URL, an option or the key is none.
+        """
+        parts = make_envelope(encryption_key), make_clients(url, options)
+        # The frames of a traceback may be captured with their arguments.
+        del encryption_key, url, options
+        envelope, clients = _checked(*parts)
+        return cls(cast("Any", clients), encryption_key=cast("Any", envelope))
+
+    async def __aenter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, unless the client is your own; they open again."""
+        await self._clients.aclose()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        """
+        Return the record of *key*, if there is one.
+
+        Raises:
+            TokenStoreError: If it is damaged, or encrypted with another key.
+        """
+        content, left = await _eval(self._clients, _LOAD, [_keys(key)[1]])
+        if content is None:
+            return None
+        sealed = Sealed(content.encode() if isinstance(content, str) else content)
+        stored = self._envelope.open(sealed, key)
+        of = stored.written.get("ttl")
+        if not isinstance(of, float) or left < 0:
+            msg = "the record does not say how old it is; it is replaced at the next login"
+            raise TokenStoreError(msg)
+        return attrs.evolve(stored.record, age=stored.record.age + max(0.0, of - left) / 1000)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        """Replace the record of *key*; False, and nothing done, if *lease* is lost."""
+        if not isinstance(lease, _RedisLease):
+            return False
+        ttl = _milliseconds(_life(record))
+        stored = StoredRecord(key=key, record=record, written={"ttl": ttl})
+        sealed = self._envelope.seal(stored)
+        return bool(await _eval(self._clients, _SAVE, _keys(key), lease.owner, sealed, ttl))
+
+    async def clear(self, key: StoreKey, /) -> None:
+        """Drop the record of *key*."""
+        await self._clients.here().delete(_keys(key)[1])
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        """Take the lease of *key* if it is free; it ends by itself after `LEASE_SECONDS`."""
+        lease = _RedisLease(self._clients, _keys(key)[0])
+        return lease if await lease.take() else None
+
+    def __reduce__(self) -> NoReturn:
+        """Say that each process makes its own: a pickle would have the key and connections in it."""
+        msg = f"{type(self).__name__} is not pickled: make one in each process"
+        raise TypeError(msg)
+
+
+@final
+class _RedisLease:
+    __slots__ = ("_clients", "_key", "owner")
+
+    def __init__(self, clients: RedisClients, key: str) -> None:
+        self._clients = clients
+        self._key = key
+        self.owner: Final = os.urandom(16).hex()
+
+    @property
+    def heartbeat(self) -> float | None:
+        return HEARTBEAT
+
+    async def take(self) -> bool:
+        return await self._run(_LEASE, _milliseconds(LEASE_SECONDS))
+
+    async def extend(self) -> bool:
+        return await self._run(_EXTEND, _milliseconds(LEASE_SECONDS))
+
+    async def release(self) -> None:
+        await self._run(_RELEASE)
+
+    async def _run(self, script: str, *values: int) -> bool:
+        return bool(await _eval(self._clients, script, [self._key], self.owner, *values))
+
+
+def _checked(
+    envelope: Envelope | ConfigurationError, clients: RedisClients | ConfigurationError
+) -> tuple[Envelope, RedisClients]:
+    if isinstance(envelope, ConfigurationError):
+        raise envelope
+    if isinstance(clients, ConfigurationError):
+        raise clients
+    return envelope, clients
+
+
+async def _eval(
+    clients: RedisClients, script: str, keys: list[str], *values: str | int | Sealed
+) -> Any:
+    plain = [value.content if isinstance(value, Sealed) else value for value in values]
+    return await clients.here().eval(script, len(keys), *keys, *plain)
+
+
+def _keys(key: StoreKey) -> list[str]:
+    """Return the names of the lease and of the record; the braces put both into one cluster slot."""
+    digest = hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()
+    return [
+        f"taxizer_async:{RECORD_FORMAT}:{{{digest[:32]}}}:{part}" for part in ("lease", "token")
+    ]
+
+
+def _life(record: TokenRecord) -> float:
+    """Return the seconds that the record is of use."""
+    refresh = record.refresh_lifetime
+    if record.token.refresh_token is None:
+        refresh = 0.0
+    elif refresh is None:
+        refresh = _UNKNOWN_LIFE
+    life = max(record.lifetime, refresh) - record.age
+    return min(max(0.0, life) + _GRACE, _LONGEST_LIFE)
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

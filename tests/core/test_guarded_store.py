@@ -79,7 +79,7 @@ class Raising(Moody):
         super().__init__()
         self._problem = problem
 
-    async def _be(self, operation: str) -> None:
+    async def _be(self, operation: str) -> None:  # noqa: ARG002
         raise self._problem
 
 

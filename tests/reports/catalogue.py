@@ -19,6 +19,7 @@ class Status(enum.Enum):
     APPLIES = "yes"
     FILE_STORE = "waits for the file store"
     REDIS = "waits for the Redis store"
+    ADAPTERS = "waits for the adapters"
     NOT_APPLICABLE = "no"
 
 
@@ -103,7 +104,8 @@ CATALOGUE: Final = (
         14,
         "a lock on an object that is made per request guards nothing",
         ("authlib/authlib/issues/673",),
-        note="with a store in common; a FastAPI dependency comes with the adapters",
+        Status.ADAPTERS,
+        note="auth objects made per request, with a store in common; a FastAPI dependency is still to be shown",
     ),
     Report(
         15,
@@ -155,7 +157,8 @@ CATALOGUE: Final = (
             "Colin-b/httpx_auth/issues/72",
             "Colin-b/httpx_auth/pull/48",
         ),
-        note="a file store comes with its own issue",
+        Status.FILE_STORE,
+        note="the token call, the HTTP client and sync callables; a store on a slow disk is still to be shown",
     ),
     Report(
         31,
@@ -213,7 +216,8 @@ CATALOGUE: Final = (
         45,
         "a rotated refresh token is used before it is saved, and lost by a crash",
         ("Temikus/denkeeper/pull/283",),
-        note="the order of saving and using; the killed process comes with the file store",
+        Status.FILE_STORE,
+        note="the mark, and the order of saving and using; a killed process is still to be shown",
     ),
     Report(
         46,
@@ -235,7 +239,7 @@ CATALOGUE: Final = (
         "the loser of a race deletes what the winner has saved",
         ("xorbitsai/xagent/issues/1454",),
         Status.FILE_STORE,
-        note="a late save gives way; the race of two processes is still to be shown",
+        note="a late save gives way, and a refused loser clears nothing; the race of two processes is still to be shown",
     ),
     Report(
         49,

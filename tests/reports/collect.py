@@ -1,8 +1,8 @@
 """
-Which tests are marked with which report; a program: ``collect.py FILE [pytest's arguments]``.
+Which cases are marked with which report, and which of them pass; a program: ``collect.py FILE ARGUMENTS``.
 
-It is run in a process of its own, as pytest can't be run within pytest, and by its path, as this folder
-need not be importable there. It writes what it found to FILE, as JSON.
+The arguments are pytest's. It is run in a process of its own, as pytest can't be run within pytest, and
+by its path, as this folder need not be importable there. It writes what it saw to FILE, as JSON.
 """
 
 from __future__ import annotations
@@ -21,26 +21,30 @@ if TYPE_CHECKING:
 
 
 @final
-class Collector:
-    """A pytest plugin that notes the numbers of the marks."""
+class Observer:
+    """A pytest plugin; with xdist's workers it sees outcomes but no marks."""
 
     def __init__(self) -> None:
-        self.marks: dict[str, list[str]] = {}
+        self.marked: dict[str, list[str]] = {}
+        self.passed: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        found: dict[str, set[str]] = {}
         for item in session.items:
             for mark in item.iter_markers("report"):
                 (number,) = mark.args
-                found.setdefault(str(number), set()).add(item.nodeid.partition("[")[0])
-        self.marks = {number: sorted(tests) for number, tests in found.items()}
+                self.marked.setdefault(str(number), []).append(item.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.append(report.nodeid)
 
 
 def main(target: str, arguments: Sequence[str]) -> int:
-    """Collect, and write the marks to *target*; return pytest's exit code."""
-    collector = Collector()
-    code = pytest.main(["--collect-only", "-qq", "-m", "report", *arguments], plugins=[collector])
-    Path(target).write_text(json.dumps(collector.marks), "utf-8")
+    """Run pytest, and write what was seen to *target*; return its exit code."""
+    observer = Observer()
+    code = pytest.main(list(arguments), plugins=[observer])
+    seen = {"marked": observer.marked, "passed": observer.passed}
+    Path(target).write_text(json.dumps(seen), "utf-8")
     return int(code)
 
 

@@ -66,7 +66,6 @@ async def test_the_token_goes_to_its_origin(base_url: str, url: str) -> None:
     assert await carried(auth_for(base_url), url) == "Bearer jwt-1"
 
 
-@pytest.mark.report(63)
 @pytest.mark.report(64)
 @pytest.mark.parametrize(
     ("base_url", "url"),

@@ -43,12 +43,13 @@ def redirect(to: str, status: int) -> str:
 async def test_a_redirect_elsewhere_loses_the_token(
     sandbox: Sandbox, client: TaxizerClient, onlooker: Onlooker, status: int, host: str
 ) -> None:
-    """Another port or host that a redirect leads to sees no Authorization header."""
+    """Another port or host that a redirect leads to sees the token in no header of any name."""
     target = f"{onlooker.url.replace('127.0.0.1', host)}/v1/x"
     answer = await client.post(redirect(target, status), json={})
 
     assert answer.status_code == 200
     assert onlooker.authorizations() == [[]]
+    assert sandbox.issued_jwts[0] not in str(onlooker.seen[0])
     assert sandbox.counters.exchanges == 1
 
 

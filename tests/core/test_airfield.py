@@ -49,9 +49,8 @@ def _in_loops(backend: Any, count: int, main: Callable[[], Any]) -> None:
         thread.join(30)
 
 
-@pytest.mark.report(17)
 def test_each_loop_has_its_own_seat(anyio_backend: Any) -> None:
-    """Two loops in two threads lead a flight each, at the same time (report 17)."""
+    """Two loops in two threads lead a flight each, at the same time."""
     airfield = Airfield()
     both = threading.Barrier(2)
     led: list[Seat] = []
@@ -70,8 +69,9 @@ def test_each_loop_has_its_own_seat(anyio_backend: Any) -> None:
     assert led[0] is not led[1]
 
 
+@pytest.mark.report(17)
 def test_one_runway_for_all_loops(anyio_backend: Any) -> None:
-    """Of all loops of the process one at a time is cleared, and the others are told at once."""
+    """Of all loops of the process one at a time is cleared, and the others are told at once (report 17)."""
     airfield = Airfield()
     asked = threading.Barrier(4)
     cleared: list[bool] = []

@@ -30,6 +30,7 @@ ZONES = {
 
 @pytest.mark.report(58)
 @pytest.mark.report(59)
+@pytest.mark.report(62)
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("separator", ["T", "t", " "])
 @pytest.mark.parametrize("digits", range(10))
@@ -145,7 +146,6 @@ def test_round_trip_without_a_zone(moment: datetime) -> None:
     assert parse_timestamp(str(moment)) == expected
 
 
-@pytest.mark.report(62)
 @given(
     st.text()
     | st.from_regex(

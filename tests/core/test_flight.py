@@ -111,7 +111,7 @@ async def test_a_waiter_cancelled_at_the_landing() -> None:
     async def wait(number: int) -> None:
         with anyio.CancelScope() as scope:
             scopes.append(scope)
-            await seat.flight._landed.wait()
+            await seat.flight.wait()
             woken.append(number)
 
     flight = seat.try_lead()

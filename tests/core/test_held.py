@@ -167,6 +167,7 @@ def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
     assert not held.refresh_spent
 
 
+@pytest.mark.report(72)
 def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: ManualClock) -> None:
     """A token without an expiry is taken to last 5 minutes."""
     held = _hold_issued(issue(lifetime=None), clock)
@@ -229,7 +230,6 @@ def test_hold_record_of_one_used_until_refused(
     assert held.remaining(clock) == math.inf
 
 
-@pytest.mark.report(62)
 @given(
     age=st.floats(0, 1e6),
     lifetime=st.floats(-1e3, 1e6),
@@ -239,7 +239,7 @@ def test_hold_record_of_one_used_until_refused(
 def test_records_round_trip(
     age: float, lifetime: float, refresh_lifetime: float | None, jump: float
 ) -> None:
-    """What is recorded and held again, on a machine with another clock, is the same (report 62)."""
+    """What is recorded and held again, on a machine with another clock, is the same."""
     here, there = ManualClock(), ManualClock(start=1_800_000_000.0 + jump)
     token = Token(jwt=Secret("j"), refresh_token=Secret("r"))
     issued = Issued(

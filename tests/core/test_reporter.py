@@ -61,8 +61,8 @@ def test_every_event_has_a_level() -> None:
 
 
 @pytest.mark.report(31)
-async def test_a_sync_hook() -> None:
-    """A sync hook hears of all events, in order, at the next delivery."""
+async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
+    """A sync hook hears of all events, in order, at the next delivery, and is not awaited."""
     heard: list[Event] = []
     reporter = Reporter(heard.append, timeout=1)
     for event in (ONE, TWO, THREE):
@@ -71,6 +71,7 @@ async def test_a_sync_hook() -> None:
     await reporter.deliver()
 
     assert heard == [ONE, TWO, THREE]
+    assert not [record for record in log.records if record.levelno >= logging.ERROR]
 
 
 async def test_each_event_once() -> None:

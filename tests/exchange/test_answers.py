@@ -125,6 +125,7 @@ async def test_a_1xx_in_place_of_an_answer_is_a_typed_failure(
     assert asker.received == []
 
 
+@pytest.mark.report(70)
 @pytest.mark.parametrize(
     "raw",
     [

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 from typing import TYPE_CHECKING
 
+import anyio
+import httpx
 import pytest
+
+from taxizer_async._outcomes import Issued
+
+from .conftest import Asker
 
 
 if TYPE_CHECKING:
@@ -63,3 +70,29 @@ def test_the_first_login_does_not_block_the_loop(sandbox: Sandbox, backend: str)
     ]
 
     assert min(gaps) < 0.05
+
+
+@pytest.mark.report(30)
+async def test_a_client_is_made_beside_the_loop(sandbox: Sandbox) -> None:
+    """While the client of a login is made, which reads files, the event loop goes on."""
+    gate = threading.Event()
+    went_on: list[bool] = []
+    outcomes: list[object] = []
+
+    def http_client() -> httpx.AsyncClient:
+        went_on.append(gate.wait(5))
+        return httpx.AsyncClient()
+
+    async def connect() -> None:
+        outcomes.append(await Asker(sandbox.base_url, http_client=http_client).connect())
+
+    async def open_gate() -> None:
+        gate.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(connect)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(open_gate)
+
+    assert went_on == [True]
+    assert isinstance(outcomes[0], Issued)

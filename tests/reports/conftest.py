@@ -27,6 +27,20 @@ def _clock() -> ManualClock:
     return ManualClock(start=time.time(), autojump=True)
 
 
+@pytest.fixture(name="machine_zone", params=["UTC", "America/New_York", "Asia/Tokyo"])
+def _machine_zone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the machine's time zone."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone cannot be set here")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox) -> TaxizerAuth:
     return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)

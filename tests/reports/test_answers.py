@@ -47,11 +47,12 @@ async def test_a_token_without_a_refresh_token_is_a_token(
 @pytest.mark.report(58)
 @pytest.mark.report(61)
 @pytest.mark.report(62)
+@pytest.mark.usefixtures("machine_zone")
 @pytest.mark.parametrize("style", sorted(set(TIMESTAMP_STYLES) - TIMELESS_STYLES))
 async def test_each_way_to_write_a_moment_gives_the_same_life(
     sandbox: Sandbox, clock: ManualClock, style: TimestampStyle
 ) -> None:
-    """However the expiry is written, it is an aware moment and ends the token after its 900 s."""
+    """However the expiry is written, wherever this machine stands, it ends the token after its 900 s."""
     sandbox.timestamp_style = style
     store = MemoryTokenStore(clock=clock)
     first, second = (

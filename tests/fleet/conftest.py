@@ -1,0 +1,38 @@
+"""What the tests of a fleet share: a sandbox, a redis-server, and either store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taxizer_async.testing import Sandbox
+from tests.fleet.fleet import WorkerConfig
+from tests.redis_server import RedisServer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(name="redis_server")
+def _redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(name="config", params=["file", "file on trio", "redis"])
+def _config(request: pytest.FixtureRequest, tmp_path: Path) -> WorkerConfig:
+    """Return a config for each kind of store."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        return WorkerConfig(store=("redis", server.url))
+    backend = "trio" if "trio" in request.param else "asyncio"
+    return WorkerConfig(store=("file", str(tmp_path / "tokens")), backend=backend)

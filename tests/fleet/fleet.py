@@ -1,0 +1,220 @@
+"""Starts workers as real processes, talks to them, stops and kills them, and leaves none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, final
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taxizer_async.testing import Sandbox
+
+
+_PROGRAM = Path(__file__).with_name("worker.py")
+#: Seconds that an answer may take, on a machine that is busy with other tests.
+_PATIENCE = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class WorkerConfig:
+    """
+    What a worker is told at its start.
+
+    Attributes:
+        store: Its kind, and where it is.
+        encryption_key: The store's.
+        backend: The event loop.
+        policy: Arguments of `RenewalPolicy`.
+        keep_fresh: Whether it runs that.
+        wall_offset: Seconds that its wall clock is ahead.
+        pause: Seconds between two requests of a coroutine.
+    """
+
+    store: tuple[str, str]
+    encryption_key: str | None = None
+    backend: str = "asyncio"
+    policy: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    keep_fresh: bool = False
+    wall_offset: float = 0.0
+    pause: float = 0.02
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What a worker says of itself."""
+
+    what: str
+    sent: int
+    failures: list[str]
+    first_served: float
+    last_served: float
+    logins: int
+    renewals: int
+    adoptions: int
+    events: list[str]
+
+
+@final
+class Worker:
+    """One process."""
+
+    def __init__(
+        self, sandbox: Sandbox, config: WorkerConfig, exchanging: queue.Queue[Worker]
+    ) -> None:
+        self._exchanging = exchanging
+        content = attrs.asdict(config) | {
+            "base_url": sandbox.base_url,
+            "client_id": sandbox.credentials.client_id,
+            "client_secret": sandbox.credentials.client_secret.reveal(),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(_PROGRAM), json.dumps(content)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def expect(self, what: str) -> dict[str, Any]:
+        """Return its next answer."""
+        answer = self._answers.get(timeout=_PATIENCE)
+        assert answer is not None, "the worker has ended"
+        assert answer["what"] == what
+        return answer
+
+    def order(self, command: str) -> None:
+        """Send *command*."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+
+    def report(self) -> Report:
+        """Return the answer to an order."""
+        return Report(**self.expect("told"))
+
+    def ask(self, command: str) -> Report:
+        """Send *command*, and return its answer."""
+        self.order(command)
+        return self.report()
+
+    def start_load(self, tasks: int) -> None:
+        """Have it send requests until it is asked to stop."""
+        self.order(f"load {tasks}")
+        self.expect("loading")
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self._process.kill()
+        self._process.wait(_PATIENCE)
+        self._close()
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> int:
+        """Have it end by itself; return its exit code."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            code = self._process.wait(_PATIENCE)
+        finally:
+            self._process.kill()
+            self._close()
+        return code
+
+    def _close(self) -> None:
+        self._process.wait(_PATIENCE)
+        self._reader.join(_PATIENCE)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _read(self, stdout: IO[str]) -> None:
+        for line in stdout:
+            answer = json.loads(line)
+            if answer["what"] == "exchange":
+                self._exchanging.put(self)
+            else:
+                self._answers.put(answer)
+        self._answers.put(None)
+
+
+@final
+class Fleet:
+    """Workers of one *sandbox*; all end with it."""
+
+    def __init__(self, sandbox: Sandbox, config: WorkerConfig) -> None:
+        self.sandbox = sandbox
+        self.config = config
+        self.workers: list[Worker] = []
+        self._exchanging: queue.Queue[Worker] = queue.Queue()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        codes = []
+        for worker in self.workers:
+            if kind is None:
+                codes.append(worker.end())
+            else:
+                worker.thaw()
+                worker.kill()
+        assert not any(codes), f"workers ended with {codes}"
+
+    def start(self, number: int, **changes: Any) -> list[Worker]:
+        """Start *number* workers, and return them once all are ready."""
+        config = attrs.evolve(self.config, **changes)
+        new = [Worker(self.sandbox, config, self._exchanging) for _ in range(number)]
+        self.workers += new
+        for worker in new:
+            worker.expect("ready")
+        return new
+
+    def kill(self, worker: Worker) -> None:
+        """Kill *worker*, which is no longer of the fleet."""
+        self.workers.remove(worker)
+        worker.kill()
+
+    def wait_for_exchange(self, seconds: float) -> Worker:
+        """Return the worker whose request is next to reach the server, which has not answered yet."""
+        while not self._exchanging.empty():
+            self._exchanging.get_nowait()
+        before = self.sandbox.counters.exchanges
+        worker = self._exchanging.get(timeout=seconds)
+        self.sandbox.wait_until(lambda counters: counters.exchanges > before, seconds)
+        return worker
+
+    def ask_all(self, command: str) -> list[Report]:
+        """Send *command* to all at once, and return their answers."""
+        for worker in self.workers:
+            worker.order(command)
+        return [worker.report() for worker in self.workers]
+
+    def start_load(self, tasks: int) -> None:
+        for worker in self.workers:
+            worker.start_load(tasks)

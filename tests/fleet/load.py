@@ -1,0 +1,160 @@
+"""
+A fleet under steady load whose tokens last 4 s, with or without workers that are killed.
+
+`python -m tests.fleet.load [--seconds N] [--kills] [--store file|redis]` prints what came of it, and
+fails if a request did, if a refresh token was sent twice, or if there was an exchange too many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import sys
+import tempfile
+import time
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from taxizer_async.testing import Sandbox, SandboxCounters
+from tests.fleet.fleet import Fleet, WorkerConfig
+from tests.redis_server import RedisServer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.fleet.fleet import Report
+
+
+LIFETIME = 4.0
+#: No token is renewed in the first three quarters of its life.
+LEAST_GAP = 0.74 * LIFETIME
+#: A renewal takes so long that a kill can hit it.
+REFRESH_LATENCY = 0.3
+KILL_EVERY = 2.0
+WORKERS = 6
+TASKS = 4
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """
+    What came of it.
+
+    Attributes:
+        seconds: How long it took.
+        requests: Those of the workers that lived to tell.
+        failures: Why some of these failed.
+        counters: The server's.
+        gaps: Seconds between the starts of two exchanges.
+        kills: How many workers were killed …
+        mid_exchange: … and how many of these in the middle of an exchange.
+    """
+
+    seconds: float
+    requests: int
+    failures: tuple[str, ...]
+    counters: SandboxCounters
+    gaps: tuple[float, ...]
+    kills: int
+    mid_exchange: int
+
+    @property
+    def problems(self) -> list[str]:
+        """What was not as it should be."""
+        found = list(self.failures[:10])
+        if self.counters.reuses:
+            found.append(f"{self.counters.reuses} refresh tokens were sent twice")
+        # Whoever is killed in an exchange takes its token along.
+        if self.counters.connects > 1 + self.kills:
+            found.append(f"{self.counters.connects} logins")
+        if not self.kills and min(self.gaps, default=LIFETIME) < LEAST_GAP:
+            found.append(f"two exchanges within {min(self.gaps):.2f} s")
+        return found
+
+
+def run_load(
+    sandbox: Sandbox, config: WorkerConfig, *, seconds: float, kills: bool, seed: int
+) -> Outcome:
+    """Run the load on a fresh *sandbox*."""
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    sandbox.lifetime, sandbox.refresh_latency = LIFETIME, REFRESH_LATENCY
+    killed = mid_exchange = 0
+    with Fleet(sandbox, config) as fleet:
+        fleet.start(WORKERS)
+        began = time.monotonic()
+        fleet.start_load(TASKS)
+        if not kills:
+            time.sleep(seconds)
+        while kills and (time.monotonic() < began + seconds or not killed > mid_exchange > 0):
+            if killed % 2:
+                time.sleep(KILL_EVERY)
+                victim = rng.choice(fleet.workers)
+            else:
+                victim = fleet.wait_for_exchange(seconds=2 * LIFETIME)
+                mid_exchange += 1
+            fleet.kill(victim)
+            killed += 1
+            (fresh,) = fleet.start(1)
+            fresh.start_load(TASKS)
+        reports = fleet.ask_all("stop")
+        elapsed = time.monotonic() - began
+    return Outcome(
+        seconds=elapsed,
+        requests=sum(report.sent for report in reports),
+        failures=tuple(_failures(reports)),
+        counters=sandbox.counters,
+        gaps=_gaps(sandbox),
+        kills=killed,
+        mid_exchange=mid_exchange,
+    )
+
+
+def _failures(reports: Iterable[Report]) -> list[str]:
+    return [failure for report in reports for failure in report.failures]
+
+
+def _gaps(sandbox: Sandbox) -> tuple[float, ...]:
+    starts = sorted(entry.started_at for entry in sandbox.exchange_log)
+    return tuple(later - earlier for earlier, later in itertools.pairwise(starts))
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--kills", action="store_true")
+    parser.add_argument("--store", choices=["file", "redis"], default="file")
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RedisServer(Path(folder)) as server,
+        Sandbox() as box,
+    ):
+        where = server.url if wanted.store == "redis" else f"{folder}/tokens"
+        outcome = run_load(
+            box,
+            WorkerConfig(store=(wanted.store, where)),
+            seconds=wanted.seconds,
+            kills=wanted.kills,
+            seed=wanted.seed,
+        )
+    counters = outcome.counters
+    print(  # noqa: T201
+        f"{wanted.store}{', kills' * wanted.kills}: {outcome.seconds:.0f} s, {outcome.requests:,} requests, "
+        f"{len(outcome.failures)} failed, {counters.connects} logins, {counters.refreshes} renewals, "
+        f"{counters.reuses} reuses, {outcome.kills} killed ({outcome.mid_exchange} in an exchange), "
+        f"least gap {min(outcome.gaps, default=0):.2f} s"
+    )
+    for problem in outcome.problems:
+        print(problem)  # noqa: T201
+    return bool(outcome.problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

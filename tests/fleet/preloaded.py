@@ -1,0 +1,83 @@
+"""
+An application that is loaded before its workers are forked, as by gunicorn's preload, as a program.
+
+`preloaded.py CONFIG`: as of `worker.py`, and `"warm"`: whether the parent has sent a request before.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+
+import anyio
+import httpx
+
+from taxizer_async import Credentials, TaxizerAuth, TokenStore
+
+
+CONFIG = json.loads(sys.argv[1])
+WORKERS = 4
+
+
+def make_store() -> TokenStore:
+    """Return the store, before the fork."""
+    kind, where = CONFIG["store"]
+    if kind == "file":
+        from taxizer_async.stores.file import FileTokenStore  # noqa: PLC0415 - an extra
+
+        return FileTokenStore(where)
+    from taxizer_async.stores.redis import RedisTokenStore  # noqa: PLC0415 - an extra
+
+    return RedisTokenStore.from_url(where)
+
+
+STORE = make_store()
+AUTH = TaxizerAuth(
+    Credentials(CONFIG["client_id"], CONFIG["client_secret"]),
+    base_url=CONFIG["base_url"],
+    store=STORE,
+)
+
+
+async def send(requests: int) -> int:
+    """Send that many at once; return how many were answered as they should be."""
+    codes: list[int] = []
+
+    async def one(client: httpx.AsyncClient) -> None:
+        codes.append((await client.post("/v1/Invoices")).status_code)
+
+    options = {"base_url": CONFIG["base_url"], "timeout": 30, "trust_env": False}
+    async with (
+        httpx.AsyncClient(auth=AUTH, **options) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(requests):
+            tasks.start_soon(one, client)
+    close = getattr(STORE, "aclose", None)
+    if close is not None:
+        await close()
+    return codes.count(httpx.codes.OK)
+
+
+def work(requests: int) -> int:
+    """Run an event loop of this process's own."""
+    return anyio.run(functools.partial(send, requests), backend=CONFIG["backend"])
+
+
+def main() -> int:
+    """Fork, and see whether all children did well."""
+    if CONFIG["warm"]:
+        assert work(1) == 1
+    children = []
+    for _ in range(WORKERS):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if work(5) == 5 else 1)
+        children.append(pid)
+    return sum(os.waitpid(pid, 0)[1] for pid in children)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Machines whose wall clocks disagree."""
+
+from __future__ import annotations
+
+import itertools
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fleet.fleet import Fleet
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import Sandbox
+    from tests.fleet.fleet import WorkerConfig
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [3600.0, -3600.0])
+def test_clocks_an_hour_apart_cost_no_exchange(
+    sandbox: Sandbox, config: WorkerConfig, offset: float
+) -> None:
+    """Two processes, one of them an hour off, share four lives of a token: one exchange each."""
+    sandbox.lifetime = 2.0
+    with Fleet(sandbox, config) as fleet:
+        fleet.start(1)
+        fleet.start(1, wall_offset=offset)
+        fleet.start_load(2)
+        sandbox.wait_until(lambda counters: counters.exchanges == 4, 20)
+        reports = fleet.ask_all("stop")
+
+    assert [report.failures for report in reports] == [[], []]
+    log = sandbox.exchange_log
+    assert sandbox.counters.connects == 1
+    assert all(
+        later.started_at - earlier.started_at > 0.74 * sandbox.lifetime
+        for earlier, later in itertools.pairwise(log)
+    )

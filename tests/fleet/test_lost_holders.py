@@ -1,0 +1,125 @@
+"""Who has the lease is killed, or stopped and thawed later, in the middle of an exchange."""
+
+from __future__ import annotations
+
+import time
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async.stores import StoreKey
+from taxizer_async.stores.redis import LEASE_SECONDS, RedisTokenStore
+from tests.fleet.fleet import Fleet, WorkerConfig
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from taxizer_async.stores import TokenRecord
+    from taxizer_async.testing import Sandbox
+    from tests.fleet.fleet import Worker
+    from tests.redis_server import RedisServer
+
+
+#: What a busy machine may add to that.
+_SLACK = 0.9
+
+
+@pytest.mark.report(84)
+@pytest.mark.report(85)
+@pytest.mark.parametrize("where", ["connect", "refresh"])
+def test_a_killed_holder_is_missed_soon(sandbox: Sandbox, config: WorkerConfig, where: str) -> None:
+    """Its kernel lock ends with it, its lease in Redis within seconds; then another goes on."""
+    with Fleet(sandbox, config) as fleet:
+        holder, other = fleet.start(2)
+        if where == "refresh":
+            fleet.ask_all("burst 1")
+            sandbox.revoke()
+        before = sandbox.counters.connects
+        with sandbox.hold(where) as gate:
+            holder.order("burst 1")
+            gate.wait_until(1)
+            other.order("burst 1")
+            fleet.kill(holder)
+            killed_at = time.monotonic()
+        report = other.report()
+
+    assert report.failures == []
+    waited = report.last_served - killed_at
+    assert waited < (LEASE_SECONDS if config.store[0] == "redis" else 0) + _SLACK
+    # The one that was sent and never answered is spent.
+    assert sandbox.counters.connects == before + (1 if where == "refresh" else 2)
+    assert sandbox.counters.reuses == 0
+
+
+def _stop_in_refresh(sandbox: Sandbox, config: WorkerConfig) -> tuple[int, int]:
+    """Freeze a holder in its refresh, have another go on, thaw it; return what each carries then."""
+    with Fleet(sandbox, config) as fleet:
+        holder, other = fleet.start(2)
+        fleet.ask_all("burst 1")
+        sandbox.revoke()
+        with sandbox.hold("refresh") as gate:
+            holder.order("burst 1")
+            gate.wait_until(1)
+            holder.freeze()
+            assert other.ask("burst 1").failures == []
+        sandbox.wait_until(lambda counters: counters.refreshes_ok == 1)
+        carried = [_carried(sandbox, other)]
+        holder.thaw()
+        failed = holder.report().failures
+        carried.insert(0, _carried(sandbox, holder, failed))
+    return carried[0], carried[1]
+
+
+def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> int:
+    """Return which JWT it sends, after requests that *failed* in time that it was stopped for."""
+    # What was out of time then is tried again a second later.
+    assert all(failure.startswith("TokenEndpointUnavailableError") for failure in failed)
+    end = time.monotonic() + 5
+    before = sandbox.counters.resources_ok
+    while sandbox.counters.resources_ok == before:
+        assert time.monotonic() < end
+        worker.ask("burst 1")
+    number = sandbox.resource_log[-1].jwt_id
+    assert number is not None
+    return number
+
+
+@pytest.mark.report(87)
+@pytest.mark.report(89)
+def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: RedisServer) -> None:
+    """Its lease in Redis has ended, so its late save does nothing, and it adopts the newer token."""
+    config = WorkerConfig(store=("redis", redis_server.url))
+    holders, others = _stop_in_refresh(sandbox, config)
+    record = anyio.run(_load, sandbox, redis_server.url)
+    assert record is not None
+    assert record.token.jwt.reveal() == sandbox.issued_jwts[others - 1]
+    assert holders == others
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.report(37)
+@pytest.mark.report(90)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stopped_holder_of_a_file_is_not_waited_for_without_end(
+    sandbox: Sandbox, tmp_path: Path, backend: str
+) -> None:
+    """It keeps the kernel's lock, so past the bound another logs in alone, and spends nothing shared."""
+    config = WorkerConfig(
+        store=("file", str(tmp_path / "tokens")),
+        backend=backend,
+        policy={"exchange_timeout": 2.0, "store_timeout": 0.5},
+    )
+    _stop_in_refresh(sandbox, config)
+
+    assert sandbox.counters.reuses == 0
+    # The first, the one alone, and one of who finds that the time for its refresh is over.
+    assert sandbox.counters.connects in (2, 3)
+
+
+async def _load(sandbox: Sandbox, url: str) -> TokenRecord | None:
+    async with RedisTokenStore.from_url(url) as store:
+        return await store.load(StoreKey(sandbox.base_url, sandbox.client_id))

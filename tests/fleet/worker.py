@@ -1,0 +1,169 @@
+"""
+A worker of a fleet, as a program: `worker.py CONFIG`, a JSON object; see `fleet.WorkerConfig`.
+
+It reads commands from stdin, one a line, and answers each with a line of JSON:
+
+- `burst N`: N coroutines send a request each.
+- `load N`: N coroutines send requests, one after the other, until `stop`.
+- `stop`: ends that, and tells what came of it.
+- `forget`: forgets the token.
+- `report`: tells what has come of all so far.
+
+Unasked it says when it begins an exchange.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+
+from typing import Any
+
+
+CONFIG: dict[str, Any] = json.loads(sys.argv[1])
+if CONFIG["wall_offset"]:
+    _true_time = time.time
+    time.time = lambda: _true_time() + CONFIG["wall_offset"]
+
+import anyio  # noqa: E402 - the clock comes first
+import anyio.to_thread  # noqa: E402
+import httpx  # noqa: E402
+
+from taxizer_async import (  # noqa: E402
+    Credentials,
+    RenewalPolicy,
+    TaxizerAuth,
+    TaxizerError,
+    TokenStore,
+)
+
+
+PATH = "/v1/Invoices"
+
+
+def make_store() -> TokenStore:
+    """Return the store that the fleet shares."""
+    kind, where = CONFIG["store"]
+    key = CONFIG["encryption_key"]
+    if kind == "file":
+        from taxizer_async.stores.file import FileTokenStore  # noqa: PLC0415 - an extra
+
+        return FileTokenStore(where, encryption_key=key)
+    from taxizer_async.stores.redis import RedisTokenStore  # noqa: PLC0415 - an extra
+
+    return RedisTokenStore.from_url(where, encryption_key=key)
+
+
+class Worker:
+    """Sends requests, and counts."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self._events: list[str] = []
+        self._auth = TaxizerAuth(
+            Credentials(CONFIG["client_id"], CONFIG["client_secret"]),
+            base_url=CONFIG["base_url"],
+            store=store,
+            policy=RenewalPolicy(**CONFIG["policy"]),
+            http_client=announced_client,
+            on_event=lambda event: self._events.append(str(event)),
+        )
+        # Loopback is no matter for a proxy, nor for TLS, whose CA bundle takes long to read.
+        self._client = httpx.AsyncClient(
+            auth=self._auth,
+            base_url=CONFIG["base_url"],
+            timeout=60,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None),
+        )
+        self._sent = 0
+        self._failures: list[str] = []
+        self._served_at: list[float] = []
+        self._going = False
+
+    async def run(self) -> None:
+        """Obey until stdin ends."""
+        async with self._client, anyio.create_task_group() as tasks:
+            if CONFIG["keep_fresh"]:
+                tasks.start_soon(self._auth.keep_fresh)
+            say("ready")
+            while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+                command, _, number = line.strip().partition(" ")
+                if command == "burst":
+                    async with anyio.create_task_group() as burst:
+                        for _ in range(int(number)):
+                            burst.start_soon(self._send)
+                    self._tell()
+                elif command == "load":
+                    self._going = True
+                    for _ in range(int(number)):
+                        tasks.start_soon(self._send_on_and_on)
+                    say("loading")
+                elif command == "stop":
+                    self._going = False
+                    self._tell()
+                elif command == "forget":
+                    await self._auth.forget()
+                    self._tell()
+                elif command == "report":
+                    self._tell()
+            tasks.cancel_scope.cancel()
+
+    async def _send_on_and_on(self) -> None:
+        while self._going:
+            await self._send()
+            # Two cores serve all workers and the server.
+            await anyio.sleep(CONFIG["pause"])
+
+    async def _send(self) -> None:
+        try:
+            await self._auth.token()
+            self._served_at.append(time.monotonic())
+            response = await self._client.post(PATH, json={"total": "115.00"})
+            if response.status_code != httpx.codes.OK:
+                self._failures.append(f"answered {response.status_code}")
+        except (TaxizerError, httpx.HTTPError) as problem:
+            self._failures.append(f"{type(problem).__name__}: {problem}")
+        self._sent += 1
+
+    def _tell(self) -> None:
+        status = self._auth.status()
+        say(
+            "told",
+            sent=self._sent,
+            failures=self._failures,
+            first_served=min(self._served_at, default=None),
+            last_served=max(self._served_at, default=None),
+            logins=status.logins,
+            renewals=status.renewals,
+            adoptions=status.adoptions,
+            events=self._events,
+        )
+
+
+def announced_client() -> httpx.AsyncClient:
+    """Return a client for an exchange, and say that one begins."""
+    say("exchange")
+    return httpx.AsyncClient(trust_env=False)
+
+
+def say(what: str, **content: Any) -> None:
+    """Write one line of JSON, in one go, as two threads may speak."""
+    sys.stdout.write(f"{json.dumps({'what': what, **content})}\n")
+    sys.stdout.flush()
+
+
+async def main() -> None:
+    """Run, with the store closed in the end."""
+    store = make_store()
+    try:
+        await Worker(store).run()
+    finally:
+        close = getattr(store, "aclose", None)
+        if close is not None:
+            await close()
+
+
+if __name__ == "__main__":
+    anyio.run(functools.partial(main), backend=CONFIG["backend"])

@@ -8,11 +8,13 @@ where is decided in `_redis_clients`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
 
+import anyio
 import attrs
 
 from taxizer_async._codec import RECORD_FORMAT, StoredRecord
@@ -35,6 +37,8 @@ __all__ = ["RedisTokenStore"]
 LEASE_SECONDS: Final = 5.0
 #: So often it says that it is alive: two of these may get lost.
 HEARTBEAT: Final = LEASE_SECONDS / 4
+#: Seconds that who is cancelled waits for a lease that it may have been given to be taken back.
+_GOOD_BYE: Final = 0.25
 #: A record outlives all that is in it by so many seconds …
 _GRACE: Final = 60.0
 #: … or, if it does not say how long that is, is kept so long.
@@ -161,7 +165,13 @@ class RedisTokenStore:
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; it ends by itself after `LEASE_SECONDS`."""
         lease = _RedisLease(self._clients, _keys(key)[0])
-        return lease if await lease.take() else None
+        try:
+            return lease if await lease.take() else None
+        except asyncio.CancelledError:
+            # It may have been given, and only the answer was not waited for.
+            with anyio.move_on_after(_GOOD_BYE, shield=True):
+                await lease.release()
+            raise
 
     def __reduce__(self) -> NoReturn:
         """Say that each process makes its own: a pickle would have the key and connections in it."""

@@ -1,5 +1,5 @@
 """
-For tests of services that use Taxizer: a real server that speaks its contract.
+For tests of services that use Taxizer: a real server that speaks its contract, and a store's rules.
 
 Needs the extra: `pip install "taxizer-async[sandbox]"`.
 """
@@ -10,6 +10,21 @@ from taxizer_async.testing._manual_clock import ManualClock
 from taxizer_async.testing._sandbox import Sandbox
 from taxizer_async.testing._sandbox_faults import Fault
 from taxizer_async.testing._sandbox_records import SandboxCounters
+from taxizer_async.testing._store_bench import StoreFactory
+from taxizer_async.testing._store_conformance import (
+    TOKEN_STORE_CASES,
+    TokenStoreCase,
+    check_token_store,
+)
 
 
-__all__ = ["Fault", "ManualClock", "Sandbox", "SandboxCounters"]
+__all__ = [
+    "TOKEN_STORE_CASES",
+    "Fault",
+    "ManualClock",
+    "Sandbox",
+    "SandboxCounters",
+    "StoreFactory",
+    "TokenStoreCase",
+    "check_token_store",
+]

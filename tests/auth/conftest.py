@@ -1,19 +1,29 @@
-"""A sandbox per test, and what sends requests to it."""
+"""A sandbox per test, auth objects that share a clock and a store, and what sends requests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+import time
+
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
 import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth
-from taxizer_async.testing import Sandbox
+from taxizer_async.testing import ManualClock, Sandbox
+
+from .scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from taxizer_async import Event
+
+
+#: Past the point from which a token of 900 s is renewed, and from which callers wait.
+DUE, PRESSING = 720.0, 875.0
 
 
 @pytest.fixture(name="sandbox")
@@ -25,6 +35,44 @@ def _sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox) -> TaxizerAuth:
     return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock(start=time.time(), autojump=True)
+
+
+@pytest.fixture(name="events")
+def _events() -> list[Event]:
+    return []
+
+
+@pytest.fixture(name="aging_auth")
+def _aging_auth(sandbox: Sandbox, clock: ManualClock, events: list[Event]) -> TaxizerAuth:
+    return TaxizerAuth(
+        sandbox.credentials, base_url=sandbox.base_url, clock=clock, on_event=events.append
+    )
+
+
+@pytest.fixture(name="store")
+def _store(clock: ManualClock) -> ScriptedStore:
+    return ScriptedStore(clock)
+
+
+@pytest.fixture(name="make_auth")
+def _make_auth(
+    sandbox: Sandbox, clock: ManualClock, store: ScriptedStore, events: list[Event]
+) -> Callable[..., TaxizerAuth]:
+    def make(credentials: Any = sandbox.credentials, **options: Any) -> TaxizerAuth:
+        arguments: dict[str, Any] = {
+            "base_url": sandbox.base_url,
+            "clock": clock,
+            "store": store,
+            "on_event": events.append,
+        }
+        return TaxizerAuth(credentials, **(arguments | options))
+
+    return make
 
 
 class Fleet:

@@ -81,74 +81,6 @@ async def test_one_endpoint_that_always_answers_401_is_not_flooded(
     assert 2 <= sandbox.counters.exchanges <= 6
 
 
-async def test_the_budget_of_renewals_comes_back(sandbox: Sandbox, fleet: FleetFactory) -> None:
-    """Three renewals in 30 s are caused by 401s, the fourth 401 is handed back, a later one is not."""
-    clock = ManualClock()
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
-    async with fleet(auth) as clients:
-        for _ in range(3):
-            assert await clients.send(1) == [200]
-            sandbox.revoke()
-        assert await clients.send(1) == [200]
-        sandbox.revoke()
-        assert await clients.send(1) == [401]
-        clock.advance(30)
-        assert await clients.send(1) == [200]
-
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 4)
-
-
-@pytest.mark.report(18)
-async def test_a_late_401_for_an_old_token_costs_nothing(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """A 401 that arrives after the token was replaced is answered with the new one."""
-    await auth.token()
-    async with fleet(auth) as clients, anyio.create_task_group() as tasks:
-        answers: list[int | Exception] = []
-        with sandbox.hold(PATH) as gate:
-
-            async def send_slowly() -> None:
-                answers.extend(await clients.send(1, PATH))
-
-            tasks.start_soon(send_slowly)
-            await gate.wait_until_async(1)
-            sandbox.revoke()
-            assert await clients.send(1) == [200]
-            assert sandbox.counters.exchanges == 2
-
-    assert answers == [200]
-    assert sandbox.counters.exchanges == 2
-
-
-async def test_a_pool_of_one_connection_is_enough(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """Ten concurrent 401s over a pool of one connection all end well."""
-    await auth.token()
-    sandbox.revoke()
-    async with fleet(auth, connections=1) as clients:
-        with anyio.fail_after(10):
-            answers = await clients.send(10)
-
-    assert answers == [200] * 10
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
-
-
-async def test_insufficient_scope_and_403_renew_nothing(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """A 403, or a 401 that is about rights, is handed back as it is."""
-    sandbox.fail(PATH, Fault.unauthorized('Bearer error="insufficient_scope"'), times=1)
-    sandbox.fail("/v1/Devices/Register", Fault.status(403), times=1)
-    async with fleet(auth) as clients:
-        assert await clients.send(1, PATH) == [401]
-        assert await clients.send(1) == [403]
-        assert await clients.send(1) == [200]
-
-    assert sandbox.counters.exchanges == 1
-
-
 async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """While one answer streams for ever, other requests come and go, even through a renewal."""
     async with (
@@ -179,16 +111,3 @@ async def test_a_resend_that_meets_a_second_revocation_goes_again(
 
     assert answers == [200] * 100
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
-
-
-@pytest.mark.report(40)
-async def test_a_fresh_token_that_never_works_is_tried_once(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """If the API refuses each new token, a request is sent twice and no more."""
-    sandbox.fail("resource", Fault.unauthorized())
-    async with fleet(auth) as clients:
-        assert await clients.send(1) == [401]
-
-    assert sandbox.counters.resources == 2
-    assert sandbox.counters.exchanges == 2

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import httpx
 import pytest
 
 from taxizer_async._outcomes import Issued, Outcome
 
 from .conftest import Asker
-from .raw_server import hang
+from .raw_server import hang, reset
 from .stepping import Stepped
 
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
     from taxizer_async.testing import Sandbox
 
@@ -130,21 +132,65 @@ async def test_a_failing_answer_is_not_handed_over(serve: Callable[..., RawServe
     assert asker.received == []
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_native_cancellation_is_bare(sandbox: Sandbox, anyio_backend: str) -> None:
-    """The native Task.cancel leaves neither a context nor a frame that has seen the secret."""
-    assert anyio_backend == "asyncio"
+class Parting(httpx.AsyncHTTPTransport):
+    """A network that is not done with closing after a failure."""
 
-    with sandbox.hold("connect") as gate:
-        task = asyncio.create_task(Asker(sandbox.base_url).connect())
-        await gate.wait_until_async(1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await task
+    def __init__(self) -> None:
+        super().__init__(verify=False)
+        self.failed = anyio.Event()
 
-    assert caught.value.__context__ is None
-    assert "sandbox-secret" not in frames_of(caught.value)
-    assert not any(frame.name == "_send" for frame in traceback.extract_tb(caught.tb))
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        try:
+            if isinstance(error, httpx.TransportError):
+                self.failed.set()
+                await anyio.sleep_forever()
+        finally:
+            await super().__aexit__(kind, error, trace)
+
+
+@pytest.mark.parametrize("ending", [hang, reset], ids=["in-the-answer", "after-a-failure"])
+@pytest.mark.parametrize(
+    ("anyio_backend", "way"), [("asyncio", "scope"), ("asyncio", "native"), ("trio", "scope")]
+)
+async def test_a_cancellation_is_bare(
+    serve: Callable[..., RawServer], anyio_backend: str, way: str, ending: Callable[..., None]
+) -> None:
+    """Whether it meets the answer or what follows a failure, it leaves with no cause, context or trace."""
+    assert anyio_backend == "asyncio" or way == "scope"
+    server = serve((ending,))
+    transport = Parting()
+    asker = Asker(server.base_url, http_client=lambda: httpx.AsyncClient(transport=transport))
+    raised: list[BaseException] = []
+
+    async def connect() -> None:
+        try:
+            await asker.connect()
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    async with anyio.create_task_group() as tasks:
+        if way == "native":
+            task = asyncio.create_task(connect())
+        else:
+            tasks.start_soon(connect)
+        await (transport.failed.wait() if ending is reset else server.wait_for_requests(1))
+        if way == "native":
+            task.cancel()
+            await asyncio.wait([task])
+        else:
+            tasks.cancel_scope.cancel()
+
+    (error,) = raised
+    assert isinstance(error, anyio.get_cancelled_exc_class())
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert "sandbox-secret" not in frames_of(error)
+    assert not any(frame.name == "_send" for frame in traceback.extract_tb(error.__traceback__))
 
 
 async def test_other_interruptions_leave_as_bare(sandbox: Sandbox) -> None:
@@ -155,6 +201,7 @@ async def test_other_interruptions_leave_as_bare(sandbox: Sandbox) -> None:
 
     interruption = Interruption()
     interruption.__context__ = ValueError("sandbox-secret")
+    interruption.__cause__ = ValueError("sandbox-secret")
 
     def http_client() -> object:
         raise interruption
@@ -164,7 +211,7 @@ async def test_other_interruptions_leave_as_bare(sandbox: Sandbox) -> None:
         await asker.connect()
 
     assert caught.value is interruption
-    assert caught.value.__context__ is None
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert not any(frame.name == "_open" for frame in traceback.extract_tb(caught.tb))
 
 

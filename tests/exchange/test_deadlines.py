@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 import pytest
 
+from taxizer_async._exchange import HttpExchange
 from taxizer_async._outcomes import Issued, Malformed, Refused, Unavailable
 from taxizer_async.testing import Fault
 
@@ -25,6 +27,31 @@ if TYPE_CHECKING:
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'{"jwtToken": "j-1"}'
+#: Seconds that an attempt has.
+PATIENCE = 0.1
+ROUNDING = 1e-6
+
+
+@attrs.frozen
+class Attempt:
+    """When one attempt began, and when it has to be over."""
+
+    began: float
+    deadline: float
+
+
+@pytest.fixture(name="attempts")
+def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
+    """Note each attempt before it waits for anything, as its time may be over soon."""
+    attempts: list[Attempt] = []
+    send = HttpExchange._send
+
+    async def note_and_send(*arguments: Any) -> None:
+        attempts.append(Attempt(anyio.current_time(), anyio.current_effective_deadline()))
+        await send(*arguments)
+
+    monkeypatch.setattr(HttpExchange, "_send", note_and_send)
+    return attempts
 
 
 @pytest.mark.report(36)
@@ -44,11 +71,15 @@ TOKEN = b'{"jwtToken": "j-1"}'
 )
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_stalled_answer_ends_with_the_deadline(
-    serve: Callable[..., RawServer], script: Script, call: str
+    serve: Callable[..., RawServer],
+    script: Script,
+    call: str,
+    attempts: list[Attempt],
 ) -> None:
     """A server that hangs or dribbles gives a typed failure in time, and refresh no second try."""
     server = serve(script)
-    asker = Asker(server.base_url, attempt_timeout=0.1)
+    asker = Asker(server.base_url, attempt_timeout=PATIENCE)
+    earliest = anyio.current_time()
     with anyio.fail_after(3):
         outcome = await (
             asker.connect(attempts=2) if call == "connect" else asker.refresh(attempts=2)
@@ -57,23 +88,35 @@ async def test_a_stalled_answer_ends_with_the_deadline(
     assert isinstance(outcome, Unavailable)
     assert not outcome.untouched
     assert outcome.status_code is None
-    assert len(asker.clock.slept) == (1 if call == "connect" else 0)
+    assert len(attempts) == (2 if call == "connect" else 1)
+    assert len(asker.clock.slept) == len(attempts) - 1
     assert asker.received == []
+    for attempt in attempts:
+        # Counted from its own beginning, which is between the end of the last one and now.
+        assert earliest - ROUNDING <= attempt.deadline - PATIENCE <= attempt.began + ROUNDING
+        earliest = attempt.deadline
 
 
 @pytest.mark.report(36)
 @pytest.mark.report(37)
-async def test_the_deadline_bounds_all_attempts_together(sandbox: Sandbox) -> None:
-    """The whole call is over at the deadline, however many attempts would be left."""
+async def test_the_deadline_bounds_all_attempts_together(
+    sandbox: Sandbox, attempts: list[Attempt]
+) -> None:
+    """Two attempts that fail and one that hangs have one deadline, and past it no other is begun."""
+    sandbox.fail("connect", Fault.status(503), times=2)
     sandbox.fail("connect", Fault.hang())
-    asker = Asker(sandbox.base_url, attempt_timeout=0.2)
+    asker = Asker(sandbox.base_url, attempt_timeout=10)
     began = anyio.current_time()
-    outcome = await asker.connect(attempts=1000, seconds=0.5)
-    took = anyio.current_time() - began
+    with anyio.fail_after(5):
+        outcome = await asker.connect(attempts=1000, seconds=1)
 
     assert isinstance(outcome, Unavailable)
-    assert 0.4 < took < 1.0
-    assert 2 <= sandbox.counters.connects <= 3
+    assert outcome.status_code is None
+    assert len(attempts) == 3
+    assert len(asker.clock.slept) == 2
+    # The same moment, up to what passes between two statements.
+    assert [attempt.deadline for attempt in attempts] == [pytest.approx(began + 1, abs=0.5)] * 3
+    assert anyio.current_time() >= attempts[-1].deadline
 
 
 async def test_a_call_past_its_deadline_sends_nothing(sandbox: Sandbox) -> None:

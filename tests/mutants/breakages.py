@@ -30,7 +30,8 @@ class Breakage:
         file: The module, relative to the package.
         old: The text that is replaced …
         new: … and by what.
-        tests: Node ids of pytest; one of them has to fail.
+        tests: Node ids of pytest, for where those that are named after the invariant do not notice, or
+            are none. One of all has to fail.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Breakage:
     file: str
     old: str
     new: str
-    tests: tuple[str, ...]
+    tests: tuple[str, ...] = ()
 
 
 BREAKAGES: Final = (
@@ -52,7 +53,6 @@ BREAKAGES: Final = (
             "        await __import__('anyio').sleep(0)\n"
             "        held = self._fresh() or await self._provider.acquire()\n        for"
         ),
-        tests=(f"{AUTH}/test_flow.py::test_the_fast_path_awaits_nothing",),
     ),
     Breakage(
         name="fast-path-takes-the-mutex",
@@ -63,7 +63,6 @@ BREAKAGES: Final = (
             "        with self._changing():\n            held = self.state.held\n"
             "        if held is None or held.refused:"
         ),
-        tests=(f"{AUTH}/test_invariants.py::test_the_fast_path_takes_no_lock",),
     ),
     # 2: No lock is held across a yield, and an abandoned flow leaves no trace.
     Breakage(
@@ -79,7 +78,6 @@ BREAKAGES: Final = (
             "            async with self._provider._airfield().seat()._lock:\n"
             "                response = yield request\n            if not self._is_worth"
         ),
-        tests=(f"{AUTH}/test_flow.py::test_a_flow_closed_by_another_task_leaves_no_trace",),
     ),
     Breakage(
         name="seat-kept-across-the-yield",
@@ -97,7 +95,6 @@ BREAKAGES: Final = (
             "            flight and seat.land(flight)\n"
             "            if not self._is_worth"
         ),
-        tests=(f"{AUTH}/test_flow.py::test_a_dropped_flow_leaves_no_trace",),
     ),
     # 3: One exchange at a time, and who has waited looks again.
     Breakage(
@@ -106,7 +103,6 @@ BREAKAGES: Final = (
         file="_renewal.py",
         old="            held = self._tools.ledger.successor(errand.stale)\n",
         new="            held = None\n",
-        tests=(f"{AUTH}/test_invariants.py::test_who_comes_to_the_lease_late_takes_what_is_there",),
     ),
     Breakage(
         name="no-look-into-the-store-behind-the-lease",
@@ -130,10 +126,7 @@ BREAKAGES: Final = (
         file="stores/_memory.py",
         old="            return lease if shelf.leases.setdefault(key, lease) is lease else None",
         new="            shelf.leases[key] = lease\n            return lease",
-        tests=(
-            f"{CORE}/test_memory_store.py::test_one_has_the_lease",
-            f"{AUTH}/test_single_flight.py::test_auth_objects_that_share_a_store_share_one_login",
-        ),
+        tests=(f"{CORE}/test_memory_store.py::test_one_has_the_lease",),
     ),
     Breakage(
         name="seat-for-all",
@@ -156,7 +149,6 @@ BREAKAGES: Final = (
             "                raise flight.failure.error()\n"
         ),
         new="",
-        tests=(f"{AUTH}/test_invariants.py::test_waiters_share_a_failure_that_is_not_remembered",),
     ),
     Breakage(
         name="one-exception-object-for-all",
@@ -169,6 +161,13 @@ BREAKAGES: Final = (
             f"{AUTH}/test_single_flight.py::test_waiters_share_a_failed_login",
         ),
     ),
+    Breakage(
+        name="waiters-not-woken",
+        invariant=4,
+        file="_flight.py",
+        old="        flight.land()\n",
+        new="",
+    ),
     # 5: A cancellation ends its caller and nobody else, and loses nothing.
     Breakage(
         name="cancellation-swallowed",
@@ -180,7 +179,6 @@ BREAKAGES: Final = (
             "                    return problem\n"
             "                raise interruption.with_traceback(None)\n"
         ),
-        tests=(f"{AUTH}/test_invariants.py::test_a_native_cancellation_ends_its_caller",),
     ),
     Breakage(
         name="received-token-dropped-by-the-exchange",
@@ -188,7 +186,6 @@ BREAKAGES: Final = (
         file="_exchange.py",
         old="                problem = self._salvage(answer, asked, received) or problem\n",
         new="",
-        tests=(f"{AUTH}/test_invariants.py::test_what_a_cancelled_leader_received_is_kept",),
     ),
     Breakage(
         name="received-token-dropped-by-the-leader",
@@ -206,7 +203,6 @@ BREAKAGES: Final = (
             "        if received:\n"
             "            kept = await self._keep(received[0], login=login)\n"
         ),
-        tests=(f"{AUTH}/test_invariants.py::test_what_a_cancelled_leader_received_is_kept",),
     ),
     Breakage(
         name="save-cut-short",
@@ -230,9 +226,42 @@ BREAKAGES: Final = (
         file="_provider.py",
         old="        finally:\n            seat.land(flight)\n",
         new="        except Exception:\n            raise\n        else:\n            seat.land(flight)\n",
-        tests=(f"{AUTH}/test_flow.py::test_a_cancelled_leader_hurts_nobody_else",),
+    ),
+    Breakage(
+        name="follower-takes-its-leader-down",
+        invariant=5,
+        file="_provider.py",
+        old="                    await flight.wait()\n",
+        new=(
+            "                    try:\n"
+            "                        await flight.wait()\n"
+            "                    except BaseException:\n"
+            "                        seat.land(flight)\n"
+            "                        raise\n"
+        ),
+    ),
+    Breakage(
+        name="hanging-store-waited-for",
+        invariant=5,
+        file="_guarded_store.py",
+        old="        with anyio.move_on_after(self._timeout):\n",
+        new="        with anyio.CancelScope():\n",
     ),
     # 6: Renewal ahead of need.
+    Breakage(
+        name="failure-ahead-of-need-raised",
+        invariant=6,
+        file="_provider.py",
+        old="            alive = self._ledger.alive() or flight.held\n",
+        new="            alive = flight.held\n",
+    ),
+    Breakage(
+        name="failed-renewal-unsaid",
+        invariant=6,
+        file="_reporter.py",
+        old="    events.ExchangeFailed: logging.WARNING,\n",
+        new="    events.ExchangeFailed: logging.DEBUG,\n",
+    ),
     Breakage(
         name="all-wait-for-a-renewal-ahead-of-need",
         invariant=6,
@@ -242,7 +271,6 @@ BREAKAGES: Final = (
             "                return held\n"
         ),
         new="",
-        tests=(f"{AUTH}/test_renewal.py::test_nobody_else_waits_for_a_renewal_ahead_of_need",),
     ),
     Breakage(
         name="failure-ahead-of-need-not-backed-off",
@@ -250,7 +278,6 @@ BREAKAGES: Final = (
         file="_provider.py",
         old="failure is not None or self._airfield().keepers > 0",
         new="self._airfield().keepers > 0",
-        tests=(f"{AUTH}/test_renewal.py::test_tries_ahead_of_need_are_single_and_doubly_spaced",),
     ),
     Breakage(
         name="keepers-ignored",
@@ -258,7 +285,6 @@ BREAKAGES: Final = (
         file="_provider.py",
         old="failure is not None or self._airfield().keepers > 0",
         new="failure is not None",
-        tests=(f"{AUTH}/test_invariants.py::test_while_keep_fresh_runs_no_request_renews",),
     ),
     Breakage(
         name="fleet-in-step",
@@ -286,7 +312,6 @@ BREAKAGES: Final = (
         file="_policy.py",
         old="min(self.must_renew, lifetime * MUST_SHARE)",
         new="0.0",
-        tests=(f"{AUTH}/test_renewal.py::test_callers_wait_when_the_token_is_about_to_end",),
     ),
     Breakage(
         name="pressing-is-merely-due",
@@ -294,7 +319,6 @@ BREAKAGES: Final = (
         file="_held.py",
         old="Advice.MUST_RENEW: Stage.PRESSING",
         new="Advice.MUST_RENEW: Stage.DUE",
-        tests=(f"{AUTH}/test_renewal.py::test_callers_wait_when_the_token_is_about_to_end",),
     ),
     # 8: The refresh token: first, once, and again only if it was certainly not taken.
     Breakage(
@@ -303,7 +327,13 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="        held = self._refreshable(record)\n",
         new="        held = None\n",
-        tests=(f"{AUTH}/test_flow.py::test_the_second_try_carries_another_header",),
+    ),
+    Breakage(
+        name="empty-refresh-token-sent",
+        invariant=8,
+        file="_codec.py",
+        old="isinstance(value, str) and value else None",
+        new="isinstance(value, str) else None",
     ),
     Breakage(
         name="refresh-tokens-expiry-ignored",
@@ -314,7 +344,6 @@ BREAKAGES: Final = (
             "self.age(clock) < self.refresh_lifetime\n"
         ),
         new="        return True\n",
-        tests=(f"{AUTH}/test_renewal.py::test_a_refresh_token_past_its_own_expiry_is_not_sent",),
     ),
     Breakage(
         name="sent-unmarked",
@@ -322,9 +351,6 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="        marked = await self._mark(held, spent=True)\n",
         new="        marked = SaveResult.SAVED\n",
-        tests=(
-            f"{AUTH}/test_shared_stores.py::test_the_mark_is_written_before_the_refresh_token_is_sent",
-        ),
     ),
     Breakage(
         name="spent-refresh-token-kept-in-memory",
@@ -332,9 +358,6 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="        self._tools.ledger.mark_spent(held.version, spent=spent, shared=shared)\n",
         new="",
-        tests=(
-            f"{AUTH}/test_invariants.py::test_a_private_refresh_token_in_doubt_is_not_sent_again",
-        ),
     ),
     Breakage(
         name="unmarked-after-an-uncertain-failure",
@@ -342,9 +365,6 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="isinstance(result, Unavailable) and result.untouched\n",
         new="isinstance(result, Unavailable)\n",
-        tests=(
-            f"{AUTH}/test_renewal.py::test_a_spent_or_refused_refresh_token_leads_to_one_login",
-        ),
     ),
     Breakage(
         name="outage-costs-the-refresh-token",
@@ -352,7 +372,6 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="            await self._mark(held, spent=False)\n",
         new="",
-        tests=(f"{AUTH}/test_renewal.py::test_an_untouched_refresh_token_is_kept",),
     ),
     # 9: A rotated refresh token is saved first, and never lost.
     Breakage(
@@ -366,7 +385,6 @@ BREAKAGES: Final = (
             "            held, login=login, elapsed=issued.elapsed, epoch=self._errand.epoch\n"
             "        )\n"
         ),
-        tests=(f"{AUTH}/test_shared_stores.py::test_a_rotated_token_is_saved_before_it_is_used",),
     ),
     Breakage(
         name="never-saved",
@@ -391,7 +409,6 @@ BREAKAGES: Final = (
         file="_policy.py",
         old="    return expires_at - server_date\n",
         new="    return expires_at - sent_at\n",
-        tests=(f"{AUTH}/test_single_flight.py::test_a_server_clock_a_day_off_costs_nothing",),
     ),
     Breakage(
         name="date-believed-to-the-second",
@@ -407,7 +424,6 @@ BREAKAGES: Final = (
         file="_held.py",
         old="max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)",
         new="max(clock.monotonic() - self.asked_at, 0.0)",
-        tests=(f"{AUTH}/test_renewal.py::test_a_machine_that_slept_sends_no_dead_token",),
     ),
     Breakage(
         name="wall-clock-ignored-on-the-fast-path",
@@ -423,7 +439,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="            self._clock.monotonic() - held.asked_at < renew_after\n            and ",
         new="            ",
-        tests=(f"{AUTH}/test_renewal.py::test_a_wall_clock_set_back_changes_nothing",),
     ),
     Breakage(
         name="life-counted-from-the-answer",
@@ -464,9 +479,6 @@ BREAKAGES: Final = (
         file="_policy.py",
         old="                renew_after=self.refused_interval,\n",
         new="                renew_after=0.0,\n",
-        tests=(
-            f"{AUTH}/test_renewal.py::test_a_token_that_has_ended_on_arrival_is_used_until_refused",
-        ),
     ),
     # 12: A 401 is read first, and is about its own token.
     Breakage(
@@ -475,7 +487,6 @@ BREAKAGES: Final = (
         file="_auth.py",
         old="            await response.aread()\n",
         new="",
-        tests=(f"{AUTH}/test_flow.py::test_a_401_is_read_before_anything_is_waited_for",),
     ),
     Breakage(
         name="401-read-too-late",
@@ -491,7 +502,6 @@ BREAKAGES: Final = (
             "            held = self._fresh() or await self._provider.acquire()\n"
             "            await response.aread()\n"
         ),
-        tests=(f"{AUTH}/test_flow.py::test_a_401_is_read_before_anything_is_waited_for",),
     ),
     Breakage(
         name="late-401-hits-the-new-token",
@@ -499,7 +509,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="current is None or not current.same_token(held) or current.refused:",
         new="current is None or current.age(self._clock) < 0 or current.refused:",
-        tests=(f"{AUTH}/test_unauthorized.py::test_a_late_401_for_an_old_token_costs_nothing",),
     ),
     Breakage(
         name="same-version-for-same-token",
@@ -524,7 +533,6 @@ BREAKAGES: Final = (
         file="_auth.py",
         old='    request.headers["Authorization"] = _bearer(held)\n',
         new='    request.headers.setdefault("Authorization", _bearer(held))\n',
-        tests=(f"{AUTH}/test_flow.py::test_the_second_try_carries_another_header",),
     ),
     Breakage(
         name="insufficient-scope-renews",
@@ -532,7 +540,6 @@ BREAKAGES: Final = (
         file="_auth.py",
         old='    return not lacks_scope(response.headers.get("WWW-Authenticate"))\n',
         new="    return True\n",
-        tests=(f"{AUTH}/test_unauthorized.py::test_insufficient_scope_and_403_renew_nothing",),
     ),
     Breakage(
         name="403-renews",
@@ -545,11 +552,10 @@ BREAKAGES: Final = (
             "        if response.status_code not in (_UNAUTHORIZED, 403):\n"
             "            if not held.accepted:\n"
         ),
-        tests=(f"{AUTH}/test_unauthorized.py::test_insufficient_scope_and_403_renew_nothing",),
     ),
     Breakage(
         name="401-from-elsewhere-renews",
-        invariant=13,
+        invariant=12,
         file="_auth.py",
         old=(
             '    if response.request.headers.get("Authorization") != _bearer(held):\n'
@@ -565,7 +571,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="if hopeless or len(refusals) >= self._policy.unauthorized_budget:",
         new="if hopeless:",
-        tests=(f"{AUTH}/test_unauthorized.py::test_the_budget_of_renewals_comes_back",),
     ),
     Breakage(
         name="budget-never-comes-back",
@@ -573,7 +578,6 @@ BREAKAGES: Final = (
         file="_policy.py",
         old="    return tuple(moment for moment in spent if now - moment < window)\n",
         new="    return spent\n",
-        tests=(f"{AUTH}/test_unauthorized.py::test_the_budget_of_renewals_comes_back",),
     ),
     Breakage(
         name="hopeless-401-renewed",
@@ -581,7 +585,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="                current.answers_refusal\n                and ",
         new="                False\n                and ",
-        tests=(f"{AUTH}/test_unauthorized.py::test_a_fresh_token_that_never_works_is_tried_once",),
     ),
     Breakage(
         name="accepted-token-taken-for-hopeless",
@@ -662,6 +665,17 @@ BREAKAGES: Final = (
             f"{AUTH}/test_flow.py::test_a_login_through_the_authenticated_client_does_not_recurse",
         ),
     ),
+    Breakage(
+        name="login-through-the-flow",
+        invariant=15,
+        file="_auth.py",
+        old="        held = self._fresh() or await self._provider.acquire()\n        for",
+        new=(
+            "        if self._fresh() is None:\n"
+            '            yield httpx.Request("POST", self._base_url + CONNECT_PATH)\n'
+            "        held = self._fresh() or await self._provider.acquire()\n        for"
+        ),
+    ),
     # 16: https, visible ASCII, and bounds.
     Breakage(
         name="http-anywhere",
@@ -723,9 +737,24 @@ BREAKAGES: Final = (
         name="cancellation-with-its-context",
         invariant=17,
         file="_exchange.py",
-        old="                interruption.__cause__ = interruption.__context__ = None\n",
-        new="",
+        old="interruption.__cause__ = interruption.__context__ = None",
+        new="interruption.__cause__ = None",
+        tests=(f"{EXCHANGE}/test_cancellation.py::test_a_cancellation_is_bare",),
+    ),
+    Breakage(
+        name="interruption-with-its-cause",
+        invariant=17,
+        file="_exchange.py",
+        old="interruption.__cause__ = interruption.__context__ = None",
+        new="interruption.__context__ = None",
         tests=(f"{EXCHANGE}/test_cancellation.py::test_other_interruptions_leave_as_bare",),
+    ),
+    Breakage(
+        name="cancellation-with-its-frames",
+        invariant=17,
+        file="_exchange.py",
+        old="                raise interruption.with_traceback(None)  # noqa: B904\n",
+        new="                raise\n",
     ),
     Breakage(
         name="error-raised-within-except",
@@ -753,7 +782,7 @@ BREAKAGES: Final = (
         name="stores-error-quoted",
         invariant=17,
         file="_guarded_store.py",
-        old="                problem = type(cause).__name__\n",
+        old="                problem = _tell(cause)\n",
         new="                problem = repr(cause)\n",
         tests=(f"{CORE}/test_guarded_store.py::test_what_a_store_raises_is_not_quoted",),
     ),
@@ -764,7 +793,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="        if failure is None or self._clock.monotonic() >= failure.until:\n",
         new="        if True:\n",
-        tests=(f"{AUTH}/test_single_flight.py::test_wrong_credentials_are_sent_once",),
     ),
     Breakage(
         name="backoff-does-not-double",
@@ -772,7 +800,6 @@ BREAKAGES: Final = (
         file="_policy.py",
         old="self.outage_backoff * 2.0 ** min(failures - 1, _DOUBLINGS)",
         new="self.outage_backoff",
-        tests=(f"{AUTH}/test_renewal.py::test_tries_ahead_of_need_are_single_and_doubly_spaced",),
     ),
     Breakage(
         name="changed-credentials-taken-for-refused",
@@ -780,7 +807,6 @@ BREAKAGES: Final = (
         file="_ledger.py",
         old="        if rejection is None or rejection.rejected != credentials:\n",
         new="        if rejection is None or rejection.rejected is None:\n",
-        tests=(f"{AUTH}/test_shared_stores.py::test_a_changed_secret_is_tried_at_once",),
     ),
     Breakage(
         name="refused-credentials-sent-again",
@@ -788,7 +814,13 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="        known = self._tools.ledger.rejection_of(credentials)\n",
         new="        known = None\n",
-        tests=(f"{AUTH}/test_shared_stores.py::test_a_changed_secret_is_tried_at_once",),
+    ),
+    Breakage(
+        name="refused-credentials-soon-sent-again",
+        invariant=18,
+        file="_policy.py",
+        old="    rejected_for: float = 60.0\n",
+        new="    rejected_for: float = 30.0\n",
     ),
     Breakage(
         name="next-try-untold",
@@ -835,7 +867,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="refresh-repeated-in-doubt",
-        invariant=19,
+        invariant=8,
         file="_exchange.py",
         old=(
             "            if not (call.repeatable or outcome.untouched):\n"
@@ -866,7 +898,22 @@ BREAKAGES: Final = (
         file="_exchange.py",
         old="            seconds = min(self._policy.attempt_timeout, left)\n",
         new="            seconds = self._policy.attempt_timeout\n",
-        tests=(f"{AUTH}/test_invariants.py::test_a_single_try_ends_with_the_exchange",),
+    ),
+    Breakage(
+        name="attempt-past-its-own-deadline",
+        invariant=19,
+        file="_exchange.py",
+        old="        with anyio.move_on_after(seconds):\n",
+        new="        with anyio.move_on_after(5 * seconds):\n",
+        tests=(f"{EXCHANGE}/test_deadlines.py::test_a_stalled_answer_ends_with_the_deadline",),
+    ),
+    Breakage(
+        name="attempts-past-their-common-deadline",
+        invariant=19,
+        file="_exchange.py",
+        old="            seconds = min(self._policy.attempt_timeout, left)\n",
+        new="            seconds = min(self._policy.attempt_timeout, 5 * left)\n",
+        tests=(f"{EXCHANGE}/test_deadlines.py::test_the_deadline_bounds_all_attempts_together",),
     ),
     Breakage(
         name="raw-transport-error",
@@ -894,7 +941,6 @@ BREAKAGES: Final = (
             "            await self._reporter.deliver()\n"
             "        finally:\n            seat.land(flight)\n"
         ),
-        tests=(f"{AUTH}/test_invariants.py::test_a_hook_that_hangs_holds_up_nobody_else",),
     ),
     Breakage(
         name="hooks-error-raised",
@@ -916,9 +962,26 @@ BREAKAGES: Final = (
         name="client-made-in-the-loop",
         invariant=20,
         file="_exchange.py",
-        old="(client,) = await anyio.to_thread.run_sync(self._make_client)",
+        old="(client,) = await run_in_thread(self._make_client)",
         new="(client,) = self._make_client()",
-        tests=(f"{AUTH}/test_invariants.py::test_clients_are_made_in_a_worker_thread",),
+    ),
+    Breakage(
+        name="ca-bundle-read-in-the-loop",
+        invariant=20,
+        file="_exchange.py",
+        old="            (client,) = await run_in_thread(self._make_client)\n",
+        new=(
+            "            default_tls_context()\n"
+            "            (client,) = await run_in_thread(self._make_client)\n"
+        ),
+        tests=(f"{EXCHANGE}/test_event_loop.py::test_the_first_login_does_not_block_the_loop",),
+    ),
+    Breakage(
+        name="file-read-in-the-loop",
+        invariant=20,
+        file="stores/file.py",
+        old="        return await self._calls.run(lambda: self._load(key))\n",
+        new="        return self._load(key)\n",
     ),
     # 3 and 8 across a fork.
     Breakage(
@@ -935,7 +998,6 @@ BREAKAGES: Final = (
         file="_provider.py",
         old="        if self._airfield_now.pid != os.getpid():\n",
         new="        if False:\n",
-        tests=(f"{AUTH}/test_invariants.py::test_a_child_does_not_wait_for_its_parents_flight",),
     ),
     Breakage(
         name="forked-child-keeps-the-shelf",
@@ -956,6 +1018,17 @@ BREAKAGES: Final = (
             f"{CORE}/test_ledger.py::test_issue_after_forget",
             f"{AUTH}/test_shared_stores.py::test_forget_during_a_refresh_brings_nothing_back",
         ),
+    ),
+    Breakage(
+        name="forgotten-login-saved",
+        invariant=22,
+        file="_issuance.py",
+        old=(
+            "        if self._is_outdated:\n            return self._start_over()\n"
+            "        tools, stale"
+        ),
+        new="        tools, stale",
+        tests=(f"{AUTH}/test_flow.py::test_forget_during_a_login_drops_what_comes_of_it",),
     ),
     Breakage(
         name="forgotten-record-adopted",
@@ -981,7 +1054,7 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old="        if marked is not SaveResult.SAVED:\n",
         new="        if False:\n",
-        tests=(f"{AUTH}/test_invariants.py::test_a_mark_that_comes_too_late_sends_nothing",),
+        tests=(f"{AUTH}/test_shared_stores.py::test_a_lost_lease_sends_nothing",),
     ),
     Breakage(
         name="save-without-the-lease",

@@ -1,7 +1,9 @@
 """
 Breaks the package in each way that `breakages` knows, and looks whether a test notices.
 
-`python tests/mutants/run.py [--only NAME] [--jobs N]`; exits with 1 unless all are noticed.
+The tests that are named after the invariant come first. `python tests/mutants/run.py [--only NAME]
+[--jobs N]`; exits with 1 unless all breakages are noticed, and one at least of each invariant by its own
+tests.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,10 +30,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # it is a script, and its folder is not where `tests` is
 
 from tests.mutants.breakages import BREAKAGES  # noqa: E402
+from tests.mutants.named import INVARIANTS, named_tests, number_in  # noqa: E402
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tests.mutants.breakages import Breakage
 
@@ -43,6 +47,7 @@ PYTEST = [
 #: Seconds for all tests of one breakage; for all of all, so many times that.
 LIMIT = 120.0
 ALL_LIMITS = 10
+NAMED = named_tests()
 #: What pytest exits with if a test failed; other codes say that it could not be asked.
 FAILED = 1
 #: A summary's line is cut at that.
@@ -132,32 +137,37 @@ def _end_session(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def attempt(breakage: Breakage, bench: Bench) -> tuple[bool, str]:
-    """Say whether a test notices the *breakage*, and which."""
+def tests_of(breakage: Breakage) -> tuple[str, ...]:
+    """Return what has to notice the *breakage*: the tests that are named after its invariant first."""
+    return (*NAMED.get(breakage.invariant, ()), *breakage.tests)
+
+
+def attempt(breakage: Breakage, bench: Bench) -> tuple[str | None, str]:
+    """Return the test that notices the *breakage*, if one does, and what there is to say of it."""
     began = time.monotonic()
     try:
         folder = bench.broken(breakage)
-        code, output = bench.run(folder, breakage.tests, LIMIT)
+        code, output = bench.run(folder, tests_of(breakage), LIMIT)
         shutil.rmtree(folder)
     except Broken as problem:
-        return False, f"BROKEN: {problem}"
+        return None, f"BROKEN: {problem}"
     took = f"{time.monotonic() - began:.1f} s"
     noticed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", output, re.MULTILINE)
     if code == 0:
-        return False, f"SURVIVED ({took})"
+        return None, f"SURVIVED ({took})"
     if code != FAILED or noticed is None:
-        return False, f"BROKEN: pytest exited with {code}\n{output}"
+        return None, f"BROKEN: pytest exited with {code}\n{output}"
     reason = noticed[2] or "no reason given"
     if reason.startswith(SLIPS):
-        return False, f"BROKEN: {reason}"
-    return True, f"caught by {noticed[1]} ({took}): {reason}"
+        return None, f"BROKEN: {reason}"
+    return noticed[1], f"caught by {noticed[1]} ({took}): {reason}"
 
 
-def run(breakages: list[Breakage], jobs: int) -> bool:
-    """Try all *breakages*, *jobs* at a time; say whether all were noticed."""
+def run(breakages: list[Breakage], jobs: int) -> Score | None:
+    """Try all *breakages*, *jobs* at a time; None if tests fail with nothing broken."""
     with tempfile.TemporaryDirectory(prefix="taxizer-mutants-") as folder:
         bench = Bench(Path(folder).resolve())
-        tests = sorted({test for breakage in breakages for test in breakage.tests})
+        tests = sorted({test for breakage in breakages for test in tests_of(breakage)})
         # Dealt out like cards, so that the slow ones of a file are not in one hand.
         hands = [hand for start in range(jobs) if (hand := tests[start::jobs])]
         with ThreadPoolExecutor(jobs) as pool:
@@ -165,15 +175,54 @@ def run(breakages: list[Breakage], jobs: int) -> bool:
             for code, output in pool.map(run_hand, hands):
                 if code != 0:
                     _say(f"the tests fail with nothing broken (exit code {code}):\n{output}")
-                    return False
+                    return None
             _say(f"with nothing broken, the {len(tests)} tests pass")
-            caught = 0
+            score = Score()
             results = pool.map(partial(attempt, bench=bench), breakages)
-            for breakage, (is_caught, what) in zip(breakages, results, strict=True):
-                caught += is_caught
+            for breakage, (test, what) in zip(breakages, results, strict=True):
+                score.note(breakage, test)
                 _say(f"{breakage.invariant:2} {breakage.name}: {what}")
-    _say(f"{len(breakages)} breakages, {caught} caught")
-    return caught == len(breakages)
+    for line in score.lines():
+        _say(line)
+    return score
+
+
+class Score:
+    """Counts, by invariant, what was tried and what was caught."""
+
+    def __init__(self) -> None:
+        self._tried: Counter[int] = Counter()
+        self._caught: Counter[int] = Counter()
+        self._caught_by_own: Counter[int] = Counter()
+
+    def note(self, breakage: Breakage, test: str | None) -> None:
+        """Count a *breakage* that *test* has caught, or none has."""
+        number = breakage.invariant
+        self._tried[number] += 1
+        self._caught[number] += test is not None
+        self._caught_by_own[number] += test is not None and number_in(test) == number
+
+    @property
+    def all_caught(self) -> bool:
+        """Whether a test has noticed each breakage."""
+        return self._tried == self._caught
+
+    @property
+    def each_by_its_own(self) -> bool:
+        """Whether the tests that are named after an invariant have noticed one of its breakages."""
+        return all(self._caught_by_own[number] for number in INVARIANTS)
+
+    def lines(self) -> Iterator[str]:
+        """Say it."""
+        for number, tried in sorted(self._tried.items()):
+            yield (
+                f"invariant {number:2}: {self._caught[number]} of {tried} caught, "
+                f"{self._caught_by_own[number]} by its own tests"
+            )
+        yield (
+            f"{self._tried.total()} breakages, {self._caught.total()} caught, "
+            f"{self._caught_by_own.total()} by the tests that are named after their invariant"
+        )
 
 
 def _say(line: str) -> None:
@@ -190,7 +239,10 @@ def main() -> int:
     parser.add_argument("--jobs", metavar="N", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     chosen = [each for each in BREAKAGES if each.name in (arguments.only or names)]
-    return 0 if run(chosen, max(1, arguments.jobs)) else 1
+    score = run(chosen, max(1, arguments.jobs))
+    if score is None or not score.all_caught:
+        return 1
+    return 0 if arguments.only or score.each_by_its_own else 1
 
 
 if __name__ == "__main__":

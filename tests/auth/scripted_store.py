@@ -1,0 +1,87 @@
+"""A store whose every answer, and the life of whose leases, the test decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from taxizer_async import MemoryTokenStore
+from taxizer_async.stores import Lease
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async.stores import StoreKey, TokenRecord
+    from taxizer_async.testing import ManualClock
+
+
+@attrs.define(eq=False)
+class ScriptedLease:
+    """A lease whose life the test decides."""
+
+    store: ScriptedStore
+    inner: Lease
+    heartbeat: float | None = None
+    beats: int = 0
+    lasts: bool = True
+    third_beat: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def extend(self) -> bool:
+        self.beats += 1
+        if self.beats == 3:
+            self.third_beat.set()
+        return self.lasts
+
+    async def release(self) -> None:
+        if self.store.before_release is not None:
+            await self.store.before_release()
+        await self.inner.release()
+
+
+class ScriptedStore:
+    """A store in memory that the test can have busy, lost, slow or down."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.inner = MemoryTokenStore(clock=clock)
+        self.busy = False
+        self.refuses_saves = False
+        self.down: set[str] = set()
+        self.heartbeat: float | None = None
+        self.leases: list[ScriptedLease] = []
+        self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
+        self.before_release: Callable[[], Awaitable[None]] | None = None
+        self.before_clear: Callable[[], Awaitable[None]] | None = None
+        self.saved: list[TokenRecord] = []
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        self._fail_if_down("load")
+        return await self.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        self._fail_if_down("save")
+        if self.before_save is not None:
+            await self.before_save(record)
+        assert isinstance(lease, ScriptedLease)
+        self.saved.append(record)
+        return not self.refuses_saves and await self.inner.save(key, record, lease.inner)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        self._fail_if_down("clear")
+        if self.before_clear is not None:
+            await self.before_clear()
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        self._fail_if_down("lease")
+        inner = None if self.busy else await self.inner.lease(key)
+        if inner is None:
+            return None
+        self.leases.append(ScriptedLease(self, inner, self.heartbeat))
+        return self.leases[-1]
+
+    def _fail_if_down(self, operation: str) -> None:
+        if operation in self.down:
+            raise OSError(operation)

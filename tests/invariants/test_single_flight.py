@@ -1,0 +1,467 @@
+"""Invariants 1 to 5: single flight."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import httpx
+import pytest
+
+from taxizer_async import (
+    Credentials,
+    MemoryTokenStore,
+    RenewalPolicy,
+    TaxizerAuth,
+    TokenEndpointUnavailableError,
+)
+from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Fault
+from tests.auth.forking import exit_code, fork, needs_fork
+
+from .conftest import PATH, flow_of
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from taxizer_async.stores import TokenRecord
+    from taxizer_async.testing import Sandbox
+    from tests.auth.conftest import FleetFactory
+    from tests.auth.scripted_store import ScriptedStore
+
+
+class Untouchable:
+    """A lock that nobody may take."""
+
+    def __enter__(self) -> None:
+        pytest.fail("a lock was taken")
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Unfinished(httpx.AsyncByteStream):
+    """A body that is all there, and yet does not end."""
+
+    def __init__(self) -> None:
+        self.is_there = anyio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"jwtToken": "j-1"}'
+        self.is_there.set()
+        await anyio.sleep_forever()
+
+
+async def assert_a_renewal_works(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        for _ in range(2):
+            with anyio.fail_after(1):
+                assert (await client.post(PATH)).status_code == 200
+            sandbox.revoke()
+
+
+async def test_invariant_01_the_fast_path_awaits_nothing(auth: TaxizerAuth) -> None:
+    """With a fresh token the flow reaches its yield without a single suspension."""
+    await auth.token()
+    flow = flow_of(auth)
+    step = flow.__anext__()
+    with pytest.raises(StopIteration):
+        step.send(None)
+    await flow.aclose()
+
+
+async def test_invariant_01_the_fast_path_takes_no_lock(
+    auth: TaxizerAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh token is had without any of the locks that guard its changes."""
+    token = await auth.token()
+    for guarded in (auth._provider._ledger, auth._provider._airfield()):
+        monkeypatch.setattr(guarded, "_mutex", Untouchable())
+    flow = flow_of(auth)
+    request = await flow.__anext__()
+    await flow.aclose()
+
+    assert request.headers["Authorization"] == f"Bearer {token.jwt.reveal()}"
+
+
+@pytest.mark.report(1)
+async def test_invariant_02_a_flow_closed_by_another_task_leaves_no_trace(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A generator that another task closes at its yield blocks nobody."""
+    flow = flow_of(auth)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(flow.__anext__)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(flow.aclose)
+
+    await assert_a_renewal_works(sandbox, auth)
+
+
+# This is what trio thinks of a generator that is left to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+async def test_invariant_02_a_flow_left_to_the_collector_leaves_no_trace(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A generator that is dropped at its second yield, after a renewal, blocks nobody."""
+    flow = flow_of(auth)
+    sent = await flow.__anext__()
+    await flow.asend(httpx.Response(401, request=sent))
+    del flow
+    gc.collect()
+    # The hooks of the event loop close it in a task of their own.
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+
+    await assert_a_renewal_works(sandbox, auth)
+
+
+async def test_invariant_02_flows_at_their_yields_hold_up_nobody(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """While two flows wait for their answers, one of them for its second, others renew."""
+    flows = [flow_of(auth), flow_of(auth)]
+    sent = [await flow.__anext__() for flow in flows]
+    await flows[0].asend(httpx.Response(401, request=sent[0]))
+
+    await assert_a_renewal_works(sandbox, auth)
+    for flow in flows:
+        await flow.aclose()
+
+
+async def test_invariant_03_coroutines_share_one_exchange(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """Forty requests that start cold, and forty that meet a revocation, cost one exchange each."""
+    async with fleet(auth) as clients:
+        for exchanges in (1, 2):
+            assert await clients.send(40) == [200] * 40
+            assert sandbox.counters.exchanges == exchanges
+            sandbox.revoke()
+
+    assert sandbox.counters.max_concurrent_exchanges == 1
+
+
+def in_threads(main: Callable[[], Any], count: int, backend: str) -> None:
+    """Run *main* in *count* threads, each with an event loop of its own."""
+    threads = [
+        threading.Thread(target=anyio.run, args=(main,), kwargs={"backend": backend})
+        for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.report(17)
+def test_invariant_03_threads_share_one_renewal(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
+) -> None:
+    """When the token is revoked under four loops at once, it is renewed once."""
+    anyio.run(auth.token, backend=anyio_backend[0])
+    sandbox.revoke()
+    sandbox.refresh_latency = 0.2
+    answers: list[int | Exception] = []
+
+    async def send() -> None:
+        async with fleet(auth, connections=10) as clients:
+            answers.extend(await clients.send(10))
+
+    in_threads(send, 4, anyio_backend[0])
+
+    assert answers == [200] * 40
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+def test_invariant_03_threads_share_one_login_without_a_store(
+    sandbox: Sandbox, store: ScriptedStore, anyio_backend: tuple[str, Any]
+) -> None:
+    """Four loops with one auth, and a store that gives no lease, cause one Connect."""
+    store.down = {"lease"}
+    sandbox.connect_latency = 0.2
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+    jwts: list[str] = []
+
+    async def take() -> None:
+        jwts.append((await auth.token()).jwt.reveal())
+
+    in_threads(take, 4, anyio_backend[0])
+
+    assert jwts == list(sandbox.issued_jwts) * 4
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.report(14)
+async def test_invariant_03_auth_objects_that_share_a_store_share_one_login(
+    sandbox: Sandbox,
+) -> None:
+    """Fifty auth objects made per request, with one store between them, cause one Connect."""
+    sandbox.connect_latency = 0.1
+    store = MemoryTokenStore()
+    answers: list[int | Exception] = []
+
+    async def handle_request() -> None:
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+            answers.append((await client.post("/v1/Devices/Register")).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(handle_request)
+
+    assert answers == [200] * 50
+    assert sandbox.counters.connects == 1
+
+
+@needs_fork
+def test_invariant_03_processes_that_share_a_store_share_one_login(
+    sandbox: Sandbox, tmp_path: Path, anyio_backend: tuple[str, Any]
+) -> None:
+    """Four processes with one store between them cause one Connect."""
+    sandbox.connect_latency = 0.2
+
+    async def take() -> None:
+        store = FileTokenStore(tmp_path / "tokens")
+        await TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store).token()
+
+    children = [fork(take, anyio_backend[0]) for _ in range(4)]
+
+    assert [exit_code(child) for child in children] == [0] * 4
+    assert sandbox.counters.connects == 1
+
+
+@needs_fork
+def test_invariant_03_a_child_does_not_wait_for_its_parents_flight(auth: TaxizerAuth) -> None:
+    """A child that is forked while its parent asks for a token asks for itself at once."""
+
+    async def take() -> None:
+        with anyio.fail_after(2):
+            await auth.token()
+
+    with auth._provider._airfield().try_runway():
+        assert exit_code(fork(take)) == 0
+
+
+async def test_invariant_03_who_comes_late_takes_what_is_there(
+    sandbox: Sandbox, store: ScriptedStore, anyio_backend: tuple[str, Any]
+) -> None:
+    """A token that another loop got, while the credentials were asked for, is enough without a store."""
+    store.down = {"lease"}
+    asked = 0
+
+    async def from_vault() -> Credentials:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await anyio.to_thread.run_sync(log_in_elsewhere)
+        return sandbox.credentials
+
+    def log_in_elsewhere() -> None:
+        anyio.run(auth.token, backend=anyio_backend[0])
+
+    auth = TaxizerAuth(from_vault, base_url=sandbox.base_url, store=store)
+    token = await auth.token()
+
+    assert sandbox.counters.connects == 1
+    assert [token.jwt.reveal()] == list(sandbox.issued_jwts)
+
+
+async def test_invariant_04_waiters_share_the_token(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """Ten callers of a login that is under way get what it brings."""
+    jwts: list[str] = []
+
+    async def take() -> None:
+        jwts.append((await auth.token()).jwt.reveal())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            with sandbox.hold("connect") as gate:
+                for _ in range(10):
+                    tasks.start_soon(take)
+                await gate.wait_until_async(1)
+                await anyio.wait_all_tasks_blocked()
+
+    assert sandbox.counters.connects == 1
+    assert jwts == list(sandbox.issued_jwts) * 10
+
+
+async def test_invariant_04_waiters_share_a_failure(sandbox: Sandbox) -> None:
+    """Ten waiters for a login that fails make one try, though the next caller may try at once."""
+    policy = RenewalPolicy(attempts=1, outage_backoff=1e-9, outage_backoff_limit=1e-9)
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=policy)
+    sandbox.fail("connect", Fault.status(503), times=1)
+    errors: list[Exception] = []
+
+    async def take() -> None:
+        with pytest.raises(TokenEndpointUnavailableError) as caught:
+            await auth.token()
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(take)
+            await gate.wait_until_async(1)
+            for _ in range(9):
+                tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+
+    assert sandbox.counters.connects == 1
+    assert len({id(error) for error in errors}) == 10
+
+
+@pytest.mark.report(32)
+async def test_invariant_05_a_cancelled_leader_hurts_nobody_else(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """When the caller that logs in is cancelled, nine others succeed with one login more at most."""
+    answers: list[int | Exception] = []
+    async with fleet(auth) as clients, anyio.create_task_group() as tasks:
+        leader = anyio.CancelScope()
+        with sandbox.hold("connect") as gate:
+
+            async def lead() -> None:
+                with leader:
+                    await clients.send(1)
+
+            async def follow() -> None:
+                answers.extend(await clients.send(9))
+
+            tasks.start_soon(lead)
+            await gate.wait_until_async(1)
+            tasks.start_soon(follow)
+            await anyio.wait_all_tasks_blocked()
+            leader.cancel()
+            await sandbox.wait_until_async(lambda counters: counters.connects == 2)
+
+    assert answers == [200] * 9
+    assert sandbox.counters.connects == 2
+    assert sandbox.counters.max_concurrent_exchanges <= 2
+
+
+@pytest.mark.report(33)
+async def test_invariant_05_an_impatient_follower_hurts_nobody_else(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """A follower that gives up does not cancel the login that the others wait for."""
+    answers: list[int | Exception] = []
+    async with fleet(auth) as clients, anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+
+            async def send() -> None:
+                answers.extend(await clients.send(3))
+
+            tasks.start_soon(send)
+            await gate.wait_until_async(1)
+            with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+                await auth.token()
+
+    assert answers == [200] * 3
+    assert sandbox.counters.connects == 1
+
+
+def test_invariant_05_a_native_cancellation_ends_its_caller(sandbox: Sandbox) -> None:
+    """A Task.cancel of asyncio in mid-login comes out as what it is."""
+
+    async def main() -> None:
+        policy = RenewalPolicy(attempts=1)
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=policy)
+        with sandbox.hold("connect") as gate:
+            task = asyncio.create_task(auth.token())
+            await gate.wait_until_async(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+
+async def test_invariant_05_what_a_cancelled_leader_received_is_kept(sandbox: Sandbox) -> None:
+    """A leader that is cancelled when its token has come, but not all else, leaves it to the others."""
+    body = Unfinished()
+    answers = iter([httpx.Response(200, stream=body)])
+    store = MemoryTokenStore()
+
+    def http_client() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: next(answers)))
+
+    auths = [
+        TaxizerAuth(
+            sandbox.credentials, base_url=sandbox.base_url, http_client=http_client, store=store
+        )
+        for _ in range(2)
+    ]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auths[0].token)
+        await body.is_there.wait()
+        tasks.cancel_scope.cancel()
+
+    for auth in auths:
+        assert (await auth.token()).jwt.reveal() == "j-1"
+
+
+async def test_invariant_05_who_is_cancelled_in_mid_login_gives_the_lease_back(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """The next one has the lease at once, and not only when it has expired."""
+    store.before_release = anyio.lowlevel.checkpoint
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(make_auth().token)
+            await gate.wait_until_async(1)
+            tasks.cancel_scope.cancel()
+    await make_auth().token()
+
+    assert len(store.leases) == 2
+    assert len(store.saved) == 1
+
+
+async def test_invariant_05_who_is_cancelled_in_mid_save_finishes_it(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A leader that is cancelled while its token is being saved saves and shares it, and then ends."""
+    auth = make_auth()
+    with anyio.CancelScope() as scope:
+
+        async def cancel(_: TokenRecord) -> None:
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+        store.before_save = cancel
+        await auth.token()
+        await anyio.lowlevel.checkpoint()
+
+    assert scope.cancelled_caught
+    assert auth.status().usable
+    assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[0]
+    assert sandbox.counters.connects == 1
+
+
+async def test_invariant_05_a_save_that_hangs_ends_with_its_own_deadline(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A cancelled leader waits for the store no longer than `store_timeout`, and keeps the token."""
+    auth = make_auth(policy=RenewalPolicy(store_timeout=0.05))
+    overran: list[bool] = []
+    with anyio.CancelScope() as scope:
+
+        async def hang(_: TokenRecord) -> None:
+            scope.cancel()
+            await anyio.sleep(3)
+            overran.append(True)
+
+        store.before_save = hang
+        await auth.token()
+        await anyio.lowlevel.checkpoint()
+
+    assert scope.cancelled_caught
+    assert not overran
+    assert auth.status().usable
+    assert sandbox.counters.connects == 1

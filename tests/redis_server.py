@@ -79,6 +79,22 @@ class RedisServer:
             process.kill()
             process.wait(_PATIENCE)
 
+    def memory(self) -> bytes:
+        """Return all that its process may write, as a core dump would have it."""
+        assert self._process is not None
+        found = []
+        folder = Path(f"/proc/{self._process.pid}")
+        with (folder / "mem").open("rb") as memory:
+            for line in (folder / "maps").read_text().splitlines():
+                span, mode, *_ = line.split()
+                start, end = (int(part, 16) for part in span.split("-"))
+                if mode.startswith("rw"):
+                    # Some pages of the kernel's can't be read.
+                    with contextlib.suppress(OSError):
+                        memory.seek(start)
+                        found.append(memory.read(end - start))
+        return b"".join(found)
+
     def ask(self, command: str) -> bytes:
         """Send one inline command over a connection of its own; return the start of the answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE) as connection:

@@ -82,7 +82,9 @@ class FileTokenStore:
 
     def __repr__(self) -> str:
         """Show the directory."""
-        return f"{type(self).__name__}({str(self._path)!r})"
+        # A traceback may show it before it has one.
+        path = getattr(self, "_path", None)
+        return f"{type(self).__name__}({str(path)!r})"
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         """

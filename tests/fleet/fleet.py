@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, final
 
@@ -17,8 +18,6 @@ import attrs
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from taxizer_async.testing import Sandbox
 
 

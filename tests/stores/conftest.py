@@ -1,0 +1,36 @@
+"""What the tests of the stores share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taxizer_async._models import Secret, Token
+from taxizer_async.stores import StoreKey, TokenRecord
+from tests.redis_server import RedisServer
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+KEY = StoreKey("https://api.test", "client-1")
+JWT, REFRESH = "c4n4ry-jwt-0123456789", "c4n4ry-refresh-0123456789"
+
+
+def make_record(jwt: str = JWT, *, lifetime: float = 900.0) -> TokenRecord:
+    return TokenRecord(
+        token=Token(jwt=Secret(jwt), refresh_token=Secret(REFRESH)),
+        version=f"version of {jwt}"[:20],
+        lifetime=lifetime,
+        refresh_lifetime=86_400.0,
+        age=0.0,
+        refresh_spent=False,
+    )
+
+
+@pytest.fixture(name="redis_server", scope="session")
+def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server

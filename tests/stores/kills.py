@@ -1,0 +1,120 @@
+"""
+A process that saves on and on is killed at random moments: `python -m tests.stores.kills --kills 1000`.
+
+After each kill the record is whole or absent, the lock is free, and a save succeeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+
+from pathlib import Path
+
+import anyio
+import attrs
+
+from taxizer_async._models import Secret, Token
+from taxizer_async.stores import StoreKey, TokenRecord
+from taxizer_async.stores.file import FileTokenStore
+
+
+KEY = StoreKey("https://api.test", "client-1")
+#: Some of one page, some of many.
+_LENGTHS = (100, 3_000, 60_000)
+#: Seconds, of which a kill takes some: from the start of the child to several saves later.
+_LONGEST = 0.02
+
+
+@attrs.frozen
+class Tally:
+    """How many kills there were, how many of them hit a save half done, and how many records differed."""
+
+    kills: int
+    halves: int
+    records: int
+
+
+def run(folder: Path, kills: int, seed: int) -> Tally:
+    """
+    Kill that often.
+
+    Raises:
+        AssertionError: If a kill left damage.
+    """
+    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    halves, seen = 0, set()
+    for number in range(kills):
+        # Forked, as a thousand starts of an interpreter would take minutes; nothing else runs here.
+        child = os.fork()
+        if child == 0:
+            anyio.run(_save_on_and_on, folder, number)
+        time.sleep(rng.uniform(0, _LONGEST))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        halves += any(folder.glob("*.part"))
+        seen.add(anyio.run(_look, folder))
+    return Tally(kills, halves, len(seen))
+
+
+async def _save_on_and_on(folder: Path, number: int) -> None:
+    store = FileTokenStore(folder)
+    lease = await store.lease(KEY)
+    assert lease is not None
+    for round_ in range(1_000_000):
+        length = _LENGTHS[round_ % len(_LENGTHS)]
+        await store.save(KEY, _record(f"{number}-{round_}", length), lease)
+
+
+async def _look(folder: Path) -> str:
+    store = FileTokenStore(folder)
+    record = await store.load(KEY)
+    version = "absent"
+    if record is not None:
+        version = record.version
+        jwt = record.token.jwt.reveal()
+        assert jwt == _record(version, len(jwt)).token.jwt.reveal()
+        assert len(jwt) in _LENGTHS
+    lease = await store.lease(KEY)
+    assert lease is not None, "the killed process still has the lock"
+    if record is not None:
+        assert await store.save(KEY, record, lease)
+        assert not list(folder.glob("*.part"))
+    await lease.release()
+    return version
+
+
+def _record(version: str, length: int) -> TokenRecord:
+    return TokenRecord(
+        token=Token(jwt=Secret((version * length)[:length])),
+        version=version,
+        lifetime=900.0,
+        refresh_lifetime=None,
+        age=0.0,
+        refresh_spent=False,
+    )
+
+
+def main() -> int:
+    """Kill as often as is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        tally = run(Path(folder) / "tokens", wanted.kills, wanted.seed)
+    print(  # noqa: T201
+        f"clean: {tally.kills:,} kills, {tally.halves} of them half-way through a save, "
+        f"{tally.records} different records seen, {time.monotonic() - began:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Encryption at rest: nothing to be found without a key, and a wrong key is no crash."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import subprocess
+import sys
+import traceback
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import ConfigurationError, Event, Secret, TaxizerAuth, TokenStoreError
+from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.stores.redis import RedisTokenStore
+from taxizer_async.testing import Sandbox
+from tests.redis_server import RedisServer
+from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from taxizer_async.stores import TokenStore
+
+
+# Not random, as parametrised tests are collected by several processes.
+OLD, NEW = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+async def put(store: TokenStore) -> None:
+    lease = await store.lease(KEY)
+    assert lease is not None
+    assert await store.save(KEY, make_record(), lease)
+    await lease.release()
+
+
+def secrets(sandbox: Sandbox) -> list[bytes]:
+    every = [*sandbox.issued_jwts, *sandbox.issued_refresh_tokens]
+    return [each.encode() for each in (*every, "sandbox-secret")]
+
+
+async def use(sandbox: Sandbox, store: TokenStore) -> None:
+    """Log in, renew, and log in again, each of which is saved, marks included."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+    await auth.token()
+    sandbox.lifetime = 0.5
+    await auth.forget()
+    await auth.token()
+    sandbox.wait_until(lambda counters: counters.connects == 2)
+    with anyio.fail_after(10):
+        while sandbox.counters.refreshes == 0:
+            await auth.token()
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("key", [None, NEW])
+async def test_no_secret_is_in_the_files(sandbox: Sandbox, tmp_path: Path, key: str | None) -> None:
+    """With a key no byte of a secret is in the directory; without one it is found by this very look."""
+    await use(sandbox, FileTokenStore(tmp_path / "tokens", encryption_key=key))
+    everything = b"".join(file.read_bytes() for file in (tmp_path / "tokens").iterdir())
+
+    found = [secret for secret in secrets(sandbox) if secret in everything]
+    assert bool(found) == (key is None)
+    assert b"sandbox-secret" not in everything
+
+
+@pytest.mark.parametrize("key", [None, NEW])
+def test_no_secret_is_in_redis(sandbox: Sandbox, tmp_path: Path, key: str | None) -> None:
+    """The same of all that Redis writes to a disk, and of the memory of its process."""
+
+    async def run(url: str) -> None:
+        async with RedisTokenStore.from_url(url, encryption_key=key) as store:
+            await use(sandbox, store)
+
+    with RedisServer(tmp_path, options=["--rdbcompression", "no"]) as server:
+        anyio.run(run, server.url)
+        assert server.ask("SAVE") == b"+OK\r\n"
+        memory = server.memory()
+    disk = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+
+    for everything in (disk, memory):
+        found = [secret for secret in secrets(sandbox) if secret in everything]
+        assert bool(found) == (key is None)
+    assert b"sandbox-secret" not in memory + disk
+
+
+async def test_keys_can_be_rotated(tmp_path: Path) -> None:
+    """The first key encrypts, any of them decrypts."""
+    old = FileTokenStore(tmp_path / "tokens", encryption_key=OLD)
+    both = FileTokenStore(tmp_path / "tokens", encryption_key=[NEW.encode(), Secret(OLD)])
+    new = FileTokenStore(tmp_path / "tokens", encryption_key=Secret(NEW))
+    await put(old)
+    assert await both.load(KEY) is not None
+    with pytest.raises(TokenStoreError, match="not encrypted with a key of this process"):
+        await new.load(KEY)
+
+    await put(both)
+    assert await new.load(KEY) is not None
+    with pytest.raises(TokenStoreError, match="give all that share the store the same"):
+        await old.load(KEY)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(OLD, NEW), (None, NEW), (OLD, None)], ids=["other", "new", "no"]
+)
+async def test_a_wrong_key_is_a_log_line_and_a_login(
+    sandbox: Sandbox, tmp_path: Path, before: str | None, after: str | None
+) -> None:
+    """Whoever can't read the record logs in, saves what it got, and says once what was wrong."""
+    told: list[Event] = []
+    make = functools.partial(TaxizerAuth, sandbox.credentials, base_url=sandbox.base_url)
+    first = make(store=FileTokenStore(tmp_path / "tokens", encryption_key=before))
+    await first.token()
+    store = FileTokenStore(tmp_path / "tokens", encryption_key=after)
+    await make(store=store, on_event=told.append).token()
+    assert sandbox.counters.connects == 2
+    await make(store=store, on_event=told.append).token()
+
+    assert sandbox.counters.connects == 2
+    names = [type(event).__name__ for event in told]
+    assert names == ["StoreFailed", "LoggedIn", "Adopted"]
+    assert "encrypt" in str(told[0])
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", JWT, b"\xff" * 44, 7, [], [NEW, "short"], [NEW, None], {}]
+)
+@pytest.mark.parametrize("make", [FileTokenStore, RedisTokenStore.from_url])
+def test_a_wrong_key_is_told_and_not_shown(make: Callable[..., object], key: object) -> None:
+    """A typed error that says how to make one, and no frame with the key."""
+    with pytest.raises(
+        ConfigurationError, match=r"^encryption_key (is no Fernet|must be)"
+    ) as caught:
+        make("redis://localhost", encryption_key=key)
+
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    told.stack[:1] = []
+    text = "".join(told.format())
+    assert NEW not in text
+    assert JWT not in text
+    assert REFRESH not in text
+
+
+BLOCKED = """
+import sys
+sys.modules[{blocked!r}] = None
+try:
+    {statement}
+except ({error}) as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "statement", "extra"),
+    [
+        ("filelock", "import taxizer_async.stores.file", "file"),
+        ("redis", "import taxizer_async.stores.redis", "redis"),
+        (
+            "cryptography.fernet",
+            f"from taxizer_async.stores.file import FileTokenStore as F; F('x', encryption_key={NEW!r})",
+            "encryption",
+        ),
+    ],
+)
+def test_a_missing_extra_is_named(blocked: str, statement: str, extra: str) -> None:
+    """Who uses what is not installed is told what to type."""
+    program = BLOCKED.format(blocked=blocked, statement=statement, error="ImportError, ValueError")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+
+    assert done.stdout.strip().endswith(f'pip install "taxizer-async[{extra}]"')

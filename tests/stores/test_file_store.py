@@ -1,0 +1,415 @@
+"""Files: who may read them, what happens to damaged ones, and what a lock is worth."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import traceback
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import attrs
+import pytest
+
+from taxizer_async import ConfigurationError, TokenStoreError
+from taxizer_async.stores import StoreKey, _private_directory
+from taxizer_async.stores.file import FileTokenStore
+from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.stores import TokenRecord
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return tmp_path / "a" / "tokens"
+
+
+@pytest.fixture(name="store")
+def _store(folder: Path) -> FileTokenStore:
+    return FileTokenStore(folder)
+
+
+async def put(store: FileTokenStore, record: TokenRecord, key: StoreKey = KEY) -> bool:
+    lease = await store.lease(key)
+    assert lease is not None
+    try:
+        return await store.save(key, record, lease)
+    finally:
+        await lease.release()
+
+
+def record_file(folder: Path) -> Path:
+    (found,) = folder.glob("*.json")
+    return found
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+async def test_only_the_user_can_read_it(store: FileTokenStore, folder: Path, umask: int) -> None:
+    """Whatever the umask is: 0600 for all files, 0700 for the directory, which is made."""
+    before = os.umask(umask & 0o077)
+    try:
+        assert await put(store, make_record())
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+async def test_it_says_whose_and_which_format_it_is(store: FileTokenStore, folder: Path) -> None:
+    """The file has a version field, and its name nothing of the client_id."""
+    await put(store, make_record())
+    content = json.loads(record_file(folder).read_text())
+
+    assert content["format"] == 1
+    assert (content["base_url"], content["client_id"]) == (KEY.base_url, KEY.client_id)
+    assert KEY.client_id not in record_file(folder).name
+
+
+def _make_writable(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(0o770)
+
+
+def _make_a_file(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.write_text("")
+
+
+def _make_a_link(folder: Path) -> None:
+    target = folder.parent.parent / "elsewhere"
+    target.mkdir(mode=0o700)
+    folder.parent.mkdir()
+    folder.symlink_to(target)
+
+
+def _give_away(folder: Path) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    os.chown(folder, 12_345, 12_345)
+
+
+UNSAFE: dict[str, Callable[[Path], None]] = {
+    "writable": _make_writable,
+    "a file": _make_a_file,
+    "a link": _make_a_link,
+}
+if os.geteuid() == 0:
+    UNSAFE["another user's"] = _give_away
+
+
+@pytest.mark.parametrize("kind", UNSAFE)
+async def test_an_unsafe_directory_is_refused(
+    store: FileTokenStore, folder: Path, kind: str
+) -> None:
+    """What others could change, or lead elsewhere, is not used, and the text says what to do."""
+    UNSAFE[kind](folder)
+    for call in (store.load(KEY), store.lease(KEY), store.clear(KEY)):
+        with pytest.raises(TokenStoreError, match="name a directory below one of yours"):
+            await call
+
+
+async def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+    """What the file system refuses is told as it tells it."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        await FileTokenStore(tmp_path / "file" / "tokens").lease(KEY)
+
+
+@pytest.mark.parametrize("make", [os.symlink, lambda _, path: os.mkfifo(path)])
+async def test_no_link_and_no_pipe_is_followed(
+    store: FileTokenStore, folder: Path, make: Callable[[Path, Path], None]
+) -> None:
+    """In place of a record they are refused at once, and left as they are."""
+    await put(store, make_record())
+    record = record_file(folder)
+    elsewhere = folder.parent / "elsewhere"
+    record.rename(elsewhere)
+    make(elsewhere, record)
+    with anyio.fail_after(5):
+        with pytest.raises(TokenStoreError, match="no regular file"):
+            await store.load(KEY)
+        with pytest.raises(TokenStoreError, match="no regular file"):
+            await put(store, make_record("another"))
+
+    assert not stat.S_ISREG(record.lstat().st_mode)
+    assert JWT in elsewhere.read_text()
+
+
+async def test_a_linked_lock_is_refused(store: FileTokenStore, folder: Path) -> None:
+    """Nor is one followed in place of the lock."""
+    await put(store, make_record())
+    (lock,) = folder.glob("*.lock")
+    lock.unlink()
+    lock.symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        await store.lease(KEY)
+
+
+async def test_it_is_on_the_disk_before_it_counts(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is synced before it takes the place of the old one, the directory after that."""
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        done.append(f"sync the {kind}")
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    await put(store, make_record())
+
+    assert done == ["sync the file", "replace", "sync the directory"]
+
+
+async def test_a_save_that_fails_leaves_the_old_one(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the old record stays, and nothing is left lying about."""
+    await put(store, make_record())
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            await put(store, make_record("another"))
+
+    record = await store.load(KEY)
+    assert record is not None
+    assert record.token.jwt.reveal() == JWT
+    assert not list(folder.glob("*.part"))
+
+
+async def test_what_a_killed_holder_left_is_replaced(store: FileTokenStore, folder: Path) -> None:
+    """A half-written file of before is in nobody's way, and goes."""
+    await put(store, make_record())
+    part = record_file(folder).with_name(f"{record_file(folder).name}.part")
+    part.write_text("half of a")
+
+    assert await put(store, make_record("another"))
+    assert not part.exists()
+
+
+DAMAGED: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "junk": lambda _: os.urandom(100),
+    "half": lambda text: text[: len(text) // 2],
+    "no JWT": lambda text: text.replace(b'"jwtToken"', b'"jwt"'),
+    "another format": lambda text: text.replace(b'"format": 1', b'"format": 2'),
+    "another app's": lambda text: text.replace(b"client-1", b"client-2"),
+    "no age": lambda text: text.replace(b'"uptime"', b'"downtime"'),
+    "infinite": lambda text: text.replace(b'"lifetime": 900.0', b'"lifetime": Infinity'),
+    "a list": lambda text: b"[" + text + b"]",
+    "encrypted": lambda _: b"gAAAAAB",
+    "endless": lambda text: text + b" " * (2 << 20),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, kind: str) -> None:
+    """It is told, kept for who wants to look at it, and in the way of nothing."""
+    await put(store, make_record())
+    file = record_file(folder)
+    damaged = DAMAGED[kind](file.read_bytes())
+    file.write_bytes(damaged)
+    if kind != "endless":
+        with pytest.raises(TokenStoreError, match="replaced at the next login"):
+            await store.load(KEY)
+
+    assert await put(store, make_record("another"))
+    record = await store.load(KEY)
+    assert record is not None
+    assert record.token.jwt.reveal() == "another"
+    if kind != "endless":  # the first 1 MiB of it is whole
+        assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged
+    await store.clear(KEY)
+    assert [each.suffix for each in folder.iterdir()] == [".lock"]
+
+
+async def test_no_cut_is_taken_for_a_record(store: FileTokenStore, folder: Path) -> None:
+    """Wherever a file is cut off, it is damaged and not half understood."""
+    await put(store, make_record())
+    file = record_file(folder)
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(TokenStoreError, match="damaged"):
+            await store.load(KEY)
+
+
+async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, folder: Path) -> None:
+    """Another may have taken a new one, so the old holder saves nothing."""
+    lease = await store.lease(KEY)
+    assert lease is not None
+    (lock,) = folder.glob("*.lock")
+    lock.unlink()
+    other = await FileTokenStore(folder).lease(KEY)
+
+    assert other is not None
+    assert await store.save(KEY, make_record(), lease) is False
+    assert await lease.extend() is False
+    await lease.release()
+    assert await other.extend() is True
+    await other.release()
+
+
+async def test_two_apps_have_two_files(store: FileTokenStore, folder: Path) -> None:
+    """One file per base_url and client_id."""
+    await put(store, make_record())
+    await put(store, make_record(), attrs.evolve(KEY, client_id="client-2"))
+    await put(store, make_record(), attrs.evolve(KEY, base_url="https://other.test"))
+
+    assert len(list(folder.glob("*.json"))) == 3
+
+
+class Stuck:
+    """A file system that does not answer until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = threading.Semaphore(0)
+        self._answer = threading.Event()
+        check = _private_directory.PrivateDirectory._check
+
+        def wait(directory: _private_directory.PrivateDirectory) -> None:
+            self.entered.release()
+            assert self._answer.wait(30)
+            check(directory)
+
+        monkeypatch.setattr(_private_directory.PrivateDirectory, "_check", wait)
+
+    def answer(self) -> None:
+        self._answer.set()
+
+
+async def test_a_stuck_file_system_stops_no_event_loop(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that are given up go on in threads, of which there are 32 at most, and leave no lock."""
+    stuck = Stuck(monkeypatch)
+    try:
+        for _ in range(32):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.lease, KEY)
+                await anyio.to_thread.run_sync(stuck.entered.acquire)
+                tasks.cancel_scope.cancel()
+        with pytest.raises(TimeoutError, match="32 earlier calls"):
+            await store.lease(KEY)
+    finally:
+        stuck.answer()
+    with anyio.fail_after(10):
+        lease = None
+        while lease is None:
+            try:
+                lease = await store.lease(KEY)
+            except TimeoutError:
+                await anyio.sleep(0.01)
+    await lease.release()
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", 7, None, b"tokens"])
+def test_a_wrong_path_is_told(path: object) -> None:
+    """The text names the argument."""
+    with pytest.raises(ConfigurationError, match=r"^path must be") as caught:
+        FileTokenStore(path)  # type: ignore[arg-type]
+    # What a captured frame does with a half-built object.
+    traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+
+
+def test_it_shows_its_path_and_is_not_pickled(store: FileTokenStore, folder: Path) -> None:
+    """Its repr says where it is; a pickle would hold the key."""
+    assert repr(store) == f"FileTokenStore({str(folder)!r})"
+    with pytest.raises(TypeError, match="make one, of the same path, in each process"):
+        store.__reduce__()
+
+
+PROGRAM = """
+import anyio, os, signal, sys
+from taxizer_async.stores import StoreKey
+from taxizer_async.stores.file import FileTokenStore
+
+store = FileTokenStore(sys.argv[1])
+key = StoreKey(sys.argv[2], sys.argv[3])
+
+async def main():
+    lease = await store.lease(key)
+    child = os.fork()
+    if child == 0:
+        # It neither has the lease nor gives it back.
+        anyio.run(in_child, lease)
+        print(os.getpid(), flush=True)
+        signal.pause()
+    sys.stdin.read()
+
+async def in_child(lease):
+    assert await lease.extend() is False
+    await lease.release()
+    assert await store.lease(key) is None
+
+def run():
+    return anyio.run(main)
+
+run()
+"""
+
+
+def test_a_lock_ends_with_its_holder_and_not_with_its_children(
+    store: FileTokenStore, folder: Path
+) -> None:
+    """A forked child does not keep it when its parent is killed, and does not give it back before."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _with_thread(PROGRAM)]
+    with subprocess.Popen(
+        [*command, str(folder), KEY.base_url, KEY.client_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            assert anyio.run(store.lease, KEY) is None
+            parent.kill()
+            parent.wait(5)
+            # The kernel gives it back before it tells that the process has ended.
+            lease = anyio.run(store.lease, KEY)
+            assert lease is not None
+            anyio.run(lease.release)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def _with_thread(program: str) -> str:
+    # A second event loop can't be run in a task's thread, and a fork copies one thread only.
+    return program.replace(
+        "anyio.run(in_child, lease)",
+        "import threading; t = threading.Thread(target=anyio.run, args=(in_child, lease)); "
+        "t.start(); t.join()",
+    )
+
+
+async def test_the_clear_text_is_in_the_file(store: FileTokenStore, folder: Path) -> None:
+    """Without a key both secrets are there for who can read the file: the README says so."""
+    await put(store, make_record())
+    content = record_file(folder).read_text()
+
+    assert JWT in content
+    assert REFRESH in content

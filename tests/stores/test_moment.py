@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from taxizer_async.stores._moment import Moment
+
+
+NOW = Moment(boot="b-1", uptime=1_000.0, wall=1_800_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"uptime": 990.0, "wall": NOW.wall - 10.0}, 10.0),
+        # The wall clock was set, either way.
+        ({"uptime": 990.0, "wall": NOW.wall - 3_610.0}, 10.0),
+        ({"uptime": 990.0, "wall": NOW.wall + 3_590.0}, 10.0),
+        # The machine was restarted: only the wall clock knows, and may know wrong.
+        ({"boot": "b-0", "uptime": 990.0, "wall": NOW.wall - 7_200.0}, 7_200.0),
+        ({"boot": "b-0", "uptime": 990.0, "wall": NOW.wall + 7_200.0}, 0.0),
+        # Starts without a name, or a container whose uptime is its own.
+        ({"boot": "", "uptime": 990.0, "wall": NOW.wall - 20.0}, 20.0),
+        ({"uptime": 2_000.0, "wall": NOW.wall - 20.0}, 20.0),
+    ],
+)
+def test_the_uptime_counts_where_it_can(changes: dict[str, str | float], seconds: float) -> None:
+    """The time since an earlier moment, whatever has become of the clocks."""
+    earlier = attrs.evolve(NOW, **changes)  # type: ignore[arg-type]
+    now = attrs.evolve(NOW, boot="") if changes.get("boot") == "" else NOW
+
+    assert now.since(earlier) == pytest.approx(seconds)
+
+
+def test_it_is_restored_from_what_it_was_written_as() -> None:
+    """Through a dict and back; what is none of it is None."""
+    assert Moment.restored(attrs.asdict(NOW)) == NOW
+    for name in ("boot", "uptime", "wall"):
+        written = attrs.asdict(NOW)
+        del written[name]
+        assert Moment.restored(written) is None
+        assert Moment.restored(written | {name: []}) is None
+
+
+def test_time_goes_on() -> None:
+    """Two moments of this machine, one after the other."""
+    first = Moment.now()
+    later = Moment.now()
+
+    assert later.boot == first.boot
+    assert 0 <= later.since(first) < 5

@@ -1,0 +1,291 @@
+"""Redis: what is in it, for how long, and who may change it."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import attrs
+import pytest
+import redis
+import redis.asyncio
+import redis.crc
+
+from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
+from taxizer_async.stores.redis import HEARTBEAT, LEASE_SECONDS, RedisTokenStore
+from taxizer_async.testing import Sandbox
+from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from taxizer_async.stores import TokenRecord
+    from tests.redis_server import RedisServer
+
+
+CANARY = "c4n4ry-p4ssword"
+
+
+@pytest.fixture(name="anyio_backend", params=["asyncio"])
+def _anyio_backend(request: pytest.FixtureRequest) -> object:
+    """`redis.asyncio` does not run on trio."""
+    return request.param
+
+
+@pytest.fixture(name="client")
+async def _client(redis_server: RedisServer) -> AsyncIterator[redis.asyncio.Redis]:
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture(name="store")
+async def _store(client: redis.asyncio.Redis) -> RedisTokenStore:
+    return RedisTokenStore(client)
+
+
+async def put(store: RedisTokenStore, record: TokenRecord) -> None:
+    lease = await store.lease(KEY)
+    assert lease is not None
+    assert await store.save(KEY, record, lease)
+    await lease.release()
+
+
+async def one_key(client: redis.asyncio.Redis, suffix: str) -> bytes:
+    (found,) = await client.keys(f"*:{suffix}")
+    assert isinstance(found, bytes)
+    return found
+
+
+async def test_all_keys_end_by_themselves(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """A lease within seconds; a record once all in it has ended; both are in one cluster slot."""
+    lease = await store.lease(KEY)
+    assert lease is not None
+    await store.save(KEY, make_record(), lease)
+    keys = [await one_key(client, suffix) for suffix in ("lease", "token")]
+
+    assert 0 < await client.pttl(keys[0]) <= LEASE_SECONDS * 1000
+    assert 86_400_000 < await client.pttl(keys[1]) <= 86_460_000
+    assert len({redis.crc.key_slot(key) for key in keys}) == 1
+    assert KEY.client_id.encode() not in b"".join(keys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"),
+    [
+        ({"lifetime": 100.0, "refresh_lifetime": 10.0}, 100),
+        ({"lifetime": 100.0, "refresh_lifetime": None}, 30 * 86_400),
+        ({"lifetime": 100.0, "age": 95.0, "refresh_lifetime": 50.0}, 5),
+        ({"lifetime": 0.0, "refresh_lifetime": -10.0}, 0),
+        ({"lifetime": 1e12, "refresh_lifetime": 10.0}, 3_650 * 86_400 - 60),
+    ],
+)
+async def test_a_record_is_kept_as_long_as_it_is_of_use(
+    store: RedisTokenStore, client: redis.asyncio.Redis, changes: dict[str, Any], least: float
+) -> None:
+    """As long as what lasts longest in it, and a minute."""
+    await put(store, attrs.evolve(make_record(), **changes))
+    left = await client.pttl(await one_key(client, "token")) / 1000
+
+    assert least < left <= least + 60
+
+
+async def test_the_age_is_the_servers(store: RedisTokenStore, client: redis.asyncio.Redis) -> None:
+    """How old a record is follows from its TTL, so no other clock is asked."""
+    await put(store, make_record())
+    key = await one_key(client, "token")
+    await client.pexpire(key, await client.pttl(key) - 600_000)
+    record = await store.load(KEY)
+
+    assert record is not None
+    assert record.age == pytest.approx(600, abs=1)
+
+
+async def test_a_record_that_lost_its_ttl_is_not_used(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """Nobody knows how old it is."""
+    await put(store, make_record())
+    await client.persist(await one_key(client, "token"))
+    with pytest.raises(TokenStoreError, match="does not say how old"):
+        await store.load(KEY)
+    await put(store, make_record("another"))
+    assert await store.load(KEY) is not None
+
+
+async def test_a_lease_that_ended_is_the_next_ones(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """Who comes too late can neither save, nor extend it, nor give back another's."""
+    late = await store.lease(KEY)
+    assert late is not None
+    assert late.heartbeat == HEARTBEAT < LEASE_SECONDS / 3
+    await client.delete(await one_key(client, "lease"))
+    assert await store.save(KEY, make_record(), late) is False
+    holder = await store.lease(KEY)
+    assert holder is not None
+    assert await store.save(KEY, make_record("newer"), holder)
+
+    assert await store.save(KEY, make_record(), late) is False
+    assert await late.extend() is False
+    await late.release()
+    assert await holder.extend() is True
+    record = await store.load(KEY)
+    assert record is not None
+    assert record.token.jwt.reveal() == "newer"
+
+
+async def test_extending_is_for_the_whole_time(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """A heartbeat sets the TTL anew."""
+    lease = await store.lease(KEY)
+    assert lease is not None
+    key = await one_key(client, "lease")
+    await client.pexpire(key, 500)
+    assert await lease.extend()
+
+    assert await client.pttl(key) > LEASE_SECONDS * 1000 - 400
+
+
+async def test_a_lost_answer_does_not_lock_its_owner_out(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """Redis retries a command whose answer it lost: a lease that was given is given again."""
+    real = client.eval
+
+    async def lossy(*arguments: Any) -> Any:
+        await real(*arguments)
+        return await real(*arguments)
+
+    client.eval = lossy  # type: ignore[method-assign,assignment]
+    assert await store.lease(KEY) is not None
+
+
+async def test_a_damaged_record_is_told(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """It is not used, and the next save replaces it."""
+    await put(store, make_record())
+    await client.set(await one_key(client, "token"), b"\xff\x00junk", keepttl=True)
+    with pytest.raises(TokenStoreError, match="damaged"):
+        await store.load(KEY)
+
+
+def test_each_event_loop_has_connections_of_its_own(redis_server: RedisServer) -> None:
+    """One store of a URL serves loops in several threads, one after the other and at once."""
+    store = RedisTokenStore.from_url(redis_server.url)
+    gate = threading.Barrier(4)
+    seen: list[object] = []
+
+    async def use() -> None:
+        await store.load(KEY)
+        await anyio.to_thread.run_sync(gate.wait)
+        await store.clear(KEY)
+        seen.append(await store.load(KEY))
+        await store.aclose()
+
+    for _ in range(2):
+        threads = [threading.Thread(target=anyio.run, args=(use,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [None] * 8
+
+
+async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:
+    """In a second loop it can't be used while the first one runs; the text says what can."""
+    assert await store.load(KEY) is None
+    problems: list[str] = []
+
+    def elsewhere() -> None:
+        try:
+            anyio.run(store.load, KEY)
+        except TokenStoreError as problem:
+            problems.append(str(problem))
+
+    await anyio.to_thread.run_sync(elsewhere)
+    (problem,) = problems
+    assert "is in use in another event loop" in problem
+    assert "use RedisTokenStore.from_url" in problem
+
+
+def test_on_trio_the_first_use_says_so(redis_server: RedisServer) -> None:
+    """Whoever asks for a token learns why there can be none, and what to do."""
+
+    async def ask(auth: TaxizerAuth) -> None:
+        await auth.token()
+
+    with Sandbox() as sandbox:
+        store = RedisTokenStore.from_url(redis_server.url)
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+        with pytest.raises(ConfigurationError, match=r"needs asyncio.*FileTokenStore"):
+            anyio.run(ask, auth, backend="trio")
+        assert sandbox.counters.exchanges == 0
+
+
+WRONG: dict[str, tuple[Callable[[], object], str]] = {
+    "a URL": (lambda: RedisTokenStore(f"redis://:{CANARY}@h"), "RedisTokenStore.from_url"),  # type: ignore[arg-type]
+    "a sync client": (
+        lambda: RedisTokenStore(redis.Redis(password=CANARY)),  # type: ignore[arg-type]
+        "blocks the event loop",
+    ),
+    "nothing": (lambda: RedisTokenStore(None), "not NoneType"),  # type: ignore[arg-type]
+    "no URL": (lambda: RedisTokenStore.from_url(f"http://:{CANARY}@h"), "like redis://host"),
+    "a wrong port": (
+        lambda: RedisTokenStore.from_url(f"redis://:{CANARY}@h:x"),
+        "like redis://host",
+    ),
+    "bytes": (lambda: RedisTokenStore.from_url(CANARY.encode()), "not bytes"),  # type: ignore[arg-type]
+    "an option": (
+        lambda: RedisTokenStore.from_url("redis://h", no_such_option=CANARY),
+        "these options",
+    ),
+    "a key": (
+        lambda: RedisTokenStore.from_url("redis://h", encryption_key=CANARY),
+        "no Fernet key",
+    ),
+    "a key of a client": (
+        lambda: RedisTokenStore(redis.asyncio.Redis(), encryption_key=CANARY),
+        "no Fernet key",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", set(WRONG) - {"an option"})
+def test_what_is_wrong_is_told_without_a_secret(kind: str) -> None:
+    """A typed error names the argument; neither its text nor a frame below the caller's has a secret."""
+    make, text = WRONG[kind]
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        make()
+
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    told.stack[:2] = []
+    assert CANARY not in "".join(told.format())
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_it_is_not_pickled(redis_server: RedisServer) -> None:
+    """A pickle would have the key and the password in it."""
+    with pytest.raises(TypeError, match="make one in each process"):
+        RedisTokenStore.from_url(redis_server.url).__reduce__()
+
+
+async def test_the_clear_text_is_in_redis(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """Without a key both secrets are there for who can read it: the README says so."""
+    await put(store, make_record())
+    content = await client.get(await one_key(client, "token"))
+
+    assert isinstance(content, bytes)
+    assert JWT.encode() in content
+    assert REFRESH.encode() in content

@@ -1,0 +1,140 @@
+"""A directory that goes bad and comes back: requests go on, and each change is told once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async.stores import _private_directory
+from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Sandbox
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from taxizer_async import Event
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@contextlib.contextmanager
+def _missing(folder: Path) -> Iterator[None]:
+    """Something else is where it should be made."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("")
+    try:
+        yield
+    finally:
+        folder.unlink()
+
+
+@contextlib.contextmanager
+def _open_to_others(folder: Path) -> Iterator[None]:
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    try:
+        yield
+    finally:
+        folder.chmod(0o700)
+
+
+@contextlib.contextmanager
+def _refusing(number: int) -> Iterator[None]:
+    """No file can be written (root, who may run this, is refused nothing by its mode)."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_private_directory.PrivateDirectory, "_write", refuse)
+        yield
+
+
+@contextlib.contextmanager
+def _slow(_: Path) -> Iterator[None]:
+    """Nothing is answered for 5 s, or until this is over."""
+    over = threading.Event()
+    check = _private_directory.PrivateDirectory._check
+
+    def wait(directory: _private_directory.PrivateDirectory) -> None:
+        over.wait(5)
+        check(directory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_private_directory.PrivateDirectory, "_check", wait)
+        try:
+            yield
+        finally:
+            over.set()
+
+
+FAULTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[None]], str]] = {
+    "missing": (_missing, "is no directory"),
+    "open to others": (_open_to_others, "can be written to by others"),
+    "read-only": (lambda _: _refusing(errno.EROFS), os.strerror(errno.EROFS)),
+    "full": (lambda _: _refusing(errno.ENOSPC), os.strerror(errno.ENOSPC)),
+    "unwritable": (lambda _: _refusing(errno.EACCES), os.strerror(errno.EACCES)),
+    "slow": (_slow, "no answer within 0.2 s"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_requests_go_on_and_the_store_is_used_again(
+    sandbox: Sandbox, tmp_path: Path, fault: str
+) -> None:
+    """Twice good, twice bad: each request gets a token, and each change is an event of its own."""
+    told: list[Event] = []
+    folder = tmp_path / "tokens"
+    policy = RenewalPolicy(store_timeout=0.2, unauthorized_budget=100)
+
+    def make_auth() -> TaxizerAuth:
+        return TaxizerAuth(
+            sandbox.credentials,
+            base_url=sandbox.base_url,
+            store=FileTokenStore(folder),
+            policy=policy,
+            on_event=told.append,
+        )
+
+    auth = make_auth()
+    await auth.token()
+    break_it, text = FAULTS[fault]
+    for _ in range(2):
+        with break_it(folder):
+            for _ in range(3):
+                await _renew(sandbox, auth)
+        with anyio.fail_after(10):
+            while auth.status().store_failing:
+                await _renew(sandbox, auth)
+    exchanges = sandbox.counters.exchanges
+    await make_auth().token()
+
+    assert sandbox.counters.exchanges == exchanges
+    store_events = [event for event in told if type(event).__name__.startswith("Store")]
+    names = [type(event).__name__ for event in store_events]
+    assert names == ["StoreFailed", "StoreRecovered"] * 2
+    assert all(text in str(event) for event in store_events[::2])
+
+
+async def _renew(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """Have the server refuse all tokens, and *auth* get through all the same."""
+    sandbox.revoke()
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        response = await client.post("/v1/Invoices", json={})
+    assert response.status_code == httpx.codes.OK

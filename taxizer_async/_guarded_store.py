@@ -118,8 +118,12 @@ class GuardedStore:
         """Extend *lease* for as long as this runs; returns when it is lost."""
         while lease.heartbeat is not None:
             await anyio.sleep(lease.heartbeat)
-            if await self._call("extend", lease.extend) is False:
+            if await self.lost(lease):
                 return
+
+    async def lost(self, lease: Lease) -> bool:
+        """Extend *lease*; True if somebody else may have it, and not if the store does not answer."""
+        return await self._call("extend", lease.extend) is False
 
     async def _call(
         self, operation: str, call: Callable[[], Awaitable[T]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
 
 import anyio
 import attrs
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from taxizer_async._outcomes import Outcome
     from taxizer_async.stores import Lease, StoreKey, TokenRecord
 
+
+T = TypeVar("T")
 
 _Ask: TypeAlias = "Callable[[Callable[[Issued], None]], Awaitable[Outcome]]"
 
@@ -85,8 +87,10 @@ class Issuance:
 
     async def log_in(self) -> Held | Failure | Again:
         """Log in at Connect, unless these very credentials were refused a moment ago."""
-        asked, self._errand.asked = self._errand.asked, None
-        credentials = asked or await ask(self._tools)
+        credentials: Credentials | Failure | None
+        credentials, self._errand.asked = self._errand.asked, None
+        if credentials is None:
+            credentials = await self._with_heartbeat(lambda _: ask(self._tools), [])
         if isinstance(credentials, Failure):
             return credentials
         if credentials.client_id != self._key.client_id:
@@ -96,6 +100,10 @@ class Issuance:
         known = self._tools.ledger.rejection_of(credentials)
         if known is not None:
             return self._tools.ledger.serve_longer(known)
+        if self._lease is not None and await self._tools.store.lost(self._lease):
+            # A process that was stopped meanwhile finds that others have gone on.
+            self._errand.asked = credentials
+            return Again.LATER
         connect = self._tools.exchange.connect
         result = await self._perform(
             lambda received: connect(credentials, self._effort, received), login=True
@@ -107,7 +115,7 @@ class Issuance:
 
     def _refreshable(self, record: TokenRecord | None) -> Held | None:
         ledger, clock = self._tools.ledger, self._tools.clock
-        held = None if record is None else ledger.hold(record)
+        held = None if record is None or ledger.outdates(record) else ledger.hold(record)
         if held is None or not held.refreshable(clock):
             held = ledger.private()
         return held if held is not None and held.refreshable(clock) else None
@@ -159,15 +167,17 @@ class Issuance:
                 kept = await self._keep(received[0], login=login)
         return kept if isinstance(outcome, Issued) else outcome
 
-    async def _with_heartbeat(self, call: _Ask, received: list[Issued]) -> Outcome:
+    async def _with_heartbeat(
+        self, call: Callable[[Callable[[Issued], None]], Awaitable[T]], received: list[Issued]
+    ) -> T:
         if self._lease is None or self._lease.heartbeat is None:
             return await call(received.append)
-        outcome: Outcome = Unavailable(reason="cut short")
+        outcomes: list[T] = []
         async with anyio.create_task_group() as heart:
             heart.start_soon(self._tools.store.keep, self._lease)
-            outcome = await call(received.append)
+            outcomes.append(await call(received.append))
             heart.cancel_scope.cancel()
-        return outcome
+        return outcomes[0]
 
     async def _keep(self, issued: Issued, *, login: bool) -> Held | Again:
         if self._is_outdated:

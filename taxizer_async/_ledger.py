@@ -205,11 +205,27 @@ class Ledger:
             )
             return True
 
+    def outdates(self, record: TokenRecord) -> bool:
+        """
+        Say whether what is held was asked for after *record* was.
+
+        Then the store was set back, by a restart from a snapshot or the like: the refresh token in it
+        may have been sent long ago.
+        """
+        held = self.state.held
+        if held is None or held.version == record.version:
+            return False
+        return record.age > held.age(self._clock)
+
     def adopt(self, record: TokenRecord, stale: Held | None, *, epoch: int) -> Held | None:
-        """Hold what the store had, if it is good, another than *stale*, and none was forgotten since."""
+        """
+        Hold what the store had, if it is good and newer than what is held, which is *stale* as a rule.
+
+        None, too, if a token was forgotten since *epoch*.
+        """
         held = self.hold(record)
         good = held.stage(self._clock) in (Stage.FRESH, Stage.DUE)
-        if not good or held.same_token(stale):
+        if not good or held.same_token(stale) or self.outdates(record):
             return None
         with self._changing():
             if self.state.epoch != epoch:

@@ -1,0 +1,126 @@
+"""A leader that was held up, or whose store was set back meanwhile, costs nothing and harms nobody."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import TaxizerAuth
+from taxizer_async.stores import StoreKey
+from taxizer_async.stores import redis as redis_store
+from taxizer_async.stores.redis import RedisTokenStore
+from tests.fleet.fleet import Fleet, WorkerConfig
+
+
+if TYPE_CHECKING:
+    from taxizer_async import Credentials
+    from taxizer_async.testing import Sandbox
+    from tests.redis_server import RedisServer
+
+
+def _set_back_files(fleet: Fleet) -> None:
+    """Restore the directory from a backup."""
+    where = fleet.config.store[1]
+    shutil.copytree(where, f"{where}.copy")
+    _renew(fleet)
+    shutil.copytree(f"{where}.copy", where, dirs_exist_ok=True)
+
+
+def _set_back_redis(fleet: Fleet, server: RedisServer) -> None:
+    """Restart it from a snapshot."""
+    assert server.ask("SAVE") == b"+OK\r\n"
+    _renew(fleet)
+    server.stop()
+    server.start()
+
+
+def _renew(fleet: Fleet) -> None:
+    fleet.sandbox.revoke()
+    fleet.ask_all("burst 1")
+    assert fleet.sandbox.counters.refreshes_ok == 1
+
+
+@pytest.mark.report(81)
+def test_a_refresh_token_out_of_a_backup_is_not_sent(
+    sandbox: Sandbox, config: WorkerConfig, request: pytest.FixtureRequest
+) -> None:
+    """Who has seen a newer token knows that the one in a store that was set back is spent."""
+    with Fleet(sandbox, config) as fleet:
+        fleet.start(2)
+        fleet.ask_all("burst 1")
+        if config.store[0] == "file":
+            _set_back_files(fleet)
+        else:
+            _set_back_redis(fleet, request.getfixturevalue("redis_server"))
+        sandbox.revoke()
+        reports = fleet.ask_all("burst 1")
+
+    assert [report.failures for report in reports] == [[], []]
+    assert sandbox.counters.reuses == 0
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+
+
+def test_a_leader_that_was_stopped_does_not_log_in_again(
+    sandbox: Sandbox, redis_server: RedisServer
+) -> None:
+    """When it goes on, its refresh has timed out and its lease has ended: it takes what others have."""
+    timeout = 1.0
+    config = WorkerConfig(store=("redis", redis_server.url), policy={"attempt_timeout": timeout})
+    with Fleet(sandbox, config) as fleet:
+        holder, other = fleet.start(2)
+        before, _ = fleet.ask_all("burst 1")
+        sandbox.revoke()
+        with sandbox.hold("refresh") as gate:
+            holder.order("burst 1")
+            gate.wait_until(1)
+            holder.freeze()
+            frozen_at = time.monotonic()
+            redis_server.ask(f"PEXPIRE {_lease_name(sandbox)} 1")
+            assert other.ask("burst 1").failures == []
+            # What has to pass here is time itself.
+            time.sleep(max(0.0, frozen_at + timeout - time.monotonic()))
+            holder.thaw()
+            report = holder.report()
+
+    assert report.failures == []
+    assert (report.logins, report.adoptions) == (before.logins, before.adoptions + 1)
+    assert sandbox.counters.connects == 2
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_slow_vault_does_not_cost_the_lease(
+    sandbox: Sandbox, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for the credentials for longer than a lease lasts keeps it, so others wait and adopt."""
+    seconds = 0.4
+    monkeypatch.setattr(redis_store, "LEASE_SECONDS", seconds)
+    monkeypatch.setattr(redis_store, "HEARTBEAT", seconds / 4)
+    pause = 0.0
+
+    async def vault() -> Credentials:
+        await anyio.sleep(pause)
+        return sandbox.credentials
+
+    async with RedisTokenStore.from_url(redis_server.url) as store:
+        auths = [TaxizerAuth(vault, base_url=sandbox.base_url, store=store) for _ in range(3)]
+        for auth in auths:
+            await auth.token()
+            await auth.forget()
+        pause = 3 * seconds
+        sandbox.reset_counters()
+        async with anyio.create_task_group() as tasks:
+            for auth in auths:
+                tasks.start_soon(auth.token)
+
+    assert sandbox.counters.connects == 1
+    assert sum(auth.status().adoptions for auth in auths) == 2
+
+
+def _lease_name(sandbox: Sandbox) -> str:
+    return redis_store._keys(StoreKey(sandbox.base_url, sandbox.client_id))[0]

@@ -17,6 +17,7 @@ from taxizer_async._errors import ConfigurationError
 
 _LAST_PORT: Final = 65535
 _SLASH: Final = b"/"
+_NO_URL: Final = "is no URL such as https://apistaging.taxizer.com"
 
 
 def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
@@ -40,9 +41,10 @@ def read_base_url(base_url: str | httpx.URL) -> tuple[httpx.URL, str | None]:
     """Return the URL, and what is wrong with it if it can't be used."""
     try:
         url = httpx.URL(str(base_url).strip())
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    problem = _problem_of(url)
+        problem = _problem_of(url)
+    # A lone surrogate, and a host that only looks like an encoded one, are the codecs' to refuse.
+    except (httpx.InvalidURL, UnicodeError):
+        url, problem = httpx.URL(""), _NO_URL
     if problem is not None:
         return url, problem
     return url.copy_with(raw_path=url.raw_path.rstrip(_SLASH) or _SLASH), None
@@ -67,7 +69,7 @@ def _problem_of(url: httpx.URL) -> str | None:
     if url.userinfo:
         return "holds a user name or password: leave them out"
     if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > _LAST_PORT:
-        return "is no URL such as https://apistaging.taxizer.com"
+        return _NO_URL
     if url.scheme == "http" and not is_loopback(url.host):
         return "must be https, as secrets are sent to it (http is for loopback)"
     if url.query or url.fragment:

@@ -128,7 +128,11 @@ def decode_record(data: bytes) -> StoredRecord | Undecodable:
     content = cast("dict[str, Any]", parsed)
     if content.get("format") != RECORD_FORMAT:
         return Undecodable(f"a JSON object of another format than {RECORD_FORMAT}")
-    wrong = [name for name, fits in _RECORD_FIELDS.items() if not fits(content.get(name))]
+    wrong = [
+        name
+        for name, fits in _RECORD_FIELDS.items()
+        if name not in content or not fits(content[name])
+    ]
     if wrong or _jwt_problem(content["token"]):
         return Undecodable(f"a JSON object without a usable {', '.join(wrong) or 'JWT'}")
     token: Token = _converter().structure(content["token"], Token)

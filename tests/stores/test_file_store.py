@@ -218,6 +218,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "another format": lambda text: text.replace(b'"format": 1', b'"format": 2'),
     "another app's": lambda text: text.replace(b"client-1", b"client-2"),
     "no age": lambda text: text.replace(b'"uptime"', b'"downtime"'),
+    "no refresh lifetime": lambda text: text.replace(b'"refresh_lifetime"', b'"another"'),
     "infinite": lambda text: text.replace(b'"lifetime": 900.0', b'"lifetime": Infinity'),
     "a list": lambda text: b"[" + text + b"]",
     "encrypted": lambda _: b"gAAAAAB",

@@ -7,6 +7,7 @@ An argument may be or hold a secret where none belongs: a password in a URL, a p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
 from taxizer_async._base_url import read_base_url
@@ -17,7 +18,7 @@ from taxizer_async._policy import RenewalPolicy
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     import httpx
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _STORE_METHODS: Final = ("load", "save", "clear", "lease")
+_CLOCK_METHODS: Final = ("monotonic", "wall", "sleep")
 
 
 @final
@@ -60,9 +62,7 @@ class Arguments:
         clock: Clock | None,
     ) -> None:
         self._base_url: str = base_url
-        self._origins: str | tuple[str, ...] = (
-            extra_origins if isinstance(extra_origins, str) else tuple(extra_origins)
-        )
+        self._origins: tuple[str, ...] | None = _listed(extra_origins)
         self.source: Final[CredentialsSource] = CredentialsSource(credentials)
         self.store: Final[TokenStore | None] = store
         self.policy: Final[RenewalPolicy] = policy or RenewalPolicy()
@@ -89,20 +89,10 @@ class Arguments:
             ConfigurationError: If an argument is wrong.
         """
         self.source.check()
-        if isinstance(self._origins, str):
-            msg = "extra_origins must be a list of URLs, not a single one"
-            raise ConfigurationError(msg)
-        if self.http_client is not None and not callable(self.http_client):
-            msg = f"http_client must be a callable, not {type(self.http_client).__name__}"
-            raise ConfigurationError(msg)
-        if not isinstance(self.policy, RenewalPolicy):
-            msg = f"policy must be a RenewalPolicy, not {type(self.policy).__name__}"
-            raise ConfigurationError(msg)
-        lacks = [name for name in _STORE_METHODS if not callable(getattr(self.store, name, None))]
-        if self.store is not None and lacks:
-            msg = f"store must be a TokenStore, and lacks {', '.join(lacks)}"
-            raise ConfigurationError(msg)
-        read = [read_base_url(each) for each in (self._base_url, *self._origins)]
+        wrong = next(self._wrong_types(), None)
+        if wrong is not None:
+            raise ConfigurationError(wrong)
+        read = [read_base_url(each) for each in (self._base_url, *(self._origins or ()))]
         problems = [problem for _, problem in read]
         urls = [url for url, _ in read]
         if any(problems):
@@ -111,3 +101,26 @@ class Arguments:
             msg = f"{'extra_origins' if at else 'base_url'} {problem}"
             raise ConfigurationError(msg)
         return urls[0], urls
+
+    def _wrong_types(self) -> Iterator[str]:
+        if self._origins is None:
+            yield "extra_origins must be a list of URLs, not a single one"
+        if self.http_client is not None and not callable(self.http_client):
+            yield f"http_client must be a callable, not {type(self.http_client).__name__}"
+        if not isinstance(self.policy, RenewalPolicy):
+            yield f"policy must be a RenewalPolicy, not {type(self.policy).__name__}"
+        lacks = _lacking(self.store, _STORE_METHODS)
+        if self.store is not None and lacks:
+            yield f"store must be a TokenStore, and lacks {lacks}"
+        lacks = _lacking(self.clock, _CLOCK_METHODS)
+        if lacks:
+            yield f"clock must be a Clock, and lacks {lacks}"
+
+
+def _listed(origins: Any) -> tuple[str, ...] | None:
+    is_list = isinstance(origins, Iterable) and not isinstance(origins, str)
+    return tuple(origins) if is_list else None
+
+
+def _lacking(given: object, methods: tuple[str, ...]) -> str:
+    return ", ".join(name for name in methods if not callable(getattr(given, name, None)))

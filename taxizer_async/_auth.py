@@ -99,7 +99,7 @@ class TaxizerAuth(httpx.Auth):
             clock=clock,
         )
         # The frames of a traceback may be captured with their arguments.
-        del credentials, base_url, http_client, extra_origins
+        del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
         self._set_up(arguments)
 
     @classmethod

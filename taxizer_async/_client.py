@@ -7,6 +7,7 @@ import os
 
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
+import attrs
 import httpx
 
 from taxizer_async._arguments import Arguments
@@ -72,6 +73,7 @@ class TaxizerClient(httpx.AsyncClient):
     ) -> None:
         brings_auth = "auth" in httpx_options
         httpx_options.pop("auth", None)
+        options = _Options(httpx_options)
         arguments = Arguments(
             credentials,
             base_url=base_url,
@@ -83,11 +85,12 @@ class TaxizerClient(httpx.AsyncClient):
             clock=clock,
         )
         # The frames of a traceback may be captured with their arguments.
-        del credentials, base_url, http_client, extra_origins
+        del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
+        del httpx_options
         if brings_auth:
             msg = "a TaxizerClient brings its own auth: use httpx.AsyncClient with another"
             raise ConfigurationError(msg)
-        given = [name for name in _OWN_OPTIONS if httpx_options.get(name) is not None]
+        given = [name for name in _OWN_OPTIONS if options.given.get(name) is not None]
         if given and arguments.http_client is None:
             msg = (
                 f"with {given[0]}= it is not clear how a login is to be sent: give http_client=, a "
@@ -95,7 +98,7 @@ class TaxizerClient(httpx.AsyncClient):
             )
             raise ConfigurationError(msg)
         auth = TaxizerAuth.from_arguments(arguments)
-        super().__init__(auth=auth, base_url=auth.base_url, **httpx_options)
+        super().__init__(auth=auth, base_url=auth.base_url, **options.given)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -107,9 +110,11 @@ class TaxizerClient(httpx.AsyncClient):
         Raises:
             ConfigurationError: If the environment is incomplete.
         """
-        Credentials.from_env()
         options.setdefault("base_url", os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL)
-        return cls(Credentials.from_env, **options)
+        wrapped = _Options(options)
+        del options
+        Credentials.from_env()
+        return cls(Credentials.from_env, **wrapped.given)
 
     @property
     def auth(self) -> TaxizerAuth:
@@ -123,6 +128,13 @@ class TaxizerClient(httpx.AsyncClient):
             msg = f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use httpx.AsyncClient"
             raise ConfigurationError(msg)
         self._auth = auth
+
+
+@attrs.frozen(eq=False, repr=False)
+class _Options:
+    """Wraps options, so that no frame shows them: a proxy, a header or a base URL may hold a password."""
+
+    given: dict[str, Any]
 
 
 def _login_client(options: dict[str, Any]) -> HttpClientFactory | None:

@@ -50,6 +50,8 @@ class Reporter:
     def __init__(self, hook: EventHook | None, *, timeout: float) -> None:
         if hook is not None and not callable(hook):
             msg = f"on_event must be a callable, not {type(hook).__name__}"
+            # The frames of a traceback may be captured with their arguments.
+            del hook
             raise ConfigurationError(msg)
         self._hook = hook
         self._timeout = timeout

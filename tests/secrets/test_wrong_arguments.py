@@ -76,6 +76,62 @@ def test_nothing_is_seen_of_a_callable_with_the_secret_in_it(
 
 @pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
 @pytest.mark.parametrize(
+    "wrong", [SECRET, ("id", SECRET), {"secret": SECRET}, partial(given, SECRET)]
+)
+@pytest.mark.parametrize(
+    "argument", ["store", "policy", "http_client", "on_event", "extra_origins", "clock"]
+)
+def test_nothing_is_seen_of_a_secret_in_another_argument(
+    build: Callable[..., object], argument: str, wrong: Any, exposed: Callable[..., list[str]]
+) -> None:
+    """A secret that was passed where none belongs is in no frame, whichever argument is at fault."""
+    with pytest.raises(ConfigurationError) as caught:
+        build(Credentials("sandbox-client", "another"), base_url="nonsense", **{argument: wrong})
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "nonsense"},
+        {"auth": ("user", SECRET)},
+        {"transport": partial(given, SECRET)},
+    ],
+    ids=["base_url", "auth", "transport"],
+)
+def test_nothing_is_seen_of_the_options_of_httpx(
+    options: dict[str, Any], exposed: Callable[..., list[str]]
+) -> None:
+    """A password of a proxy, or a key in a header, is in no frame of an error about another option."""
+    httpx_options: dict[str, Any] = {
+        "proxy": f"http://user:{SECRET}@proxy.example",
+        "headers": {"X-Key": SECRET},
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        TaxizerClient(Credentials("sandbox-client", "another"), **httpx_options, **options)
+
+    assert exposed(caught.value) == []
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize("clock", [17, object(), "now"], ids=["number", "object", "str"])
+def test_a_clock_is_one(build: Callable[..., object], clock: Any) -> None:
+    """What is no clock is refused when it is given, and not when it is first read."""
+    with pytest.raises(ConfigurationError, match="clock must be a Clock, and lacks monotonic"):
+        build(Credentials("sandbox-client", "another"), clock=clock)
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize("origins", [None, 17, object()], ids=["None", "number", "object"])
+def test_origins_are_a_list(build: Callable[..., object], origins: Any) -> None:
+    """What is no list of origins is refused, like a single one."""
+    with pytest.raises(ConfigurationError, match="extra_origins must be a list"):
+        build(Credentials("sandbox-client", "another"), extra_origins=origins)
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize(
     "base_url",
     [
         f"https://user:{SECRET}@api.example",
@@ -164,5 +220,9 @@ def test_nothing_is_seen_of_the_environment(
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", "secret.txt")
     with pytest.raises(ConfigurationError) as doubled:
         TaxizerClient.from_env()
+    monkeypatch.delenv("TAXIZER_CLIENT_SECRET_FILE")
+    monkeypatch.setenv("TAXIZER_BASE_URL", f"https://user:{SECRET}@api.example")
+    with pytest.raises(ConfigurationError) as misplaced:
+        TaxizerClient.from_env(headers={"X-Key": SECRET})
 
-    assert exposed(incomplete.value, doubled.value) == []
+    assert exposed(incomplete.value, doubled.value, misplaced.value) == []

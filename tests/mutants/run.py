@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))  # it is a script, and its folder is not where `te
 
 from tests.mutants.breakages import BREAKAGES  # noqa: E402
 from tests.mutants.named import INVARIANTS, named_tests, number_in  # noqa: E402
+from tests.mutants.store_breakages import STORE_BREAKAGES  # noqa: E402
 
 
 if TYPE_CHECKING:
@@ -232,13 +233,14 @@ def _say(line: str) -> None:
 
 def main() -> int:
     """Read the command line, and run."""
-    names = [breakage.name for breakage in BREAKAGES]
+    every = (*BREAKAGES, *STORE_BREAKAGES)
+    names = [breakage.name for breakage in every]
     assert len(set(names)) == len(names)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", choices=names)
     parser.add_argument("--jobs", metavar="N", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    chosen = [each for each in BREAKAGES if each.name in (arguments.only or names)]
+    chosen = [each for each in every if each.name in (arguments.only or names)]
     score = run(chosen, max(1, arguments.jobs))
     if score is None or not score.all_caught:
         return 1

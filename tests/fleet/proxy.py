@@ -1,0 +1,147 @@
+"""A TCP proxy in a thread of its own, which resets connections in mid-command or holds answers back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import struct
+import threading
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Literal, Self, final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+Direction = Literal["to server", "to client"]
+
+_CHUNK = 65_536
+#: Has a socket that is closed send a reset.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@final
+class Proxy:
+    """
+    Passes connections on to *port* of loopback, for the length of a `with`.
+
+    Attributes:
+        passed: How many bytes have gone which way.
+        resets: How many connections were reset on purpose.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.passed: dict[Direction, int] = {"to server": 0, "to client": 0}
+        self.resets = 0
+        self._upstream = port
+        self._port: Future[int] = Future()
+        self._cuts: dict[Direction, Iterator[int]] = {}
+        self._left: dict[Direction, int] = {}
+        self._loop = asyncio.new_event_loop()
+        self._answering = asyncio.Event()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._answering.set()
+        self._thread.start()
+        self._port.result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port.result()}"
+
+    def cut(self, direction: Direction, after: Iterable[int]) -> None:
+        """Reset the connection that the next so many bytes have gone over, for each number of *after*."""
+
+        def arm() -> None:
+            self._cuts[direction] = iter(after)
+            self._arm(direction)
+
+        self._do(arm)
+
+    def hold(self) -> None:
+        """Hold all answers back."""
+        self._do(self._answering.clear)
+
+    def heal(self) -> None:
+        """Cut and hold no more."""
+
+        def disarm() -> None:
+            self._left.clear()
+            self._answering.set()
+
+        self._do(disarm)
+
+    def _do(self, call: Callable[[], object]) -> None:
+        done: Future[object] = Future()
+        self._loop.call_soon_threadsafe(lambda: done.set_result(call()))
+        done.result()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        async with server:
+            self._port.set_result(server.sockets[0].getsockname()[1])
+            await self._over.wait()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            upstream, to_upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            _reset(writer)
+            return
+        pumps = [
+            asyncio.create_task(self._pump(reader, to_upstream, "to server")),
+            asyncio.create_task(self._pump(upstream, writer, "to client")),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            _reset(writer)
+            _reset(to_upstream)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
+    ) -> None:
+        """Pass bytes on until there are no more, or there was a cut."""
+        while content := await reader.read(_CHUNK):
+            if direction == "to client":
+                await self._answering.wait()
+            left = self._left.get(direction)
+            passing = content if left is None else content[:left]
+            writer.write(passing)
+            await writer.drain()
+            self.passed[direction] += len(passing)
+            if left is not None:
+                self._left[direction] = left - len(passing)
+                if left <= len(content):
+                    self.resets += 1
+                    self._arm(direction)
+                    return
+
+    def _arm(self, direction: Direction) -> None:
+        for number in itertools.islice(self._cuts[direction], 1):
+            self._left[direction] = number
+            return
+        self._left.pop(direction, None)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()

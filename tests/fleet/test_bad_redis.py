@@ -1,0 +1,189 @@
+"""A Redis that refuses, is silent, or whose connections end in mid-command: each request gets a token."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async.stores import redis as redis_store
+from taxizer_async.stores.redis import RedisTokenStore
+from tests.fleet.fleet import Fleet, WorkerConfig
+from tests.fleet.proxy import Proxy
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from taxizer_async.testing import Sandbox
+    from tests.fleet.proxy import Direction
+    from tests.redis_server import RedisServer
+
+
+#: 401s cause the renewals here, of which there are many.
+_POLICY = RenewalPolicy(store_timeout=0.2, unauthorized_budget=10_000)
+
+
+@pytest.fixture(name="anyio_backend")
+def _anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(name="brief_leases")
+def _brief_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have leases end soon whose takers did not hear that they had them."""
+    monkeypatch.setattr(redis_store, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr(redis_store, "HEARTBEAT", 0.1)
+
+
+@pytest.fixture(name="proxy")
+def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def _auth(sandbox: Sandbox, proxy: Proxy) -> AsyncIterator[TaxizerAuth]:
+    async with RedisTokenStore.from_url(proxy.url) as store:
+        yield TaxizerAuth(
+            sandbox.credentials, base_url=sandbox.base_url, store=store, policy=_POLICY
+        )
+
+
+@asynccontextmanager
+async def _client(sandbox: Sandbox, auth: TaxizerAuth) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url, trust_env=False) as client:
+        yield client
+
+
+async def _is_shared(sandbox: Sandbox, proxy: Proxy) -> bool:
+    """Say whether another process gets its token out of the store."""
+    exchanges = sandbox.counters.exchanges
+    async with _auth(sandbox, proxy) as other:
+        await other.token()
+    return sandbox.counters.exchanges == exchanges
+
+
+async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
+    """Have the server refuse all tokens, and the client get through all the same."""
+    sandbox.revoke()
+    assert (await client.post("/v1/Invoices", json={})).status_code == httpx.codes.OK
+
+
+#: How to break it, and how to mend it.
+FAULTS: dict[str, tuple[Callable[[RedisServer, Proxy], object], Callable[..., object]]] = {
+    "read-only": (
+        lambda server, _: server.ask("REPLICAOF 127.0.0.1 1"),
+        lambda server, _: server.ask("REPLICAOF NO ONE"),
+    ),
+    "full": (
+        lambda server, _: server.ask("CONFIG SET maxmemory 1"),
+        lambda server, _: server.ask("CONFIG SET maxmemory 0"),
+    ),
+    "slow": (lambda _, proxy: proxy.hold(), lambda _, proxy: proxy.heal()),
+    "down": (lambda server, _: server.stop(), lambda server, _: server.start()),
+}
+
+
+@pytest.mark.usefixtures("brief_leases")
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_requests_go_on_and_the_store_is_used_again(
+    sandbox: Sandbox,
+    redis_server: RedisServer,
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    """Twice good, twice bad: each request gets a token, and each change is logged once."""
+    caplog.set_level(logging.INFO, "taxizer_async")
+    break_it, mend_it = FAULTS[fault]
+    async with _auth(sandbox, proxy) as auth, _client(sandbox, auth) as client:
+        await _renew(sandbox, client)
+        for _ in range(2):
+            break_it(redis_server, proxy)
+            for _ in range(3):
+                await _renew(sandbox, client)
+            mend_it(redis_server, proxy)
+            with anyio.fail_after(10):
+                while auth.status().store_failing:
+                    await _renew(sandbox, client)
+
+    assert await _is_shared(sandbox, proxy)
+    assert sandbox.counters.reuses == 0
+    logged = [record.message.partition("(")[0] for record in caplog.records]
+    assert [name for name in logged if name.startswith("Store")] == [
+        *("StoreFailed", "StoreRecovered"),
+        *("StoreFailed", "StoreRecovered"),
+    ]
+
+
+@pytest.mark.parametrize("direction", ["to server", "to client"])
+async def test_a_cut_at_any_byte_is_mended_by_another_try(
+    sandbox: Sandbox, proxy: Proxy, direction: Direction
+) -> None:
+    """One connection that ends anywhere in a renewal costs no request, no login and no exchange."""
+    async with _auth(sandbox, proxy) as auth, _client(sandbox, auth) as client:
+        places = await _measure(sandbox, proxy, client, direction)
+        for after in places:
+            proxy.cut(direction, [after])
+            await _renew(sandbox, client)
+            assert not auth.status().store_failing
+
+    assert proxy.resets == len(places)
+    assert (sandbox.counters.connects, sandbox.counters.reuses) == (1, 0)
+    assert sandbox.counters.refreshes == len(places) + 1
+
+
+@pytest.mark.usefixtures("brief_leases")
+@pytest.mark.parametrize("direction", ["to server", "to client"])
+async def test_a_cut_in_both_tries_costs_no_request(
+    sandbox: Sandbox, proxy: Proxy, direction: Direction
+) -> None:
+    """If the second connection ends there, too, the store has failed, and is used again afterwards."""
+    async with _auth(sandbox, proxy) as auth, _client(sandbox, auth) as client:
+        for after in await _measure(sandbox, proxy, client, direction):
+            proxy.cut(direction, itertools.repeat(after, 2))
+            await _renew(sandbox, client)
+            proxy.heal()
+        with anyio.fail_after(10):
+            while auth.status().store_failing:
+                await _renew(sandbox, client)
+
+    assert await _is_shared(sandbox, proxy)
+    assert sandbox.counters.reuses == 0
+
+
+async def _measure(
+    sandbox: Sandbox, proxy: Proxy, client: httpx.AsyncClient, direction: Direction
+) -> list[int]:
+    """Return after how many bytes to cut: everywhere in the course of a renewal, though not at each."""
+    await _renew(sandbox, client)
+    before = proxy.passed[direction]
+    await _renew(sandbox, client)
+    return list(range(1, proxy.passed[direction] - before, 41))
+
+
+@pytest.mark.slow
+def test_a_fleet_outlives_connections_that_keep_ending(sandbox: Sandbox, proxy: Proxy) -> None:
+    """Under load, with a connection cut every few hundred bytes: no request fails."""
+    sandbox.lifetime, sandbox.refresh_latency = 2.0, 0.2
+    rng = random.Random(1)  # noqa: S311 - not for secrets
+    with Fleet(sandbox, WorkerConfig(store=("redis", proxy.url))) as fleet:
+        fleet.start(3)
+        fleet.start_load(4)
+        proxy.cut("to server", iter(lambda: rng.randrange(1, 1_500), 0))
+        proxy.cut("to client", iter(lambda: rng.randrange(1, 150), 0))
+        sandbox.wait_until(lambda counters: counters.exchanges >= 5, 30)
+        reports = fleet.ask_all("stop")
+
+    assert proxy.resets > 10
+    assert [report.failures for report in reports] == [[], [], []]
+    assert sandbox.counters.reuses == 0

@@ -1,5 +1,5 @@
 """
-A token store that can't fail: whatever it raises or however long it takes, requests go on.
+A token store that can't fail: whatever it raises or returns, or however long it takes, requests go on.
 
 A failure is reported when it begins and when it ends, not once per call.
 """
@@ -7,22 +7,25 @@ A failure is reported when it begins and when it ends, not once per call.
 from __future__ import annotations
 
 import enum
+import math
 import os
 
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
 
-from taxizer_async._errors import ConfigurationError, TaxizerError
+from taxizer_async._errors import ConfigurationError, TaxizerError, TokenStoreError
 from taxizer_async._events import StoreFailed, StoreRecovered
+from taxizer_async._models import Token
 from taxizer_async._outcomes import Misconfigured
+from taxizer_async.stores import TokenRecord
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taxizer_async._reporter import Reporter
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord, TokenStore
+    from taxizer_async.stores import Lease, StoreKey, TokenStore
 
 
 T = TypeVar("T")
@@ -78,7 +81,13 @@ class GuardedStore:
 
     async def load(self, key: StoreKey) -> TokenRecord | None:
         """Return the record, or None if there is none or it can't be had."""
-        record = await self._call("load", lambda: self._store.load(key))
+
+        async def read() -> TokenRecord | None:
+            record = await self._store.load(key)
+            _refuse_unless(record is None or _is_record(record), record, "TokenRecord")
+            return record
+
+        record = await self._call("load", read)
         return None if record is _Failed.FAILED else record
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease) -> SaveResult:
@@ -100,9 +109,11 @@ class GuardedStore:
 
         async def take() -> Lease | Misconfigured | None:
             try:
-                return await self._store.lease(key)
+                lease = await self._store.lease(key)
             except ConfigurationError as cause:
                 return Misconfigured(reason=str(cause))
+            _refuse_unless(lease is None or _is_lease(lease), lease, "Lease")
+            return lease
 
         lease = await self._call("lease", take)
         if lease is _Failed.FAILED:
@@ -148,6 +159,29 @@ class GuardedStore:
         if not self._problems:
             self._reporter.add(StoreFailed(operation=operation, reason=problem))
         self._problems[_ASPECTS[operation]] = f"{operation}: {problem}"
+
+
+def _refuse_unless(fits: bool, given: object, wanted: str) -> None:  # noqa: FBT001
+    if not fits:
+        msg = f"it gave {type(given).__name__}, which is no usable {wanted}"
+        raise TokenStoreError(msg)
+
+
+def _is_record(given: object) -> bool:
+    if not isinstance(given, TokenRecord) or not isinstance(given.token, Token):
+        return False
+    life = given.refresh_lifetime
+    return all(map(_is_number, (given.lifetime, given.age, 0.0 if life is None else life)))
+
+
+def _is_lease(given: object) -> bool:
+    beat = getattr(given, "heartbeat", math.nan)
+    beats = beat is None or (_is_number(beat) and beat > 0)
+    return beats and all(callable(getattr(given, name, None)) for name in ("extend", "release"))
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, (int, float)) and math.isfinite(given)
 
 
 def _tell(cause: Exception) -> str:

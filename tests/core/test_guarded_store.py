@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import attrs
 import pytest
 
 from taxizer_async._errors import ConfigurationError, TokenStoreError
@@ -313,3 +315,64 @@ async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
 
     assert await store.lease(KEY) == Misconfigured(reason="not on trio")
     assert store.failing is None
+
+
+class Giving(Moody):
+    """A store that gives *record* and *held* in place of a record and a lease."""
+
+    def __init__(self, record: Any = None, held: Any = None) -> None:
+        super().__init__()
+        self._record = record
+        self._held = held
+
+    async def load(self, _: StoreKey, /) -> Any:
+        return self._record
+
+    async def lease(self, _: StoreKey, /) -> Any:
+        return self._held
+
+
+class Beating(Moody):
+    """A lease with a heartbeat of any kind."""
+
+    def __init__(self, heartbeat: Any) -> None:
+        super().__init__()
+        self.heartbeat = heartbeat
+
+
+WRONG_FIELDS: list[dict[str, Any]] = [
+    {"token": "c4n4ry-5ecret"},
+    {"lifetime": "900"},
+    {"lifetime": None},
+    {"lifetime": math.nan},
+    {"age": math.inf},
+    {"refresh_lifetime": "900"},
+]
+
+
+@pytest.mark.parametrize("given", ["c4n4ry-5ecret", True, object(), {"token": "x"}, *WRONG_FIELDS])
+async def test_what_is_no_record_is_none(
+    given: Any, record: Callable[..., TokenRecord], operator: Operator
+) -> None:
+    """A record that nobody can reckon with is a failure of the store, told without its content."""
+    is_record = isinstance(given, dict) and given in WRONG_FIELDS
+    wrong = attrs.evolve(record(), **given) if is_record else given
+    store = GuardedStore(Giving(record=wrong), timeout=1, reporter=operator.reporter)
+
+    assert await store.load(KEY) is None
+    reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
+    assert await operator.heard() == [StoreFailed(operation="load", reason=reason)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["token", True, object(), Beating("1"), Beating(0.0), Beating(-1), Beating(math.nan)],
+    ids=["str", "bool", "object", "text", "zero", "negative", "nan"],
+)
+async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
+    """A lease that can neither be extended nor given back is a failure of the store."""
+    store = GuardedStore(Giving(held=given), timeout=1, reporter=operator.reporter)
+
+    assert await store.lease(KEY) is NoLease.DOWN
+    reason = f"it gave {type(given).__name__}, which is no usable Lease"
+    assert await operator.heard() == [StoreFailed(operation="lease", reason=reason)]

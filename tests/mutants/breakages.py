@@ -774,7 +774,10 @@ BREAKAGES: Final = (
         name="arguments-left-in-the-frame",
         invariant=17,
         file="_auth.py",
-        old="        del credentials, base_url, http_client, extra_origins\n",
+        old=(
+            "        del credentials, base_url, store, policy, http_client, on_event, extra_origins,"
+            " clock\n"
+        ),
         new="",
         tests=(f"{SECRETS}/test_wrong_arguments.py",),
     ),

@@ -17,8 +17,6 @@ class Status(enum.Enum):
     """Whether a report applies; the value is how that is written."""
 
     APPLIES = "yes"
-    FILE_STORE = "waits for the file store"
-    REDIS = "waits for the Redis store"
     ADAPTERS = "waits for the adapters"
     NOT_APPLICABLE = "no"
 
@@ -157,8 +155,6 @@ CATALOGUE: Final = (
             "Colin-b/httpx_auth/issues/72",
             "Colin-b/httpx_auth/pull/48",
         ),
-        Status.FILE_STORE,
-        note="the token call, the HTTP client and sync callables; a store on a slow disk is still to be shown",
     ),
     Report(
         31,
@@ -183,8 +179,6 @@ CATALOGUE: Final = (
         37,
         "a stalled refresh holds the lock of the shared store for minutes",
         ("earendil-works/pi/issues/7508",),
-        Status.FILE_STORE,
-        note="within one process: the deadline of an exchange, and the bound of the wait for a lease",
     ),
     Report(
         38,
@@ -216,8 +210,6 @@ CATALOGUE: Final = (
         45,
         "a rotated refresh token is used before it is saved, and lost by a crash",
         ("Temikus/denkeeper/pull/283",),
-        Status.FILE_STORE,
-        note="the mark, and the order of saving and using; a killed process is still to be shown",
     ),
     Report(
         46,
@@ -238,8 +230,6 @@ CATALOGUE: Final = (
         48,
         "the loser of a race deletes what the winner has saved",
         ("xorbitsai/xagent/issues/1454",),
-        Status.FILE_STORE,
-        note="a late save gives way, and a refused loser clears nothing; the race of two processes is still to be shown",
     ),
     Report(
         49,
@@ -362,27 +352,21 @@ CATALOGUE: Final = (
             "AzureAD/microsoft-authentication-extensions-for-python/pull/150",
             "Azure/azure-cli/issues/20749",
         ),
-        Status.FILE_STORE,
     ),
     Report(
         80,
         "a file that is rewritten in place loses a rotated refresh token",
         ("aws/aws-cli/issues/10628",),
-        Status.FILE_STORE,
     ),
     Report(
         81,
         "siblings keep an old refresh token in memory",
         ("Softeria/ms-365-mcp-server/issues/545",),
-        Status.FILE_STORE,
-        note="two clients of one store; two processes are still to be shown",
     ),
     Report(
         82,
         "one instance per window, and each refreshes",
         ("editor-code-assistant/eca/issues/462",),
-        Status.FILE_STORE,
-        note="two clients of one store; many processes are still to be shown",
     ),
     Report(
         84,
@@ -392,41 +376,31 @@ CATALOGUE: Final = (
             "earendil-works/pi/issues/4919",
             "AzureAD/microsoft-authentication-library-for-js/issues/7148",
         ),
-        Status.FILE_STORE,
     ),
     Report(
         85,
         "a file lock is waited for without a bound, or silently missing",
         ("reanahub/reana-client/pull/777",),
-        Status.FILE_STORE,
     ),
     Report(
         86,
         "the losing process clears the winner's tokens",
         ("prisma/prisma-cli/pull/35",),
-        Status.FILE_STORE,
-        note="as report 48",
     ),
     Report(
         87,
         "a lease ends in mid-refresh, and two spend one refresh token",
         ("appstrate/appstrate/issues/1366",),
-        Status.REDIS,
-        note="fenced saves and the heartbeat, with leases that a test ends",
     ),
     Report(
         89,
         "a lost lease is an error of the user's request",
         ("repository-service-tuf/repository-service-tuf-worker/issues/151",),
-        Status.REDIS,
-        note="leases that a test ends",
     ),
     Report(
         90,
         "who waits for the winner waits less than that may take, and goes without a token",
         ("onyx-dot-app/onyx/pull/13146",),
-        Status.REDIS,
-        note="the bound itself, with a lease that somebody sits on",
     ),
     Report(
         92,

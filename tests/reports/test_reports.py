@@ -53,8 +53,8 @@ def test_a_row_counts_what_has_passed() -> None:
     """A report's row has its tests and how many cases of them passed, and says if that is a part."""
     catalogue = [
         Report(1, "one", ("a/b/issues/7",)),
-        Report(2, "two", ("a/b/pull/8",), Status.REDIS, note="a part"),
-        Report(3, "three", ("a/b/pull/9",), Status.REDIS),
+        Report(2, "two", ("a/b/pull/8",), Status.ADAPTERS, note="a part"),
+        Report(3, "three", ("a/b/pull/9",), Status.ADAPTERS),
         Report(4, "four", ("a/b/pull/9",), Status.NOT_APPLICABLE, note="why"),
     ]
     marked = {1: ["t.py::b[x]", "t.py::b[y]", "t.py::a"], 2: ["t.py::a"]}
@@ -62,8 +62,8 @@ def test_a_row_counts_what_has_passed() -> None:
 
     assert [row.split(" | ")[3:] for row in text.splitlines()[-4:]] == [
         ["yes", "`t.py::a`<br>`t.py::b`", "3 passed |"],
-        ["waits for the Redis store (a part)", "`t.py::a`", "in part: 1 passed |"],
-        ["waits for the Redis store", "—", "— |"],
+        ["waits for the adapters (a part)", "`t.py::a`", "in part: 1 passed |"],
+        ["waits for the adapters", "—", "— |"],
         ["no (why)", "—", "— |"],
     ]
     assert "| 1 | one | [a/b#7](https://github.com/a/b/issues/7) | yes |" in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -281,6 +283,20 @@ async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, fold
     await other.release()
 
 
+@pytest.mark.report(85)
+async def test_without_locks_of_the_kernel_there_is_no_lease(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that has none is an error, which is reported, and not a lock that excludes nobody."""
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSYS)):
+        await store.lease(KEY)
+
+
 async def test_two_apps_have_two_files(store: FileTokenStore, folder: Path) -> None:
     """One file per base_url and client_id."""
     await put(store, make_record())
@@ -309,6 +325,7 @@ class Stuck:
         self._answer.set()
 
 
+@pytest.mark.report(30)
 async def test_a_stuck_file_system_stops_no_event_loop(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +399,7 @@ run()
 """
 
 
+@pytest.mark.report(84)
 def test_a_lock_ends_with_its_holder_and_not_with_its_children(
     store: FileTokenStore, folder: Path
 ) -> None:

@@ -170,7 +170,8 @@ def _read_file(variable: str, path: Path) -> Secret:
         return Secret(path.read_text("utf-8-sig").rstrip("\r\n"))
     except (OSError, ValueError) as cause:
         problem = type(cause).__name__
-    # The path is not quoted: somebody may have put the secret itself there.
+    # The path is not quoted, nor kept in a frame: somebody may have put the secret itself there.
+    del path
     msg = f"{variable} does not name a file that can be read ({problem}): check the path in it"
     raise ConfigurationError(msg)
 

@@ -212,7 +212,7 @@ def test_an_error_of_a_policy_is_plain(
 def test_nothing_is_seen_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, exposed: Callable[..., list[str]]
 ) -> None:
-    """An environment with a secret and no clientId, or the secret twice, does not show it."""
+    """An environment with a secret but no clientId, twice, as a path or in a URL, does not show it."""
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET", SECRET)
     with pytest.raises(ConfigurationError) as incomplete:
         TaxizerClient.from_env()
@@ -220,9 +220,15 @@ def test_nothing_is_seen_of_the_environment(
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", "secret.txt")
     with pytest.raises(ConfigurationError) as doubled:
         TaxizerClient.from_env()
+    monkeypatch.delenv("TAXIZER_CLIENT_SECRET")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", SECRET)
+    with pytest.raises(ConfigurationError) as unreadable:
+        TaxizerClient.from_env()
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", SECRET)
     monkeypatch.delenv("TAXIZER_CLIENT_SECRET_FILE")
     monkeypatch.setenv("TAXIZER_BASE_URL", f"https://user:{SECRET}@api.example")
     with pytest.raises(ConfigurationError) as misplaced:
         TaxizerClient.from_env(headers={"X-Key": SECRET})
 
-    assert exposed(incomplete.value, doubled.value, misplaced.value) == []
+    errors = (incomplete.value, doubled.value, unreadable.value, misplaced.value)
+    assert exposed(*errors) == []

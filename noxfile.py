@@ -98,6 +98,25 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed 200,000 inputs to all that comes from outside; arguments go to it."""
+    session.install(".[all]", *group("tests"))
+    arguments = session.posargs or ["--inputs", "200000"]
+    session.run("python", "-m", "tests.fuzz.run", *arguments)
+
+
+@nox.session
+def fleet(session: nox.Session) -> None:
+    """Run fleets of processes over both stores: cold, under load, with workers killed; arguments go to the load."""
+    session.install(".[all]", *group("tests"))
+    arguments = session.posargs or ["--seconds", "60"]
+    for store in ("file", "redis"):
+        session.run("python", "-m", "tests.fleet.cold", "--store", store)
+        session.run("python", "-m", "tests.fleet.load", "--store", store, *arguments)
+        session.run("python", "-m", "tests.fleet.load", "--store", store, "--kills", *arguments)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what the package costs, as ratios."""
     session.install(".")

@@ -68,7 +68,9 @@ def is_loopback(host: str) -> bool:
 def _problem_of(url: httpx.URL) -> str | None:
     if url.userinfo:
         return "holds a user name or password: leave them out"
-    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > _LAST_PORT:
+    # Its raw form is what goes on the wire: a zone of IPv6 may be no ASCII.
+    has_host = bool(url.host and url.raw_host)
+    if url.scheme not in ("http", "https") or not has_host or (url.port or 0) > _LAST_PORT:
         return _NO_URL
     if url.scheme == "http" and not is_loopback(url.host):
         return "must be https, as secrets are sent to it (http is for loopback)"

@@ -51,6 +51,7 @@ def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None
         ("https://api.example#\udcff", "is no URL"),
         ("https://xn--a", "is no URL"),
         ("https://XN--99999999", "is no URL"),
+        ("https://[::1%\u00e9]", "is no URL"),
         ("http://api.example", "must be https"),
         ("http://10.0.0.1", "must be https"),
         ("http://0.0.0.0", "must be https"),

@@ -65,10 +65,10 @@ class Arguments:
         self._origins: tuple[str, ...] | None = _listed(extra_origins)
         self.source: Final[CredentialsSource] = CredentialsSource(credentials)
         self.store: Final[TokenStore | None] = store
-        self.policy: Final[RenewalPolicy] = policy or RenewalPolicy()
+        self.policy: Final[RenewalPolicy] = RenewalPolicy() if policy is None else policy
         self.http_client: Final[HttpClientFactory | None] = http_client
         self.on_event: Final[EventHook | None] = on_event
-        self.clock: Final[Clock] = clock or SystemClock()
+        self.clock: Final[Clock] = SystemClock() if clock is None else clock
         #: As they were given, to make another of the same.
         self.given: Final[dict[str, Any]] = {
             "credentials": credentials,

@@ -131,7 +131,7 @@ class TaxizerAuth(httpx.Auth):
                 random=random.random,
                 http_client=arguments.http_client,
             ),
-            store=arguments.store or MemoryTokenStore(clock=clock),
+            store=MemoryTokenStore(clock=clock) if arguments.store is None else arguments.store,
             policy=policy,
             clock=clock,
             random=random.random,

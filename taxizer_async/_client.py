@@ -79,7 +79,7 @@ class TaxizerClient(httpx.AsyncClient):
             base_url=base_url,
             store=store,
             policy=policy,
-            http_client=http_client or _login_client(httpx_options),
+            http_client=_login_client(httpx_options) if http_client is None else http_client,
             on_event=on_event,
             extra_origins=extra_origins,
             clock=clock,

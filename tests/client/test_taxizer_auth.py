@@ -151,6 +151,33 @@ async def test_a_copy_starts_anew(sandbox: Sandbox, auth: TaxizerAuth, duplicate
     assert sandbox.counters.connects == 2
 
 
+class Sized:
+    """A store that is false for as long as it is empty, as all is that has a length."""
+
+    def __init__(self) -> None:
+        self._inner = MemoryTokenStore()
+        self._saved = 0
+
+    def __len__(self) -> int:
+        return self._saved
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def save(self, *arguments: Any) -> bool:
+        self._saved += 1
+        return await self._inner.save(*arguments)
+
+
+async def test_an_empty_store_is_one(sandbox: Sandbox) -> None:
+    """A store that has a length, and is empty when it is given, is used all the same."""
+    store: Any = Sized()
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+    await auth.token()
+
+    assert len(store) > 0
+
+
 async def test_a_copy_shares_a_store_that_was_given(sandbox: Sandbox) -> None:
     """A copy of an auth with a store finds the token there."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=MemoryTokenStore())

@@ -115,6 +115,14 @@ def test_nothing_is_seen_of_the_options_of_httpx(
 
 
 @pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+@pytest.mark.parametrize("argument", ["store", "policy", "http_client", "on_event", "clock"])
+def test_only_none_stands_for_the_default(build: Callable[..., object], argument: str) -> None:
+    """What is false, as an empty text or an empty store may be, is not taken for left out."""
+    with pytest.raises(ConfigurationError, match=f"{argument} must be"):
+        build(Credentials("sandbox-client", "another"), **{argument: ""})
+
+
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
 @pytest.mark.parametrize("clock", [17, object(), "now"], ids=["number", "object", "str"])
 def test_a_clock_is_one(build: Callable[..., object], clock: Any) -> None:
     """What is no clock is refused when it is given, and not when it is first read."""

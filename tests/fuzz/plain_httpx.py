@@ -1,0 +1,64 @@
+"""What httpx does without the package: where it fails alike, its error is the user's to see."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from taxizer_async import TaxizerError
+
+
+if TYPE_CHECKING:
+    import ssl
+
+    from collections.abc import Callable, Iterator
+
+
+class HttpxRefusesError(Exception):
+    """Options that httpx.AsyncClient refuses by itself, with the error that is named."""
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """Return one for all, as making one takes milliseconds."""
+    return httpx.create_ssl_context()
+
+
+@contextmanager
+def httpx_may_refuse(options: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """
+    Give *options* for an httpx.AsyncClient.
+
+    Raises:
+        HttpxRefusesError: For an error that it raises on them without the package, too.
+    """
+    try:
+        yield options()
+    except TaxizerError:
+        raise
+    except Exception as error:
+        if type(_refusal(options())) is type(error):
+            raise HttpxRefusesError(type(error).__name__) from None
+        raise
+
+
+@contextmanager
+def generators_may_be_left() -> Iterator[None]:
+    """Let httpx leave its generators behind, as it does where it can't decode a resource's body."""
+    with warnings.catch_warnings():
+        for module in ("httpx", "httpcore"):
+            warnings.filterwarnings("ignore", f"Async generator '{module}", ResourceWarning)
+        yield
+
+
+def _refusal(options: dict[str, Any]) -> Exception | None:
+    try:
+        httpx.AsyncClient(base_url="https://api.example", **options)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return error
+    return None

@@ -1,0 +1,120 @@
+"""What may come of an input, and what shows a secret that was in it."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import httpx
+
+import taxizer_async
+
+from taxizer_async import TaxizerError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+
+
+#: Stands in all that is secret, or that a server might echo.
+CANARY: Final = "cnry-5ecret"
+
+_PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
+
+#: What httpx raises on an explicit request is the user's to see.
+HTTPX_ERRORS: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.CookieConflict,
+    httpx.StreamError,
+)
+
+
+class BrokenError(AssertionError):
+    """A rule is broken; the message says which."""
+
+
+@attrs.frozen
+class Verdict:
+    """
+    What came of an input: no rule is broken.
+
+    Attributes:
+        kind: In a word: the class of a result or of a typed error.
+        deep: Whether the input got past the first check that it could fail.
+    """
+
+    kind: str
+    deep: bool = True
+
+
+def require(holds: object, rule: str) -> None:
+    """
+    See that a rule *holds*.
+
+    Raises:
+        BrokenError: If it does not.
+    """
+    if not holds:
+        raise BrokenError(rule)
+
+
+def judge(error: Exception) -> str:
+    """
+    Return the class of *error*, which left the package.
+
+    Raises:
+        BrokenError: If it is not a typed one, or shows a secret.
+    """
+    if not isinstance(error, TaxizerError):
+        raise error
+    shown = list(_leaks(error))
+    require(not shown, f"no secret is seen in {', '.join(shown)}")
+    return type(error).__name__
+
+
+async def kind_of(call: Awaitable[object]) -> str:
+    """Return what comes of *call*: "ok", or the class of a typed error."""
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001 - judged
+        return judge(error)
+    return "ok"
+
+
+def shows_canary(*things: object) -> bool:
+    """Say whether a text made of one of *things* has the secret in it."""
+    return any(CANARY in str(thing) or CANARY in repr(thing) for thing in things)
+
+
+def _leaks(error: BaseException) -> Iterator[str]:
+    for each in _chain(error, set()):
+        notes = getattr(each, "__notes__", ())
+        if shows_canary(each, each.args, vars(each), notes):
+            yield type(each).__name__
+        for frame, line in traceback.walk_tb(each.__traceback__):
+            if not frame.f_code.co_filename.startswith(_PACKAGE):
+                continue
+            for name, value in frame.f_locals.items():
+                if CANARY in _safe_repr(value):
+                    yield f"{Path(frame.f_code.co_filename).name}:{line} {name}"
+
+
+def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    yield from _chain(error.__cause__, seen)
+    yield from _chain(error.__context__, seen)
+
+
+def _safe_repr(value: object) -> str:
+    # Half-made objects have a repr that raises: error reporters survive that, too.
+    with contextlib.suppress(Exception):
+        return repr(value)
+    return ""

@@ -20,6 +20,13 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Dec", "jan", "Foo", "")
 _ZONES: Final = ("GMT", "UTC", "+0000", "-0000", "+0200", "-9999", "EST", "Z", "", "+99999", "(x)")
 _FRACTIONS: Final = ("", ".", ".7", ".789", ".1234567", ".123456789", ".1234567890")
 _OFFSETS: Final = ("", "Z", "z", " Z", "+00:00", "-14:00", "+0530", "+99:99", "-99:99", "+1", "GMT")
+_ENDS_OF_TIME: Final = (
+    "0001-01-01T00:00:00",
+    "0001-01-01T00:00:00+03:00",
+    "9999-12-31T23:59:59.9999999",
+    "9999-12-31T23:59:59-14:00",
+    "0000-00-00T00:00:00Z",
+)
 _CHALLENGES: Final = (
     "Bearer",
     'Bearer error="invalid_token"',
@@ -40,25 +47,25 @@ _JUNK_VALUES: Final = (
 )
 
 
-def _number(draw: Draw, low: int, high: int) -> int:
-    if draw.chance(0.04):
-        return draw.pick((0, 99, -1, 10**6, 10**25))
-    return low + draw.below(high - low + 1)
+def _digits(draw: Draw, low: int, high: int, width: int = 2) -> str:
+    if draw.chance(0.05):
+        return draw.pick(("", "0", "99", "-1", "1000000", "9" * 25))
+    return f"{low + draw.below(high - low + 1):0{width}}"
+
+
+def _time(draw: Draw) -> str:
+    return ":".join((_digits(draw, 0, 24), _digits(draw, 0, 60), _digits(draw, 0, 60)))
 
 
 def timestamp(draw: Draw) -> str:
-    """Return an expiry such as the API writes; one in eight lies in the past, some are junk."""
+    """Return an expiry such as the API writes, in most cases one that is yet to come."""
     if draw.chance(0.05):
         return draw.text()
     if draw.chance(0.08):
-        return draw.pick(
-            ("0001-01-01T00:00:00", "9999-12-31T23:59:59.9999999", "9999-12-31 00:00:00-14:00")
-        )
-    text = (
-        f"{_number(draw, 2026, 2033):04}-{_number(draw, 1, 12):02}-{_number(draw, 1, 29):02}"
-        f"{draw.pick('TTTt ')}{_number(draw, 0, 24):02}:{_number(draw, 0, 60):02}"
-        f":{_number(draw, 0, 60):02}{draw.pick(_FRACTIONS)}{draw.pick(_OFFSETS)}"
-    )
+        return draw.pick(_ENDS_OF_TIME)
+    date = "-".join((_digits(draw, 2026, 2033, 4), _digits(draw, 1, 12), _digits(draw, 1, 29)))
+    end = draw.pick(_FRACTIONS) + draw.pick(_OFFSETS)
+    text = f"{date}{draw.pick('TTTt ')}{_time(draw)}{end}"
     return draw.spoil(text) if draw.chance(0.3) else text
 
 
@@ -67,14 +74,13 @@ def http_date(draw: Draw) -> str:
     if draw.chance(0.05):
         return draw.text()
     day, month, zone = draw.pick(_DAYS), draw.pick(_MONTHS), draw.pick(_ZONES)
-    number, year = _number(draw, 1, 31), _number(draw, 2026, 2028)
-    time = f"{_number(draw, 0, 24):02}:{_number(draw, 0, 60):02}:{_number(draw, 0, 60):02}"
+    number, year = _digits(draw, 1, 31), _digits(draw, 2026, 2028, 4)
     text = draw.pick(
         (
-            f"{day}, {number:02} {month} {year:04} {time} {zone}",
-            f"{day}, {number:02}-{month}-{year % 100:02} {time} {zone}",
-            f"{day} {month} {number:2} {time} {year}",
-            f"Fri, 15 Jan 2027 08:00:{number % 60:02} GMT",
+            f"{day}, {number} {month} {year} {_time(draw)} {zone}",
+            f"{day}, {number}-{month}-{year[2:]} {_time(draw)} {zone}",
+            f"{day} {month} {number:>2} {_time(draw)} {year}",
+            f"Fri, 15 Jan 2027 08:00:{number} GMT",
         )
     )
     return draw.spoil(text) if draw.chance(0.3) else text
@@ -89,10 +95,10 @@ def retry_after(draw: Draw) -> str:
         return draw.text()
     text = draw.pick(
         (
-            f"{_number(draw, 0, 200)}",
+            f"{_digits(draw, 0, 200, 1)}",
             f"{draw.random.random() * 100:.3f}",
-            f"{_number(draw, 0, 60)}, {_number(draw, 0, 60)}",
-            f" {_number(draw, 0, 60)}, {http_date(draw)}",
+            f"{_digits(draw, 0, 60, 1)}, {_digits(draw, 0, 60, 1)}",
+            f" {_digits(draw, 0, 60, 1)}, {http_date(draw)}",
             "9" * draw.pick((20, 310, 5000)),
             CANARY,
         )

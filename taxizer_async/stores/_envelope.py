@@ -81,6 +81,10 @@ class Envelope:
             raise TokenStoreError(msg)
         return decoded
 
+    def may_be_kept(self, sealed: Sealed) -> bool:
+        """Say whether it may lie about: who encrypts wants nothing there that may be in the clear."""
+        return self._cipher is None or sealed.content.startswith(_ENCRYPTED)
+
     def _read(self, sealed: Sealed) -> StoredRecord | Undecodable | None:
         is_encrypted = sealed.content.startswith(_ENCRYPTED)
         if self._cipher is None:

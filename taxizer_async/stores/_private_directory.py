@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: A record has a few kilobytes.
 _LARGEST: Final = 1 << 20
+#: What it is told by that something is a link, or a socket.
+_NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Windows has none of these, nor owners and modes that would say anything.
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -49,7 +52,11 @@ class PrivateDirectory:
     def prepare(self) -> None:
         """Make it if it is not there; see that it is private."""
         with contextlib.suppress(FileExistsError):
-            self.path.mkdir(mode=0o700, parents=True)
+            try:
+                self.path.mkdir(mode=0o700)
+            except FileNotFoundError:
+                self._make_parents()
+                self.path.mkdir(mode=0o700)
         self._check()
 
     def read(self, name: str) -> Sealed | None:
@@ -61,7 +68,7 @@ class PrivateDirectory:
         except FileNotFoundError:
             return None
         except OSError as cause:
-            if cause.errno != errno.ELOOP:
+            if cause.errno not in _NO_FILE:
                 raise
         else:
             return self._read(descriptor, name)
@@ -73,7 +80,7 @@ class PrivateDirectory:
 
         Only one at a time may do that.
         """
-        part = self.path / f"{name}.part"
+        part = self.path / _part(name)
         # A holder that was killed in the middle left one.
         part.unlink(missing_ok=True)
         try:
@@ -92,12 +99,29 @@ class PrivateDirectory:
             (self.path / name).replace(self.path / _aside(name))
 
     def remove(self, name: str) -> None:
-        """Remove the file, and all that was made of it."""
+        """Remove the file, and what was set aside of it."""
+        self._remove(name, _aside(name))
+
+    def is_half_replaced(self, name: str) -> bool:
+        """Say whether somebody is replacing it, or was killed doing so."""
+        return (self.path / _part(name)).exists()
+
+    def remove_half(self, name: str) -> None:
+        """Remove what a killed holder left; only one at a time may do that, or `replace`."""
+        self._remove(_part(name))
+
+    def _remove(self, *names: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._check()
-            for each in (name, f"{name}.part", _aside(name)):
-                (self.path / each).unlink(missing_ok=True)
+            for name in names:
+                (self.path / name).unlink(missing_ok=True)
             self._sync()
+
+    def _make_parents(self) -> None:
+        missing = itertools.takewhile(lambda path: not path.exists(), self.path.parents)
+        for path in reversed(list(missing)):
+            # Whoever may write to one of them could take the directory away.
+            path.mkdir(mode=0o755, exist_ok=True)
 
     def _check(self) -> None:
         status = self.path.lstat()
@@ -114,10 +138,14 @@ class PrivateDirectory:
             raise TokenStoreError(msg)
 
     def _read(self, descriptor: int, name: str) -> Sealed:
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._not_a_file(name)
-            return Sealed(file.read(_LARGEST))
+            # Of a directory this would raise, and leave the descriptor open.
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return Sealed(file.read(_LARGEST))
+        finally:
+            os.close(descriptor)
 
     def _write(self, path: Path, sealed: Sealed) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
@@ -140,6 +168,10 @@ class PrivateDirectory:
         return TokenStoreError(
             f"{self.path / name} is a link or no regular file, so it is left alone: remove it"
         )
+
+
+def _part(name: str) -> str:
+    return f"{name}.part"
 
 
 def _aside(name: str) -> str:

@@ -76,14 +76,13 @@ class UsersClient:
             TokenStoreError: If it is in use in another event loop or process.
         """
         loop = _running_loop()
-        if self._home is None:
-            self._home = os.getpid(), ref(loop)
-        pid, home = self._home[0], self._home[1]()
+        pid, home = (os.getpid(), loop) if self._home is None else (self._home[0], self._home[1]())
         if pid != os.getpid():
             where = "process"
         elif home is not None and home is not loop and not home.is_closed():
             where = "event loop"
         else:
+            self._home = pid, ref(loop)
             return self._client
         msg = (
             f"the client of this RedisTokenStore is in use in another {where}, and can't be shared: "
@@ -111,7 +110,9 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientsOfUrl | Configu
     library: Any = redis.asyncio.Redis
     clients = ClientsOfUrl(lambda: library.from_url(url, **everything))
     try:
-        clients.make()
+        client: Any = clients.make()
+        # Only a connection reads the options; it is not opened by being made.
+        client.connection_pool.make_connection()
     except Exception as cause:  # noqa: BLE001 - whatever redis makes of it; its text may quote the URL
         return ConfigurationError(
             f"no Redis client could be made of this URL and these options ({type(cause).__name__}): "
@@ -153,17 +154,19 @@ class ClientsOfUrl:
     async def aclose(self) -> None:
         """Close the one of the running event loop."""
         loop = _running_loop()
+        if self._pid != os.getpid():
+            return  # what is there is the parent's, as its mutex is
         with self._mutex:
             client = self._clients.pop(loop, None)
-        if client is not None and self._pid == os.getpid():
+        if client is not None:
             await client.aclose()
 
     def _start_anew(self) -> None:
-        self._pid = os.getpid()
         self._mutex = threading.Lock()
         self._clients: WeakKeyDictionary[AbstractEventLoop, redis.asyncio.Redis] = (
             WeakKeyDictionary()
         )
+        self._pid = os.getpid()
 
     def _drop_ended(self) -> None:
         # Connections refer to their loop, so no collector ever finds them here.

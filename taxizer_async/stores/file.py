@@ -110,11 +110,11 @@ class FileTokenStore:
 
     async def clear(self, key: StoreKey, /) -> None:
         """Remove the record of *key*, and what was set aside of it; raises as `load` does."""
-        await self._calls.run(lambda: self._directory.remove(_file_name(key)))
+        await self._calls.run(lambda: self._clear(key))
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; raises as `load` does."""
-        attempt = _Attempt(self._path / f"{_file_name(key)}.lock", key, self._calls)
+        attempt = self._attempt(key)
 
         def take() -> _FileLease | None:
             self._directory.prepare()
@@ -154,14 +154,32 @@ class FileTokenStore:
         self._set_aside_if_damaged(key)
         return self._directory.replace(name, sealed, still=lambda: lease.is_of(key))
 
+    def _clear(self, key: StoreKey) -> None:
+        name = _file_name(key)
+        self._directory.remove(name)
+        if not self._directory.is_half_replaced(name):
+            return
+        # That half is the holder's, who needs it; or there is none, and it was left by one that was killed.
+        lease = self._attempt(key).take()
+        if lease is not None:
+            try:
+                self._directory.remove_half(name)
+            finally:
+                lease.give_back()
+
+    def _attempt(self, key: StoreKey) -> _Attempt:
+        return _Attempt(self._path / f"{_file_name(key)}.lock", key, self._calls)
+
     def _set_aside_if_damaged(self, key: StoreKey) -> None:
         # Only here, with the lease in hand: elsewhere a good one may have taken its place.
         sealed = self._directory.read(_file_name(key))
+        if sealed is None:
+            return
         try:
-            if sealed is not None:
-                self._open(sealed, key)
+            self._open(sealed, key)
         except TokenStoreError:
-            self._directory.set_aside(_file_name(key))
+            if self._envelope.may_be_kept(sealed):
+                self._directory.set_aside(_file_name(key))
 
 
 @final
@@ -198,12 +216,14 @@ class _Attempt:
             lock.acquire()
         except filelock.Timeout:
             return None
+        # Asks the file system, so not with the mutex, which the event loop takes.
+        lease = _FileLease(self._key, self._path, lock, self._calls)
         with self._mutex:
             if self._given_up:
                 lock.release()
                 return None
-            self._lease = _FileLease(self._key, self._path, lock, self._calls)
-            return self._lease
+            self._lease = lease
+            return lease
 
     def give_up(self) -> None:
         """Give back what was taken, or will be."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
+import anyio
 import attrs
 
 from taxizer_async._models import Secret, Token
@@ -50,6 +51,22 @@ class Bench:
         return StoreKey(base_url, self._name + suffix)
 
 
+Check: TypeAlias = Callable[[Bench], Awaitable[None]]
+
+
+class Cases(list[Check]):
+    """
+    Rules to try, in order.
+
+    The first line of each docstring is the rule, the rest is advice for who breaks it.
+    """
+
+    def add(self, check: Check) -> Check:
+        """Append it, as a decorator."""
+        self.append(check)
+        return check
+
+
 def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> TokenRecord:
     """Return a record with all there is."""
     fields: dict[str, Any] = {
@@ -85,6 +102,15 @@ async def leased(store: TokenStore, key: StoreKey) -> Lease:
     if lease is None:
         msg = "a free lease could not be had"
         raise AssertionError(msg)
+    return lease
+
+
+async def leased_in_turn(store: TokenStore, key: StoreKey) -> Lease:
+    """Return the lease once it is free; one that nobody knows of has to end by itself."""
+    end = anyio.current_time() + LIMIT / 4
+    while (lease := await store.lease(key)) is None:
+        require(anyio.current_time() < end, "it is held by nobody")
+        await anyio.sleep(0.005)
     return lease
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
+import sys
 
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
-import attrs
 import pytest
 import redis.asyncio
 
@@ -20,13 +21,14 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
 from tests.redis_server import RedisServer
+from tests.stores.broken import BROKEN, Plain, Shared, Unclearable
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord, TokenStore
+    from taxizer_async.stores import TokenStore
     from taxizer_async.testing import StoreFactory, TokenStoreCase
 
 
@@ -108,191 +110,80 @@ async def test_redis_cluster(tmp_path: Path) -> None:
     assert len(passed) == len(TOKEN_STORE_CASES)
 
 
-class Broken:
-    """A store in memory that breaks one rule; *shared* is what all of a test have in common."""
-
-    def __init__(self, shared: MemoryTokenStore) -> None:
-        self.inner = shared
-
-    async def load(self, key: StoreKey, /) -> TokenRecord | None:
-        return await self.inner.load(key)
-
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        return await self.inner.save(key, record, lease)
-
-    async def clear(self, key: StoreKey, /) -> None:
-        await self.inner.clear(key)
-
-    async def lease(self, key: StoreKey, /) -> Lease | None:
-        return await self.inner.lease(key)
-
-
-class Freezing(Broken):
-    async def load(self, key: StoreKey, /) -> TokenRecord | None:
-        record = await self.inner.load(key)
-        return record and attrs.evolve(record, age=0.0)
-
-
-class Forgetful(Broken):
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        return await self.inner.save(key, attrs.evolve(record, refresh_spent=False), lease)
-
-
-class Coarse(Broken):
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        token = record.token
-        if token.expires_at is not None:
-            token = attrs.evolve(token, expires_at=token.expires_at.replace(microsecond=0))
-        return await self.inner.save(key, attrs.evolve(record, token=token), lease)
-
-
-class OfOneKey(Broken):
-    async def load(self, key: StoreKey, /) -> TokenRecord | None:
-        return await self.inner.load(attrs.evolve(key, base_url="any"))
-
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        one = attrs.evolve(key, base_url="any")
-        mine = await self.inner.lease(one)
-        assert mine is not None
-        try:
-            return await lease.extend() and await self.inner.save(one, record, mine)
-        finally:
-            await mine.release()
-
-    async def clear(self, key: StoreKey, /) -> None:
-        await self.inner.clear(attrs.evolve(key, base_url="any"))
-
-
-class Unclearable(Broken):
-    async def clear(self, key: StoreKey, /) -> None:
-        pass
-
-
-class Generous(Broken):
-    async def lease(self, key: StoreKey, /) -> Lease | None:
-        return await MemoryTokenStore().lease(key)
-
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        mine = await self.inner.lease(key)
-        assert mine is not None
-        saved = await lease.extend() and await self.inner.save(key, record, mine)
-        await mine.release()
-        return saved
-
-
-class Unfenced(Broken):
-    async def save(self, key: StoreKey, record: TokenRecord, _: Lease, /) -> bool:
-        shelf = self.inner._own_shelf()
-        shelf.records[key] = self.inner._clock.monotonic(), self.inner._clock.wall(), record
-        return True
-
-
-class OfAnyKey(Broken):
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        if await lease.extend():
-            await Unfenced(self.inner).save(key, record, lease)
-            return True
-        return False
-
-
-class _BadLease:
-    def __init__(self, store: BadLeases, key: StoreKey, inner: Lease) -> None:
-        self._store = store
-        self._key = key
-        self.inner = inner
-
-    @property
-    def heartbeat(self) -> float | None:
-        return self._store.heartbeat
-
-    async def extend(self) -> bool:
-        return self._store.always_extends or await self.inner.extend()
-
-    async def release(self) -> None:
-        await self.inner.release()
-        if self._store.frees_all:
-            self._store.inner._own_shelf().leases.pop(self._key, None)
-
-
-class BadLeases(Broken):
-    heartbeat: float | None = None
-    always_extends = False
-    frees_all = False
-
-    async def lease(self, key: StoreKey, /) -> Lease | None:
-        inner = await self.inner.lease(key)
-        return inner and _BadLease(self, key, inner)
-
-    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        assert isinstance(lease, _BadLease)
-        return await self.inner.save(key, record, lease.inner)
-
-
-class Heartless(BadLeases):
-    heartbeat = 0.0
-
-
-class Deaf(BadLeases):
-    always_extends = True
-
-
-class Greedy(BadLeases):
-    frees_all = True
-
-
-class LeaseClearing(Broken):
-    async def clear(self, key: StoreKey, /) -> None:
-        await self.inner.clear(key)
-        self.inner._own_shelf().leases.pop(key, None)
-
-
-class LeaseLosing(Broken):
-    async def lease(self, key: StoreKey, /) -> Lease | None:
-        lease = await self.inner.lease(key)
-        await anyio.lowlevel.checkpoint()
-        return lease
-
-
-BROKEN: dict[type[Broken], str] = {
-    Freezing: "a_record_grows_older",
-    Forgetful: "a_spent_refresh_token_stays_spent",
-    Coarse: "what_is_saved_is_loaded",
-    OfOneKey: "keys_are_apart_by_base_url",
-    Unclearable: "a_cleared_record_is_gone",
-    Generous: "a_lease_excludes_all_others",
-    Unfenced: "a_save_needs_the_lease",
-    OfAnyKey: "a_save_needs_the_lease_of_its_key",
-    Heartless: "a_heartbeat_is_none_or_a_time",
-    Deaf: "a_lease_can_be_extended_while_it_is_held",
-    Greedy: "an_old_lease_frees_nothing",
-    LeaseClearing: "a_clear_leaves_the_lease_alone",
-    LeaseLosing: "a_cancelled_call_leaves_no_lease",
-}
+@cases
+async def test_a_plain_store(case: TokenStoreCase) -> None:
+    """What all the broken ones are made of has no fault of its own."""
+    shared = Shared()
+    await case.run(lambda: Plain(shared))
 
 
 @pytest.mark.parametrize(("kind", "name"), BROKEN.items(), ids=str)
 async def test_a_broken_store_is_told_its_rule(
-    kind: type[Broken], name: str, monkeypatch: pytest.MonkeyPatch
+    kind: type[Plain], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The case that is about the rule fails, and its text says so."""
+    """The case that is about the rule fails, and its text says how, and what to do."""
     # A lease that nobody has is waited for so long.
-    monkeypatch.setattr("taxizer_async.testing._store_cases.LIMIT", 0.4)
-    shared = MemoryTokenStore()
+    monkeypatch.setattr("taxizer_async.testing._store_bench.LIMIT", 0.4)
+    # And an age that does not change.
+    monkeypatch.setattr("taxizer_async.testing._store_record_cases.ON_THE_WAY", 0.2)
+    shared = Shared()
     (case,) = [case for case in TOKEN_STORE_CASES if case.name == name]
 
-    with pytest.raises(AssertionError, match=name) as caught:
+    with pytest.raises(AssertionError, match=rf"^{name}: ") as caught:
         await case.run(lambda: kind(shared))
     assert case.rule in str(caught.value)
+    assert str(caught.value).endswith(f". {case.advice}")
+
+
+def test_for_each_rule_there_is_a_store_that_breaks_it() -> None:
+    """A new case comes with a store that it catches, a rule and advice."""
+    assert {case.name for case in TOKEN_STORE_CASES} == set(BROKEN.values())
+    assert all(case.rule and case.advice for case in TOKEN_STORE_CASES)
 
 
 async def test_all_that_fail_are_told() -> None:
     """`check_token_store` goes on after a failure, and raises all of them at once."""
-    shared = MemoryTokenStore()
-    with pytest.raises(ExceptionGroup) as caught:
+    shared = Shared()
+    with pytest.raises(ExceptionGroup, match=r"3 of \d+ cases failed: .*a_cleared_") as caught:
         await check_token_store(lambda: Unclearable(shared))
 
     told = [str(problem).partition(":")[0] for problem in caught.value.exceptions]
-    assert told == ["a_cleared_record_is_gone"]
+    assert told == [
+        "a_cleared_record_is_gone",
+        "keys_that_look_alike_are_apart",
+        "what_was_cancelled_can_be_done_again",
+    ]
+
+
+async def test_a_call_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case has an end, whatever the store does."""
+    monkeypatch.setattr("taxizer_async.testing._store_conformance.LIMIT", 0.05)
+
+    async def hang(*_: Any) -> None:
+        await anyio.sleep_forever()
+
+    shared = MemoryTokenStore()
+    monkeypatch.setattr(MemoryTokenStore, "load", hang)
+    with pytest.raises(AssertionError, match=r"longer than 0\.05 s"):
+        await TOKEN_STORE_CASES[0].run(lambda: shared)
+
+
+def test_the_suite_needs_no_extra_of_a_store() -> None:
+    """Neither filelock nor redis nor pytest is there, and a store is checked."""
+    program = """
+import sys
+for name in ("filelock", "redis", "cryptography", "pytest"):
+    sys.modules[name] = None
+import anyio
+from taxizer_async.stores import MemoryTokenStore
+from taxizer_async.testing import check_token_store
+shared = MemoryTokenStore()
+print(len(anyio.run(check_token_store, lambda: shared)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert int(done.stdout) == len(TOKEN_STORE_CASES)
 
 
 async def test_a_factory_may_be_async() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import traceback
 
@@ -14,10 +15,11 @@ import httpx
 import pytest
 
 from taxizer_async._outcomes import Issued, Outcome
+from tests.cancellation.conftest import _note_points  # noqa: F401 - a fixture
+from tests.cancellation.ways import WAY_NAMES, WAYS
 
 from .conftest import Asker
 from .raw_server import hang, reset
-from .stepping import Stepped
 
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from taxizer_async.testing import Sandbox
+    from tests.cancellation.conftest import NotePoints
+    from tests.cancellation.ways import Strike, Way
 
     from .raw_server import RawServer
 
@@ -60,56 +64,61 @@ async def ask(asker: Asker, call: str) -> Outcome:
     return await (asker.connect() if call == "connect" else asker.refresh("sandbox-secret"))
 
 
-async def cancel_at(asker: Asker, call: str, k: int) -> tuple[bool, BaseException | None]:
-    """Cancel a call at its k-th wait; return whether it got that far, and what it raised."""
-    raised: BaseException | None = None
-    with anyio.CancelScope() as scope:
-        stepped = Stepped(ask(asker, call), k, scope.cancel)
+async def cancel_at(
+    way: Way, k: int, asker: Asker, call: str
+) -> tuple[Strike, list[BaseException]]:
+    """Cancel a call at its k-th wait; return what came of it, and what it raised."""
+    raised: list[BaseException] = []
+
+    async def run() -> None:
         try:
-            await stepped
+            await ask(asker, call)
         except BaseException as error:
-            raised = error
+            raised.append(error)
             raise
-    return stepped.suspensions >= k, raised
+
+    return await way(run, k), raised
 
 
 @pytest.mark.parametrize("call", ["connect", "refresh"])
-async def test_a_call_can_be_cancelled_wherever_it_waits(sandbox: Sandbox, call: str) -> None:
+@pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
+async def test_a_call_can_be_cancelled_wherever_it_waits(
+    sandbox: Sandbox, anyio_backend: str, way: Way, call: str, note_points: NotePoints
+) -> None:
     """Cancelled at its k-th wait, for each k, a call ends as cancelled and hands over at most once."""
-    cancelled, k, going = 0, 0, True
-    with anyio.fail_after(30):
-        while going:
-            k += 1
-            asker = Asker(sandbox.base_url)
-            going, error = await cancel_at(asker, call, k)
-            if error is None:
-                continue
-            cancelled += 1
-
+    assert anyio_backend in ("asyncio", "trio")
+    # trio wraps a cancellation while it connects into a group.
+    kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
+    for k in itertools.count(1):
+        asker = Asker(sandbox.base_url)
+        with anyio.fail_after(5):
+            strike, raised = await cancel_at(way, k, asker, call)
+        assert len(raised) == strike.cancelled
+        assert len(asker.received) <= 1
+        for error in raised:
             assert (error.__cause__, error.__context__) == (None, None)
-            # trio wraps a cancellation while it connects into a group.
-            kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
             assert all(isinstance(one, kinds) for one in all_of(error))
             assert "sandbox-secret" not in frames_of(error)
-            assert len(asker.received) <= 1
-    assert cancelled >= 8
+        if not strike.struck:
+            break
+    note_points(k - 1, 8)
 
 
 @pytest.mark.parametrize("call", ["connect", "refresh"])
+@pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
 async def test_a_cancelled_call_hands_over_what_has_come(
-    serve: Callable[..., RawServer], call: str
+    serve: Callable[..., RawServer], anyio_backend: str, way: Way, call: str
 ) -> None:
     """A token that is there is handed over by a call that is cancelled before the answer's end."""
+    assert anyio_backend in ("asyncio", "trio")
     server = serve((UNENDED, hang))
-    went, handed_over, k = True, 0, 0
-    while went and not handed_over:
-        k += 1
+    handed_over = 0
+    for k in itertools.count(1):
         asker = Asker(server.base_url, attempt_timeout=0.3, attempts=1)
-        with anyio.CancelScope() as scope:
-            stepped = Stepped(ask(asker, call), k, scope.cancel)
-            await stepped
-        went = scope.cancel_called
-        handed_over += len(asker.received) if scope.cancelled_caught else 0
+        strike, _ = await cancel_at(way, k, asker, call)
+        handed_over = len(asker.received) if strike.cancelled else 0
+        if handed_over or not strike.struck:
+            break
 
     assert handed_over == 1
 

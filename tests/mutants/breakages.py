@@ -13,6 +13,7 @@ import attrs
 
 
 AUTH: Final = "tests/auth"
+CANCELLATION: Final = "tests/cancellation"
 CORE: Final = "tests/core"
 CLIENT: Final = "tests/client"
 EXCHANGE: Final = "tests/exchange"
@@ -246,6 +247,55 @@ BREAKAGES: Final = (
         file="_guarded_store.py",
         old="        with anyio.move_on_after(self._timeout):\n",
         new="        with anyio.CancelScope():\n",
+    ),
+    Breakage(
+        name="runway-kept-when-cancelled",
+        invariant=5,
+        file="_flight.py",
+        old=(
+            "        try:\n            yield mine\n        finally:\n            if mine:\n"
+            "                self._runway.release()\n"
+        ),
+        new="        yield mine\n        if mine:\n            self._runway.release()\n",
+    ),
+    Breakage(
+        name="keeper-counted-when-cancelled",
+        invariant=5,
+        file="_provider.py",
+        old=(
+            "        try:\n            while True:\n"
+            "                await self._keep(airfield.seat())\n"
+            "        finally:\n            airfield.add_keeper(-1)\n"
+        ),
+        new=(
+            "        while True:\n            await self._keep(airfield.seat())\n"
+            "        airfield.add_keeper(-1)\n"
+        ),
+        tests=(f"{CANCELLATION}/test_keepers.py::test_keep_fresh_loses_nothing",),
+    ),
+    Breakage(
+        name="forgotten-when-the-store-has",
+        invariant=5,
+        file="_provider.py",
+        old=(
+            "        self._ledger.forget()\n        key = await self._renewal.key()\n"
+            "        if isinstance(key, Failure):\n            raise key.error()\n"
+            "        cleared = await self._store.clear(key)\n"
+        ),
+        new=(
+            "        key = await self._renewal.key()\n"
+            "        if isinstance(key, Failure):\n            raise key.error()\n"
+            "        cleared = await self._store.clear(key)\n"
+        ),
+        tests=(f"{CANCELLATION}/test_keepers.py::test_forget_forgets_here_and_harms_nothing",),
+    ),
+    Breakage(
+        name="lock-kept-by-who-is-cancelled-at-it",
+        invariant=5,
+        file="stores/file.py",
+        old="            attempt.give_up()\n",
+        new="",
+        tests=(f"{CANCELLATION}/test_leaders.py::test_a_leader_loses_nothing_and_hurts_nobody",),
     ),
     # 6: Renewal ahead of need.
     Breakage(

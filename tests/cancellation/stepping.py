@@ -1,4 +1,4 @@
-"""Drives a coroutine and cancels it at the k-th time that it waits."""
+"""Drives a coroutine, and tells each time that it is about to wait."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ T = TypeVar("T")
 
 @final
 class Stepped(Generic[T]):
-    """Await it to run *coroutine*; *strike* is called just before its *k*-th suspension."""
+    """
+    Await it to run *coroutine*.
+
+    Just before each suspension *notice* is called with its number, from 1, and with what is awaited.
+    """
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, T], k: int, strike: Callable[[], object]
+        self, coroutine: Coroutine[Any, Any, T], notice: Callable[[int, object], object]
     ) -> None:
         self._coroutine = coroutine
-        self._k = k
-        self._strike = strike
+        self._notice = notice
         #: How often it has waited.
         self.suspensions = 0
 
@@ -34,8 +37,7 @@ class Stepped(Generic[T]):
                 result: T = end.value
                 return result
             self.suspensions += 1
-            if self.suspensions == self._k:
-                self._strike()
+            self._notice(self.suspensions, awaited)
             try:
                 sent = yield awaited
             except BaseException as thrown:  # noqa: BLE001 - it is passed on

@@ -1,0 +1,28 @@
+"""The server, and how many checkpoints were tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.auth.conftest import _sandbox  # noqa: F401 - a fixture
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class NotePoints(Protocol):
+    def __call__(self, points: int, least: int, /) -> None: ...
+
+
+@pytest.fixture(name="note_points")
+def _note_points(record_property: Callable[[str, object], None]) -> NotePoints:
+    """Note for `count` at how many checkpoints a call was cancelled, which is to be *least* or more."""
+
+    def note(points: int, least: int, /) -> None:
+        record_property("points", points)
+        assert points >= least
+
+    return note

@@ -1,0 +1,166 @@
+"""What a call that is cancelled finds: an auth with a store and a client of its own, on real sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, final
+
+import anyio
+import httpx
+
+from taxizer_async import TaxizerAuth, TokenState
+from taxizer_async.stores import StoreKey
+
+
+if TYPE_CHECKING:
+    from taxizer_async._clock import Clock
+    from taxizer_async._credentials_source import CredentialsLike
+    from taxizer_async.stores import Lease, TokenRecord, TokenStore
+    from taxizer_async.testing import Sandbox
+
+
+PATH = "/v1/Invoices/GenerateInvoice"
+
+
+@final
+class BusyStore:
+    """
+    Another store, as long as somebody else seems to have its lease.
+
+    Args:
+        inner: That store.
+        leases: So many attempts at the lease fail.
+        loads: So many looks into the store find nothing.
+    """
+
+    def __init__(self, inner: TokenStore, *, leases: float = 0, loads: float = 0) -> None:
+        self.inner = inner
+        self.leases = leases
+        self.loads = loads
+        #: Set at the first attempt that failed.
+        self.is_asked = anyio.Event()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        record = await self.inner.load(key)
+        self.loads -= 1
+        return record if self.loads < 0 else None
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        return await self.inner.save(key, record, lease)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        self.leases -= 1
+        if self.leases < 0:
+            return await self.inner.lease(key)
+        self.is_asked.set()
+        return None
+
+
+@final
+class World:
+    """
+    One auth, its store, and a client that carries it.
+
+    Args:
+        sandbox: The server.
+        store: What the auth shares.
+        clock: The auth's; None for the machine's.
+        credentials: The auth's; None for the server's own pair.
+        needs: How many exchanges the next token takes.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        store: TokenStore,
+        *,
+        clock: Clock | None = None,
+        credentials: CredentialsLike | None = None,
+        needs: int = 1,
+    ) -> None:
+        self.sandbox = sandbox
+        self.store = store
+        self.needs = needs
+        #: The paths of all exchanges that were begun.
+        self.asked: list[str] = []
+        #: Set once an exchange is begun.
+        self.asking = anyio.Event()
+        self.auth = TaxizerAuth(
+            credentials or sandbox.credentials,
+            base_url=sandbox.base_url,
+            store=store,
+            clock=clock,
+            http_client=lambda: httpx.AsyncClient(transport=_Counting(self)),
+        )
+        self.client = httpx.AsyncClient(
+            auth=self.auth,
+            base_url=sandbox.base_url,
+            transport=httpx.AsyncHTTPTransport(verify=False),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+
+    def start_counting(self) -> None:
+        """Forget the exchanges so far."""
+        self.asked.clear()
+        self.asking = anyio.Event()
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were held so far."""
+        status = self.auth.status()
+        return status.logins + status.renewals + status.adoptions
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a request would wait for nothing."""
+        return self.auth.status().state is TokenState.FRESH
+
+    @property
+    def followers(self) -> int:
+        """How many tasks wait for the leader of a flight."""
+        flight = self.auth._provider._airfield().seat()._flight
+        return 0 if flight is None else flight._landed.statistics().tasks_waiting
+
+    async def send(self) -> None:
+        """Send a request that has to succeed."""
+        answer = await self.client.post(PATH, content=b"invoice")
+        assert answer.status_code == 200
+
+    async def check_that_all_is_well(self) -> None:
+        """Send a plain request, and see that nothing was left behind that holds others up."""
+        with anyio.fail_after(1):
+            await self.send()
+        assert self.is_fresh
+        assert self.followers == 0
+        assert not self.auth.status().store_failing
+        assert self.sandbox.counters.reuses == 0
+        with anyio.fail_after(1):
+            await self._wait_for_the_lease()
+
+    async def _wait_for_the_lease(self) -> None:
+        key = StoreKey(self.sandbox.base_url, self.sandbox.client_id)
+        # A thread that was left alone by who was cancelled may have it for another moment.
+        while (lease := await self.store.lease(key)) is None:  # noqa: ASYNC110
+            await anyio.sleep(0.001)
+        await lease.release()
+
+
+@final
+class _Counting(httpx.AsyncHTTPTransport):
+    """The network, with a note of what is sent."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(verify=False)
+        self._world = world
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._world.asked.append(request.url.path)
+        self._world.asking.set()
+        return await super().handle_async_request(request)

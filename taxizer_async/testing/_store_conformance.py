@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import attrs
@@ -117,7 +117,7 @@ def _told(cause: Exception) -> str | None:
 
 def _leaves(cause: Exception) -> Iterator[Exception]:
     if isinstance(cause, ExceptionGroup):
-        for each in cause.exceptions:
+        for each in cast("ExceptionGroup[Exception]", cause).exceptions:
             yield from _leaves(each)
     else:
         yield cause

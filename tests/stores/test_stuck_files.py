@@ -1,0 +1,176 @@
+"""A file system that does not answer: the event loop goes on, and nothing is left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import attrs
+import pytest
+
+from taxizer_async.stores import Lease, _private_directory, file
+from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing._store_bench import leased_in_turn
+from tests.stores.conftest import JWT, KEY, make_record
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+@final
+class Stuck:
+    """Has a function of *module* not answer until it is told to; only worker threads are let in."""
+
+    def __init__(self, module: object, name: str) -> None:
+        self.calls_in_the_loop = 0
+        self._module, self._name = module, name
+        self._real: Callable[..., Any] = getattr(module, name)
+        self._entered = threading.Semaphore(0)
+        self._answer = threading.Event()
+        self._loop = threading.current_thread()
+
+    def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def wait(*arguments: Any, **more: Any) -> Any:
+            if threading.current_thread() is self._loop:
+                self.calls_in_the_loop += 1
+            else:
+                self._entered.release()
+                assert self._answer.wait(20)
+            return self._real(*arguments, **more)
+
+        monkeypatch.setattr(self._module, self._name, wait)
+
+    async def until_entered(self) -> None:
+        assert await anyio.to_thread.run_sync(partial(self._entered.acquire, timeout=10))
+
+    def answer(self) -> None:
+        self._answer.set()
+
+
+@attrs.define
+class Bench:
+    store: FileTokenStore
+    lease: Lease | None = None
+
+    async def load(self) -> None:
+        await self.store.load(KEY)
+
+    async def take(self) -> None:
+        await self.store.lease(KEY)
+
+    async def save(self) -> None:
+        assert self.lease is not None
+        await self.store.save(KEY, make_record("another"), self.lease)
+
+    async def clear(self) -> None:
+        await self.store.clear(KEY)
+
+    async def extend(self) -> None:
+        assert self.lease is not None
+        await self.lease.extend()
+
+    async def release(self) -> None:
+        assert self.lease is not None
+        await self.lease.release()
+
+
+@pytest.fixture(name="bench")
+async def _bench(tmp_path: Path) -> Bench:
+    bench = Bench(FileTokenStore(tmp_path / "tokens"))
+    lease = await bench.store.lease(KEY)
+    assert lease is not None
+    assert await bench.store.save(KEY, make_record(), lease)
+    await lease.release()
+    return bench
+
+
+Directory = _private_directory.PrivateDirectory
+WITHOUT: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, str]] = {
+    "load, its check": (Bench.load, Directory, "_check"),
+    "load, its open": (Bench.load, os, "open"),
+    "lease, its check": (Bench.take, Directory, "_check"),
+    "lease, its open": (Bench.take, os, "open"),
+    "lease, its lock": (Bench.take, fcntl, "flock"),
+    "lease, once it is taken": (Bench.take, file, "_identity"),
+    "clear, its sync": (Bench.clear, os, "fsync"),
+}
+WITH: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, str]] = {
+    "save, its look": (Bench.save, file, "_identity"),
+    "save, its sync": (Bench.save, os, "fsync"),
+    "save, its rename": (Bench.save, Path, "replace"),
+    "extend, its look": (Bench.extend, file, "_identity"),
+    "release, its close": (Bench.release, os, "close"),
+}
+CALLS: Final = WITHOUT | WITH
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_who_is_cancelled_goes_at_once_and_leaves_nothing(
+    bench: Bench, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop turns meanwhile; what was begun ends once there is an answer, and the lease is free."""
+    call, module, function = CALLS[name]
+    if name in WITH:
+        bench.lease = await bench.store.lease(KEY)
+    stuck = Stuck(module, function)
+    with monkeypatch.context() as patch:
+        try:
+            stuck.begin(patch)
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(call, bench)
+                    await stuck.until_entered()
+                    for _ in range(100):
+                        await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
+        finally:
+            stuck.answer()
+
+        assert stuck.calls_in_the_loop == 0
+        if bench.lease is not None:
+            await bench.lease.release()
+        lease = await leased_in_turn(FileTokenStore(tmp_path / "tokens"), KEY)
+    record = await bench.store.load(KEY)
+    assert (record is None) == (call is Bench.clear)
+    if record is not None:
+        assert record.token.jwt.reveal() in {JWT, "another"}
+    assert await bench.store.save(KEY, make_record("next"), lease) is True
+    await lease.release()
+
+
+async def test_a_save_that_was_given_up_ends_before_its_lease_does(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gets the lease next saves over it, and never the other way round."""
+    bench.lease = await bench.store.lease(KEY)
+    stuck = Stuck(os, "fsync")
+    other = FileTokenStore(tmp_path / "tokens")
+    with monkeypatch.context() as patch:
+        try:
+            stuck.begin(patch)
+            with anyio.move_on_after(10):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(bench.save)
+                    await stuck.until_entered()
+                    tasks.cancel_scope.cancel()
+            with anyio.move_on_after(0.1) as given_up:
+                await bench.release()
+            assert given_up.cancelled_caught
+            assert await other.lease(KEY) is None
+        finally:
+            stuck.answer()
+        lease = await leased_in_turn(other, KEY)
+    record = await other.load(KEY)
+
+    assert record is not None
+    assert record.token.jwt.reveal() == "another"
+    await lease.release()

@@ -91,10 +91,14 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run the model of two processes for a million steps; arguments go to it."""
+    """Run the model of two processes for a million steps on each event loop; arguments go to it."""
     session.install(".[all]", *group("tests"))
-    arguments = session.posargs or ["--steps", "1000000"]
-    session.run("python", "-m", "tests.model.simulator", *arguments)
+    simulator = ["python", "-m", "tests.model.simulator"]
+    if session.posargs:
+        session.run(*simulator, *session.posargs)
+        return
+    for backend in ("asyncio", "trio"):
+        session.run(*simulator, "--steps", "1000000", "--backend", backend)
 
 
 @nox.session
@@ -110,10 +114,20 @@ def fleet(session: nox.Session) -> None:
     """Run fleets of processes over both stores: cold, under load, with workers killed; arguments go to the load."""
     session.install(".[all]", *group("tests"))
     arguments = session.posargs or ["--seconds", "60"]
+    session.run("python", "-m", "tests.stores.kills")
     for store in ("file", "redis"):
         session.run("python", "-m", "tests.fleet.cold", "--store", store)
         session.run("python", "-m", "tests.fleet.load", "--store", store, *arguments)
         session.run("python", "-m", "tests.fleet.load", "--store", store, "--kills", *arguments)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Send requests at full speed through faults for a minute on each event loop; arguments go to it."""
+    session.install(".[all]", *group("tests"))
+    for backend in ("asyncio", "trio"):
+        arguments = session.posargs or ["--seconds", "60"]
+        session.run("python", "-m", "tests.soak.run", "--backend", backend, *arguments)
 
 
 @nox.session

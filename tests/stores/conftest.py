@@ -30,7 +30,14 @@ def make_record(jwt: str = JWT, *, lifetime: float = 900.0) -> TokenRecord:
     )
 
 
-@pytest.fixture(name="redis_server", scope="session")
-def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+@pytest.fixture(name="running_redis_server", scope="session")
+def _running_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(name="redis_server")
+def _redis_server(running_redis_server: RedisServer) -> RedisServer:
+    """One with nothing in it."""
+    assert running_redis_server.ask("FLUSHALL") == b"+OK\r\n"
+    return running_redis_server

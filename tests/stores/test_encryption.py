@@ -11,6 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import anyio
+import httpx
 import pytest
 
 from taxizer_async import ConfigurationError, Event, Secret, TaxizerAuth, TokenStoreError
@@ -131,6 +132,50 @@ async def test_a_wrong_key_is_a_log_line_and_a_login(
     names = [type(event).__name__ for event in told]
     assert names == ["StoreFailed", "LoggedIn", "Adopted"]
     assert "encrypt" in str(told[0])
+
+
+@pytest.mark.parametrize("length", [None, 700], ids=["whole", "half"])
+async def test_what_was_in_the_clear_goes_once_there_is_a_key(
+    tmp_path: Path, length: int | None
+) -> None:
+    """It is not set aside, as nobody would look for it there; nor is the half of it."""
+    await put(FileTokenStore(tmp_path / "tokens"))
+    (file,) = (tmp_path / "tokens").glob("*.json")
+    file.write_bytes(file.read_bytes()[:length])
+    assert JWT.encode() in file.read_bytes()
+    await put(FileTokenStore(tmp_path / "tokens", encryption_key=NEW))
+
+    for each in (tmp_path / "tokens").iterdir():
+        assert JWT.encode() not in each.read_bytes()
+        assert REFRESH.encode() not in each.read_bytes()
+    assert not list((tmp_path / "tokens").glob("*.damaged"))
+
+
+async def test_what_another_key_encrypted_is_set_aside(tmp_path: Path) -> None:
+    """Who finds that a wrong key was given has it still."""
+    await put(FileTokenStore(tmp_path / "tokens", encryption_key=OLD))
+    (file,) = (tmp_path / "tokens").glob("*.json")
+    before = file.read_bytes()
+    await put(FileTokenStore(tmp_path / "tokens", encryption_key=NEW))
+
+    (aside,) = (tmp_path / "tokens").glob("*.damaged")
+    assert aside.read_bytes() == before
+
+
+async def test_a_wrong_key_is_over_with_the_next_record(sandbox: Sandbox, tmp_path: Path) -> None:
+    """One event says that the record can't be read, and one that the next one can."""
+    told: list[Event] = []
+    make = functools.partial(TaxizerAuth, sandbox.credentials, base_url=sandbox.base_url)
+    await make(store=FileTokenStore(tmp_path / "tokens", encryption_key=OLD)).token()
+    store = FileTokenStore(tmp_path / "tokens", encryption_key=NEW)
+    auth = make(store=store, on_event=told.append)
+    for _ in range(3):
+        sandbox.revoke()
+        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+            assert (await client.post("/v1/Invoices", json={})).status_code == httpx.codes.OK
+
+    names = [type(event).__name__ for event in told]
+    assert [name for name in names if "Store" in name] == ["StoreFailed", "StoreRecovered"]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def _draw_story(draw: Draw) -> Story:
 
 def _resource(draw: Draw) -> Reply:
     given = challenged(draw) if draw.chance(0.6) else reply(draw)
+    while given.packed.is_bomb:  # httpx inflates those, for as long as it takes
+        given = reply(draw)
     # The user's own timeouts are for those.
     return attrs.evolve(given, hangs=False)
 
@@ -110,6 +112,8 @@ async def _feed_story(story: Story) -> Verdict:
     async with httpx.AsyncClient(transport=resources, auth=auth, trust_env=False) as client:
         for wait in story.waits:
             clock.advance(wait)
+            # httpx sends no request with a cookie that is not ASCII, whoever set it.
+            client.cookies.clear()
             kinds.append(await _send(client, resources, streams=story.streams))
             require(not shows_canary(auth.status(), auth, heard), "no secret is told of")
     require(tokens.stopped_in_time, f"a body is not read on, as {tokens.pulled:,} bytes were")
@@ -140,9 +144,7 @@ async def _plain_error(given: Reply) -> type[Exception] | None:
     """Return what is raised for that answer if there is no auth."""
     async with httpx.AsyncClient(transport=Server(given), trust_env=False) as client:
         try:
-            # The second time it has the cookies of the first.
-            for _ in range(2):
-                await client.post(URL, content=b"{}")
+            await client.post(URL, content=b"{}")
         except Exception as error:  # noqa: BLE001 - whatever it is
             return type(error)
     return None

@@ -85,7 +85,11 @@ def _draw_record(draw: Draw) -> bytes:
     }
     for _ in range(draw.below(3)):
         place = token if draw.chance(0.3) else record
-        place[draw.pick(tuple(place))] = draw.pick((value(draw), 1e308, -1e308, 1e-320, -1.0))
+        name = draw.pick(tuple(place))
+        if draw.chance(0.1) and place is record:
+            del place[name]
+            continue
+        place[name] = draw.pick((value(draw), 1e308, -1e308, 1e-320, -1.0))
     sent = json.dumps(record).encode()
     return draw.spoil_bytes(sent) if draw.chance(0.3) else sent
 

@@ -12,6 +12,7 @@ import taxizer_async
 
 from tests.mutants.breakages import BREAKAGES, Breakage
 from tests.mutants.named import INVARIANTS, named_tests
+from tests.mutants.store_breakages import STORE_BREAKAGES
 
 
 PACKAGE = Path(taxizer_async.__file__).parent
@@ -32,7 +33,9 @@ def test_an_invariant_has_a_test_and_a_breakage(number: int) -> None:
     assert any(breakage.invariant == number for breakage in BREAKAGES)
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
+@pytest.mark.parametrize(
+    "breakage", [*BREAKAGES, *STORE_BREAKAGES], ids=lambda breakage: breakage.name
+)
 def test_a_breakage_is_up_to_date(breakage: Breakage) -> None:
     """Its text is in the source, once, and the tests that have to notice are there."""
     source = (PACKAGE / breakage.file).read_text("utf-8")

@@ -24,7 +24,7 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
 from tests.fuzz.replies import Server, good_reply
 from tests.fuzz.target import Target, always
-from tests.fuzz.verdict import CANARY, Verdict, judge, kind_of
+from tests.fuzz.verdict import CANARY, Verdict, judge, kind_of, require
 
 
 if TYPE_CHECKING:
@@ -108,6 +108,15 @@ _PASSABLE: Final = {
     "http_client": _CALLABLES,
     "on_event": tuple(name for name in _CALLABLES if name in _HARMLESS),
 }
+#: What can be seen at once of what is given, unless that is None.
+_FITS: Final[dict[str, Callable[[Any], bool]]] = {
+    "credentials": lambda given: isinstance(given, Credentials) or callable(given),
+    "http_client": callable,
+    "on_event": callable,
+    "policy": lambda given: isinstance(given, RenewalPolicy),
+    "store": lambda given: callable(getattr(given, "lease", None)),
+    "clock": lambda given: callable(getattr(given, "wall", None)),
+}
 _OPTION_VALUES: Final = tuple(name for name in _HARMLESS if name not in _MOCKS)
 _OPTIONS: Final = (
     *("timeout", "headers", "params", "cookies", "limits", "max_redirects", "event_hooks", "auth"),
@@ -160,7 +169,10 @@ async def _feed_arguments(given: dict[str, Any]) -> Verdict:
         return Verdict("httpx's own")
     except Exception as error:  # noqa: BLE001 - judged
         return Verdict(judge(error), deep="credentials" not in given)
-    if not arguments["http_client"]:
+    for name, fits in _FITS.items():
+        wrong = arguments.get(name)
+        require(wrong is None or fits(wrong), f"{wrong!r} is not taken for {name}")
+    if arguments["http_client"] is None:
         return Verdict("constructed")
     auth.status()
     repr(auth)

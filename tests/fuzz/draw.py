@@ -6,7 +6,7 @@ import random
 
 from typing import TYPE_CHECKING, AnyStr, Final, TypeVar, final
 
-from tests.fuzz.verdict import CANARY
+from tests.fuzz.verdict import ECHO
 
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TEXTS: Final = (
     *("-", "+", "-1", "0", "00", "1e309", "1_0", "0x10", "NaN", "Infinity", "9" * 25, "9" * 400),
     *("null", "true", "[]", "{}", '"', "'", "\\", "\\u", "\\ud800", "%", "%00", "%zz", "%s", "{0}"),
     *("/", "//", "/../", ":", "::", "@", "?", "#", "[", "]", ",", ";", "=", "<html", "--", "."),
-    *(CANARY, f"user:{CANARY}@", "a" * 300),
+    *(ECHO, f"user:{ECHO}@", "a" * 300),
 )
 BYTES: Final = (
     *(text.encode("utf-8", "surrogatepass") for text in TEXTS),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.fuzz.target import Feed, Target
 
 
+# An answer that is left early must not leave a generator behind, which trio remarks upon.
+pytestmark = pytest.mark.filterwarnings("error:Async generator 'httpx._models:ResourceWarning")
+
 SEED = 1
 INPUTS = 300
 
@@ -59,7 +62,9 @@ FOUND: list[tuple[str, Any]] = [
     ("arguments", {"to": "TaxizerAuth", "extra_origins": "None"}),
     ("arguments", {"to": "TaxizerClient", "extra_origins": "secret"}),
     ("arguments", {"to": "TaxizerAuth", "clock": "object"}),
-    ("arguments", {"to": "TaxizerAuth", "clock": "0", "store": "store of None"}),
+    ("arguments", {"to": "TaxizerAuth", "clock": "0"}),
+    ("arguments", {"to": "TaxizerAuth", "policy": "no dict"}),
+    ("arguments", {"to": "TaxizerClient", "http_client": "0"}),
     # A store that gives something else than it should failed the request.
     ("arguments", {"to": "TaxizerAuth", "store": "async mock"}),
     ("arguments", {"to": "TaxizerAuth", "store": "store of text"}),

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
 
-#: Stands in all that is secret, or that a server might echo.
+#: Stands in all that is secret …
 CANARY: Final = "cnry-5ecret"
+#: … and this in what else comes in: no error quotes it, but a frame may hold a token's names.
+ECHO: Final = "cnry-echo"
 
 _PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
 
@@ -87,8 +89,9 @@ async def kind_of(call: Awaitable[object]) -> str:
 
 
 def shows_canary(*things: object) -> bool:
-    """Say whether a text made of one of *things* has the secret in it."""
-    return any(CANARY in str(thing) or CANARY in repr(thing) for thing in things)
+    """Say whether a text made of one of *things* quotes what is secret, or what came in."""
+    texts = [text for thing in things for text in (str(thing), repr(thing))]
+    return any(marked in text for text in texts for marked in (CANARY, ECHO))
 
 
 def _leaks(error: BaseException) -> Iterator[str]:

@@ -112,8 +112,8 @@ STORE_BREAKAGES: Final = (
         name="directory-readable-by-all",
         invariant=23,
         file="stores/_private_directory.py",
-        old="mkdir(mode=0o700, parents=True)",
-        new="mkdir(parents=True)",
+        old=("                self._make_parents()\n                self.path.mkdir(mode=0o700)\n"),
+        new="                self._make_parents()\n                self.path.mkdir()\n",
         tests=(f"{FILES}::test_only_the_user_can_read_it",),
     ),
     Breakage(
@@ -144,7 +144,7 @@ STORE_BREAKAGES: Final = (
         name="file-written-in-place",
         invariant=23,
         file="stores/_private_directory.py",
-        old='        part = self.path / f"{name}.part"\n',
+        old="        part = self.path / _part(name)\n",
         new="        part = self.path / name\n",
         tests=(
             f"{FILES}::test_a_save_that_fails_leaves_the_old_one",

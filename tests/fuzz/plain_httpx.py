@@ -48,10 +48,14 @@ def httpx_may_refuse(options: Callable[[], dict[str, Any]]) -> Iterator[dict[str
 
 
 @contextmanager
-def generators_may_be_left() -> Iterator[None]:
-    """Let httpx leave its generators behind, as it does where it can't decode a resource's body."""
+def generators_may_be_left(*names: str) -> Iterator[None]:
+    """
+    Let httpx leave its generators behind, by the starts of their *names*; all by default.
+
+    It does so where it can't decode a resource's body, and where it is cancelled while it sends.
+    """
     with warnings.catch_warnings():
-        for module in ("httpx", "httpcore"):
+        for module in names or ("httpx", "httpcore"):
             warnings.filterwarnings("ignore", f"Async generator '{module}", ResourceWarning)
         yield
 

@@ -85,7 +85,7 @@ class _Peer:
 @contextmanager
 def _start_exchange() -> Iterator[Feed]:
     peer = _Peer()
-    with peer.running() as base_url:
+    with peer.running() as base_url, generators_may_be_left("httpx._content.ByteStream"):
 
         async def feed(given: tuple[Asked, tuple[Raw, ...]]) -> Verdict:
             asked, answers = given

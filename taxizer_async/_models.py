@@ -147,12 +147,20 @@ class Credentials:
             ConfigurationError: If a variable is missing, empty, set twice or names an unreadable file.
         """
         return cls(
-            client_id=_read_variable("TAXIZER_CLIENT_ID").reveal(),
-            client_secret=_read_variable("TAXIZER_CLIENT_SECRET"),
+            client_id=read_variable("TAXIZER_CLIENT_ID").reveal(),
+            client_secret=read_variable("TAXIZER_CLIENT_SECRET"),
         )
 
 
-def _read_variable(name: str) -> Secret:
+def find_variable(name: str) -> Secret | None:
+    """
+    Read the environment variable *name*, or the file that its `_FILE` variant names; None without both.
+
+    A trailing newline is stripped; a variable that is empty is none.
+
+    Raises:
+        ConfigurationError: If both are set, or the file can't be read.
+    """
     file_variable = f"{name}_FILE"
     if os.environ.get(name) and os.environ.get(file_variable):
         msg = f"both {name} and {file_variable} are set: unset one of them"
@@ -161,8 +169,21 @@ def _read_variable(name: str) -> Secret:
         return Secret(os.environ[name].rstrip("\r\n"))
     if os.environ.get(file_variable):
         return _read_file(file_variable, Path(os.environ[file_variable]))
-    msg = f"{name} is not set (nor is {file_variable}): set one of them"
-    raise ConfigurationError(msg)
+    return None
+
+
+def read_variable(name: str) -> Secret:
+    """
+    Read the variable *name*, or the file that its `_FILE` variant names (see `find_variable`).
+
+    Raises:
+        ConfigurationError: If neither is set, both are, or the file can't be read.
+    """
+    value = find_variable(name)
+    if value is None:
+        msg = f"{name} is not set (nor is {name}_FILE): set one of them"
+        raise ConfigurationError(msg)
+    return value
 
 
 def _read_file(variable: str, path: Path) -> Secret:

@@ -27,7 +27,7 @@ FLOORS = [
     {"_credentials_source", "stores._memory", "stores._envelope", "stores._redis_clients"},
     {"stores", "stores._private_directory"},
     {"stores.file", "stores.redis"},
-    {"_exchange", "_held", "_guarded_store"},
+    {"_exchange", "_held", "_guarded_store", "_store_choice"},
     {"_flight", "_ledger"},
     {"_errand"},
     {"_issuance"},
@@ -38,7 +38,10 @@ FLOORS = [
     {"_client"},
     {""},
     {"testing"},
-    {"_demo_incidents", "_serve"},
+    {"_serve", "_cli_output", "_cli_options", "_demo_crowd"},
+    {"_cli_store", "_demo_incidents", "_demo_worker"},
+    {"_demo_fleet"},
+    {"_demo_store"},
     {"_demo"},
     {"_demo_display"},
     {"_cli"},
@@ -46,14 +49,14 @@ FLOORS = [
 ]
 #: Where these may be named.
 RESERVED = {
-    "httpx": {"_base_url", "_exchange", "_arguments", "_auth", "_client", "_demo"},
+    "httpx": {"_base_url", "_exchange", "_arguments", "_auth", "_client", "_demo_crowd"},
     "cattrs": {"_codec"},
     "uvicorn": {"testing"},
     "filelock": {"stores.file"},
     "redis": {"stores._redis_clients"},
     "cryptography": {"stores._envelope"},
-    "typer": {"_cli"},
-    "rich": {"_cli", "_demo_display"},
+    "typer": {"_cli", "_cli_options", "_cli_output", "_cli_store"},
+    "rich": {"_cli_output", "_demo_display"},
 }
 #: What asks nothing of the network or the disk.
 WITHOUT_IO = {"_policy", "_held", "_headers", "_codec", "_failures", "_ledger", "_outcomes"}

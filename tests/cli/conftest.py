@@ -26,6 +26,18 @@ _UNWANTED: Final = frozenset(
 )
 
 
+WITHOUT = """
+import sys
+import taxizer_async
+missing = sys.argv.pop(1)
+for loaded in [name for name in sys.modules if name.startswith(f"{missing}.")]:
+    del sys.modules[loaded]
+sys.modules[missing] = None
+from taxizer_async.__main__ import main
+sys.exit(main())
+"""
+
+
 class Run(Protocol):
     def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]: ...
 
@@ -39,6 +51,19 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
         and not name.lower().endswith("_proxy")
     }
     return {**kept, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **env}
+
+
+def run_without(
+    module: str, *args: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, module, *args],
+        env=clean_environment(env or {}),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @pytest.fixture(name="sandbox")

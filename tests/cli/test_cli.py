@@ -6,47 +6,17 @@ import signal
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 import taxizer_async
 
 from taxizer_async.testing import Fault, Sandbox
 
-from .conftest import PATIENCE, Run, clean_environment
+from .conftest import PATIENCE, Run, clean_environment, run_without
 from .terminal import TerminalProcess
 
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
 CANARY = "canary-of-the-client"
-
-WITHOUT = """
-import sys
-import taxizer_async
-missing = sys.argv.pop(1)
-for loaded in [name for name in sys.modules if name.startswith(f"{missing}.")]:
-    del sys.modules[loaded]
-sys.modules[missing] = None
-from taxizer_async.__main__ import main
-sys.exit(main())
-"""
-
-
-def run_without(
-    module: str, *args: str, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT, module, *args],
-        env=clean_environment(env or {}),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def secrets_of(sandbox: Sandbox) -> list[str]:

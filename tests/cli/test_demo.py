@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 import pytest
 
 from taxizer_async._demo import Progress, Summary, run_demo
+from taxizer_async._demo_crowd import Outcome, Tally
 from taxizer_async._demo_incidents import Incident
 from taxizer_async.testing import SandboxCounters
 
-from .conftest import PATIENCE, clean_environment
+from .conftest import PATIENCE
+from .demos import Ran, start
 from .terminal import TerminalProcess
 
 
@@ -41,31 +40,6 @@ PLAIN = {
     "trio": ["-m", "taxizer_async", "demo", "--requests", "200", "--backend", "trio"],
     "broken": ["-c", BROKEN, "demo", "--requests", "100"],
 }
-
-
-@attrs.frozen
-class Ran:
-    code: int
-    stdout: str
-    stderr: str = ""
-
-    @property
-    def table(self) -> dict[str, str]:
-        return dict(re.findall(r"│ (.+?) +│ +(.+?) │", self.stdout))
-
-    def lines(self, subject: str) -> list[str]:
-        return re.findall(rf"^ *[\d.]+ s  {subject} +(.+)$", self.stdout, re.MULTILINE)
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *args],
-        env=clean_environment({}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
 
 
 @pytest.fixture(name="demos", scope="module")
@@ -186,18 +160,29 @@ def test_interrupt(backend: str) -> None:
 def test_second_login_is_a_problem() -> None:
     """A summary with two logins says so."""
     progress = Progress(
-        requests=20,
-        answered=20,
-        failed=0,
-        in_flight=0,
-        elapsed=1.0,
-        counters=SandboxCounters(connects=2),
+        requests=20, tally=Tally(answered=20), elapsed=1.0, counters=SandboxCounters(connects=2)
     )
-    summary = Summary(
-        progress=progress, failures=(), missed=(Incident.EXPIRY,), p50=0.1, p99=0.2, latency=0.1
-    )
+    summary = Summary(progress=progress, outcomes=(), missed=(Incident.EXPIRY,), latency=0.1)
 
     assert summary.problems == ("2 logins in place of 1", "there was no expiry to be seen")
+
+
+def test_failures_are_told_once_per_reason() -> None:
+    """What failed for the same reason in several processes is one problem, the most frequent first."""
+    outcomes = (
+        Outcome(answered=8, failures=(("a", 1), ("b", 1)), latencies=(0.1,) * 8 + (0.9,) * 2),
+        Outcome(answered=7, failures=(("b", 3),), latencies=(0.2,) * 10),
+    )
+    progress = Progress(
+        requests=20,
+        tally=Tally(answered=15, failed=5),
+        elapsed=1.0,
+        counters=SandboxCounters(connects=1),
+    )
+    summary = Summary(progress=progress, outcomes=outcomes, missed=(), latency=0.1)
+
+    assert summary.problems == ("4 failed: b", "1 failed: a")
+    assert (summary.percentile(0.5), summary.percentile(0.99)) == (0.2, 0.9)
 
 
 def test_too_few_requests() -> None:

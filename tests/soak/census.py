@@ -1,0 +1,185 @@
+"""
+What there is in this process at a moment when nothing should be: tasks, threads, files, objects, memory.
+
+Reads `/proc`, so it works on Linux.
+"""
+
+from __future__ import annotations
+
+import collections
+import gc
+import logging
+import os
+import sys
+import threading
+import types
+import warnings
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+import anyio
+import attrs
+
+import taxizer_async
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
+#: Whose objects are counted by type: ours, and those that we make.
+_WATCHED: Final = ("taxizer_async", "httpx", "httpcore", "anyio")
+#: Threads are kept for the next call, and these are their handles.
+_POOLED: Final = ("WorkerThread", "EventLoopToken")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@attrs.frozen(kw_only=True)
+class Census:
+    """
+    What was counted.
+
+    Attributes:
+        tasks: Of the event loop, all kinds.
+        threads: Of the process.
+        files: Open file descriptors, sockets included.
+        sockets: Those that are sockets.
+        objects: By type, of the package and of what it is made of, unfinished coroutines included.
+        tracked: Objects that the garbage collector knows.
+        blocks: Small pieces of memory in use.
+        resident: Bytes of memory that the process occupies.
+    """
+
+    tasks: int
+    threads: int
+    files: int
+    sockets: int
+    objects: dict[str, int]
+    tracked: int
+    blocks: int
+    resident: int
+
+
+async def take_census() -> Census:
+    """Let all end that has to, and count."""
+    for _ in range(3):
+        # What is collected may close in a task, and leave something behind itself.
+        gc.collect()
+        await anyio.wait_all_tasks_blocked()
+    files = _open_files()
+    tracked = gc.get_objects()
+    return Census(
+        tasks=len(anyio.get_running_tasks()),
+        threads=threading.active_count(),
+        files=len(files),
+        sockets=sum(file.startswith("socket:") for file in files),
+        objects=_by_type(tracked),
+        tracked=len(tracked),
+        blocks=sys.getallocatedblocks(),
+        resident=resident(os.getpid()),
+    )
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of memory that the process *pid* occupies."""
+    pages = Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]
+    return int(pages) * _PAGE
+
+
+def _open_files() -> list[str]:
+    files: list[str] = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a Path would be counted as well
+        try:
+            files.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115
+        except FileNotFoundError:
+            # It was that of the listing itself.
+            continue
+    return files
+
+
+def _by_type(tracked: list[object]) -> dict[str, int]:
+    return dict(collections.Counter(filter(None, map(_watched_name, tracked))))
+
+
+def _watched_name(each: object) -> str | None:
+    kind = type(each)
+    if isinstance(each, (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)):
+        return _unfinished(each)
+    module = kind.__dict__.get("__module__")
+    if not isinstance(module, str) or module.split(".")[0] not in _WATCHED:
+        return None
+    # The same string each time, as it is counted as memory in use, too.
+    return None if kind.__name__ in _POOLED else sys.intern(f"{module}.{kind.__qualname__}")
+
+
+def _unfinished(
+    each: types.CoroutineType[object, object, object]
+    | types.GeneratorType[object, object, object]
+    | types.AsyncGeneratorType[object, object],
+) -> str | None:
+    if isinstance(each, types.CoroutineType):
+        code = each.cr_code
+    elif isinstance(each, types.GeneratorType):
+        code = each.gi_code
+    else:
+        code = each.ag_code
+    if not code.co_filename.startswith(_PACKAGE):
+        return None
+    return sys.intern(f"{code.co_qualname}()")
+
+
+@final
+class Complaints(logging.Handler):
+    """What the interpreter and the event loop say of things that nobody closed or awaited."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note what the event loop logs."""
+        self._note(record.getMessage())
+
+    def note_unraisable(self, problem: sys.UnraisableHookArgs, /) -> None:
+        """Note what a finaliser raised."""
+        self._note(f"{type(problem.exc_value).__name__}: {problem.exc_value}")
+
+    def note_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        *_: object,
+        **__: object,
+    ) -> None:
+        """Note a warning."""
+        self._note(f"{category.__name__}: {message}")
+
+    def _note(self, text: str) -> None:
+        if len(self.told) < 100:
+            self.told.append(text)
+
+
+@contextmanager
+def listening() -> Iterator[Complaints]:
+    """Hear complaints, and keep the package's log, which is full of outages, from being kept."""
+    complaints = Complaints()
+    loop, package = logging.getLogger("asyncio"), logging.getLogger("taxizer_async")
+    hook, propagates, silent = sys.unraisablehook, package.propagate, logging.NullHandler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ResourceWarning)
+        warnings.filterwarnings("ignore", "Async generator 'httpx", ResourceWarning)
+        warnings.showwarning = complaints.note_warning
+        sys.unraisablehook = complaints.note_unraisable
+        loop.addHandler(complaints)
+        package.addHandler(silent)
+        package.propagate = False
+        try:
+            yield complaints
+        finally:
+            package.propagate = propagates
+            package.removeHandler(silent)
+            loop.removeHandler(complaints)
+            sys.unraisablehook = hook

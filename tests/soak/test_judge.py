@@ -1,0 +1,117 @@
+"""The judge tells what could have been saved from what could not."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from taxizer_async import TokenEndpointUnavailableError, TokenResponseError
+from tests.soak.judge import SLACK, Failed, Judge
+from tests.soak.weather import LONGEST_BACKOFF, Outage
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+REMEMBERED = LONGEST_BACKOFF + SLACK
+REVOKING = Outage(kind="503", seconds=1.0, revoked=True, error=TokenEndpointUnavailableError)
+KEEPING = attrs.evolve(REVOKING, revoked=False)
+
+
+def unavailable(*, seconds: float = 0.1) -> TokenEndpointUnavailableError:
+    retry_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    return TokenEndpointUnavailableError("", endpoint="/v1", status_code=503, retry_at=retry_at)
+
+
+def failed(error: Exception | str, *, began: float = 0.0, token_ends: float = -math.inf) -> Failed:
+    now = time.monotonic()
+    return Failed(who="one", began=now + began, ended=now, token_ends=token_ends, error=error)
+
+
+@pytest.fixture(name="judge")
+def _judge() -> Judge:
+    return Judge()
+
+
+def test_no_request_fails_in_fair_weather(judge: Judge) -> None:
+    """A failure while all is well could have been saved."""
+    judge.failed(failed(unavailable()))
+
+    assert judge.violated == 1
+
+
+@pytest.mark.parametrize("after", [0.0, REMEMBERED / 2])
+def test_requests_may_fail_in_an_outage(judge: Judge, after: float) -> None:
+    """The right error is right during an outage, and while it is remembered."""
+    judge.begin_outage(REVOKING)
+    judge.end_outage()
+    judge.failed(failed(unavailable(), began=after))
+
+    assert judge.violated == 0
+    assert judge.counts["TokenEndpointUnavailableError in an outage"] == 1
+
+
+def test_an_outage_is_over_some_time(judge: Judge) -> None:
+    """Once it can no longer be remembered, a failure could have been saved."""
+    judge.begin_outage(REVOKING)
+    judge.end_outage()
+    judge.failed(failed(unavailable(), began=REMEMBERED + 0.1))
+
+    assert judge.violated == 1
+
+
+def test_what_failed_before_an_outage_is_not_excused(judge: Judge) -> None:
+    """A failure that was over when the outage began could have been saved."""
+    before = failed(unavailable())
+    judge.begin_outage(REVOKING)
+    judge.failed(before)
+
+    assert judge.violated == 1
+
+
+@pytest.mark.parametrize(("outage", "violated"), [(KEEPING, 1), (REVOKING, 0)])
+def test_a_living_token_is_used(judge: Judge, outage: Outage, violated: int) -> None:
+    """Nobody fails with a living token in hand, unless it was revoked."""
+    judge.begin_outage(outage)
+    judge.failed(failed(unavailable(), token_ends=time.monotonic() + 1.0))
+
+    assert judge.violated == violated
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: "HTTP 401",
+        OSError,
+        lambda: TokenResponseError("", endpoint="/v1", retry_at=datetime.now(UTC)),
+        lambda: TokenEndpointUnavailableError("", retry_at=datetime.now(UTC)),
+        lambda: TokenEndpointUnavailableError("", endpoint="/v1"),
+        lambda: unavailable(seconds=REMEMBERED + 1.0),
+    ],
+    ids=["an answer", "untyped", "another type", "no endpoint", "no time", "a late time"],
+)
+def test_the_error_is_the_right_one(judge: Judge, wrong: Callable[[], Exception | str]) -> None:
+    """Any other error than the typed one, with all it has to tell, breaks a rule."""
+    judge.begin_outage(REVOKING)
+    judge.failed(failed(wrong()))
+
+    assert judge.violated == 1
+
+
+@pytest.mark.parametrize("overran", [False, True])
+def test_a_shower_is_judged_once_it_is_over(judge: Judge, *, overran: bool) -> None:
+    """What fails in a shower could have been saved, unless the shower was longer than it should be."""
+    judge.begin_shower()
+    judge.failed(failed(unavailable()))
+    assert judge.violated == 0
+    judge.end_shower(overran=overran)
+
+    assert judge.violated == (not overran)
+    assert judge.counts["failed as a shower overran"] == overran

@@ -1,0 +1,65 @@
+"""What is drawn keeps what the weather promises."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from tests.soak.server import FAULTS
+from tests.soak.weather import (
+    LIFETIME,
+    POLICY,
+    SHORTEST_EFFORT,
+    Shower,
+    draw_outages,
+    draw_shower,
+)
+
+
+@pytest.fixture(name="showers", scope="module")
+def _showers() -> list[Shower]:
+    rng = random.Random(1)  # noqa: S311 - not for secrets
+    return [draw_shower(rng) for _ in range(2_000)]
+
+
+def test_a_burst_leaves_an_attempt_over(showers: list[Shower]) -> None:
+    """Fewer answers go wrong than an exchange has attempts."""
+    bursts = [step[3] for shower in showers for step in shower.steps if step[0] == "fail"]
+    counted = [times for times in bursts if isinstance(times, int)]
+
+    assert set(counted) == set(range(1, POLICY.attempts))
+
+
+def test_a_window_is_shorter_than_an_exchange(showers: list[Shower]) -> None:
+    """While all answers go wrong it is for less than the attempts of one exchange spread over."""
+    lasting = [
+        seconds
+        for shower in showers
+        if any(step[0] == "fail" and step[3] is None for step in shower.steps)
+        for name, seconds, *_ in (step for step in shower.steps if step[0] == "last")
+    ]
+
+    assert lasting
+    assert all(isinstance(seconds, float) and seconds < SHORTEST_EFFORT for seconds in lasting)
+
+
+def test_a_token_is_refused_once(showers: list[Shower]) -> None:
+    """A revocation and a 401 for what replaces the token do not come together."""
+    names = [shower.names for shower in showers]
+
+    assert any("one 401" in each for each in names)
+    assert any("revoke" in each for each in names)
+    assert not any({"one 401", "revoke"} <= set(each) for each in names)
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_an_outage_outlasts_the_token(*, brief: bool) -> None:
+    """It is longer than an exchange tries, and than a token lives that it does not revoke."""
+    outages = list(itertools.islice(draw_outages(random.Random(1), brief=brief), 200))  # noqa: S311
+
+    assert all(outage.seconds > 2 * SHORTEST_EFFORT for outage in outages)
+    assert all(outage.revoked or outage.seconds > LIFETIME for outage in outages)
+    assert {outage.kind for outage in outages} <= set(FAULTS)
+    assert not brief or max(outage.seconds for outage in outages) < LIFETIME

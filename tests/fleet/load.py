@@ -52,7 +52,7 @@ class Outcome:
         counters: The server's.
         gaps: Seconds between the starts of two exchanges.
         kills: How many workers were killed …
-        mid_exchange: … and how many of these in the middle of an exchange.
+        mid_refresh: … and how many of these while the server was at their refresh.
     """
 
     seconds: float
@@ -61,7 +61,7 @@ class Outcome:
     counters: SandboxCounters
     gaps: tuple[float, ...]
     kills: int
-    mid_exchange: int
+    mid_refresh: int
 
     @property
     def problems(self) -> list[str]:
@@ -83,24 +83,30 @@ def run_load(
     """Run the load on a fresh *sandbox*."""
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     sandbox.lifetime, sandbox.refresh_latency = LIFETIME, REFRESH_LATENCY
-    killed = mid_exchange = 0
+    killed = exchanges = 0
+    aimed: list[float] = []
     with Fleet(sandbox, config) as fleet:
         fleet.start(WORKERS)
         began = time.monotonic()
         fleet.start_load(TASKS)
         if not kills:
             time.sleep(seconds)
-        while kills and (time.monotonic() < began + seconds or not killed > mid_exchange > 0):
+        while kills and (time.monotonic() < began + seconds or not _cut_off(sandbox, aimed)):
             if killed % 2:
                 time.sleep(KILL_EVERY)
                 victim = rng.choice(fleet.workers)
             else:
                 victim = fleet.wait_for_exchange(seconds=2 * LIFETIME)
-                mid_exchange += 1
             fleet.kill(victim)
+            if not killed % 2:
+                aimed.append(time.monotonic())
             killed += 1
+            exchanges = sandbox.counters.exchanges
             (fresh,) = fleet.start(1)
             fresh.start_load(TASKS)
+        if kills:
+            # What the last one left behind shows in what the next one sends.
+            sandbox.wait_until(lambda counters: counters.exchanges > exchanges, 5 * LIFETIME)
         reports = fleet.ask_all("stop")
         elapsed = time.monotonic() - began
     return Outcome(
@@ -110,7 +116,16 @@ def run_load(
         counters=sandbox.counters,
         gaps=_gaps(sandbox),
         kills=killed,
-        mid_exchange=mid_exchange,
+        mid_refresh=_cut_off(sandbox, aimed),
+    )
+
+
+def _cut_off(sandbox: Sandbox, killed_at: Iterable[float]) -> int:
+    """Return how many refreshes were not answered yet when the worker that had sent them was dead."""
+    refreshes = [entry for entry in sandbox.exchange_log if entry.kind == "refresh"]
+    return sum(
+        any(entry.started_at < moment < entry.finished_at for entry in refreshes)
+        for moment in killed_at
     )
 
 
@@ -148,7 +163,7 @@ def main() -> int:
     print(  # noqa: T201
         f"{wanted.store}{', kills' * wanted.kills}: {outcome.seconds:.0f} s, {outcome.requests:,} requests, "
         f"{len(outcome.failures)} failed, {counters.connects} logins, {counters.refreshes} renewals, "
-        f"{counters.reuses} reuses, {outcome.kills} killed ({outcome.mid_exchange} in an exchange), "
+        f"{counters.reuses} reuses, {outcome.kills} killed ({outcome.mid_refresh} in a refresh), "
         f"least gap {min(outcome.gaps, default=0):.2f} s"
     )
     for problem in outcome.problems:

@@ -14,6 +14,7 @@ from taxizer_async import TaxizerAuth
 from taxizer_async.stores import StoreKey
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
+from taxizer_async.testing import Fault
 from tests.fleet.fleet import Fleet, WorkerConfig
 
 
@@ -65,16 +66,22 @@ def test_a_refresh_token_out_of_a_backup_is_not_sent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
 
 
-def test_a_leader_that_was_stopped_does_not_log_in_again(
-    sandbox: Sandbox, redis_server: RedisServer
+@pytest.mark.report(48)
+@pytest.mark.report(86)
+@pytest.mark.parametrize(("answered", "timeout"), [(False, 1.0), (True, 10.0)])
+def test_a_leader_that_was_stopped_costs_nothing(
+    sandbox: Sandbox,
+    redis_server: RedisServer,
+    answered: bool,  # noqa: FBT001
+    timeout: float,
 ) -> None:
-    """When it goes on, its refresh has timed out and its lease has ended: it takes what others have."""
-    timeout = 1.0
+    """When it goes on, its refresh has failed and its lease has ended: it takes what others have saved."""
     config = WorkerConfig(store=("redis", redis_server.url), policy={"attempt_timeout": timeout})
     with Fleet(sandbox, config) as fleet:
         holder, other = fleet.start(2)
         before, _ = fleet.ask_all("burst 1")
         sandbox.revoke()
+        sandbox.fail("refresh", Fault.status(400))
         with sandbox.hold("refresh") as gate:
             holder.order("burst 1")
             gate.wait_until(1)
@@ -82,10 +89,16 @@ def test_a_leader_that_was_stopped_does_not_log_in_again(
             frozen_at = time.monotonic()
             redis_server.ask(f"PEXPIRE {_lease_name(sandbox)} 1")
             assert other.ask("burst 1").failures == []
-            # What has to pass here is time itself.
-            time.sleep(max(0.0, frozen_at + timeout - time.monotonic()))
+            if answered:
+                gate.release()
+                sandbox.wait_until(lambda _: len(sandbox.exchange_log) == 3)
+            else:
+                # What has to pass here is time itself.
+                time.sleep(max(0.0, frozen_at + timeout - time.monotonic()))
             holder.thaw()
             report = holder.report()
+        (newcomer,) = fleet.start(1)
+        assert newcomer.ask("burst 1").adoptions == 1
 
     assert report.failures == []
     assert (report.logins, report.adoptions) == (before.logins, before.adoptions + 1)

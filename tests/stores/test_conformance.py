@@ -155,6 +155,21 @@ async def test_all_that_fail_are_told() -> None:
     ]
 
 
+async def test_what_a_store_raises_in_a_crowd_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the store's own is no broken rule, though a task group wraps it."""
+
+    async def fail(*_: Any) -> None:
+        msg = "out of order"
+        raise OSError(msg)
+
+    shared = MemoryTokenStore()
+    monkeypatch.setattr(MemoryTokenStore, "lease", fail)
+    (case,) = [each for each in TOKEN_STORE_CASES if each.name == "one_of_many_gets_the_lease"]
+    with pytest.raises(ExceptionGroup) as caught:
+        await case.run(lambda: shared)
+    assert caught.group_contains(OSError, match="out of order")
+
+
 async def test_a_call_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A case has an end, whatever the store does."""
     monkeypatch.setattr("taxizer_async.testing._store_conformance.LIMIT", 0.05)

@@ -188,6 +188,18 @@ async def test_a_lease_that_comes_too_late_is_given_back(
     await lease.release()
 
 
+async def test_a_release_that_is_refused_is_done_all_the_same(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many calls may be stuck already; whoever holds the lease then does not keep it for ever."""
+    bench.lease = await bench.store.lease(KEY)
+    monkeypatch.setattr(bench.store._calls, "_limit", 0)
+    with pytest.raises(TimeoutError, match="have not been answered"):
+        await bench.release()
+
+    await (await leased_in_turn(FileTokenStore(tmp_path / "tokens"), KEY)).release()
+
+
 async def test_a_save_that_was_given_up_ends_before_its_lease_does(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ An argument may be or hold a secret where none belongs: a password in a URL, a p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from taxizer_async._base_url import read_base_url
 from taxizer_async._clock import SystemClock
@@ -119,7 +119,7 @@ class Arguments:
 
 def _listed(origins: Any) -> tuple[str, ...] | None:
     is_list = isinstance(origins, Iterable) and not isinstance(origins, str)
-    return tuple(origins) if is_list else None
+    return tuple(cast("Iterable[str]", origins)) if is_list else None
 
 
 def _lacking(given: object, methods: tuple[str, ...]) -> str:

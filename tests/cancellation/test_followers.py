@@ -54,7 +54,7 @@ async def strike_a_follower(
     async def follow() -> None:
         strikes.append(await way(call, k))
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
             while not (strikes or world.followers):  # noqa: ASYNC110 - of two conditions, none an event

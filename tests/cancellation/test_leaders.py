@@ -55,7 +55,7 @@ CASES: dict[Case, int] = {
 
 async def strike_alone(world: World, call: Call, way: Way, k: int) -> Strike:
     tokens = world.tokens
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         strike = await way(call, k)
     begun, is_kept = len(world.asked), world.tokens > tokens
     assert strike.cancelled or is_kept
@@ -72,7 +72,7 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
         strikes.append(await way(call, k))
         world.asking.set()
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lead)
             await world.asking.wait()

@@ -141,7 +141,7 @@ class World:
         assert self.followers == 0
         assert not self.auth.status().store_failing
         assert self.sandbox.counters.reuses == 0
-        with anyio.fail_after(1):
+        with anyio.fail_after(2):
             await self._wait_for_the_lease()
 
     async def _wait_for_the_lease(self) -> None:

@@ -28,7 +28,11 @@ def _redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(name="config", params=["file", "file on trio", "redis"])
+# What trio does with the store is tested within one process; here it is a start of many more.
+STORES = ["file", pytest.param("file on trio", marks=pytest.mark.slow), "redis"]
+
+
+@pytest.fixture(name="config", params=STORES)
 def _config(request: pytest.FixtureRequest, tmp_path: Path) -> WorkerConfig:
     """Return a config for each kind of store."""
     if request.param == "redis":

@@ -59,6 +59,7 @@ class Report:
     failures: list[str]
     first_served: float
     last_served: float
+    last_answered: float
     logins: int
     renewals: int
     adoptions: int

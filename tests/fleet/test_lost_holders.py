@@ -48,7 +48,7 @@ def test_a_killed_holder_is_missed_soon(sandbox: Sandbox, config: WorkerConfig, 
         report = other.report()
 
     assert report.failures == []
-    waited = report.last_served - killed_at
+    waited = report.last_answered - killed_at
     assert waited < (LEASE_SECONDS if config.store[0] == "redis" else 0) + _SLACK
     # The one that was sent and never answered is spent.
     assert sandbox.counters.connects == before + (1 if where == "refresh" else 2)

@@ -80,6 +80,7 @@ class Worker:
         self._sent = 0
         self._failures: list[str] = []
         self._served_at: list[float] = []
+        self._answered_at: list[float] = []
         self._going = False
 
     async def run(self) -> None:
@@ -121,6 +122,7 @@ class Worker:
             await self._auth.token()
             self._served_at.append(time.monotonic())
             response = await self._client.post(PATH, json={"total": "115.00"})
+            self._answered_at.append(time.monotonic())
             if response.status_code != httpx.codes.OK:
                 self._failures.append(f"answered {response.status_code}")
         except (TaxizerError, httpx.HTTPError) as problem:
@@ -135,6 +137,7 @@ class Worker:
             failures=self._failures,
             first_served=min(self._served_at, default=None),
             last_served=max(self._served_at, default=None),
+            last_answered=max(self._answered_at, default=None),
             logins=status.logins,
             renewals=status.renewals,
             adoptions=status.adoptions,

@@ -29,7 +29,6 @@ _SLACK = 0.9
 
 
 @pytest.mark.report(84)
-@pytest.mark.report(85)
 @pytest.mark.parametrize("where", ["connect", "refresh"])
 def test_a_killed_holder_is_missed_soon(sandbox: Sandbox, config: WorkerConfig, where: str) -> None:
     """Its kernel lock ends with it, its lease in Redis within seconds; then another goes on."""
@@ -88,6 +87,8 @@ def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> in
     return number
 
 
+@pytest.mark.report(48)
+@pytest.mark.report(86)
 @pytest.mark.report(87)
 @pytest.mark.report(89)
 def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: RedisServer) -> None:
@@ -102,6 +103,7 @@ def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: Red
 
 
 @pytest.mark.report(37)
+@pytest.mark.report(85)
 @pytest.mark.report(90)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_stopped_holder_of_a_file_is_not_waited_for_without_end(

@@ -235,6 +235,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.report(79)
 @pytest.mark.parametrize("kind", DAMAGED)
 async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, kind: str) -> None:
     """It is told, kept for who wants to look at it, and in the way of nothing."""

@@ -13,6 +13,7 @@ import pytest
 
 @pytest.mark.timeout(300)
 @pytest.mark.report(79)
+@pytest.mark.report(80)
 @pytest.mark.parametrize("kills", [100, pytest.param(1_000, marks=pytest.mark.slow)])
 def test_a_killed_save_leaves_a_whole_record_or_none(kills: int) -> None:
     """However often, and often half-way through: the file loads or is absent, and the lock is free."""

@@ -15,7 +15,7 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.auth.conftest import DUE, PRESSING
 from tests.cancellation.ways import Call
-from tests.cancellation.world import BusyStore, World
+from tests.cancellation.world import BusyStore, RemoteStore, World
 
 
 Case: TypeAlias = Callable[[Sandbox, Path], Awaitable[tuple[World, Call]]]
@@ -68,6 +68,15 @@ async def _revoked(world: World) -> tuple[World, Call]:
 
 async def renewal_after_a_401(sandbox: Sandbox, _: Path) -> tuple[World, Call]:
     return await _revoked(World(sandbox, MemoryTokenStore()))
+
+
+async def cold_with_a_remote_store(sandbox: Sandbox, _: Path) -> tuple[World, Call]:
+    world = World(sandbox, RemoteStore())
+    return world, world.send
+
+
+async def renewal_with_a_remote_store(sandbox: Sandbox, _: Path) -> tuple[World, Call]:
+    return await _revoked(World(sandbox, RemoteStore()))
 
 
 async def cold_with_files(sandbox: Sandbox, path: Path) -> tuple[World, Call]:

@@ -13,17 +13,19 @@ from taxizer_async._exchange import REFRESH_PATH
 from tests.cancellation.cases import (
     cold_call,
     cold_request,
+    cold_with_a_remote_store,
     cold_with_a_vault,
     cold_with_files,
     renewal_after_a_401,
     renewal_ahead_of_need,
     renewal_of_a_dead_token,
     renewal_of_need,
+    renewal_with_a_remote_store,
     renewal_with_files,
     waiting_for_anothers_token,
     waiting_for_the_lease,
 )
-from tests.cancellation.ways import WAYS
+from tests.cancellation.ways import WAYS, by_late_task_cancel, by_task_cancel
 
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from tests.cancellation.ways import Call, Strike, Way
     from tests.cancellation.world import World
 
+    StrikeOne = Callable[[World, Call, Way, int], Awaitable[Strike]]
+
 
 #: With the number of checkpoints that there are at least, whatever the loop and the way.
 CASES: dict[Case, int] = {
@@ -46,6 +50,8 @@ CASES: dict[Case, int] = {
     renewal_of_need: 14,
     renewal_of_a_dead_token: 14,
     renewal_after_a_401: 17,
+    cold_with_a_remote_store: 18,
+    renewal_with_a_remote_store: 19,
     cold_with_files: 24,
     renewal_with_files: 25,
     waiting_for_the_lease: 28,
@@ -60,6 +66,8 @@ async def strike_alone(world: World, call: Call, way: Way, k: int) -> Strike:
     begun, is_kept = len(world.asked), world.tokens > tokens
     assert strike.cancelled or is_kept
     assert begun <= world.needs
+    if is_kept:
+        await world.check_that_it_is_saved()
     await world.check_that_all_is_well()
     assert len(world.asked) == begun + (0 if is_kept else world.needs)
     return strike
@@ -83,16 +91,36 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
     return strike
 
 
+NATIVE = (by_task_cancel, by_late_task_cancel)
+REMOTE = (cold_with_a_remote_store, renewal_with_a_remote_store)
+FILES = (cold_with_files, renewal_with_files, waiting_for_the_lease)
+#: In these asyncio's own cancellation may cut a save or a release short, as it heeds no shield.
+UNMENDED = {
+    *itertools.product((strike_alone,), NATIVE, (*REMOTE, *FILES)),
+    *itertools.product((strike_followed,), NATIVE, REMOTE),
+}
+
+
+def marks_of(strike_one: StrikeOne, way: Way, case: Case) -> list[pytest.MarkDecorator]:
+    if (strike_one, way, case) not in UNMENDED:
+        return []
+    reason = "a save or a release is cut short"
+    # Followed, it depends on whether the follower comes between.
+    strict = strike_one is strike_alone
+    return [pytest.mark.xfail(raises=TimeoutError, reason=reason, strict=strict)]
+
+
 @pytest.mark.report(6)
 @pytest.mark.report(32)
-@pytest.mark.parametrize("strike_one", [strike_alone, strike_followed])
 @pytest.mark.parametrize(
-    ("anyio_backend", "way", "case", "least"),
+    ("strike_one", "anyio_backend", "way", "case", "least"),
     [
         pytest.param(
-            *(backend, way, case, least),
-            id=f"{backend}-{way.__name__}-{case.__name__}",
+            *(strike_one, backend, way, case, least),
+            id=f"{strike_one.__name__}-{backend}-{way.__name__}-{case.__name__}",
+            marks=marks_of(strike_one, way, case),
         )
+        for strike_one in (strike_alone, strike_followed)
         for backend, way in WAYS
         for case, least in CASES.items()
     ],
@@ -104,7 +132,7 @@ async def test_a_leader_loses_nothing_and_hurts_nobody(
     way: Way,
     case: Case,
     least: int,
-    strike_one: Callable[[World, Call, Way, int], Awaitable[Strike]],
+    strike_one: StrikeOne,
     note_points: NotePoints,
 ) -> None:
     """What it got is kept; what it did not get is asked for once more, by a follower or the next one."""

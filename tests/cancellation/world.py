@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, final
 
 import anyio
+import anyio.lowlevel
+import attrs
 import httpx
 
-from taxizer_async import TaxizerAuth, TokenState
-from taxizer_async.stores import StoreKey
+from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenState
+from taxizer_async.stores import Lease, StoreKey
 
 
 if TYPE_CHECKING:
     from taxizer_async._clock import Clock
     from taxizer_async._credentials_source import CredentialsLike
-    from taxizer_async.stores import Lease, TokenRecord, TokenStore
+    from taxizer_async.stores import TokenRecord, TokenStore
     from taxizer_async.testing import Sandbox
 
 
@@ -59,6 +61,48 @@ class BusyStore:
 
 
 @final
+class RemoteStore:
+    """A store in memory that is as far away as one in a network: it waits before it does anything."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryTokenStore()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        await anyio.lowlevel.checkpoint()
+        return await self.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        await anyio.lowlevel.checkpoint()
+        assert isinstance(lease, RemoteLease)
+        return await self.inner.save(key, record, lease.inner)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await anyio.lowlevel.checkpoint()
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        await anyio.lowlevel.checkpoint()
+        inner = await self.inner.lease(key)
+        return None if inner is None else RemoteLease(inner)
+
+
+@final
+@attrs.frozen(eq=False)
+class RemoteLease:
+    """A lease of a `RemoteStore`."""
+
+    inner: Lease
+    heartbeat: float | None = None
+
+    async def extend(self) -> bool:
+        return True
+
+    async def release(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        await self.inner.release()
+
+
+@final
 class World:
     """
     One auth, its store, and a client that carries it.
@@ -82,6 +126,7 @@ class World:
     ) -> None:
         self.sandbox = sandbox
         self.store = store
+        self.key = StoreKey(sandbox.base_url, sandbox.client_id)
         self.needs = needs
         #: The paths of all exchanges that were begun.
         self.asked: list[str] = []
@@ -144,10 +189,20 @@ class World:
         with anyio.fail_after(2):
             await self._wait_for_the_lease()
 
+    async def check_that_it_is_saved(self) -> None:
+        """See that the store has the token that is held."""
+        with anyio.fail_after(2):
+            # A thread that was left alone by who was cancelled may be at it for another moment.
+            while not await self._is_saved():  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+
+    async def _is_saved(self) -> bool:
+        held, record = self.auth._provider._ledger.state.held, await self.store.load(self.key)
+        return held is not None and record is not None and record.token.jwt == held.token.jwt
+
     async def _wait_for_the_lease(self) -> None:
-        key = StoreKey(self.sandbox.base_url, self.sandbox.client_id)
-        # A thread that was left alone by who was cancelled may have it for another moment.
-        while (lease := await self.store.lease(key)) is None:  # noqa: ASYNC110
+        # As above.
+        while (lease := await self.store.lease(self.key)) is None:  # noqa: ASYNC110
             await anyio.sleep(0.001)
         await lease.release()
 

@@ -27,7 +27,7 @@ from tests.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.fleet.fleet import Report
+    from tests.fleet.fleet import Report, Worker
 
 
 LIFETIME = 4.0
@@ -96,7 +96,7 @@ def run_load(
                 time.sleep(KILL_EVERY)
                 victim = rng.choice(fleet.workers)
             else:
-                victim = fleet.wait_for_exchange(seconds=2 * LIFETIME)
+                victim = _wait_for_refresh(fleet)
             fleet.kill(victim)
             if not killed % 2:
                 aimed.append(time.monotonic())
@@ -118,6 +118,15 @@ def run_load(
         kills=killed,
         mid_refresh=_cut_off(sandbox, aimed),
     )
+
+
+def _wait_for_refresh(fleet: Fleet) -> Worker:
+    """Return who sends the next one; whoever logs in is left alone."""
+    while True:
+        before = fleet.sandbox.counters.refreshes
+        worker = fleet.wait_for_exchange(seconds=3 * LIFETIME)
+        if fleet.sandbox.counters.refreshes > before:
+            return worker
 
 
 def _cut_off(sandbox: Sandbox, killed_at: Iterable[float]) -> int:

@@ -92,9 +92,7 @@ class GuardedStore:
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease) -> SaveResult:
         """Save what has been paid for already: a cancellation waits until it is done."""
-        saved: bool | Literal[_Failed.FAILED] = _Failed.FAILED
-        with anyio.CancelScope(shield=True):
-            saved = await self._call("save", lambda: self._store.save(key, record, lease))
+        saved = await self._call_to_the_end("save", lambda: self._store.save(key, record, lease))
         if saved is _Failed.FAILED:
             return SaveResult.DOWN
         return SaveResult.SAVED if saved else SaveResult.LEASE_LOST
@@ -122,8 +120,7 @@ class GuardedStore:
 
     async def release(self, lease: Lease) -> None:
         """Give *lease* back, even while being cancelled."""
-        with anyio.CancelScope(shield=True):
-            await self._call("release", lease.release)
+        await self._call_to_the_end("release", lease.release)
 
     async def keep(self, lease: Lease) -> None:
         """Extend *lease* for as long as this runs; returns when it is lost."""
@@ -135,6 +132,20 @@ class GuardedStore:
     async def lost(self, lease: Lease) -> bool:
         """Extend *lease*; True if somebody else may have it, and not if the store does not answer."""
         return await self._call("extend", lease.extend) is False
+
+    async def _call_to_the_end(
+        self, operation: str, call: Callable[[], Awaitable[T]]
+    ) -> T | Literal[_Failed.FAILED]:
+        values: list[T | Literal[_Failed.FAILED]] = []
+
+        async def run() -> None:
+            with anyio.CancelScope(shield=True):
+                values.append(await self._call(operation, call))
+
+        # In a task of its own, as asyncio's own cancellation heeds no shield.
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+        return values[0]
 
     async def _call(
         self, operation: str, call: Callable[[], Awaitable[T]]

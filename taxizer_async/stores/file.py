@@ -258,12 +258,7 @@ class _FileLease:
         return await self._calls.run(lambda: self.is_of(self._key))
 
     async def release(self) -> None:
-        try:
-            await self._calls.run(self.give_back)
-        except BaseException:
-            # asyncio's own cancellation may come before the thread is started.
-            self.give_back_soon()
-            raise
+        await self._calls.run(self.give_back)
 
     def give_back_soon(self) -> None:
         """Give it back without waiting for that."""

@@ -25,7 +25,7 @@ from tests.cancellation.cases import (
     waiting_for_anothers_token,
     waiting_for_the_lease,
 )
-from tests.cancellation.ways import WAYS, by_late_task_cancel, by_task_cancel
+from tests.cancellation.ways import WAYS
 
 
 if TYPE_CHECKING:
@@ -91,25 +91,6 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
     return strike
 
 
-NATIVE = (by_task_cancel, by_late_task_cancel)
-REMOTE = (cold_with_a_remote_store, renewal_with_a_remote_store)
-FILES = (cold_with_files, renewal_with_files, waiting_for_the_lease)
-#: In these asyncio's own cancellation may cut a save or a release short, as it heeds no shield.
-UNMENDED = {
-    *itertools.product((strike_alone,), NATIVE, (*REMOTE, *FILES)),
-    *itertools.product((strike_followed,), NATIVE, REMOTE),
-}
-
-
-def marks_of(strike_one: StrikeOne, way: Way, case: Case) -> list[pytest.MarkDecorator]:
-    if (strike_one, way, case) not in UNMENDED:
-        return []
-    reason = "a save or a release is cut short"
-    # Elsewhere it depends on a follower, or on how far a thread has come.
-    strict = strike_one is strike_alone and case in REMOTE
-    return [pytest.mark.xfail(raises=TimeoutError, reason=reason, strict=strict)]
-
-
 @pytest.mark.report(6)
 @pytest.mark.report(32)
 @pytest.mark.parametrize(
@@ -118,7 +99,6 @@ def marks_of(strike_one: StrikeOne, way: Way, case: Case) -> list[pytest.MarkDec
         pytest.param(
             *(strike_one, backend, way, case, least),
             id=f"{strike_one.__name__}-{backend}-{way.__name__}-{case.__name__}",
-            marks=marks_of(strike_one, way, case),
         )
         for strike_one in (strike_alone, strike_followed)
         for backend, way in WAYS

@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from taxizer_async._guarded_store import on_behalf_of
+
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -42,9 +44,9 @@ class Flight:
         Wait until it is over.
 
         Raises:
-            RuntimeError: If the leader itself waits, which would be for ever.
+            RuntimeError: If the leader itself waits, or what it has a store do: that would be for ever.
         """
-        if anyio.get_current_task().id == self._leader:
+        if self._leader in (anyio.get_current_task().id, on_behalf_of.get()):
             msg = (
                 "a token was asked for from within the login that it would have to wait for: a "
                 "credentials callable, http_client or store must not use the auth that it serves"

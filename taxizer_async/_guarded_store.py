@@ -10,6 +10,7 @@ import enum
 import math
 import os
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+#: The task that waits for the running one, if that only makes a call to a store.
+on_behalf_of: Final[ContextVar[int | None]] = ContextVar("on_behalf_of", default=None)
 
 _ASPECTS: Final = {
     "load": "reading",
@@ -138,13 +142,17 @@ class GuardedStore:
     ) -> T | Literal[_Failed.FAILED]:
         values: list[T | Literal[_Failed.FAILED]] = []
 
+        caller = anyio.get_current_task().id
+
         async def run() -> None:
+            on_behalf_of.set(caller)
             with anyio.CancelScope(shield=True):
                 values.append(await self._call(operation, call))
 
-        # In a task of its own, as asyncio's own cancellation heeds no shield.
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run)
+        # In a task of its own, as asyncio's own cancellation of this one heeds no shield.
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run)
         return values[0]
 
     async def _call(

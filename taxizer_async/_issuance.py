@@ -90,7 +90,7 @@ class Issuance:
         credentials: Credentials | Failure | None
         credentials, self._errand.asked = self._errand.asked, None
         if credentials is None:
-            credentials = await self._with_heartbeat(lambda _: ask(self._tools), [])
+            credentials = await self._with_heartbeat(lambda: ask(self._tools))
         if isinstance(credentials, Failure):
             return credentials
         if credentials.client_id != self._key.client_id:
@@ -161,21 +161,19 @@ class Issuance:
         received: list[Issued] = []
         kept: Held | Again = Again.NOW
         try:
-            outcome = await self._with_heartbeat(call, received)
+            outcome = await self._with_heartbeat(lambda: call(received.append))
         finally:
             if received:
                 kept = await self._keep(received[0], login=login)
         return kept if isinstance(outcome, Issued) else outcome
 
-    async def _with_heartbeat(
-        self, call: Callable[[Callable[[Issued], None]], Awaitable[T]], received: list[Issued]
-    ) -> T:
+    async def _with_heartbeat(self, call: Callable[[], Awaitable[T]]) -> T:
         if self._lease is None or self._lease.heartbeat is None:
-            return await call(received.append)
+            return await call()
         outcomes: list[T] = []
         async with anyio.create_task_group() as heart:
             heart.start_soon(self._tools.store.keep, self._lease)
-            outcomes.append(await call(received.append))
+            outcomes.append(await call())
             heart.cancel_scope.cancel()
         return outcomes[0]
 

@@ -7,6 +7,9 @@ bytes are kept is not decided here.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
@@ -37,6 +40,11 @@ class Sealed:
 
     def __repr__(self) -> str:
         return f"Sealed({len(self.content)} bytes)"
+
+
+def name_of(key: StoreKey) -> str:
+    """Return what a record of *key* is called: no part of a client_id, and the same for no two keys."""
+    return hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()[:32]
 
 
 class _Cipher(Protocol):
@@ -116,34 +124,30 @@ def make_envelope(encryption_key: EncryptionKey | Envelope | None) -> Envelope |
         return ConfigurationError(
             f"encryption_key must be a key or several, not {type(given).__name__}"
         )
-    keys = [_read_key(key) for key in several]
-    cipher = _make_cipher([key for key in keys if key is not None])
-    if cipher is None:
-        return ConfigurationError(
-            'encryption_key needs cryptography: pip install "taxizer-async[encryption]"'
-        )
-    if not keys or None in keys or isinstance(cipher, ValueError):
-        return ConfigurationError(
-            "encryption_key is no Fernet key (32 bytes in URL-safe Base64), nor several: make one with "
-            "Fernet.generate_key()"
-        )
-    return Envelope(cipher)
+    cipher = _make_cipher(list(map(_read_key, several)))
+    return cipher if isinstance(cipher, ConfigurationError) else Envelope(cipher)
 
 
-def _read_key(key: object) -> str | None:
+def _read_key(key: object) -> str:
+    """Return it as text; what can't be one becomes a text that is none."""
     if isinstance(key, Secret):
         return key.reveal()
     if isinstance(key, bytes):
         return key.decode("ascii", "replace")
-    return key if isinstance(key, str) else None
+    return key if isinstance(key, str) else ""
 
 
-def _make_cipher(keys: list[str]) -> _Cipher | ValueError | None:
+def _make_cipher(keys: list[str]) -> _Cipher | ConfigurationError:
     try:
         from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - an extra
     except ImportError:
-        return None
-    try:
+        return ConfigurationError(
+            'encryption_key needs cryptography: pip install "taxizer-async[encryption]"'
+        )
+    # One that is none, or none at all.
+    with contextlib.suppress(ValueError):
         return MultiFernet([Fernet(key) for key in keys])
-    except ValueError as problem:  # of which only the class is looked at
-        return ValueError(type(problem).__name__)
+    return ConfigurationError(
+        "encryption_key is no Fernet key (32 bytes in URL-safe Base64), nor several: make one with "
+        "Fernet.generate_key()"
+    )

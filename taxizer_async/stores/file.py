@@ -7,7 +7,6 @@ replace it and when; how a file is read and replaced is in `_private_directory`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 
@@ -19,7 +18,7 @@ import attrs
 from taxizer_async._codec import RECORD_FORMAT, StoredRecord
 from taxizer_async._errors import ConfigurationError, TokenStoreError
 from taxizer_async._threads import AbandonableCalls
-from taxizer_async.stores._envelope import make_envelope
+from taxizer_async.stores._envelope import make_envelope, name_of
 from taxizer_async.stores._moment import Moment
 from taxizer_async.stores._private_directory import PrivateDirectory
 
@@ -258,7 +257,12 @@ class _FileLease:
         return await self._calls.run(lambda: self.is_of(self._key))
 
     async def release(self) -> None:
-        await self._calls.run(self.give_back)
+        try:
+            await self._calls.run(self.give_back)
+        except BaseException:
+            # It was refused, as too many calls are stuck, or cancelled before its thread was started.
+            self.give_back_soon()
+            raise
 
     def give_back_soon(self) -> None:
         """Give it back without waiting for that."""
@@ -292,9 +296,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _file_name(key: StoreKey) -> str:
-    # No part of a client_id makes a path, and no two keys make one name.
-    digest = hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()
-    return f"{digest[:32]}.{RECORD_FORMAT}.json"
+    return f"{name_of(key)}.{RECORD_FORMAT}.json"
 
 
 def _read_path(path: object) -> Path:

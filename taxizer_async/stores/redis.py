@@ -9,7 +9,6 @@ where is decided in `_redis_clients`.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
@@ -19,7 +18,7 @@ import attrs
 
 from taxizer_async._codec import RECORD_FORMAT, StoredRecord
 from taxizer_async._errors import ConfigurationError, TokenStoreError
-from taxizer_async.stores._envelope import Sealed, make_envelope
+from taxizer_async.stores._envelope import Sealed, make_envelope, name_of
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 
 
@@ -224,10 +223,8 @@ async def _eval(
 
 def _keys(key: StoreKey) -> list[str]:
     """Return the names of the lease and of the record; the braces put both into one cluster slot."""
-    digest = hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()
-    return [
-        f"taxizer_async:{RECORD_FORMAT}:{{{digest[:32]}}}:{part}" for part in ("lease", "token")
-    ]
+    stem = f"taxizer_async:{RECORD_FORMAT}:{{{name_of(key)}}}"
+    return [f"{stem}:lease", f"{stem}:token"]
 
 
 def _life(record: TokenRecord) -> float:

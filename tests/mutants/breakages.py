@@ -185,13 +185,13 @@ BREAKAGES: Final = (
         file="_issuance.py",
         old=(
             "        try:\n"
-            "            outcome = await self._with_heartbeat(call, received)\n"
+            "            outcome = await self._with_heartbeat(lambda: call(received.append))\n"
             "        finally:\n"
             "            if received:\n"
             "                kept = await self._keep(received[0], login=login)\n"
         ),
         new=(
-            "        outcome = await self._with_heartbeat(call, received)\n"
+            "        outcome = await self._with_heartbeat(lambda: call(received.append))\n"
             "        if received:\n"
             "            kept = await self._keep(received[0], login=login)\n"
         ),
@@ -214,8 +214,8 @@ BREAKAGES: Final = (
         name="shield-that-asyncio-does-not-heed",
         invariant=5,
         file="_guarded_store.py",
-        old="            tasks.start_soon(run)\n        return values[0]\n",
-        new="            await run()\n        return values[0]\n",
+        old="                tasks.start_soon(run)\n        return values[0]\n",
+        new="                await run()\n        return values[0]\n",
         tests=(f"{CANCELLATION}/test_leaders.py",),
     ),
     Breakage(

@@ -72,8 +72,8 @@ STORE_BREAKAGES: Final = (
         name="redis-keys-in-two-slots",
         invariant=23,
         file="stores/redis.py",
-        old=":{{{digest[:32]}}}:",
-        new=":{digest[:32]}:",
+        old=":{{{name_of(key)}}}",
+        new=":{name_of(key)}",
         tests=(f"{REDIS}::test_all_keys_end_by_themselves",),
     ),
     Breakage(
@@ -82,7 +82,7 @@ STORE_BREAKAGES: Final = (
         file="stores/redis.py",
         old="                await lease.release()\n            raise\n",
         new="                pass\n            raise\n",
-        tests=(f"{CONFORMANCE}::test_redis",),
+        tests=(f"{REDIS}::test_who_is_cancelled_leaves_no_lease_to_run_out",),
     ),
     Breakage(
         name="redis-on-trio-is-an-outage",

@@ -6,6 +6,7 @@ Nothing here knows what is called.
 
 from __future__ import annotations
 
+import os
 import threading
 
 from typing import TYPE_CHECKING, TypeVar, final
@@ -41,12 +42,11 @@ class AbandonableCalls:
         limit: So many may be under way: each is a thread.
     """
 
-    __slots__ = ("_limit", "_mutex", "_running")
+    __slots__ = ("_limit", "_mutex", "_pid", "_running")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._mutex = threading.Lock()
-        self._running = 0
+        self._start_anew()
 
     async def run(self, call: Callable[[], T]) -> T:
         """
@@ -55,6 +55,9 @@ class AbandonableCalls:
         Raises:
             TimeoutError: If too many calls wait already.
         """
+        if self._pid != os.getpid():
+            # The threads are the parent's, and one of them may have held the mutex.
+            self._start_anew()
         if self._running >= self._limit:
             msg = f"{self._running} earlier calls have not been answered"
             raise TimeoutError(msg)
@@ -68,6 +71,11 @@ class AbandonableCalls:
 
         # Counted in the thread, as a cancellation may keep it from being started.
         return await run_in_thread(counted, abandon=True)
+
+    def _start_anew(self) -> None:
+        self._mutex = threading.Lock()
+        self._running = 0
+        self._pid = os.getpid()
 
     def _count(self, change: int) -> None:
         with self._mutex:

@@ -10,7 +10,6 @@ from tests.mutants.breakages import Breakage
 FILES: Final = "tests/stores/test_file_store.py"
 REDIS: Final = "tests/stores/test_redis_store.py"
 ENCRYPTION: Final = "tests/stores/test_encryption.py"
-CONFORMANCE: Final = "tests/stores/test_conformance.py"
 FLEET: Final = "tests/fleet"
 
 STORE_BREAKAGES: Final = (
@@ -198,6 +197,14 @@ STORE_BREAKAGES: Final = (
         old="        if self._running >= self._limit:\n",
         new="        if False:\n",
         tests=(f"{FILES}::test_a_stuck_file_system_stops_no_event_loop",),
+    ),
+    Breakage(
+        name="calls-of-the-parent-counted",
+        invariant=24,
+        file="_threads.py",
+        old="        if self._pid != os.getpid():\n",
+        new="        if False:\n",
+        tests=("tests/core/test_threads.py",),
     ),
     Breakage(
         name="record-of-another-app-taken",

@@ -1,10 +1,19 @@
-"""Fixtures that every folder uses: the event loops, and a clean environment."""
+"""Fixtures that several folders use: event loops, a clean environment, a sandbox, a machine elsewhere."""
 
 from __future__ import annotations
 
 import os
+import time
+
+from typing import TYPE_CHECKING
 
 import pytest
+
+from taxizer_async.testing import Sandbox
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 BACKENDS = [
@@ -23,3 +32,25 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TAXIZER_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(
+    name="machine_zone", params=["UTC", "America/New_York", "Asia/Tokyo", "Asia/Riyadh"]
+)
+def _machine_zone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Set the machine's time zone."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone cannot be set here")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()

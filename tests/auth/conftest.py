@@ -17,19 +17,13 @@ from .scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from taxizer_async import Event
 
 
 #: Past the point from which a token of 900 s is renewed, and from which callers wait.
 DUE, PRESSING = 730.0, 875.0
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture(name="auth")

@@ -1,12 +1,10 @@
-"""The server, and how many checkpoints were tried."""
+"""How many checkpoints were tried."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-
-from tests.auth.conftest import _sandbox  # noqa: F401 - a fixture
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import TaxizerAuth
-from taxizer_async.testing import Sandbox
 
 from .onlooker import Onlooker
 
@@ -16,12 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from taxizer_async import Event
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="onlooker")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 import traceback
 
 from pathlib import Path
@@ -53,22 +52,6 @@ def _canary() -> str:
 @pytest.fixture(name="clock")
 def _clock() -> ManualClock:
     return ManualClock()
-
-
-@pytest.fixture(
-    name="machine_zone", params=["UTC", "America/New_York", "Asia/Tokyo", "Asia/Riyadh"]
-)
-def _machine_zone(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Set the machine's time zone."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("the time zone cannot be set here")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", request.param)
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.fixture(name="policy")

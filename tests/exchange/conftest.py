@@ -16,7 +16,6 @@ from taxizer_async._clock import SystemClock
 from taxizer_async._exchange import HttpExchange
 from taxizer_async._models import Secret
 from taxizer_async._outcomes import Effort, Issued, Outcome
-from taxizer_async.testing import Sandbox
 
 from .raw_server import RawServer
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import httpx
+
+    from taxizer_async.testing import Sandbox
 
     from .raw_server import Script
 
@@ -88,12 +89,6 @@ class Asker:
     ) -> Outcome:
         effort = Effort(attempts=attempts, deadline=anyio.current_time() + seconds)
         return await self.exchange.refresh(Secret(refresh_token), effort, self.received.append)
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture(name="asker")

@@ -1,4 +1,4 @@
-"""What the tests of a fleet share: a sandbox, a redis-server, and either store."""
+"""What the tests of a fleet share: a redis-server, and either store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async.testing import Sandbox
 from tests.fleet.fleet import WorkerConfig
 from tests.redis_server import RedisServer
 
@@ -14,12 +13,6 @@ from tests.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture(name="redis_server")

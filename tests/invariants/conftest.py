@@ -13,7 +13,6 @@ from tests.auth.conftest import (  # noqa: F401 - fixtures
     _events,
     _fleet,
     _make_auth,
-    _sandbox,
     _store,
 )
 

@@ -13,7 +13,6 @@ import pytest
 from taxizer_async import TaxizerAuth, TokenState
 from taxizer_async.testing import Fault, ManualClock
 from tests.auth.conftest import PRESSING
-from tests.core.conftest import _machine_zone  # noqa: F401 - a fixture
 
 
 if TYPE_CHECKING:

@@ -5,19 +5,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from taxizer_async.testing import Sandbox
-
 from .caller import Caller
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="caller")

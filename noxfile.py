@@ -54,8 +54,12 @@ def install(session: nox.Session) -> None:
     session.env["PATH"] = f"{server}{os.pathsep}{os.environ['PATH']}"
 
 
-PARALLEL = ["-n", "auto"]
+# Tests of processes and deadlines wait more than they work. A group shares a costly fixture.
+PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
+CORE = [
+    f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
+]
 
 # The wheel is tested and not the checkout, so the checkout is kept off sys.path.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -93,13 +97,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="tests-min", python=PYTHONS[:1])
 def tests_min(session: nox.Session) -> None:
-    """Run the suite's quick part with the lowest core dependencies that pyproject.toml allows."""
+    """Run the core's tests with the lowest core dependencies that pyproject.toml allows."""
     install(session)
     session.install(*lowest(PYPROJECT["project"]["dependencies"]))
     # The lowest anyio has a pytest plugin that is older than the newest pytest, and leaves the socket
     # of a connection that is cancelled while it is made to the garbage collector.
     known = ["-W", "ignore:_pytest.python.CallSpec2", "-W", "ignore:unclosed:ResourceWarning"]
-    session.run("pytest", *known, *(session.posargs or QUICK), env=SAFE_PATH)
+    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
 
 
 @nox.session

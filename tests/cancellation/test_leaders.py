@@ -99,6 +99,7 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
         pytest.param(
             *(strike_one, backend, way, case, least),
             id=f"{strike_one.__name__}-{backend}-{way.__name__}-{case.__name__}",
+            marks=[pytest.mark.slow] if case is waiting_for_the_lease else [],
         )
         for strike_one in (strike_alone, strike_followed)
         for backend, way in WAYS

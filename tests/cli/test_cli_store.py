@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-of-the-client"
 REDIS_CANARY = "canary-of-redis"
 

@@ -94,7 +94,9 @@ FAULTS: dict[str, tuple[Callable[[RedisServer, Proxy], object], Callable[..., ob
 
 
 @pytest.mark.usefixtures("brief_leases")
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.slow] if f == "slow" else []) for f in FAULTS]
+)
 async def test_requests_go_on_and_the_store_is_used_again(
     sandbox: Sandbox,
     redis_server: RedisServer,

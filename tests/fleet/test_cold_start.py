@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tests.fleet.fleet import WorkerConfig
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.report(82)
 def test_a_cold_fleet_logs_in_once(sandbox: Sandbox, config: WorkerConfig) -> None:
     """8 processes with 20 coroutines each: one login, 160 answers, none before the login is done."""

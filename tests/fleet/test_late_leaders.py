@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 
+pytestmark = pytest.mark.slow
+
+
 def _set_back_files(fleet: Fleet) -> None:
     """Restore the directory from a backup."""
     where = fleet.config.store[1]

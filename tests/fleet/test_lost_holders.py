@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 
+pytestmark = pytest.mark.slow
+
 #: What a busy machine may add to that.
 _SLACK = 0.9
 

@@ -53,7 +53,12 @@ async def test_a_refresh_token_outlives_an_outage(
 
 @pytest.mark.report(47)
 @pytest.mark.parametrize(
-    "fault", [Fault.reset(), Fault.hang(), Fault.drop_after_processing()], ids=lambda f: f.kind
+    "fault",
+    [
+        pytest.param(Fault.reset(), id="reset"),
+        pytest.param(Fault.hang(), id="hang", marks=pytest.mark.slow),
+        pytest.param(Fault.drop_after_processing(), id="drop_after_processing"),
+    ],
 )
 async def test_credentials_outlive_an_outage(
     sandbox: Sandbox, clock: ManualClock, fault: Fault

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .write import Marked
 
 
+pytestmark = pytest.mark.xdist_group("reports")
+
+
 @pytest.fixture(name="marked", scope="module")
 def _marked() -> Marked:
     return collect()

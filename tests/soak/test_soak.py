@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.soak.bounds import find_violations
 from tests.soak.soak import Plan, soak
 
@@ -9,6 +11,7 @@ from tests.soak.soak import Plan, soak
 PLAN = Plan(seconds=3.0, round_seconds=1.5, warm_up=1, workers=10, seed=1)
 
 
+@pytest.mark.slow
 async def test_nothing_is_lost_and_nothing_is_left_behind() -> None:
     """Through faults at full speed no request fails that can be saved, and nothing grows."""
     report = await soak(PLAN)

@@ -95,6 +95,7 @@ async def test_redis(case: TokenStoreCase, kind: str, redis_server: RedisServer)
         await case.run(factory)
 
 
+@pytest.mark.slow
 @on_asyncio
 async def test_redis_cluster(tmp_path: Path) -> None:
     """All keys of a script are in one slot, or a cluster would refuse it."""

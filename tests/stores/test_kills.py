@@ -11,23 +11,24 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.timeout(300)
+KILLS = 100
+
+
 @pytest.mark.report(79)
 @pytest.mark.report(80)
-@pytest.mark.parametrize("kills", [100, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_a_killed_save_leaves_a_whole_record_or_none(kills: int) -> None:
+def test_a_killed_save_leaves_a_whole_record_or_none() -> None:
     """However often, and often half-way through: the file loads or is absent, and the lock is free."""
     # In a process of its own, as pytest's may have threads, which a fork does not copy.
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kills.py")), "--kills", str(kills)],
+        [sys.executable, str(Path(__file__).with_name("kills.py")), "--kills", str(KILLS)],
         capture_output=True,
         check=False,
         text=True,
-        timeout=280,
+        timeout=50,
     )
 
     assert done.returncode == 0, done.stderr
-    told = re.match(rf"clean: {kills:,} kills, (\d+) of them half-way .*, (\d+) diff", done.stdout)
+    told = re.match(rf"clean: {KILLS:,} kills, (\d+) of them half-way .*, (\d+) diff", done.stdout)
     assert told is not None
     assert int(told[1]) > 0
-    assert int(told[2]) > kills // 20
+    assert int(told[2]) > KILLS // 20

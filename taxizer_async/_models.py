@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import stat
 
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from taxizer_async._errors import ConfigurationError
 DEFAULT_BASE_URL: Final = "https://apistaging.taxizer.com"
 
 _MASK: Final = "***"
+#: Bytes; above any credential.
+_MAX_FILE: Final = 65_536
 
 
 @final
@@ -188,13 +191,30 @@ def read_variable(name: str) -> Secret:
 
 def _read_file(variable: str, path: Path) -> Secret:
     try:
-        return Secret(path.read_text("utf-8-sig").rstrip("\r\n"))
+        return Secret(_read_regular(path).decode("utf-8-sig").rstrip("\r\n"))
     except (OSError, ValueError) as cause:
-        problem = type(cause).__name__
+        problem = str(cause) if type(cause) is ValueError else type(cause).__name__
     # The path is not quoted, nor kept in a frame: somebody may have put the secret itself there.
     del path
     msg = f"{variable} does not name a file that can be read ({problem}): check the path in it"
     raise ConfigurationError(msg)
+
+
+def _read_regular(path: Path) -> bytes:
+    # A pipe without a writer would be waited for, a device read without end.
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            msg = "no regular file"
+            raise ValueError(msg)
+        content = file.read(_MAX_FILE + 1)
+    if len(content) > _MAX_FILE:
+        msg = f"more than {_MAX_FILE:,} bytes"
+        raise ValueError(msg)
+    return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @attrs.frozen(kw_only=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +127,11 @@ def test_an_empty_file(put: Callable[[str, bytes], Path], name: str, content: by
         Credentials.from_env()
 
 
+def _make_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 @pytest.mark.parametrize("name", [ID, SECRET])
 @pytest.mark.parametrize(
     ("spoil", "why"),
@@ -140,6 +147,11 @@ def test_an_empty_file(put: Callable[[str, bytes], Path], name: str, content: by
             "UnicodeDecodeError",
             id="not UTF-8",
         ),
+        pytest.param(_make_pipe, "no regular file", id="a pipe without a writer"),
+        pytest.param(
+            lambda f: f.unlink() or f.symlink_to("/dev/zero"), "no regular file", id="a device"
+        ),
+        pytest.param(lambda f: f.write_bytes(b"x" * 65_537), "more than 65,536 bytes", id="huge"),
     ],
 )
 def test_an_unreadable_file(

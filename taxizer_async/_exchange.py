@@ -14,11 +14,10 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import anyio
 import attrs
-import httpx
 
 from taxizer_async._answer import Answer
 from taxizer_async._base_url import endpoint_url
@@ -41,7 +40,10 @@ from taxizer_async._version import __version__
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import httpx
+
     from taxizer_async._clock import Clock
+    from taxizer_async._http_library import HttpLibrary
     from taxizer_async._models import Credentials, Secret, Token
     from taxizer_async._outcomes import Effort, Outcome
     from taxizer_async._policy import RenewalPolicy
@@ -55,17 +57,11 @@ _REFUSALS: Final = frozenset({400, 401, 403})
 _TRY_LATER: Final = frozenset({408, 429})
 # Of what says "not now", these also say that the request was not looked at.
 _UNTOUCHED: Final = frozenset({429, 503})
-_NEVER_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
 
 _log: Final = logging.getLogger("taxizer_async")
 
-HttpClientFactory: TypeAlias = Callable[[], httpx.AsyncClient]
+#: The client is one of the library that the exchange is made with.
+HttpClientFactory: TypeAlias = Callable[[], Any]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -96,10 +92,11 @@ class HttpExchange:
         policy: How often and how long to try.
         clock: For lifetimes and the waits between tries.
         random: Numbers in [0, 1), for jitter.
-        http_client: Returns a fresh client for each exchange; None for the default one.
+        library: Whose clients are used.
+        http_client: Returns a fresh one for each exchange; None for the default one.
     """
 
-    __slots__ = ("_base_url", "_clock", "_http_client", "_policy", "_random")
+    __slots__ = ("_base_url", "_clock", "_http_client", "_library", "_policy", "_random")
 
     def __init__(
         self,
@@ -108,12 +105,14 @@ class HttpExchange:
         policy: RenewalPolicy,
         clock: Clock,
         random: Callable[[], float],
+        library: HttpLibrary,
         http_client: HttpClientFactory | None,
     ) -> None:
         self._base_url = base_url
         self._policy = policy
         self._clock = clock
         self._random = random
+        self._library = library
         self._http_client = http_client
 
     async def connect(
@@ -172,7 +171,7 @@ class HttpExchange:
                 await self._send(call, answer)
             except ConfigurationError as cause:
                 problem = Misconfigured(reason=str(cause))
-            except _NEVER_SENT as cause:
+            except self._library.never_sent as cause:
                 problem = Unavailable(reason=tell_network_error(cause), untouched=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
                 problem = Unavailable(reason=tell_network_error(cause))
@@ -204,7 +203,7 @@ class HttpExchange:
             client.event_hooks = {}
             request = client.build_request(
                 "POST",
-                endpoint_url(self._base_url, call.path),
+                str(endpoint_url(self._base_url, call.path)),
                 content=call.encode(),
                 headers={
                     "Accept": "application/json",
@@ -212,7 +211,7 @@ class HttpExchange:
                     "Content-Type": "application/json",
                     "User-Agent": f"taxizer-async/{__version__}",
                 },
-                timeout=httpx.Timeout(
+                timeout=self._library.timeout(
                     self._policy.attempt_timeout, connect=self._policy.connect_timeout
                 ),
             )
@@ -222,14 +221,14 @@ class HttpExchange:
             stack.push_async_callback(response.aclose)
             await _receive(response, answer)
 
-    async def _open(self, stack: AsyncExitStack) -> httpx.AsyncClient:
+    async def _open(self, stack: AsyncExitStack) -> Any:
         # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
         try:
             (client,) = await run_in_thread(self._make_client)
         except Exception as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
             problem = f"raised {type(cause).__name__}"
         else:
-            if not isinstance(client, httpx.AsyncClient):
+            if not self._library.is_client(client):
                 if inspect.iscoroutine(client):
                     client.close()
                 problem = f"returned {type(client).__name__}"
@@ -244,14 +243,15 @@ class HttpExchange:
             msg = f"no HTTP client could be made ({problem}): check the proxy and SSL variables"
         else:
             msg = (
-                f"http_client {problem}: it must return a fresh httpx.AsyncClient for each exchange"
+                f"http_client {problem}: it must return a fresh {self._library.name}.AsyncClient for "
+                "each exchange"
             )
         raise ConfigurationError(msg)
 
     # In a tuple, as trio does not take a coroutine from a thread.
     def _make_client(self) -> tuple[object]:
         if self._http_client is None:
-            return (httpx.AsyncClient(verify=default_tls_context()),)
+            return (self._library.client(verify=self._library.default_tls_context()),)
         return (self._http_client(),)
 
     def _read(self, answer: Answer, asked: _Asked) -> Outcome:
@@ -302,7 +302,7 @@ class HttpExchange:
         )
 
 
-async def _receive(response: httpx.Response, answer: Answer) -> None:
+async def _receive(response: Any, answer: Answer) -> None:
     answer.headers = response.headers
     answer.status_code = response.status_code
     # A test transport's answer may be read, and so decoded, from the start.
@@ -326,7 +326,3 @@ def _named(status_code: int) -> str:
         return f"{status_code} {HTTPStatus(status_code).phrase}"
     except ValueError:
         return str(status_code)
-
-
-#: Built once per process, at the first login.
-default_tls_context = functools.cache(httpx.create_ssl_context)

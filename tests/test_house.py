@@ -20,7 +20,16 @@ PACKAGE = Path(taxizer_async.__file__).parent
 
 #: Imports run downward only: a module may import those on lower floors.
 FLOORS = [
-    {"_version", "_errors", "_headers", "_clock", "_answer", "_network_errors", "_threads"},
+    {
+        "_version",
+        "_errors",
+        "_headers",
+        "_clock",
+        "_answer",
+        "_network_errors",
+        "_threads",
+        "_http_library",
+    },
     {"_models", "_events", "_policy", "_base_url", "stores._moment"},
     {"_outcomes", "stores._protocol"},
     {"_failures", "_reporter", "_codec"},
@@ -34,8 +43,10 @@ FLOORS = [
     {"_renewal"},
     {"_provider"},
     {"_arguments"},
+    {"_flow", "_client_options"},
     {"_auth"},
     {"_client"},
+    {"httpx2"},
     {""},
     {"testing"},
     {"_serve", "_cli_output", "_cli_options", "_demo_crowd"},
@@ -51,6 +62,7 @@ FLOORS = [
 RESERVED = {
     "httpx": {"_base_url", "_exchange", "_arguments", "_auth", "_client", "_demo_crowd"},
     "cattrs": {"_codec"},
+    "httpx2": {"httpx2"},
     "uvicorn": {"testing"},
     "filelock": {"stores.file"},
     "redis": {"stores._redis_clients"},

@@ -170,7 +170,7 @@ class World:
     @property
     def followers(self) -> int:
         """How many tasks wait for the leader of a flight."""
-        flight = self.auth._provider._airfield().seat()._flight
+        flight = self.auth.flow.provider._airfield().seat()._flight
         return 0 if flight is None else flight._landed.statistics().tasks_waiting
 
     async def send(self) -> None:
@@ -197,7 +197,7 @@ class World:
                 await anyio.sleep(0.001)
 
     async def _is_saved(self) -> bool:
-        held, record = self.auth._provider._ledger.state.held, await self.store.load(self.key)
+        held, record = self.auth.flow.provider._ledger.state.held, await self.store.load(self.key)
         return held is not None and record is not None and record.token.jwt == held.token.jwt
 
     async def _wait_for_the_lease(self) -> None:

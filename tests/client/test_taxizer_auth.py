@@ -107,8 +107,8 @@ async def test_a_pickle_has_the_arguments_and_no_token(
         assert secret.encode() not in pickled
     await again.token()
     assert sandbox.counters.connects_ok == 2
-    assert again._arguments.given["policy"] == RenewalPolicy(attempts=1)
-    assert again._origins == auth._origins
+    assert again.flow.arguments.given["policy"] == RenewalPolicy(attempts=1)
+    assert again.flow._origins == auth.flow._origins
 
 
 @pytest.mark.report(92)

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async import Credentials, RenewalPolicy
+from taxizer_async._auth import HTTPX
 from taxizer_async._base_url import parse_base_url
 from taxizer_async._clock import SystemClock
 from taxizer_async._exchange import HttpExchange
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from taxizer_async._http_library import HttpLibrary
     from taxizer_async.testing import Sandbox
 
     from .raw_server import Script
@@ -60,6 +62,7 @@ class Asker:
         base_url: str,
         *,
         http_client: Callable[[], httpx.AsyncClient] | None = None,
+        library: HttpLibrary = HTTPX,
         ahead: float = 0.0,
         jitter: float = 0.0,
         **policy: Any,
@@ -71,6 +74,7 @@ class Asker:
             policy=RenewalPolicy(**policy),
             clock=self.clock,
             random=lambda: jitter,
+            library=library,
             http_client=http_client,
         )
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import trustme
 
-from taxizer_async import _exchange
+from taxizer_async._http_library import HttpLibrary
 from taxizer_async._outcomes import Issued, Unavailable
 
 from .conftest import Asker
@@ -76,11 +76,8 @@ async def test_an_authority_in_the_environment_is_believed(
     """SSL_CERT_FILE names the CAs of the default client, as it does for httpx."""
     with authority.cert_pem.tempfile() as bundle:
         monkeypatch.setenv("SSL_CERT_FILE", bundle)
-        _exchange.default_tls_context.cache_clear()
-        try:
-            outcome = await Asker(https.base_url).connect()
-        finally:
-            _exchange.default_tls_context.cache_clear()
+        # One that has not built its context yet.
+        outcome = await Asker(https.base_url, library=HttpLibrary(httpx)).connect()
 
     assert isinstance(outcome, Issued)
 
@@ -98,9 +95,9 @@ async def test_the_tls_context_is_built_once(
         return build(**options)
 
     monkeypatch.setattr(ssl, "create_default_context", count)
-    _exchange.default_tls_context.cache_clear()
+    library = HttpLibrary(httpx)
     for _ in range(5):
-        asker = Asker(server.base_url)
+        asker = Asker(server.base_url, library=library)
         await asker.connect()
         await asker.refresh()
 

@@ -12,6 +12,7 @@ import attrs
 import httpx
 
 from taxizer_async import Credentials, RenewalPolicy, Secret
+from taxizer_async._auth import HTTPX
 from taxizer_async._base_url import parse_base_url
 from taxizer_async._exchange import HttpExchange
 from taxizer_async._failures import Failure
@@ -91,6 +92,7 @@ class Caller:
             policy=_HASTE if asked.hasty else _POLICY,
             clock=ManualClock(autojump=True),
             random=lambda: 0.5,
+            library=HTTPX,
             http_client=http_client,
         )
 

@@ -82,7 +82,7 @@ async def test_invariant_01_the_fast_path_takes_no_lock(
 ) -> None:
     """A fresh token is had without any of the locks that guard its changes."""
     token = await auth.token()
-    for guarded in (auth._provider._ledger, auth._provider._airfield()):
+    for guarded in (auth.flow.provider._ledger, auth.flow.provider._airfield()):
         monkeypatch.setattr(guarded, "_mutex", Untouchable())
     flow = flow_of(auth)
     request = await flow.__anext__()
@@ -246,7 +246,7 @@ def test_invariant_03_a_child_does_not_wait_for_its_parents_flight(auth: Taxizer
         with anyio.fail_after(2):
             await auth.token()
 
-    with auth._provider._airfield().try_runway():
+    with auth.flow.provider._airfield().try_runway():
         assert exit_code(fork(take)) == 0
 
 

@@ -143,8 +143,8 @@ class Process:
         self.auth = TaxizerAuth(
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=self.clock
         )
-        inside = self.auth
-        inside._provider, inside._fresh = self.watch, self.provider.fresh
+        inside = self.auth.flow
+        inside.provider, inside._fresh = self.watch, self.provider.fresh
 
     def __repr__(self) -> str:
         return f"P{self.number}"

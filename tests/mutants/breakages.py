@@ -47,11 +47,11 @@ BREAKAGES: Final = (
     Breakage(
         name="fast-path-yields-to-the-loop",
         invariant=1,
-        file="_auth.py",
-        old="        held = self._fresh() or await self._provider.acquire()\n        for",
+        file="_flow.py",
+        old="        held = self._fresh() or await self.provider.acquire()\n        for",
         new=(
             "        await __import__('anyio').sleep(0)\n"
-            "        held = self._fresh() or await self._provider.acquire()\n        for"
+            "        held = self._fresh() or await self.provider.acquire()\n        for"
         ),
     ),
     Breakage(
@@ -68,32 +68,32 @@ BREAKAGES: Final = (
     Breakage(
         name="lock-across-the-yield",
         invariant=2,
-        file="_auth.py",
+        file="_flow.py",
         old=(
             "            _attach(request, held)\n            response = yield request\n"
-            "            if not self._is_worth"
+            "            if not (self._is_of"
         ),
         new=(
             "            _attach(request, held)\n"
-            "            async with self._provider._airfield().seat()._lock:\n"
-            "                response = yield request\n            if not self._is_worth"
+            "            async with self.provider._airfield().seat()._lock:\n"
+            "                response = yield request\n            if not (self._is_of"
         ),
     ),
     Breakage(
         name="seat-kept-across-the-yield",
         invariant=2,
-        file="_auth.py",
+        file="_flow.py",
         old=(
             "            _attach(request, held)\n            response = yield request\n"
-            "            if not self._is_worth"
+            "            if not (self._is_of"
         ),
         new=(
             "            _attach(request, held)\n"
-            "            seat = self._provider._airfield().seat()\n"
+            "            seat = self.provider._airfield().seat()\n"
             "            flight = seat.try_lead()\n"
             "            response = yield request\n"
             "            flight and seat.land(flight)\n"
-            "            if not self._is_worth"
+            "            if not (self._is_of"
         ),
     ),
     # 3: One exchange at a time, and who has waited looks again.
@@ -518,22 +518,22 @@ BREAKAGES: Final = (
     Breakage(
         name="401-left-unread",
         invariant=12,
-        file="_auth.py",
+        file="_flow.py",
         old="            await response.aread()\n",
         new="",
     ),
     Breakage(
         name="401-read-too-late",
         invariant=12,
-        file="_auth.py",
+        file="_flow.py",
         old=(
             "            await response.aread()\n"
             "            await self._reporter.deliver()\n"
-            "            held = self._fresh() or await self._provider.acquire()\n"
+            "            held = self._fresh() or await self.provider.acquire()\n"
         ),
         new=(
             "            await self._reporter.deliver()\n"
-            "            held = self._fresh() or await self._provider.acquire()\n"
+            "            held = self._fresh() or await self.provider.acquire()\n"
             "            await response.aread()\n"
         ),
     ),
@@ -563,21 +563,21 @@ BREAKAGES: Final = (
     Breakage(
         name="resent-with-the-old-header",
         invariant=13,
-        file="_auth.py",
+        file="_flow.py",
         old='    request.headers["Authorization"] = _bearer(held)\n',
         new='    request.headers.setdefault("Authorization", _bearer(held))\n',
     ),
     Breakage(
         name="insufficient-scope-renews",
         invariant=13,
-        file="_auth.py",
+        file="_flow.py",
         old='    return not lacks_scope(response.headers.get("WWW-Authenticate"))\n',
         new="    return True\n",
     ),
     Breakage(
         name="403-renews",
         invariant=13,
-        file="_auth.py",
+        file="_flow.py",
         old=(
             "        if response.status_code != _UNAUTHORIZED:\n            if not held.accepted:\n"
         ),
@@ -589,7 +589,7 @@ BREAKAGES: Final = (
     Breakage(
         name="401-from-elsewhere-renews",
         invariant=12,
-        file="_auth.py",
+        file="_flow.py",
         old=(
             '    if response.request.headers.get("Authorization") != _bearer(held):\n'
             "        return False\n"
@@ -629,28 +629,28 @@ BREAKAGES: Final = (
     Breakage(
         name="token-for-every-origin",
         invariant=15,
-        file="_auth.py",
+        file="_flow.py",
         old="        if _origin(request.url) not in self._origins:\n",
         new="        if False:\n",
     ),
     Breakage(
         name="port-ignored",
         invariant=15,
-        file="_auth.py",
+        file="_flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n",
         new="    port = _DEFAULT_PORTS.get(url.scheme)\n",
     ),
     Breakage(
         name="scheme-ignored",
         invariant=15,
-        file="_auth.py",
+        file="_flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n    return url.scheme,",
         new='    port = url.port or 443\n    return "https",',
     ),
     Breakage(
         name="a-warning-for-each-request",
         invariant=15,
-        file="_auth.py",
+        file="_flow.py",
         old="        if origin in self._skipped:\n            return\n",
         new="",
     ),
@@ -685,12 +685,12 @@ BREAKAGES: Final = (
     Breakage(
         name="login-through-the-flow",
         invariant=15,
-        file="_auth.py",
-        old="        held = self._fresh() or await self._provider.acquire()\n        for",
+        file="_flow.py",
+        old="        held = self._fresh() or await self.provider.acquire()\n        for",
         new=(
             "        if self._fresh() is None:\n"
             '            yield httpx.Request("POST", self._base_url + CONNECT_PATH)\n'
-            "        held = self._fresh() or await self._provider.acquire()\n        for"
+            "        held = self._fresh() or await self.provider.acquire()\n        for"
         ),
     ),
     # 16: https, visible ASCII, and bounds.
@@ -771,12 +771,9 @@ BREAKAGES: Final = (
         name="error-raised-within-except",
         invariant=17,
         file="_models.py",
-        old=(
-            "    except (OSError, ValueError) as cause:\n        problem = type(cause).__name__\n"
-        ),
+        old="        problem = str(cause) if type(cause) is ValueError else type(cause).__name__\n",
         new=(
-            "    except (OSError, ValueError) as cause:\n"
-            "        problem = type(cause).__name__\n"
+            "        problem = str(cause) if type(cause) is ValueError else type(cause).__name__\n"
             '        raise ConfigurationError(f"{variable} does not name a file ({problem})")\n'
         ),
         tests=(f"{CORE}/test_models_from_env.py",),

@@ -72,9 +72,9 @@ async def test_nothing_is_seen_by_who_times_out(
     """The TimeoutError of a caller's own limit, and all that led to it, shows no canary."""
     if where == "refresh":
         await auth.token()
-        held = auth._provider.fresh()
+        held = auth.flow.provider.fresh()
         assert held is not None
-        auth._provider.refuse(held)
+        auth.flow.provider.refuse(held)
     sandbox.fail(where, Fault.hang())
     with pytest.raises(TimeoutError) as caught:
         with anyio.fail_after(0.2):

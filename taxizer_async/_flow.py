@@ -1,0 +1,215 @@
+"""
+What an auth class of any HTTP library does, without being one: attach the token, answer 401s.
+
+The flow is a generator that may be closed in another task, dropped or never finished, so it owns
+nothing: no lock is held and nothing waits to be undone across a `yield`.
+"""
+
+from __future__ import annotations
+
+import random
+
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
+
+from taxizer_async._base_url import endpoint_url
+from taxizer_async._errand import Endpoints
+from taxizer_async._errors import ConfigurationError
+from taxizer_async._events import OriginSkipped
+from taxizer_async._exchange import CONNECT_PATH, REFRESH_PATH, HttpExchange
+from taxizer_async._headers import lacks_scope
+from taxizer_async._provider import TokenProvider
+from taxizer_async._reporter import Reporter
+from taxizer_async.stores import MemoryTokenStore
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from taxizer_async._arguments import Arguments
+    from taxizer_async._held import Held
+    from taxizer_async._http_library import HttpLibrary
+    from taxizer_async._models import Token
+
+
+_UNAUTHORIZED: Final = 401
+#: The second is for a token that did work and was replaced or revoked while the resend was queued: one
+#: that never worked is not replaced again, so its 401 is handed back after the first.
+_RESENDS: Final = 2
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Url(Protocol):
+    """What is looked at of a request's URL."""
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def raw_host(self) -> bytes: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+
+class Headers(Protocol):
+    """What is done with headers, whose names have no case."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+    def __setitem__(self, name: str, value: str, /) -> None: ...
+
+
+class Request(Protocol):
+    """What is looked at and changed of a request."""
+
+    @property
+    def url(self) -> Url: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Response(Protocol):
+    """What is looked at of a response; *request* is the last one, if there were redirects."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def request(self) -> Request: ...
+
+    async def aread(self) -> object: ...
+
+
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+@final
+class AuthFlow:
+    """
+    The one token of *arguments*, on requests of any library; logins go over *library*.
+
+    Raises:
+        ConfigurationError: If an argument is wrong.
+    """
+
+    def __init__(self, arguments: Arguments, library: HttpLibrary) -> None:
+        url, origins = arguments.checked()
+        policy, clock = arguments.policy, arguments.clock
+        self.arguments: Final = arguments
+        self.base_url: Final = str(url).rstrip("/")
+        self._origins: Final = frozenset(map(_origin, origins))
+        self._skipped: Final[set[str]] = set()
+        self._reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
+        self.provider = TokenProvider(
+            endpoints=Endpoints(
+                base_url=self.base_url,
+                connect=str(endpoint_url(url, CONNECT_PATH)),
+                refresh=str(endpoint_url(url, REFRESH_PATH)),
+            ),
+            credentials=arguments.source,
+            exchange=HttpExchange(
+                base_url=url,
+                policy=policy,
+                clock=clock,
+                random=random.random,
+                library=library,
+                http_client=arguments.http_client,
+            ),
+            store=MemoryTokenStore(clock=clock) if arguments.store is None else arguments.store,
+            policy=policy,
+            clock=clock,
+            random=random.random,
+            reporter=self._reporter,
+        )
+        self._fresh = self.provider.fresh
+
+    async def token(self) -> Token:
+        """
+        Return a usable token; log in or renew if it takes that.
+
+        Raises:
+            AuthError: If none can be had; see its subclasses.
+            ConfigurationError: If the credentials callable or *http_client* is at fault.
+        """
+        return (self._fresh() or await self.provider.acquire()).token
+
+    def describe(self, name: str) -> str:
+        """Return a repr of the object called *name* that this is in."""
+        return f"<{name} for {self.base_url}, token: {self.provider.status().state.value}>"
+
+    async def run(
+        self, request: RequestT, is_replayable: Callable[[RequestT], bool]
+    ) -> AsyncGenerator[RequestT, Response]:
+        """
+        Carry the token; on a 401 that is about it, renew it and send the request once more.
+
+        *is_replayable* says whether the body of a request that was sent can be sent again.
+        """
+        if _origin(request.url) not in self._origins:
+            await self._warn_once(request.url)
+            yield request
+            return
+        held = self._fresh() or await self.provider.acquire()
+        for _ in range(_RESENDS):
+            _attach(request, held)
+            response = yield request
+            if not (self._is_of_the_past(response, held) and is_replayable(request)):
+                break
+            # Frees the connection, as waiting with it in hand may starve who renews.
+            await response.aread()
+            await self._reporter.deliver()
+            held = self._fresh() or await self.provider.acquire()
+        else:
+            _attach(request, held)
+            response = yield request
+            self._is_of_the_past(response, held)
+        if response.status_code == _UNAUTHORIZED:
+            await self._reporter.deliver()
+
+    def _is_of_the_past(self, response: Response, held: Held) -> bool:
+        """Take note of what the server said to the token; say whether another one may do better."""
+        if response.status_code != _UNAUTHORIZED:
+            if not held.accepted:
+                self.provider.accept(held)
+            return False
+        return _concerns(response, held) and self.provider.refuse(held)
+
+    async def _warn_once(self, url: Url) -> None:
+        origin = "{}://{}:{}".format(*_origin(url))
+        if origin in self._skipped:
+            return
+        self._skipped.add(origin)
+        self._reporter.add(OriginSkipped(origin=origin))
+        await self._reporter.deliver()
+
+
+def sync_refusal(library: HttpLibrary) -> ConfigurationError:
+    """Return what a sync flow raises."""
+    return ConfigurationError(
+        f"TaxizerAuth is async only, and was given to a sync {library.name}.Client: use "
+        f"{library.name}.AsyncClient, or a TaxizerClient"
+    )
+
+
+def _origin(url: Url) -> tuple[str, str, int | None]:
+    port = url.port or _DEFAULT_PORTS.get(url.scheme)
+    return url.scheme, url.raw_host.decode("ascii").lower(), port
+
+
+def _bearer(held: Held) -> str:
+    return f"Bearer {held.token.jwt.reveal()}"
+
+
+def _attach(request: Request, held: Held) -> None:
+    request.headers["Authorization"] = _bearer(held)
+
+
+def _concerns(response: Response, held: Held) -> bool:
+    """Say whether a 401 is about the token: after a redirect it may not have been sent at all."""
+    if response.request.headers.get("Authorization") != _bearer(held):
+        return False
+    return not lacks_scope(response.headers.get("WWW-Authenticate"))

@@ -1,0 +1,189 @@
+"""
+The same on httpx2, the maintained fork of httpx: `TaxizerAuth` and `TaxizerClient`.
+
+Needs the extra: `pip install "taxizer-async[httpx2]"`. Logins go over httpx2, too. What is done is
+`_flow`'s: here are but the two classes that httpx2 wants.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from taxizer_async._arguments import Arguments
+from taxizer_async._client_options import ClientOptions
+from taxizer_async._errors import ConfigurationError
+from taxizer_async._flow import AuthFlow, sync_refusal
+from taxizer_async._http_library import HttpLibrary
+from taxizer_async._models import DEFAULT_BASE_URL, Credentials
+
+
+try:
+    import httpx2
+except ImportError as missing:
+    _msg = 'taxizer_async.httpx2 needs httpx2: pip install "taxizer-async[httpx2]"'
+    raise ImportError(_msg) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+
+    from taxizer_async._clock import Clock
+    from taxizer_async._credentials_source import CredentialsLike
+    from taxizer_async._exchange import HttpClientFactory
+    from taxizer_async._models import AuthStatus, Token
+    from taxizer_async._policy import RenewalPolicy
+    from taxizer_async._reporter import EventHook
+    from taxizer_async.stores import TokenStore
+
+
+__all__ = ["TaxizerAuth", "TaxizerClient"]
+
+HTTPX2: Final = HttpLibrary(httpx2)
+
+
+class TaxizerAuth(httpx2.Auth):
+    """`taxizer_async.TaxizerAuth` for an `httpx2.AsyncClient`; *http_client* returns one of these, too."""
+
+    def __init__(
+        self,
+        credentials: CredentialsLike,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        store: TokenStore | None = None,
+        policy: RenewalPolicy | None = None,
+        http_client: HttpClientFactory | None = None,
+        on_event: EventHook | None = None,
+        extra_origins: Iterable[str] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        arguments = Arguments(
+            credentials,
+            base_url=base_url,
+            store=store,
+            policy=policy,
+            http_client=http_client,
+            on_event=on_event,
+            extra_origins=extra_origins,
+            clock=clock,
+        )
+        # The frames of a traceback may be captured with their arguments.
+        del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
+        self._set_up(arguments)
+
+    @classmethod
+    def from_arguments(cls, arguments: Arguments) -> Self:
+        """Build it without having its arguments in a frame; for `TaxizerClient`."""
+        auth = cls.__new__(cls)
+        auth._set_up(arguments)  # noqa: SLF001 - its own
+        return auth
+
+    def _set_up(self, arguments: Arguments) -> None:
+        self.flow = AuthFlow(arguments, HTTPX2)
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, in one spelling."""
+        return self.flow.base_url
+
+    async def token(self) -> Token:
+        """Return a usable token; log in or renew if it takes that."""
+        return await self.flow.token()
+
+    async def keep_fresh(self) -> None:
+        """Renew ahead of need until cancelled, so that no request ever waits for that."""
+        await self.flow.provider.keep_fresh()
+
+    def status(self) -> AuthStatus:
+        """Return what a health endpoint may show."""
+        return self.flow.provider.status()
+
+    async def forget(self) -> None:
+        """Drop the token here and in the store; the next request logs in."""
+        await self.flow.provider.forget()
+
+    def async_auth_flow(
+        self, request: httpx2.Request
+    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Carry the token; on a 401 that is about it, renew it and send the request once more."""
+        return self.flow.run(request, _is_replayable)
+
+    def sync_auth_flow(
+        self,
+        request: httpx2.Request,  # noqa: ARG002 - httpx2's signature
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Refuse to work."""
+        raise sync_refusal(HTTPX2)
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        if not hasattr(self, "flow"):  # a traceback shows it before it is set up
+            return f"<{type(self).__name__}>"
+        return self.flow.describe(type(self).__name__)
+
+    def __reduce__(self) -> tuple[Callable[[], TaxizerAuth], tuple[()]]:
+        """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
+        return functools.partial(type(self), **self.flow.arguments.given), ()
+
+
+class TaxizerClient(httpx2.AsyncClient):
+    """`taxizer_async.TaxizerClient`, being an `httpx2.AsyncClient`."""
+
+    def __init__(
+        self,
+        credentials: CredentialsLike,
+        *,
+        base_url: str = DEFAULT_BASE_URL,
+        store: TokenStore | None = None,
+        policy: RenewalPolicy | None = None,
+        http_client: HttpClientFactory | None = None,
+        on_event: EventHook | None = None,
+        extra_origins: Iterable[str] = (),
+        clock: Clock | None = None,
+        **httpx2_options: Any,
+    ) -> None:
+        options = ClientOptions(HTTPX2, httpx2_options)
+        arguments = Arguments(
+            credentials,
+            base_url=base_url,
+            store=store,
+            policy=policy,
+            http_client=options.login_client() if http_client is None else http_client,
+            on_event=on_event,
+            extra_origins=extra_origins,
+            clock=clock,
+        )
+        # The frames of a traceback may be captured with their arguments.
+        del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
+        del httpx2_options
+        options.check(arguments.http_client)
+        auth = TaxizerAuth.from_arguments(arguments)
+        super().__init__(auth=auth, base_url=auth.base_url, **options.given)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return a client for the credentials of the environment, read anew at each login."""
+        options.setdefault("base_url", os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL)
+        wrapped = ClientOptions(HTTPX2, options)
+        del options
+        Credentials.from_env()
+        return cls(Credentials.from_env, **wrapped.given)
+
+    @property
+    def auth(self) -> TaxizerAuth:
+        """The `TaxizerAuth` that this client uses; it can't be replaced by another kind of auth."""
+        assert isinstance(self._auth, TaxizerAuth)  # noqa: S101 - see the setter
+        return self._auth
+
+    @auth.setter
+    def auth(self, auth: object) -> None:
+        if not isinstance(auth, TaxizerAuth):
+            msg = f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use httpx2.AsyncClient"
+            raise ConfigurationError(msg)
+        self._auth = auth
+
+
+def _is_replayable(request: httpx2.Request) -> bool:
+    # Other streams are consumed, and would be sent again as an empty or a shorter body.
+    return isinstance(request.stream, httpx2.ByteStream)

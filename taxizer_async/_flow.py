@@ -7,6 +7,7 @@ nothing: no lock is held and nothing waits to be undone across a `yield`.
 
 from __future__ import annotations
 
+import ipaddress
 import random
 
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
@@ -52,9 +53,13 @@ class Url(Protocol):
 
 
 class Headers(Protocol):
-    """What is done with headers, whose names have no case."""
+    """What is looked at of headers, whose names have no case; one that is there twice is joined."""
 
     def get(self, name: str, /) -> str | None: ...
+
+
+class MutableHeaders(Headers, Protocol):
+    """What is done with headers."""
 
     def __setitem__(self, name: str, value: str, /) -> None: ...
 
@@ -64,6 +69,13 @@ class Request(Protocol):
 
     @property
     def url(self) -> Url: ...
+
+    @property
+    def headers(self) -> MutableHeaders: ...
+
+
+class Sent(Protocol):
+    """What is looked at of a request that was answered."""
 
     @property
     def headers(self) -> Headers: ...
@@ -79,7 +91,7 @@ class Response(Protocol):
     def headers(self) -> Headers: ...
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> Sent: ...
 
     async def aread(self) -> object: ...
 
@@ -197,7 +209,15 @@ def sync_refusal(library: HttpLibrary) -> ConfigurationError:
 
 def _origin(url: Url) -> tuple[str, str, int | None]:
     port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    return url.scheme, url.raw_host.decode("ascii").lower(), port
+    return url.scheme, _one_spelling(url.raw_host.decode("ascii").lower()), port
+
+
+def _one_spelling(host: str) -> str:
+    # httpx leaves an IPv6 address as it is written, and others do not.
+    try:
+        return ipaddress.ip_address(host).compressed if ":" in host else host
+    except ValueError:
+        return host
 
 
 def _bearer(held: Held) -> str:

@@ -689,7 +689,7 @@ BREAKAGES: Final = (
         old="        held = self._fresh() or await self.provider.acquire()\n        for",
         new=(
             "        if self._fresh() is None:\n"
-            '            yield httpx.Request("POST", self._base_url + CONNECT_PATH)\n'
+            '            yield type(request)("POST", self.base_url + CONNECT_PATH)\n'
             "        held = self._fresh() or await self.provider.acquire()\n        for"
         ),
     ),
@@ -923,7 +923,7 @@ BREAKAGES: Final = (
         invariant=19,
         file="_exchange.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a transport raises\n",
-        new="            except httpx.ConnectError as cause:\n",
+        new="            except ConnectionError as cause:\n",
     ),
     Breakage(
         name="raw-json-error",

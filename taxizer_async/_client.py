@@ -75,7 +75,7 @@ class TaxizerClient(httpx.AsyncClient):
         # The frames of a traceback may be captured with their arguments.
         del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
         del httpx_options
-        options.check(arguments.http_client)
+        options.check(told_how_to_log_in=arguments.http_client is not None)
         auth = TaxizerAuth.from_arguments(arguments)
         super().__init__(auth=auth, base_url=auth.base_url, **options.given)
 

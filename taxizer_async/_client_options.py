@@ -39,9 +39,9 @@ class ClientOptions:
         }
         return LoginClients(self.library, shared) if shared and not self._own() else None
 
-    def check(self, http_client: HttpClientFactory | None) -> None:
+    def check(self, *, told_how_to_log_in: bool) -> None:
         """
-        Check that they go with a client for Taxizer whose logins go over what *http_client* returns.
+        Check that they go with a client for Taxizer.
 
         Raises:
             ConfigurationError: If there is an auth, or it is not clear how a login is to be sent.
@@ -51,7 +51,7 @@ class ClientOptions:
             msg = f"a TaxizerClient brings its own auth: use {library}.AsyncClient with another"
             raise ConfigurationError(msg)
         own = self._own()
-        if own and http_client is None:
+        if own and not told_how_to_log_in:
             msg = (
                 f"with {own[0]}= it is not clear how a login is to be sent: give http_client=, a "
                 f"callable that returns a fresh {library}.AsyncClient"

@@ -14,6 +14,7 @@ from taxizer_async import (
     Secret,
     TaxizerAuth,
     TaxizerClient,
+    httpx2,
 )
 
 
@@ -96,12 +97,14 @@ def test_nothing_is_seen_of_a_secret_in_another_argument(
     [
         {"base_url": "nonsense"},
         {"auth": ("user", SECRET)},
+        {"auth": ("user", SECRET), "http_client": partial(given, SECRET)},
         {"transport": partial(given, SECRET)},
     ],
-    ids=["base_url", "auth", "transport"],
+    ids=["base_url", "auth", "auth and http_client", "transport"],
 )
+@pytest.mark.parametrize("build", [TaxizerClient, httpx2.TaxizerClient])
 def test_nothing_is_seen_of_the_options_of_httpx(
-    options: dict[str, Any], exposed: Callable[..., list[str]]
+    build: Callable[..., object], options: dict[str, Any], exposed: Callable[..., list[str]]
 ) -> None:
     """A password of a proxy, or a key in a header, is in no frame of an error about another option."""
     httpx_options: dict[str, Any] = {
@@ -109,7 +112,7 @@ def test_nothing_is_seen_of_the_options_of_httpx(
         "headers": {"X-Key": SECRET},
     }
     with pytest.raises(ConfigurationError) as caught:
-        TaxizerClient(Credentials("sandbox-client", "another"), **httpx_options, **options)
+        build(Credentials("sandbox-client", "another"), **httpx_options, **options)
 
     assert exposed(caught.value) == []
 

@@ -102,7 +102,7 @@ def test_nothing_is_seen_of_a_secret_in_another_argument(
     ],
     ids=["base_url", "auth", "auth and http_client", "transport"],
 )
-@pytest.mark.parametrize("build", [TaxizerClient, Httpx2Client])
+@pytest.mark.parametrize("build", [TaxizerClient, Httpx2Client], ids=["httpx", "httpx2"])
 def test_nothing_is_seen_of_the_options_of_httpx(
     build: Callable[..., object], options: dict[str, Any], exposed: Callable[..., list[str]]
 ) -> None:

@@ -1,0 +1,141 @@
+"""Which bodies are sent again after a 401, on each stack."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from .conftest import PATH, arrived
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from taxizer_async.testing import Sandbox
+
+    from .stacks import Auth, Sender, Stack
+
+
+@pytest.fixture(name="sender")
+async def _sender(sandbox: Sandbox, stack: Stack, auth: Auth) -> AsyncIterator[Sender]:
+    """A client whose token was revoked."""
+    async with stack.open(auth) as sender:
+        await sender.send("GET", "/v1/x")
+        sandbox.revoke()
+        sandbox.reset_counters()
+        yield sender
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"in"
+    yield b"voice"
+
+
+class Chunks:
+    """Can be iterated any number of times, which nobody can know."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return chunks()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, b""),
+        ({"content": b"invoice"}, b"invoice"),
+        ({"content": "invoice"}, b"invoice"),
+        ({"content": b""}, b""),
+        ({"content": b"x" * 300_000}, b"x" * 300_000),
+        ({"data": {"a": "1", "b": "2"}}, b"a=1&b=2"),
+    ],
+    ids=["none", "bytes", "str", "empty", "big", "form"],
+)
+async def test_a_body_in_memory_is_sent_again(
+    sandbox: Sandbox, sender: Sender, body: dict[str, Any], expected: bytes
+) -> None:
+    """Bytes, text and forms are sent once more, whole, with a new token."""
+    reply = await sender.send("POST", PATH, **body)
+
+    assert reply.status == 200
+    assert arrived(sandbox) == [(401, expected), (200, expected)]
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
+    assert sandbox.counters.exchanges == 1
+
+
+async def test_json_is_sent_again(sandbox: Sandbox, sender: Sender) -> None:
+    """JSON, which each library writes in its own way, arrives twice the same."""
+    assert (await sender.send("POST", PATH, json={"a": [1]})).status == 200
+
+    (_, first), (_, second) = arrived(sandbox)
+    assert first == second
+    assert json.loads(first) == {"a": [1]}
+
+
+@pytest.mark.parametrize("build", [chunks, Chunks], ids=["generator", "iterable"])
+async def test_a_stream_gets_its_401_back(
+    sandbox: Sandbox, sender: Sender, build: Callable[[], Any]
+) -> None:
+    """A body that may be consumed is never sent again; the next request has a new token."""
+    reply = await sender.send("POST", PATH, content=build())
+
+    assert reply.status == 401
+    assert json.loads(reply.body)["title"] == "Unauthorized"
+    assert arrived(sandbox) == [(401, b"invoice")]
+
+    assert (await sender.send("POST", PATH, content=build())).status == 200
+    assert arrived(sandbox)[1:] == [(200, b"invoice")]
+    assert sandbox.resource_log[-1].jwt_id == 2
+    assert sandbox.counters.exchanges == 1
+
+
+async def test_a_multipart_with_a_file_gets_its_401_back(
+    sandbox: Sandbox, stack: Stack, sender: Sender
+) -> None:
+    """A form with a file in it is sent once."""
+
+    def form() -> dict[str, Any]:
+        if stack.name != "aiohttp":
+            return {"files": {"f": io.BytesIO(b"invoice")}}
+        data = aiohttp.FormData()
+        data.add_field("f", io.BytesIO(b"invoice"), filename="f")
+        return {"data": data}
+
+    assert (await sender.send("POST", PATH, **form())).status == 401
+    assert sandbox.counters.resources == 1
+    assert (await sender.send("POST", PATH, **form())).status == 200
+    assert b"\r\ninvoice\r\n" in sandbox.resource_log[-1].body
+
+
+async def test_a_good_token_has_nothing_sent_twice(sandbox: Sandbox, sender: Sender) -> None:
+    """With a good token each kind of body is sent once."""
+    await sender.send("GET", "/v1/x")
+    sandbox.reset_counters()
+    bodies: list[dict[str, Any]] = [{"content": chunks()}, {"json": {}}, {"content": b"x"}]
+    for body in bodies:
+        assert (await sender.send("POST", PATH, **body)).status == 200
+
+    assert sandbox.counters.resources == 3
+    assert sandbox.counters.exchanges == 0
+
+
+async def test_a_head_and_an_empty_answer_are_sent_again(sandbox: Sandbox, sender: Sender) -> None:
+    """A 401 without a body to read is one like any other."""
+    assert (await sender.send("HEAD", PATH)).status == 200
+    assert [entry.status for entry in sandbox.resource_log] == [401, 200]
+
+
+async def test_an_endless_answer_is_streamed_while_tokens_are_renewed(
+    sandbox: Sandbox, sender: Sender
+) -> None:
+    """A stream is opened after a 401, goes on through a renewal, and is left when one wants."""
+    async with sender.stream("/v1/stream") as stream:
+        assert stream.status == 200
+        sandbox.revoke()
+        assert (await sender.send("POST", PATH)).status == 200
+
+    assert sandbox.counters.exchanges == 2

@@ -1,0 +1,268 @@
+"""
+For FastAPI and Starlette: one client for the whole application, its errors as answers, its health.
+
+Needs the extra: `pip install "taxizer-async[fastapi]"`. Nothing here decides anything about tokens, nor
+is a request of the application's answered from here, but for its health and for an `AuthError`.
+
+```python
+app = FastAPI(lifespan=taxizer_lifespan())
+add_exception_handlers(app)
+app.include_router(health_router())
+
+
+@app.post("/invoices")
+async def submit(invoice: Invoice, taxizer: Taxizer) -> Receipt: ...
+```
+
+All but `Taxizer` and `health_router` does the same for `Starlette(lifespan=taxizer_lifespan())`: there
+`get_taxizer(request)` is the client, and `health_routes()` has the routes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+import anyio
+import attrs
+
+from taxizer_async._client import TaxizerClient
+from taxizer_async._errors import AuthError
+
+
+try:
+    from fastapi import APIRouter, Depends
+    from starlette.requests import HTTPConnection, Request  # noqa: TC002 - FastAPI reads them
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+    from starlette.websockets import WebSocket, WebSocketState
+except ImportError as missing:
+    _msg = 'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
+    raise ImportError(_msg) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.applications import Starlette
+    from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
+
+    from taxizer_async._auth import TaxizerAuth
+    from taxizer_async._models import AuthStatus
+
+
+__all__ = [
+    "Taxizer",
+    "add_exception_handlers",
+    "get_taxizer",
+    "health_router",
+    "health_routes",
+    "taxizer_lifespan",
+]
+
+_STATE: Final = "taxizer"
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_METHODS: Final = ["GET", "HEAD"]
+#: Close codes of the IANA registry that are to WebSockets what the statuses are to HTTP.
+_CLOSE_CODES: Final = {HTTPStatus.SERVICE_UNAVAILABLE: 1013, HTTPStatus.BAD_GATEWAY: 1014}
+_DETAILS: Final = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "The login at Taxizer does not work at this time: try again later.",
+    HTTPStatus.BAD_GATEWAY: "The login at Taxizer does not work, and trying again does not help.",
+}
+
+_log: Final = logging.getLogger("taxizer_async")
+
+
+def taxizer_lifespan(
+    make_client: Callable[[], AbstractAsyncContextManager[TaxizerClient]] = TaxizerClient.from_env,
+    *,
+    lifespan: Lifespan[Any] | None = None,
+    keep_fresh: bool = True,
+) -> StatefulLifespan[Any]:
+    """
+    Return a lifespan that opens one client for all requests, and closes it when they are done.
+
+    It has to be entered and left in one task, as servers and the `TestClient` do.
+
+    Args:
+        make_client: Is called once per start, and returns the client, or a context manager that has one
+            and closes with it what it stands on, such as a Redis store. By default the client is that
+            of the environment.
+        lifespan: Your own, which runs within: the client is open from before it to after it, as
+            `app.state.taxizer`. What it yields is the state of requests, as ever; what it raises is
+            raised as it is.
+        keep_fresh: Whether to renew the token ahead of need all the while, so that no request waits for
+            that.
+    """
+
+    @contextlib.asynccontextmanager
+    async def run(app: Starlette) -> AsyncGenerator[Mapping[str, Any]]:
+        async with contextlib.AsyncExitStack() as stack:
+            client = await stack.enter_async_context(make_client())
+            app.state.taxizer = client
+            if keep_fresh:
+                await stack.enter_async_context(_kept_fresh(client.auth))
+            state = await stack.enter_async_context(lifespan(app)) if lifespan else None
+            yield {**(state or {}), _STATE: client}
+
+    return run
+
+
+def get_taxizer(connection: HTTPConnection) -> TaxizerClient:
+    """
+    Return the application's client: the dependency behind `Taxizer`, for `dependency_overrides`.
+
+    A request, a WebSocket, and those of mounted applications have the same one.
+
+    Raises:
+        RuntimeError: If the application has no `taxizer_lifespan`, or it was not run.
+    """
+    client: TaxizerClient | None = getattr(connection.state, _STATE, None)
+    if client is None:
+        msg = (
+            "there is no TaxizerClient, as no taxizer_lifespan was run: give the application "
+            "lifespan=taxizer_lifespan(), and in a test enter the TestClient (with TestClient(app) as "
+            "client: ...), or override the dependency get_taxizer"
+        )
+        raise RuntimeError(msg)
+    return client
+
+
+#: An endpoint's parameter of this type is the application's client.
+Taxizer = Annotated[TaxizerClient, Depends(get_taxizer)]
+
+
+def add_exception_handlers(app: Starlette) -> None:
+    """
+    Answer an `AuthError` that an endpoint lets through, as problem+json without anything secret.
+
+    One that trying again can help against (`retryable`: an outage, a vault that is down, an answer that
+    was cut off) is a 503, with the seconds until the next try in `Retry-After`. Others (credentials that
+    were rejected, an answer from who is not Taxizer) are a 502. What was wrong is in the log and in
+    `status()`. A WebSocket that is not yet accepted is refused with the same answer; one that is open is
+    closed, with 1013 or 1014.
+
+    A `ConfigurationError`, and what Taxizer answered to a request, are the application's. A mounted
+    application has handlers of its own.
+    """
+    app.add_exception_handler(AuthError, cast("ExceptionHandler", _answer_auth_error))
+
+
+def health_router(prefix: str = "/health") -> APIRouter:
+    """
+    Return a router with the two probes that an orchestrator wants, as JSON without anything secret.
+
+    `{prefix}/live` is 200 for as long as the process answers, and never looks at Taxizer: a restart does
+    not end an outage there, and takes a token that may still be good along. It is the one for
+    Kubernetes' livenessProbe.
+
+    `{prefix}/ready` tells `status()`. It is 503 while there is no usable token and calls fail at once,
+    from memory; a process that has not logged in yet is ready, as its first request does. It is for a
+    readinessProbe, which takes a pod out of its Service and never restarts it, or for an alert. All pods
+    meet an outage at once: if what else they serve should go on then, let live be both probes.
+
+    In the answer are the texts of errors, so keep it from the public.
+    """
+    router = APIRouter(prefix=prefix)
+
+    async def ready(taxizer: Taxizer) -> JSONResponse:
+        return _tell_readiness(taxizer.auth.status())
+
+    router.add_api_route("/live", _tell_life, methods=_METHODS, include_in_schema=False)
+    router.add_api_route("/ready", ready, methods=_METHODS, include_in_schema=False)
+    return router
+
+
+def health_routes(prefix: str = "/health") -> list[Route]:
+    """Return what `health_router` has, for `Starlette(routes=[*health_routes(), ...])`."""
+
+    async def ready(request: Request) -> JSONResponse:
+        return _tell_readiness(get_taxizer(request).auth.status())
+
+    return [
+        Route(f"{prefix}/live", _tell_life, include_in_schema=False),
+        Route(f"{prefix}/ready", ready, include_in_schema=False),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _kept_fresh(auth: TaxizerAuth) -> AsyncGenerator[None]:
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_keep_fresh, auth)
+        try:
+            yield
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001 - the group would wrap it
+            failure = error
+        finally:
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _keep_fresh(auth: TaxizerAuth) -> None:
+    try:
+        await auth.keep_fresh()
+    except Exception:  # noqa: BLE001 - it is logged
+        # Else it would end the lifespan, while the server goes on with a client that is closed.
+        _log.exception("keep_fresh has failed, so requests renew the token")
+
+
+async def _tell_life(_: Request) -> JSONResponse:
+    return JSONResponse({"live": True}, headers=_NO_STORE)
+
+
+def _tell_readiness(status: AuthStatus) -> JSONResponse:
+    ready = _is_ready(status)
+    content = {"ready": ready, **attrs.asdict(status)}
+    content["retry_at"] = status.retry_at and status.retry_at.isoformat()
+    code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return JSONResponse(content, code, headers=_NO_STORE)
+
+
+def _is_ready(status: AuthStatus) -> bool:
+    if status.usable or status.last_error is None or status.retry_at is None:
+        return True
+    # Who gets no request asks for no token, and would never be ready again.
+    return not status.keep_fresh_running and status.retry_at <= datetime.now(UTC)
+
+
+async def _answer_auth_error(connection: HTTPConnection, error: AuthError) -> JSONResponse | None:
+    code = HTTPStatus.SERVICE_UNAVAILABLE if error.retryable else HTTPStatus.BAD_GATEWAY
+    answer = _problem(code, error.retry_at if error.retryable else None)
+    if not isinstance(connection, WebSocket):
+        return answer
+    await _refuse(connection, code, answer)
+    return None
+
+
+def _problem(code: HTTPStatus, retry_at: datetime | None) -> JSONResponse:
+    problem = {
+        "type": "about:blank",
+        "title": code.phrase,
+        "status": int(code),
+        "detail": _DETAILS[code],
+    }
+    headers = dict(_NO_STORE)
+    if retry_at is not None:
+        left = (retry_at - datetime.now(UTC)).total_seconds()
+        headers["Retry-After"] = str(max(1, math.ceil(left)))
+    return JSONResponse(problem, code, headers=headers, media_type="application/problem+json")
+
+
+async def _refuse(websocket: WebSocket, code: HTTPStatus, answer: JSONResponse) -> None:
+    state = websocket.application_state
+    if state is WebSocketState.CONNECTED:
+        await websocket.close(_CLOSE_CODES[code], _DETAILS[code])
+    elif state is WebSocketState.CONNECTING:
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(answer)
+        else:
+            await websocket.close(_CLOSE_CODES[code])

@@ -25,7 +25,7 @@ def runs(version: str) -> bool:
 PYTHONS = [version for version in ("3.11", "3.12", "3.13") if runs(version)]
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 
@@ -80,6 +80,13 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--ignoreexternal", "--verifytypes", "taxizer_async")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, and allow no warning; `nox -s docs -- serve` shows it."""
+    session.install(*group("docs"))
+    session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
 
 @nox.session(python=PYTHONS)

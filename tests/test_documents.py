@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -11,9 +12,13 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
-from taxizer_async import DEFAULT_BASE_URL
+import taxizer_async
+
+from taxizer_async import DEFAULT_BASE_URL, AuthStatus, TaxizerError
+from taxizer_async._reporter import _LEVELS as LEVELS
 from taxizer_async.testing import Sandbox
 from tests.redis_server import RedisServer
 
@@ -31,6 +36,12 @@ BLOCKS = {
     for number, block in enumerate(
         re.findall(r"^```python\n(.*?)^```$", document.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     )
+}
+
+ERRORS = {
+    name
+    for name, value in vars(taxizer_async).items()
+    if isinstance(value, type) and issubclass(value, TaxizerError)
 }
 
 #: What a reader replaces by their own.
@@ -122,12 +133,39 @@ def test_the_extras_table_is_complete() -> None:
 
 def test_the_errors_table_is_complete() -> None:
     """Each public error has its line in the README."""
-    import taxizer_async  # noqa: PLC0415 - only its names are wanted
+    assert set(re.findall(r"^\| `(\w+)`.*\|$", README, re.MULTILINE)) >= ERRORS
 
-    errors = {
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+
+def test_each_event_is_explained() -> None:
+    """Each event has its line in the documentation, with all that it says and its level."""
+    told = re.findall(r"^\| `(\w+)\((.*?)\)` \| (\w+) \|", OPERATIONS, re.MULTILINE)
+
+    assert sorted(told) == sorted(
+        (
+            kind.__name__,
+            ", ".join(f"{field.name}=…" for field in attrs.fields(kind)),
+            logging.getLevelName(level),
+        )
+        for kind, level in LEVELS.items()
+    )
+
+
+def test_each_field_of_the_status_is_explained() -> None:
+    """Each field of `status()` is in the documentation."""
+    health = OPERATIONS.split("\n## ")[1]
+
+    assert {field.name for field in attrs.fields(AuthStatus)} == {
         name
-        for name in taxizer_async.__all__
-        if isinstance(getattr(taxizer_async, name), type)
-        and issubclass(getattr(taxizer_async, name), taxizer_async.TaxizerError)
+        for cell in re.findall(r"^\| (`.*?`) \|", health, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", cell)
     }
-    assert errors == set(re.findall(r"^\| `(\w+)`.*\|$", README, re.MULTILINE)) & errors
+
+
+def test_each_error_has_an_entry_in_the_runbook() -> None:
+    """Whoever meets an error finds what to do."""
+    entries = re.findall(r"^### (\w+Error)$", OPERATIONS, re.MULTILINE)
+
+    assert set(entries) == ERRORS - {"TaxizerError"}

@@ -102,8 +102,7 @@ CATALOGUE: Final = (
         14,
         "a lock on an object that is made per request guards nothing",
         ("authlib/authlib/issues/673",),
-        Status.ADAPTERS,
-        note="auth objects made per request, with a store in common; a FastAPI dependency is still to be shown",
+        note="what is made per request has to be given a store in common",
     ),
     Report(
         15,

@@ -1,0 +1,117 @@
+"""A server as a process: its start, what it says, and its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from typing import IO, TYPE_CHECKING, Self, final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from taxizer_async.testing import Sandbox
+
+
+#: Seconds that anything may take, on a machine that is busy with other tests.
+PATIENCE = 30.0
+
+
+def environment_of(sandbox: Sandbox, **more: str) -> dict[str, str]:
+    """Return the variables that point a service at *sandbox*."""
+    return {
+        "TAXIZER_BASE_URL": sandbox.base_url,
+        "TAXIZER_CLIENT_ID": sandbox.client_id,
+        "TAXIZER_CLIENT_SECRET": sandbox.credentials.client_secret.reveal(),
+        **more,
+    }
+
+
+@final
+class Server:
+    """
+    `python ARGUMENTS`, which is to say on which port it serves; killed at the end if it still runs.
+
+    Warnings are on, so that one is seen in what it says.
+    """
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
+        self._said: list[str] = []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "default", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        )
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._listen, args=[self._process.stdout])
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    @property
+    def said(self) -> str:
+        """What it has said so far, on either stream."""
+        return "".join(self._said)
+
+    @property
+    def url(self) -> str:
+        """Where it serves; waits until it says so."""
+        pattern = re.compile(r"running on (http://[\w.]+:\d+)", re.IGNORECASE)
+        self._wait_until(lambda: pattern.search(self.said) is not None)
+        found = pattern.search(self.said)
+        assert found
+        return found[1]
+
+    def wait_for(self, text: str, *, times: int = 1) -> None:
+        """Wait until it has said *text*."""
+        self._wait_until(lambda: self.said.count(text) >= times)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def end(self) -> int:
+        """Wait for its end, and return its exit code."""
+        code = self._process.wait(PATIENCE)
+        self._reader.join()
+        return code
+
+    def _wait_until(self, is_met: Callable[[], bool]) -> None:
+        with self._news:
+            met = self._news.wait_for(
+                lambda: is_met() or self._process.poll() is not None, PATIENCE
+            )
+        assert met, self.said
+        assert is_met(), self.said
+
+    def _listen(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    self._said.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+
+def attempts() -> Iterator[None]:
+    """Count to no end, but fail when patience is over."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        yield
+    raise TimeoutError

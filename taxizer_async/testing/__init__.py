@@ -16,6 +16,7 @@ from taxizer_async.testing._store_conformance import (
     TokenStoreCase,
     check_token_store,
 )
+from taxizer_async.testing._token_response import token_response
 
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "StoreFactory",
     "TokenStoreCase",
     "check_token_store",
+    "token_response",
 ]

@@ -56,6 +56,7 @@ class Errand:
         urgent: … and whether to log in without it then, as there is no token to go on with.
         epoch: The state's when this began.
         asked: The credentials, once they were asked for and until they are used.
+        waiting_since: `Clock.monotonic` when it began to wait for the lease, while it does.
     """
 
     stale: Held | None
@@ -65,6 +66,7 @@ class Errand:
     urgent: bool
     epoch: int
     asked: Credentials | None = None
+    waiting_since: float | None = None
 
 
 class Again(enum.Enum):

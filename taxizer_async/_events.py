@@ -7,18 +7,31 @@ decides who gets it.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TypeAlias
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
 
 import attrs
 
 
+#: Which token endpoint was asked: Connect or AppRefreshToken.
+ExchangeKind: TypeAlias = Literal["connect", "refresh"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @attrs.frozen(kw_only=True)
 class LoggedIn:
-    """Connect issued a token; *elapsed* seconds were spent on it, retries included."""
+    """
+    Connect issued a token; *elapsed* seconds were spent on it, retries included.
+
+    *at* (aware, UTC, by the machine's clock) is when it was over, as in all events that have it.
+    """
 
     elapsed: float
     expires_at: datetime | None
+    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +40,7 @@ class Renewed:
 
     elapsed: float
     expires_at: datetime | None
+    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,10 +52,16 @@ class Adopted:
 
 @attrs.frozen(kw_only=True)
 class RefreshRefused:
-    """A refresh token was refused or is of uncertain state, so a login follows; *reason* says why."""
+    """
+    A refresh token was refused or is of uncertain state, so a login follows; *reason* says why.
+
+    That took *elapsed* seconds, retries included.
+    """
 
     reason: str
     status_code: int | None
+    elapsed: float = 0.0
+    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +71,45 @@ class ExchangeFailed:
 
     *ahead_of_need* tells that requests go on with the token they have. Until *retry_at* (aware,
     UTC) nothing is tried again.
+
+    *kind* is the endpoint that was asked for *elapsed* seconds, None if none was, as it was the user's
+    part that failed. *error* is the class of what callers get, by name.
     """
 
     reason: str
     status_code: int | None
     retry_at: datetime
     ahead_of_need: bool
+    kind: ExchangeKind | None = None
+    elapsed: float = 0.0
+    error: str = "AuthError"
+    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class TokenAwaited:
+    """
+    Callers waited for a new token, or for the word that there is none: one event for all of them.
+
+    *waits* has the seconds of each, also of those who gave up before.
+    """
+
+    callers: int
+    waits: tuple[float, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class LeaseAwaited:
+    """
+    Another client had the lease, or another event loop of this process was at it, for *elapsed* seconds.
+
+    What ended the wait: the lease was "acquired", the other's token or failure was there ("served"), or
+    the wait was as long as it may be ("gave_up").
+    """
+
+    elapsed: float
+    outcome: Literal["acquired", "served", "gave_up"]
+    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +150,8 @@ Event: TypeAlias = (
     | Adopted
     | RefreshRefused
     | ExchangeFailed
+    | TokenAwaited
+    | LeaseAwaited
     | TokenRefused
     | Forgotten
     | StoreFailed

@@ -63,6 +63,11 @@ class Failure:
         """The status of the answer, if there was one."""
         return getattr(self.cause, "status_code", None)
 
+    @property
+    def error_name(self) -> str:
+        """The name of the class of `error`."""
+        return type(self.error()).__name__
+
     def describe(self) -> str:
         """Say what happened, at which endpoint, and what to do."""
         cause = self.cause

@@ -31,11 +31,17 @@ if TYPE_CHECKING:
 class Flight:
     """One leader's attempt to get a token, and what came of it; neither, if it was cancelled."""
 
-    __slots__ = ("_landed", "_leader", "failure", "held")
+    __slots__ = ("_landed", "_leader", "_since", "began", "failure", "held", "waits")
 
     def __init__(self) -> None:
         self._landed = anyio.Event()
         self._leader = anyio.get_current_task().id
+        #: When it began, in event loop time.
+        self.began = anyio.current_time()
+        # By task.
+        self._since: dict[int, float] = {}
+        #: Seconds that tasks waited for it.
+        self.waits: list[float] = []
         self.held: Held | None = None
         self.failure: Failure | None = None
 
@@ -46,16 +52,26 @@ class Flight:
         Raises:
             RuntimeError: If the leader itself waits, or what it has a store do: that would be for ever.
         """
-        if self._leader in (anyio.get_current_task().id, on_behalf_of.get()):
+        task = anyio.get_current_task().id
+        if self._leader in (task, on_behalf_of.get()):
             msg = (
                 "a token was asked for from within the login that it would have to wait for: a "
                 "credentials callable, http_client or store must not use the auth that it serves"
             )
             raise RuntimeError(msg)
-        await self._landed.wait()
+        self._since[task] = anyio.current_time()
+        try:
+            await self._landed.wait()
+        finally:
+            since = self._since.pop(task, None)
+            if since is not None:  # it is still in the air
+                self.waits.append(anyio.current_time() - since)
 
     def land(self) -> None:
         """Wake all that wait."""
+        now = anyio.current_time()
+        self.waits.extend(now - since for since in self._since.values())
+        self._since.clear()
         self._landed.set()
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taxizer_async._errand import Errand, Tools
+    from taxizer_async._events import ExchangeKind
     from taxizer_async._failures import Cause
     from taxizer_async._models import Secret
     from taxizer_async._outcomes import Outcome
@@ -104,14 +105,21 @@ class Issuance:
             # A process that was stopped meanwhile finds that others have gone on.
             self._errand.asked = credentials
             return Again.LATER
-        connect = self._tools.exchange.connect
+        connect, began = self._tools.exchange.connect, self._tools.clock.monotonic()
         result = await self._perform(
             lambda received: connect(credentials, self._effort, received), login=True
         )
         if isinstance(result, (Held, Again)):
             return result
         rejected = credentials if isinstance(result, Refused) else None
-        return fail(self._tools, result, self._tools.endpoints.connect, rejected)
+        return fail(
+            self._tools,
+            result,
+            self._tools.endpoints.connect,
+            rejected=rejected,
+            kind="connect",
+            elapsed=self._since(began),
+        )
 
     def _refreshable(self, record: TokenRecord | None) -> Held | None:
         ledger, clock = self._tools.ledger, self._tools.clock
@@ -129,10 +137,11 @@ class Issuance:
             # The mark may have brought back what was cleared.
             await self._tools.store.clear(self._key)
             return self._start_over()
-        refresh = self._tools.exchange.refresh
+        refresh, began = self._tools.exchange.refresh, self._tools.clock.monotonic()
         result = await self._perform(
             lambda received: refresh(refresh_token, self._effort, received), login=False
         )
+        elapsed = self._since(began)
         if isinstance(result, (Held, Again)):
             return result
         if self._is_outdated:
@@ -141,9 +150,17 @@ class Issuance:
             isinstance(result, Unavailable) and result.untouched
         ):
             await self._mark(held, spent=False)
-            return fail(self._tools, result, self._tools.endpoints.refresh)
+            return fail(
+                self._tools,
+                result,
+                self._tools.endpoints.refresh,
+                kind="refresh",
+                elapsed=elapsed,
+            )
         self._tools.reporter.add(
-            events.RefreshRefused(reason=_reason(result), status_code=result.status_code)
+            events.RefreshRefused(
+                reason=_reason(result), status_code=result.status_code, elapsed=elapsed
+            )
         )
         return None
 
@@ -211,6 +228,9 @@ class Issuance:
             return adopt(tools, self._errand, await tools.store.load(self._key)) or held
         return held
 
+    def _since(self, began: float) -> float:
+        return self._tools.clock.monotonic() - began
+
     @property
     def _is_outdated(self) -> bool:
         return self._tools.ledger.state.epoch != self._errand.epoch
@@ -238,8 +258,16 @@ async def ask(tools: Tools) -> Credentials | Failure:
     return fail(tools, asked, tools.endpoints.connect)
 
 
-def fail(tools: Tools, cause: Cause, endpoint: str, rejected: Credentials | None = None) -> Failure:
-    """Remember that there is no new token, and report it."""
+def fail(
+    tools: Tools,
+    cause: Cause,
+    endpoint: str,
+    *,
+    rejected: Credentials | None = None,
+    kind: ExchangeKind | None = None,
+    elapsed: float = 0.0,
+) -> Failure:
+    """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
     ahead_of_need = tools.ledger.alive() is not None
     failure = tools.ledger.remember(
         cause,
@@ -253,6 +281,10 @@ def fail(tools: Tools, cause: Cause, endpoint: str, rejected: Credentials | None
             status_code=failure.status_code,
             retry_at=failure.retry_at_utc,
             ahead_of_need=ahead_of_need,
+            # A misconfigured http_client sent nothing.
+            kind=None if isinstance(cause, Misconfigured) else kind,
+            elapsed=elapsed,
+            error=failure.error_name,
         )
     )
     return failure

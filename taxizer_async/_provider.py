@@ -148,7 +148,7 @@ class TokenProvider:
             seat = self._airfield().seat()
             flight = seat.try_lead()
             if flight is not None:
-                await self._fly(seat, flight, waits=stage is not Stage.DUE)
+                await self._fly(seat, flight, waits=stage is not Stage.DUE, for_caller=True)
             elif held is not None and stage is Stage.DUE:
                 return held
             else:
@@ -238,7 +238,7 @@ class TokenProvider:
             return TokenState.REFUSED
         return _TOKEN_STATES[held.stage(self._clock)]
 
-    async def _fly(self, seat: Seat, flight: Flight, *, waits: bool) -> None:
+    async def _fly(self, seat: Seat, flight: Flight, *, waits: bool, for_caller: bool) -> None:
         try:
             result = await self._renewal.run(self._errand(waits=waits), self._airfield())
             if isinstance(result, Failure):
@@ -248,7 +248,15 @@ class TokenProvider:
                 flight.held = result
         finally:
             seat.land(flight)
+            self._report_waits(flight, for_caller=for_caller)
         await self._reporter.deliver()
+
+    def _report_waits(self, flight: Flight, *, for_caller: bool) -> None:
+        waits = tuple(flight.waits)
+        if for_caller:
+            waits += (anyio.current_time() - flight.began,)
+        if waits:
+            self._reporter.add(events.TokenAwaited(callers=len(waits), waits=waits))
 
     def _errand(self, *, waits: bool) -> Errand:
         attempts, seconds = self._policy.attempts, self._policy.exchange_timeout
@@ -275,7 +283,7 @@ class TokenProvider:
         if flight is None:
             await seat.flight.wait()
         else:
-            await self._fly(seat, flight, waits=True)
+            await self._fly(seat, flight, waits=True, for_caller=False)
 
     def _patience(self) -> float:
         """Return how long a renewal may be waited for: a token that lives is not waited to death."""

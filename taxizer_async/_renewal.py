@@ -6,9 +6,10 @@ What is done with the lease in hand is in `_issuance`; `_provider` says why thin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 from taxizer_async._errand import Again
+from taxizer_async._events import LeaseAwaited
 from taxizer_async._failures import Failure
 from taxizer_async._guarded_store import NoLease
 from taxizer_async._held import Held
@@ -45,10 +46,14 @@ class Renewal:
                 continue
             if isinstance(result, (Held, Failure)) or errand.waits <= 0:
                 return None if isinstance(result, Again) else result
+            if errand.waiting_since is None:
+                errand.waiting_since = clock.monotonic()
             seen = await self._look_around(errand, key, into_store=result is not None)
             if seen is not None:
+                self._end_wait(errand, "served")
                 return seen
             if clock.monotonic() >= give_up_at:
+                self._end_wait(errand, "gave_up")
                 if not errand.urgent:
                     return None
                 # The refresh token may be in the hands of who sits on the lease.
@@ -81,9 +86,16 @@ class Renewal:
             lease = await self._tools.store.lease(key)
             if lease is NoLease.BUSY:
                 return Again.LATER
+            self._end_wait(errand, "acquired")
             if isinstance(lease, Misconfigured):
                 return fail(self._tools, lease, self._tools.endpoints.connect)
             return await self._with_lease(errand, key, lease)
+
+    def _end_wait(self, errand: Errand, outcome: Literal["acquired", "served", "gave_up"]) -> None:
+        since, errand.waiting_since = errand.waiting_since, None
+        if since is not None:
+            elapsed = self._tools.clock.monotonic() - since
+            self._tools.reporter.add(LeaseAwaited(elapsed=elapsed, outcome=outcome))
 
     async def _with_lease(
         self, errand: Errand, key: StoreKey, lease: Lease | NoLease

@@ -33,6 +33,8 @@ _LEVELS: Final[dict[type[Event], int]] = {
     events.Adopted: logging.DEBUG,
     events.RefreshRefused: logging.WARNING,
     events.ExchangeFailed: logging.WARNING,
+    events.TokenAwaited: logging.DEBUG,
+    events.LeaseAwaited: logging.DEBUG,
     events.TokenRefused: logging.INFO,
     events.Forgotten: logging.INFO,
     events.StoreFailed: logging.WARNING,

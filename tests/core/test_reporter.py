@@ -29,6 +29,8 @@ EVENTS = [
         events.ExchangeFailed(reason="x", status_code=503, retry_at=WHEN, ahead_of_need=True),
         logging.WARNING,
     ),
+    (events.TokenAwaited(callers=1, waits=(0.1,)), logging.DEBUG),
+    (events.LeaseAwaited(elapsed=0.1, outcome="served"), logging.DEBUG),
     (events.TokenRefused(renewing=True), logging.INFO),
     (events.Forgotten(), logging.INFO),
     (events.StoreFailed(operation="load", reason="OSError"), logging.WARNING),

@@ -937,8 +937,13 @@ BREAKAGES: Final = (
         name="hook-called-within-the-flight",
         invariant=20,
         file="_provider.py",
-        old="        finally:\n            seat.land(flight)\n        await self._reporter.deliver()\n",
+        old=(
+            "        finally:\n            seat.land(flight)\n"
+            "            self._report_waits(flight, for_caller=for_caller)\n"
+            "        await self._reporter.deliver()\n"
+        ),
         new=(
+            "            self._report_waits(flight, for_caller=for_caller)\n"
             "            await self._reporter.deliver()\n"
             "        finally:\n            seat.land(flight)\n"
         ),

@@ -1,0 +1,78 @@
+"""What the real SDK has recorded, as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from taxizer_async.otel import TaxizerTelemetry
+
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+@attrs.frozen
+class Point:
+    """A data point: a number, or a histogram's count and sum."""
+
+    attributes: dict[str, Any]
+    value: float
+    count: int | None = None
+
+
+@final
+class Recorded:
+    """Providers of one test, and what came to them."""
+
+    def __init__(self) -> None:
+        self._spans = InMemorySpanExporter()
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+        self._reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.telemetry = TaxizerTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
+
+    def close(self) -> None:
+        self.tracers.shutdown()
+        self.meters.shutdown()
+
+    def spans(self) -> list[ReadableSpan]:
+        return list(self._spans.get_finished_spans())
+
+    def metrics(self) -> list[Any]:
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return []
+        scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
+        return [metric for scope in scopes for metric in scope.metrics]
+
+    def points(self, name: str) -> list[Point]:
+        found = [
+            each
+            for metric in self.metrics()
+            if metric.name == name
+            for each in metric.data.data_points
+        ]
+        return [
+            Point(
+                dict(each.attributes),
+                each.sum if hasattr(each, "sum") else each.value,
+                getattr(each, "count", None),
+            )
+            for each in found
+        ]
+
+    def text(self) -> str:
+        """All of it, as an exporter would write it."""
+        return "\n".join(
+            [span.to_json() for span in self.spans()]
+            + [metric.to_json() for metric in self.metrics()]
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,13 +16,14 @@ from tests.fastapi.server import PATIENCE, Server, attempts, environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from taxizer_async.testing import Sandbox
 
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
+UVICORN = ("-m", "uvicorn", "tests.fastapi.service:app", "--app-dir", str(ROOT), "--port", "0")
 WORKERS = 4
 #: The parent of workers leaves its listening socket open.
 UVICORNS_OWN = ("-W", "ignore:unclosed <socket:ResourceWarning")
@@ -37,7 +39,8 @@ def _start(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Server]]:
         servers.append(
             Server(
                 *(UVICORNS_OWN if "--workers" in options else ()),
-                *("-m", "uvicorn", "tests.fastapi.service:app", "--port", "0", *options),
+                *UVICORN,
+                *options,
                 environment=environment_of(sandbox, TAXIZER_STORE_PATH=str(tmp_path / "tokens")),
             )
         )
@@ -144,7 +147,7 @@ def test_an_end_that_does_not_wait_closes_all(
 def test_a_start_without_credentials_says_what_is_missing(tmp_path: Path) -> None:
     """It ends at once, with the variable's name."""
     with Server(
-        *("-m", "uvicorn", "tests.fastapi.service:app", "--port", "0"),
+        *UVICORN,
         environment={"TAXIZER_STORE_PATH": str(tmp_path / "tokens")},
     ) as server:
         code = server.end()

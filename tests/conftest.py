@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async.testing import Sandbox
-
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from taxizer_async.testing import Sandbox
+
+
+pytest_plugins = ["pytester"]
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -35,9 +37,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(name="sandbox")
-def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
+def _sandbox(taxizer_sandbox: Sandbox) -> Sandbox:
+    return taxizer_sandbox
 
 
 @pytest.fixture(

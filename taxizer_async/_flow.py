@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import random
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
 
 from taxizer_async._base_url import endpoint_url
 from taxizer_async._errand import Endpoints
@@ -37,6 +37,9 @@ _UNAUTHORIZED: Final = 401
 #: that never worked is not replaced again, so its 401 is handed back after the first.
 _RESENDS: Final = 2
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+Origin: TypeAlias = tuple[str, bytes, int | None]
 
 
 class Url(Protocol):
@@ -113,6 +116,9 @@ class AuthFlow:
         policy, clock = arguments.policy, arguments.clock
         self.arguments: Final = arguments
         self.base_url: Final = str(url).rstrip("/")
+        self._scheme: Final = url.scheme
+        self._host: Final = url.raw_host
+        self._port: Final = url.port
         self._origins: Final = frozenset(map(_origin, origins))
         self._skipped: Final[set[str]] = set()
         self._reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
@@ -161,37 +167,36 @@ class AuthFlow:
 
         *is_replayable* says whether the body of a request that was sent can be sent again.
         """
-        if _origin(request.url) not in self._origins:
-            await self._warn_once(request.url)
+        url = request.url
+        # Most go to the API itself, and a tuple made and hashed for each would cost more.
+        is_home = (
+            url.raw_host == self._host and url.port == self._port and url.scheme == self._scheme
+        )
+        if not is_home and _origin(url) not in self._origins:
+            await self._warn_once(url)
             yield request
             return
-        held = self._fresh() or await self.provider.acquire()
-        for _ in range(_RESENDS):
-            _attach(request, held)
+        resends = _RESENDS
+        while True:
+            held = self._fresh() or await self.provider.acquire()
+            request.headers["Authorization"] = held.authorization
             response = yield request
-            if not (self._is_of_the_past(response, held) and is_replayable(request)):
-                break
+            if response.status_code != _UNAUTHORIZED:
+                if not held.accepted:
+                    self.provider.accept(held)
+                return
+            another = _concerns(response, held) and self.provider.refuse(held)
+            if not (another and resends and is_replayable(request)):
+                await self._reporter.deliver()
+                return
+            resends -= 1
             # Frees the connection, as waiting with it in hand may starve who renews.
             await response.aread()
             await self._reporter.deliver()
-            held = self._fresh() or await self.provider.acquire()
-        else:
-            _attach(request, held)
-            response = yield request
-            self._is_of_the_past(response, held)
-        if response.status_code == _UNAUTHORIZED:
-            await self._reporter.deliver()
-
-    def _is_of_the_past(self, response: Response, held: Held) -> bool:
-        """Take note of what the server said to the token; say whether another one may do better."""
-        if response.status_code != _UNAUTHORIZED:
-            if not held.accepted:
-                self.provider.accept(held)
-            return False
-        return _concerns(response, held) and self.provider.refuse(held)
 
     async def _warn_once(self, url: Url) -> None:
-        origin = "{}://{}:{}".format(*_origin(url))
+        scheme, host, port = _origin(url)
+        origin = f"{scheme}://{host.decode()}:{port}"
         if origin in self._skipped:
             return
         self._skipped.add(origin)
@@ -207,29 +212,21 @@ def sync_refusal(library: HttpLibrary) -> ConfigurationError:
     )
 
 
-def _origin(url: Url) -> tuple[str, str, int | None]:
+def _origin(url: Url) -> Origin:
     port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    return url.scheme, _one_spelling(url.raw_host.decode("ascii").lower()), port
+    return url.scheme, _one_spelling(url.raw_host.lower()), port
 
 
-def _one_spelling(host: str) -> str:
+def _one_spelling(host: bytes) -> bytes:
     # httpx leaves an IPv6 address as it is written, and others do not.
     try:
-        return ipaddress.ip_address(host).compressed if ":" in host else host
+        return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
     except ValueError:
         return host
 
 
-def _bearer(held: Held) -> str:
-    return f"Bearer {held.token.jwt.reveal()}"
-
-
-def _attach(request: Request, held: Held) -> None:
-    request.headers["Authorization"] = _bearer(held)
-
-
 def _concerns(response: Response, held: Held) -> bool:
     """Say whether a 401 is about the token: after a redirect it may not have been sent at all."""
-    if response.request.headers.get("Authorization") != _bearer(held):
+    if response.request.headers.get("Authorization") != held.authorization:
         return False
     return not lacks_scope(response.headers.get("WWW-Authenticate"))

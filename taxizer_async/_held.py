@@ -62,6 +62,9 @@ class Held:
         accepted: Whether a request that carried it was answered otherwise than with 401.
         refused: Whether one was answered 401, so that it is not used again.
         answers_refusal: Whether it was issued because of a 401 for the one before.
+        authorization: The header's value.
+        fresh_until: Until when it is `Stage.FRESH`, by `Clock.monotonic` …
+        fresh_until_wall: … and by `Clock.wall`.
     """
 
     token: Token
@@ -76,6 +79,22 @@ class Held:
     accepted: bool = False
     refused: bool = False
     answers_refusal: bool = False
+    # What each request asks for, worked out once.
+    authorization: str = attrs.field(init=False, eq=False, repr=False)
+    fresh_until: float = attrs.field(init=False, eq=False, repr=False)
+    fresh_until_wall: float = attrs.field(init=False, eq=False, repr=False)
+
+    @authorization.default
+    def _authorization(self) -> str:
+        return f"Bearer {self.token.jwt.reveal()}"
+
+    @fresh_until.default
+    def _fresh_until(self) -> float:
+        return -math.inf if self.refused else self.asked_at + self.lifespan.renew_after
+
+    @fresh_until_wall.default
+    def _fresh_until_wall(self) -> float:
+        return self.asked_wall + self.lifespan.renew_after
 
     def age(self, clock: Clock) -> float:
         """Return the seconds since it was asked for; the wall clock knows of a machine's sleep."""

@@ -75,7 +75,7 @@ class Ledger:
         client_id: Whose token it will be, if that is known.
     """
 
-    __slots__ = ("_clock", "_mutex", "_pid", "_policy", "_random", "state")
+    __slots__ = ("_clock", "_monotonic", "_mutex", "_pid", "_policy", "_random", "_wall", "state")
 
     def __init__(
         self,
@@ -87,6 +87,8 @@ class Ledger:
     ) -> None:
         self._policy = policy
         self._clock = clock
+        self._monotonic = clock.monotonic
+        self._wall = clock.wall
         self._random = random
         self._pid = os.getpid()
         self._mutex = threading.Lock()
@@ -95,12 +97,10 @@ class Ledger:
     def fresh(self) -> Held | None:
         """Return the token if it is fresh: this is the fast path."""
         held = self.state.held
-        if held is None or held.refused:
-            return None
-        renew_after = held.lifespan.renew_after
         if (
-            self._clock.monotonic() - held.asked_at < renew_after
-            and self._clock.wall() - held.asked_wall < renew_after
+            held is not None
+            and self._monotonic() < held.fresh_until
+            and self._wall() < held.fresh_until_wall
         ):
             return held
         return None

@@ -48,52 +48,41 @@ BREAKAGES: Final = (
         name="fast-path-yields-to-the-loop",
         invariant=1,
         file="_flow.py",
-        old="        held = self._fresh() or await self.provider.acquire()\n        for",
+        old="            held = self._fresh() or await self.provider.acquire()\n",
         new=(
-            "        await __import__('anyio').sleep(0)\n"
-            "        held = self._fresh() or await self.provider.acquire()\n        for"
+            "            await __import__('anyio').sleep(0)\n"
+            "            held = self._fresh() or await self.provider.acquire()\n"
         ),
     ),
     Breakage(
         name="fast-path-takes-the-mutex",
         invariant=1,
         file="_ledger.py",
-        old="        held = self.state.held\n        if held is None or held.refused:",
-        new=(
-            "        with self._changing():\n            held = self.state.held\n"
-            "        if held is None or held.refused:"
-        ),
+        old="        held = self.state.held\n        if (\n",
+        new="        with self._changing():\n            held = self.state.held\n        if (\n",
     ),
     # 2: No lock is held across a yield, and an abandoned flow leaves no trace.
     Breakage(
         name="lock-across-the-yield",
         invariant=2,
         file="_flow.py",
-        old=(
-            "            _attach(request, held)\n            response = yield request\n"
-            "            if not (self._is_of"
-        ),
+        old=("            response = yield request\n            if response.status_code"),
         new=(
-            "            _attach(request, held)\n"
             "            async with self.provider._airfield().seat()._lock:\n"
-            "                response = yield request\n            if not (self._is_of"
+            "                response = yield request\n            if response.status_code"
         ),
     ),
     Breakage(
         name="seat-kept-across-the-yield",
         invariant=2,
         file="_flow.py",
-        old=(
-            "            _attach(request, held)\n            response = yield request\n"
-            "            if not (self._is_of"
-        ),
+        old=("            response = yield request\n            if response.status_code"),
         new=(
-            "            _attach(request, held)\n"
             "            seat = self.provider._airfield().seat()\n"
             "            flight = seat.try_lead()\n"
             "            response = yield request\n"
             "            flight and seat.land(flight)\n"
-            "            if not (self._is_of"
+            "            if response.status_code"
         ),
     ),
     # 3: One exchange at a time, and who has waited looks again.
@@ -468,15 +457,15 @@ BREAKAGES: Final = (
         name="wall-clock-ignored-on-the-fast-path",
         invariant=10,
         file="_ledger.py",
-        old="            and self._clock.wall() - held.asked_wall < renew_after\n",
+        old="            and self._wall() < held.fresh_until_wall\n",
         new="",
     ),
     Breakage(
         name="monotonic-clock-ignored-on-the-fast-path",
         invariant=10,
         file="_ledger.py",
-        old="            self._clock.monotonic() - held.asked_at < renew_after\n            and ",
-        new="            ",
+        old="            and self._monotonic() < held.fresh_until\n",
+        new="",
     ),
     Breakage(
         name="life-counted-from-the-answer",
@@ -526,11 +515,7 @@ BREAKAGES: Final = (
         name="401-read-too-late",
         invariant=12,
         file="_flow.py",
-        old=(
-            "            await response.aread()\n"
-            "            await self._reporter.deliver()\n"
-            "            held = self._fresh() or await self.provider.acquire()\n"
-        ),
+        old="            await response.aread()\n            await self._reporter.deliver()\n",
         new=(
             "            await self._reporter.deliver()\n"
             "            held = self._fresh() or await self.provider.acquire()\n"
@@ -564,8 +549,8 @@ BREAKAGES: Final = (
         name="resent-with-the-old-header",
         invariant=13,
         file="_flow.py",
-        old='    request.headers["Authorization"] = _bearer(held)\n',
-        new='    request.headers.setdefault("Authorization", _bearer(held))\n',
+        old='            request.headers["Authorization"] = held.authorization\n',
+        new='            request.headers.setdefault("Authorization", held.authorization)\n',
     ),
     Breakage(
         name="insufficient-scope-renews",
@@ -578,20 +563,15 @@ BREAKAGES: Final = (
         name="403-renews",
         invariant=13,
         file="_flow.py",
-        old=(
-            "        if response.status_code != _UNAUTHORIZED:\n            if not held.accepted:\n"
-        ),
-        new=(
-            "        if response.status_code not in (_UNAUTHORIZED, 403):\n"
-            "            if not held.accepted:\n"
-        ),
+        old="            if response.status_code != _UNAUTHORIZED:\n",
+        new="            if response.status_code not in (_UNAUTHORIZED, 403):\n",
     ),
     Breakage(
         name="401-from-elsewhere-renews",
         invariant=12,
         file="_flow.py",
         old=(
-            '    if response.request.headers.get("Authorization") != _bearer(held):\n'
+            '    if response.request.headers.get("Authorization") != held.authorization:\n'
             "        return False\n"
         ),
         new="",
@@ -630,8 +610,22 @@ BREAKAGES: Final = (
         name="token-for-every-origin",
         invariant=15,
         file="_flow.py",
-        old="        if _origin(request.url) not in self._origins:\n",
+        old="        if not is_home and _origin(url) not in self._origins:\n",
         new="        if False:\n",
+    ),
+    Breakage(
+        name="ports-not-compared",
+        invariant=15,
+        file="_flow.py",
+        old=" and url.port == self._port",
+        new="",
+    ),
+    Breakage(
+        name="schemes-not-compared",
+        invariant=15,
+        file="_flow.py",
+        old=" and url.scheme == self._scheme",
+        new="",
     ),
     Breakage(
         name="port-ignored",
@@ -686,11 +680,10 @@ BREAKAGES: Final = (
         name="login-through-the-flow",
         invariant=15,
         file="_flow.py",
-        old="        held = self._fresh() or await self.provider.acquire()\n        for",
+        old="        resends = _RESENDS\n",
         new=(
-            "        if self._fresh() is None:\n"
+            "        resends = _RESENDS\n        if self._fresh() is None:\n"
             '            yield type(request)("POST", self.base_url + CONNECT_PATH)\n'
-            "        held = self._fresh() or await self.provider.acquire()\n        for"
         ),
     ),
     # 16: https, visible ASCII, and bounds.

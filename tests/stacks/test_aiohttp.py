@@ -14,12 +14,14 @@ import anyio
 import pytest
 
 from aiohttp.base_protocol import BaseProtocol
+from yarl import URL
 
 import taxizer_async.httpx2
 
 from taxizer_async import (
     ConfigurationError,
     CredentialsRejectedError,
+    OriginSkipped,
     RenewalPolicy,
     TaxizerAuth,
     TokenRefused,
@@ -206,6 +208,18 @@ async def test_a_challenge_in_a_second_header_counts(sandbox: Sandbox, auth: Tax
     assert sandbox.counters.exchanges == 1
 
 
+async def test_a_host_that_aiohttp_leaves_as_it_is_gets_no_token(
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event]
+) -> None:
+    """A host that is no ASCII, as a redirect's may be without requoting, is another origin."""
+    async with open_session(auth) as session:
+        with pytest.raises(aiohttp.ClientConnectorDNSError):
+            await session.get(URL("http://tax\u0456zer.invalid/v1/x", encoded=True))
+
+    assert events == [OriginSkipped(origin="http://tax\\u0456zer.invalid:80")]
+    assert sandbox.counters.exchanges == 0
+
+
 class Onlooking:
     """A middleware that notes what passes."""
 
@@ -340,6 +354,11 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
 ) -> None:
     """While a hook is told of a 401 that is handed back, the caller leaves; nothing stays open."""
     told = anyio.Event()
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    # So that aiohttp complains of an answer that nobody has closed.
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
 
     async def linger(event: Event) -> None:
         if isinstance(event, TokenRefused):
@@ -358,6 +377,7 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
         with anyio.fail_after(5):
             async with session.get(PATH, middlewares=[]) as answer:
                 assert answer.status == 401
+    assert complaints == []
 
 
 async def chunks() -> AsyncIterator[bytes]:

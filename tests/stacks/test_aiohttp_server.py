@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -207,49 +206,49 @@ async def test_a_keep_fresh_that_fails_is_told(
     assert app[TAXIZER_SESSION].closed
 
 
-@pytest.fixture(name="shop")
-def _shop(environment: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], int]]:  # noqa: ARG001 - set for the program
+@contextlib.contextmanager
+def running_shop() -> Iterator[tuple[subprocess.Popen[str], int]]:
     with subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.stacks.shop"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as shop:
+    ) as process:
         try:
-            assert shop.stdout is not None
-            yield shop, int(shop.stdout.readline())
+            assert process.stdout is not None
+            yield process, int(process.stdout.readline())
         finally:
-            shop.kill()
+            process.kill()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("where", ["connect", PATH])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_requests_in_flight_are_answered_when_the_server_is_asked_to_end(
-    sandbox: Sandbox, shop: tuple[subprocess.Popen[str], int], where: str, number: signal.Signals
+    sandbox: Sandbox, where: str, number: signal.Signals
 ) -> None:
     """A signal in the midst of logins or requests loses none, and the program ends with no complaint."""
-    process, port = shop
-    assert process.stdout is not None
     statuses: list[int] = []
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as buyer:
+    # Before the program starts, as it logs in at once.
+    with sandbox.hold(where) as gate, running_shop() as (process, port):
+        assert process.stdout is not None
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as buyer:
 
-        async def buy(number: int) -> None:
-            statuses.append((await buyer.post(f"/sell?{number}")).status_code)
+            async def buy(number: int) -> None:
+                statuses.append((await buyer.post(f"/sell?{number}")).status_code)
 
-        with sandbox.hold(where) as gate:
             async with anyio.create_task_group() as tasks:
                 for buying in range(_REQUESTS):
                     tasks.start_soon(buy, buying)
-                await gate.wait_until_async(1 if where == "connect" else _REQUESTS)
-                with anyio.fail_after(10):
+                await gate.wait_until_async(1 if where == "connect" else _REQUESTS, timeout=20)
+                with anyio.fail_after(20):
                     while (await buyer.get("/health")).json()["selling"] < _REQUESTS:
                         pass
                 process.send_signal(number)
                 assert await anyio.to_thread.run_sync(process.stdout.readline) == "ending\n"
                 gate.release()
-    stdout, stderr = await anyio.to_thread.run_sync(process.communicate)
+        stdout, stderr = await anyio.to_thread.run_sync(process.communicate)
 
     assert statuses == [200] * _REQUESTS
     assert (process.returncode, stdout, stderr) == (0, "", "")

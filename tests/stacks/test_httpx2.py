@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import subprocess
 import sys
@@ -99,7 +100,9 @@ async def test_each_answer_is_the_same_outcome_as_over_httpx(script: Any, kind: 
         assert ours == theirs
 
 
-@pytest.mark.parametrize("way", ["closed", "unknown-name", "tls", "proxy-refuses", "no-proxy"])
+@pytest.mark.parametrize(
+    "way", ["closed", "full", "unknown-name", "tls", "proxy-refuses", "no-proxy"]
+)
 async def test_what_was_never_sent_is_known_as_over_httpx(way: str, sandbox: Sandbox) -> None:
     """A connection that could not be made leaves the refresh token good, and has the same reason."""
     with contextlib.ExitStack() as servers:
@@ -107,7 +110,7 @@ async def test_what_was_never_sent_is_known_as_over_httpx(way: str, sandbox: San
         outcomes = []
         for library, module in ((HTTPX2, httpx2), (HTTPX, httpx)):
             base_url, client = make(module)
-            asker = Asker(base_url, library=library, http_client=client)
+            asker = Asker(base_url, library=library, http_client=client, connect_timeout=0.2)
             outcomes.append(await asker.refresh(attempts=1))
 
     ours, theirs = outcomes
@@ -123,6 +126,9 @@ def _way_there(
     if way == "closed":
         with RawServer(ISSUING) as gone:
             return lambda _: (gone.base_url, None)
+    if way == "full":
+        port = _full_port(servers)
+        return lambda _: (f"http://127.0.0.1:{port}", None)
     if way == "unknown-name":
         return lambda _: ("https://taxizer.invalid", None)
     if way == "tls":
@@ -138,6 +144,14 @@ def _way_there(
         "https://api.example",
         lambda: module.AsyncClient(proxy=proxy.url),
     )
+
+
+def _full_port(servers: contextlib.ExitStack) -> int:
+    """Listen with a queue that is full, so that a connection is neither made nor refused."""
+    listener = servers.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    waiting = servers.enter_context(socket.socket())
+    waiting.connect(listener.getsockname())
+    return int(listener.getsockname()[1])
 
 
 async def test_logins_go_over_httpx2(sandbox: Sandbox) -> None:

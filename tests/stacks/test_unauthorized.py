@@ -156,6 +156,19 @@ async def test_a_pool_of_one_connection_is_enough(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+async def test_a_401_with_a_long_body_is_read_to_its_end(
+    sandbox: Sandbox, stack: Stack, auth: Auth
+) -> None:
+    """What is too long to have come with its head is read, so that its connection is free again."""
+    async with stack.open(auth, connections=1) as sender:
+        await sender.send("GET", PATH)
+        sandbox.fail(PATH, Fault.status(401, body="x" * 2_000_000), times=1)
+        with anyio.fail_after(5):
+            assert (await sender.send("GET", PATH)).status == 200
+
+    assert sandbox.counters.refreshes == 1
+
+
 async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack: Stack) -> None:
     """A hook that sends a request of its own is not starved by the 401 that it hears of."""
     statuses: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import subprocess
 import sys
@@ -369,7 +370,7 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
     connector = aiohttp.TCPConnector(limit=1)
     async with open_session(auth, connector=connector) as session:
         await status_of(session)
-        sandbox.revoke()
+        sandbox.fail(PATH, Fault.status(401, body="x" * 2_000_000), times=1)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: status_of(session, data=chunks()))
             await told.wait()
@@ -377,6 +378,7 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
         with anyio.fail_after(5):
             async with session.get(PATH, middlewares=[]) as answer:
                 assert answer.status == 401
+        gc.collect()
     assert complaints == []
 
 

@@ -57,8 +57,10 @@ def install(session: nox.Session) -> None:
 # Tests of processes and deadlines wait more than they work. A group shares a costly fixture.
 PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
+#: What may depend on the version of Python, or of a library.
 CORE = [
-    f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
+    f"tests/{folder}"
+    for folder in ("auth", "client", "core", "exchange", "fastapi", "invariants", "model", "stacks")
 ]
 
 # The wheel is tested and not the checkout, so the checkout is kept off sys.path.
@@ -91,15 +93,16 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the suite: whole and with branch coverage on the newest Python, its quick part elsewhere."""
+    """Run the suite: all of it, and most with branch coverage, on the newest Python, the core's elsewhere."""
     install(session)
     if session.python != PYTHONS[-1] or session.posargs:
-        session.run("pytest", *(session.posargs or QUICK), env=SAFE_PATH)
+        session.run("pytest", *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
         return
     session.run("coverage", "erase", silent=True)
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, env=SAFE_PATH)
+    session.run("coverage", "run", "-m", "pytest", *QUICK, env=SAFE_PATH)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+    session.run("pytest", *PARALLEL, "-m", "slow", env=SAFE_PATH)
 
 
 @nox.session(name="tests-min", python=PYTHONS[:1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import socket
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import aiohttp
 import anyio
 import pytest
 
+from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
@@ -172,6 +174,71 @@ async def test_a_wait_for_100_continue_is_begun_anew(sandbox: Sandbox) -> None:
         True,
     ]
     assert bodies == [b"invoice"]
+
+
+async def test_a_body_whose_sending_a_401_cut_short_is_sent_whole(sandbox: Sandbox) -> None:
+    """A server that refuses a request without reading it gets all of the next one."""
+    bodies: list[bytes] = []
+    body = b"x" * 900_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if sandbox.issued_jwts[0].encode() in head:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            refused.set()
+            await done.wait()
+        else:
+            bodies.append(await reader.readexactly(len(body)))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    refused, done = anyio.Event(), anyio.Event()
+
+    def small(address: Any) -> socket.socket:
+        # So that the body does not fit into what lies between the two.
+        made = socket.socket(*address[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        return made
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        connector = aiohttp.TCPConnector(socket_factory=small)
+        async with open_session(auth, connector=connector) as session:
+            with anyio.fail_after(5):
+                assert await status_of(session, url, data=body) == 200
+        done.set()
+
+    assert refused.is_set()
+    assert bodies == [body]
+
+
+async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
+    """A handshake is a request: it has the token, and is repeated with a new one after a 401."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == f"Bearer {sandbox.issued_jwts[0]}":
+            raise web.HTTPUnauthorized
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_str("hello")
+        await opened.close()
+        return opened
+
+    app = web.Application()
+    app.router.add_get("/ws", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0])
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+    async with open_session(auth) as session, session.ws_connect(f"{url}/ws") as opened:
+        assert await opened.receive_str() == "hello"
+    await runner.cleanup()
+
+    assert len(sandbox.issued_jwts) == 2
 
 
 async def test_a_redirect_from_elsewhere_is_a_request_of_its_own(

@@ -167,6 +167,26 @@ async def test_an_incomplete_environment_ends_the_start(
     await runner.cleanup()
 
 
+async def test_a_start_that_fails_later_leaves_nothing_open(
+    make_auth: Callable[[], TaxizerAuth],
+) -> None:
+    """If another part of the application can't start, the session is closed and keep_fresh ended."""
+
+    async def fail(_: web.Application) -> AsyncIterator[None]:
+        msg = "no database"
+        raise LookupError(msg)
+        yield
+
+    app = app_with(taxizer_ctx(make_auth), fail)
+    runner = web.AppRunner(app)
+    with pytest.raises(LookupError, match="no database"):
+        await runner.setup()
+    await runner.cleanup()
+
+    assert app[TAXIZER_SESSION].closed
+    assert not app[TAXIZER_AUTH].status().keep_fresh_running
+
+
 class BrokenClock:
     """Tells the time and can't sleep."""
 

@@ -346,10 +346,11 @@ async def test_a_wait_that_is_given_up(
 
 
 async def test_the_life_that_is_left(
-    clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+    sandbox: Sandbox, clock: ManualClock, recorded: Recorded
 ) -> None:
     """The gauge follows the clock; there is no point without a token, or once the auth is gone."""
-    auth = make_auth()
+    hook = recorded.telemetry.hook()
+    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock))
     assert recorded.points("taxizer.token.expires_in") == []
     await auth.token()
     (before,) = recorded.points("taxizer.token.expires_in")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import attrs
@@ -128,6 +129,24 @@ def test_other_errors_are_left_alone(app: FastAPI, error: Exception) -> None:
     with TestClient(app, raise_server_exceptions=False) as tester:
         answer = tester.get("/broken")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+
+
+@pytest.mark.parametrize("seconds", [90.5, 0.2, -5.0])
+def test_retry_after_is_rounded_up_and_never_nothing(app: FastAPI, seconds: float) -> None:
+    """Who waits for it is not too early; a time that is over is a second from now."""
+    retry_at = datetime.now(UTC) + timedelta(seconds=seconds)
+
+    @app.get("/raised")
+    async def fail() -> None:
+        raise AuthError("canary", retry_at=retry_at)  # noqa: EM101 - it stands for any
+
+    with TestClient(app) as tester:
+        before = datetime.now(UTC)
+        told = int(tester.get("/raised").headers["Retry-After"])
+        after = datetime.now(UTC)
+
+    assert told >= max(1.0, (retry_at - after).total_seconds())
+    assert told <= max(1.0, (retry_at - before).total_seconds() + 1)
 
 
 def test_an_error_without_a_time_has_no_retry_after(app: FastAPI) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import subprocess
+import sys
 
 from typing import TYPE_CHECKING, Any
 
@@ -268,3 +270,14 @@ def test_a_router_may_bring_it(make_client: Callable[[], TaxizerClient]) -> None
     app.include_router(router)
     with TestClient(app) as tester:
         assert tester.get("/inner").json() == 200
+
+
+def test_a_missing_extra_is_named() -> None:
+    """Without FastAPI the import fails, and says what to install."""
+    code = "import sys; sys.modules['fastapi'] = None; import taxizer_async.fastapi"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stderr.strip().endswith(
+        'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
+    )

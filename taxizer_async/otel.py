@@ -96,7 +96,7 @@ class TaxizerTelemetry:
     | `taxizer.lease.wait.duration` | histogram, `s` | `taxizer.lease.wait.outcome` |
     | `taxizer.token.expires_in` | observable gauge, `s` | |
     | `taxizer.token.adoptions` | counter, `{adoption}` | |
-    | `taxizer.token.refusals` | counter, `{refusal}`: requests that were answered 401 | `taxizer.token.renewing` |
+    | `taxizer.token.refusals` | counter, `{refusal}`: tokens that were answered 401, each once | `taxizer.token.renewing` |
     | `taxizer.store.failures` | counter, `{failure}`: times that the store began to fail | `taxizer.store.operation` |
 
     Args:

@@ -229,7 +229,7 @@ async def test_a_keep_fresh_that_fails_is_told(
 @contextlib.contextmanager
 def running_shop() -> Iterator[tuple[subprocess.Popen[str], int]]:
     with subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.stacks.shop"],
+        [sys.executable, "-W", "error", "-m", "tests.stacks.shop"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,94 @@
+"""
+Runs the benchmarks: `python -m benchmarks [--quick] [--only NAME] [--output FOLDER]`.
+
+All of it, in full, writes results.md and plots/ beside this file; a part, or a quick run, only prints,
+unless it is told where to write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import machine, plots
+from benchmarks.bench import FULL, QUICK
+from benchmarks.report import Section, claim_table, page, plain
+from benchmarks.scenarios import (
+    fleet,
+    hot,
+    imports,
+    loops,
+    memory,
+    outage,
+    renewal,
+    requests,
+    revocation,
+    stampede,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.bench import Scale
+
+
+_HERE: Final = Path(__file__).parent
+_SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
+    "hot": hot.run,
+    "requests": requests.run,
+    "stampede": stampede.run,
+    "revocation": revocation.run,
+    "renewal": renewal.run,
+    "fleet": fleet.run,
+    "outage": outage.run,
+    "import": imports.run,
+    "memory": memory.run,
+    "loops": loops.run,
+}
+
+
+def main() -> int:
+    """Measure, print, and write what there is to write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
+    parser.add_argument("--only", choices=list(_SCENARIOS), action="append")
+    parser.add_argument("--output", type=Path, help="a folder for results.md and plots/")
+    wanted = parser.parse_args()
+    scale = QUICK if wanted.quick else FULL
+    names = wanted.only or list(_SCENARIOS)
+    began = time.monotonic()
+    sections = [_measure(name, scale) for name in names]
+    took = time.monotonic() - began
+    print(plain(claim_table(sections)))
+    print(f"\n{took:.0f} s")
+    whole = not (wanted.quick or wanted.only)
+    output = wanted.output or (_HERE if whole else None)
+    if output is not None:
+        captions = plots.draw(sections, output / "plots")
+        rounds = f"{scale.rounds}, {scale.many} of what is short"
+        links = {f"plots/{file}": caption for file, caption in captions.items()}
+        text = page(sections, machine.facts(took, rounds), links)
+        (output / "results.md").write_text(text, "utf-8")
+        print(f"written to {output / 'results.md'}")
+    return 0
+
+
+def _measure(name: str, scale: Scale) -> Section:
+    began = time.monotonic()
+    section = _SCENARIOS[name](scale)
+    print(f"\n## {section.title} ({time.monotonic() - began:.0f} s)")
+    for table in section.tables:
+        print(f"\n{plain(table)}")
+    for remark in section.remarks:
+        print(f"\n- {remark}")
+    print(flush=True)
+    return section
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Who takes part, in the order of the tables; imports all their libraries, so only the benchmarks do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.on_aiohttp import AIOHTTP
+from benchmarks.on_azure import AZURE
+from benchmarks.on_httpx import HTTPX
+from benchmarks.on_httpx2 import HTTPX2
+
+
+#: Everybody.
+FIELD: Final = (*HTTPX, *HTTPX2, *AIOHTTP, *AZURE)
+BY_NAME: Final = {contender.name: contender for contender in FIELD}
+#: The floor of each HTTP library.
+FLOORS: Final = {
+    contender.library: contender.name for contender in reversed(FIELD) if contender.kind == "floor"
+}
+#: The one that all are put against.
+FLOOR: Final = "static header (httpx)"
+LEAN: Final = "static header, leanest (httpx)"
+OWN: Final = "taxizer_async (httpx)"
+LOCK: Final = "a lock in an httpx.Auth"
+
+
+def of_floor(name: str) -> str:
+    """Return the floor of the library of the contender called *name*."""
+    return FLOORS[BY_NAME[name].library]

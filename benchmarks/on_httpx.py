@@ -1,0 +1,264 @@
+"""The contenders whose requests go over httpx. Each is set up as its documentation says."""
+
+from __future__ import annotations
+
+import time
+
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import httpx
+
+from httpx_auth import JsonTokenFileCache, OAuth2, OAuth2ClientCredentials, TokenMemoryCache
+
+from benchmarks.contenders import (
+    BODY,
+    CONNECTIONS,
+    JSON,
+    PATH,
+    TIMEOUT,
+    Contender,
+    Session,
+    Setup,
+)
+from taxizer_async import Credentials, TaxizerAuth
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+
+
+_UNAUTHORIZED: Final = 401
+_EARLY: Final = 30.0
+_LIMITS: Final = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+
+
+class StaticHeader(httpx.Auth):
+    """The custom auth of httpx's documentation, "Custom authentication schemes"."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Set the header."""
+        request.headers["Authorization"] = self._value
+        yield request
+
+
+class LeanHeader(httpx.Auth):
+    """The least that an auth can do: no generator within a generator."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Set the header."""
+        request.headers["Authorization"] = self._value
+        yield request
+
+
+class LockAuth(httpx.Auth):
+    """
+    What people write: httpx's documented example of an auth with an async lock, made careful.
+
+    It looks again once it has the lock, and after a 401 it logs in only if the token is still the one
+    that was refused.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._target = setup.target
+        self._early = _EARLY if setup.early is None else setup.early
+        self._lock = anyio.Lock()
+        self._token: str | None = None
+        self._ends_at = 0.0
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Carry the token; on a 401 log in and send once more."""
+        token = await self._get_token(refused=None)
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = yield request
+        if response.status_code == _UNAUTHORIZED:
+            token = await self._get_token(refused=token)
+            request.headers["Authorization"] = f"Bearer {token}"
+            yield request
+
+    async def _get_token(self, *, refused: str | None) -> str:
+        async with self._lock:
+            is_old = time.time() > self._ends_at - self._early
+            if self._token is None or is_old or self._token == refused:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    response = await client.post(
+                        f"{self._target.base_url}/v1/Auth/Connect",
+                        json={
+                            "clientId": self._target.client_id,
+                            "clientSecret": self._target.client_secret,
+                        },
+                    )
+                    response.raise_for_status()
+                    fields = response.json()
+                self._token = str(fields["jwtToken"])
+                self._ends_at = _moment(fields["jwtTokenExpireAtUTC"])
+            return self._token
+
+
+@asynccontextmanager
+async def open_static(setup: Setup) -> AsyncIterator[Session]:
+    """Open the documented floor."""
+    async with _client(StaticHeader(f"Bearer {await _token_of(setup)}"), setup) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_lean(setup: Setup) -> AsyncIterator[Session]:
+    """Open the leanest floor."""
+    async with _client(LeanHeader(f"Bearer {await _token_of(setup)}"), setup) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_own(setup: Setup) -> AsyncIterator[Session]:
+    """Open the package."""
+    auth = own_auth(setup)
+    async with _client(auth, setup, keep_fresh=auth.keep_fresh) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_lock(setup: Setup) -> AsyncIterator[Session]:
+    """Open what people write."""
+    async with _client(LockAuth(setup), setup) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
+    """Open httpx-auth: "Client Credentials flow", and "Managing token cache" for a folder."""
+    # Its cache is one for the process.
+    OAuth2.token_cache = (
+        TokenMemoryCache()
+        if setup.folder is None
+        else JsonTokenFileCache(Path(setup.folder) / "tokens.json")
+    )
+    with httpx.Client(trust_env=False) as login:
+        auth = OAuth2ClientCredentials(
+            f"{setup.target.base_url}/oauth/token",
+            client_id=setup.target.client_id,
+            client_secret=setup.target.client_secret,
+            early_expiry=_EARLY if setup.early is None else setup.early,
+            client=login,
+        )
+        async with _client(auth, setup) as session:
+            yield session
+
+
+def own_auth(setup: Setup) -> TaxizerAuth:
+    """Return the package's auth."""
+    return TaxizerAuth(
+        Credentials(setup.target.client_id, setup.target.client_secret),
+        base_url=setup.target.base_url,
+        store=setup.store,
+        http_client=login_client,
+    )
+
+
+def login_client() -> httpx.AsyncClient:
+    """Return what a login goes over: loopback is no matter for a proxy."""
+    return httpx.AsyncClient(trust_env=False)
+
+
+HTTPX: Final = (
+    Contender(
+        name="static header (httpx)",
+        kind="floor",
+        distribution="httpx",
+        library="httpx",
+        open=open_static,
+        any_loop=True,
+    ),
+    Contender(
+        name="static header, leanest (httpx)",
+        kind="floor",
+        distribution="httpx",
+        library="httpx",
+        open=open_lean,
+        any_loop=True,
+    ),
+    Contender(
+        name="taxizer_async (httpx)",
+        kind="own",
+        distribution="taxizer-async",
+        library="httpx",
+        open=open_own,
+        any_loop=True,
+    ),
+    Contender(
+        name="a lock in an httpx.Auth",
+        kind="peer",
+        distribution="httpx",
+        library="httpx",
+        open=open_lock,
+        any_loop=True,
+    ),
+    Contender(
+        name="httpx-auth",
+        kind="peer",
+        distribution="httpx-auth",
+        library="httpx",
+        open=open_httpx_auth,
+        any_loop=True,
+        blocks=True,
+    ),
+)
+
+
+@asynccontextmanager
+async def _client(
+    auth: httpx.Auth, setup: Setup, keep_fresh: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Session]:
+    async with httpx.AsyncClient(
+        auth=auth,
+        base_url=setup.target.base_url,
+        limits=_LIMITS,
+        timeout=TIMEOUT,
+        trust_env=False,
+    ) as client:
+
+        async def request() -> int:
+            return (await client.post(PATH, content=BODY, headers=JSON)).status_code
+
+        attach = _attaching(auth, f"{setup.target.base_url}{PATH}")
+        yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
+
+
+def _attaching(auth: httpx.Auth, url: str) -> Callable[[], Awaitable[None]]:
+    request = httpx.Request("POST", url, content=BODY, headers=JSON)
+    response = httpx.Response(200, request=request)
+
+    async def attach() -> None:
+        # As httpx does it, `AsyncClient._send_handling_auth`.
+        flow = auth.async_auth_flow(request)
+        try:
+            await anext(flow)
+            await flow.asend(response)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
+
+    return attach
+
+
+async def _token_of(setup: Setup) -> str:
+    # A floor's requests are accepted like all others.
+    return (await own_auth(setup).token()).jwt.reveal()
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,148 @@
+"""The contenders whose requests go over httpx2. Each is set up as its documentation says."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from benchmarks.contenders import BODY, CONNECTIONS, JSON, PATH, TIMEOUT, Contender, Session, Setup
+from benchmarks.on_httpx import own_auth
+from taxizer_async import Credentials
+from taxizer_async.httpx2 import TaxizerAuth
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+
+
+_LEEWAY: Final = 60.0
+_OPTIONS: Final[dict[str, Any]] = {
+    "limits": httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+    "timeout": TIMEOUT,
+    "trust_env": False,
+}
+
+
+class StaticHeader(httpx2.Auth):
+    """The custom auth of httpx2's documentation."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Set the header."""
+        request.headers["Authorization"] = self._value
+        yield request
+
+
+@asynccontextmanager
+async def open_static(setup: Setup) -> AsyncIterator[Session]:
+    """Open the documented floor."""
+    token = (await own_auth(setup).token()).jwt.reveal()
+    async with _client(StaticHeader(f"Bearer {token}"), setup) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_own(setup: Setup) -> AsyncIterator[Session]:
+    """Open the package."""
+    auth = TaxizerAuth(
+        Credentials(setup.target.client_id, setup.target.client_secret),
+        base_url=setup.target.base_url,
+        store=setup.store,
+        http_client=lambda: httpx2.AsyncClient(trust_env=False),
+    )
+    async with _client(auth, setup) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
+    """Open Authlib: "Auto Refresh Token"; the first token is fetched by its user."""
+    async with AsyncOAuth2Client(
+        setup.target.client_id,
+        setup.target.client_secret,
+        token_endpoint=f"{setup.target.base_url}/oauth/token",
+        grant_type="client_credentials",
+        leeway=_LEEWAY if setup.early is None else setup.early,
+        base_url=setup.target.base_url,
+        **_OPTIONS,
+    ) as client:
+        await client.fetch_token(
+            f"{setup.target.base_url}/oauth/token", grant_type="client_credentials"
+        )
+
+        async def request() -> int:
+            response: httpx2.Response = await client.post(PATH, content=BODY, headers=JSON)
+            return response.status_code
+
+        bare = _attaching(client.token_auth, f"{setup.target.base_url}{PATH}")
+
+        async def attach() -> None:
+            # As its `request` does it.
+            await client.ensure_active_token(client.token)
+            await bare()
+
+        yield Session(request=request, attach=attach)
+
+
+HTTPX2: Final = (
+    Contender(
+        name="static header (httpx2)",
+        kind="floor",
+        distribution="httpx2",
+        library="httpx2",
+        open=open_static,
+        any_loop=True,
+    ),
+    Contender(
+        name="taxizer_async (httpx2)",
+        kind="own",
+        distribution="taxizer-async",
+        library="httpx2",
+        open=open_own,
+        any_loop=True,
+    ),
+    Contender(
+        name="Authlib",
+        kind="peer",
+        distribution="authlib",
+        library="httpx2",
+        open=open_authlib,
+        any_loop=True,
+    ),
+)
+
+
+@asynccontextmanager
+async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
+    async with httpx2.AsyncClient(auth=auth, base_url=setup.target.base_url, **_OPTIONS) as client:
+
+        async def request() -> int:
+            return (await client.post(PATH, content=BODY, headers=JSON)).status_code
+
+        yield Session(request=request, attach=_attaching(auth, f"{setup.target.base_url}{PATH}"))
+
+
+def _attaching(auth: httpx2.Auth, url: str) -> Callable[[], Awaitable[None]]:
+    request = httpx2.Request("POST", url, content=BODY, headers=JSON)
+    response = httpx2.Response(200, request=request)
+
+    async def attach() -> None:
+        # As httpx2 does it, `AsyncClient._send_handling_auth`.
+        flow = auth.async_auth_flow(request)
+        try:
+            await anext(flow)
+            await flow.asend(response)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
+
+    return attach

@@ -1,0 +1,129 @@
+"""The plots, as SVG that is the same for the same figures. It draws, and works nothing out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import matplotlib as mpl
+
+from matplotlib.figure import Figure
+
+from benchmarks.figures import cumulative, percentile
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from benchmarks.report import Section
+
+
+CAPTIONS: Final = {
+    "renewals.svg": "Latency over time through renewals",
+    "latency.svg": "Distribution of request latency, through renewals",
+    "logins.svg": "Logins per cold start of eight processes",
+    "cost.svg": "Cost per request",
+}
+_OWN: Final = "#0b6e4f"
+_OTHER: Final = "#9aa5b1"
+_FLOOR: Final = "#d9dee4"
+#: Seconds of a course that are shown: some renewals, and still each request.
+_SHOWN: Final = 15.0
+
+
+def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
+    """Draw what *sections* have figures for into *folder*; return the captions by file name."""
+    series = {section.name: section.series for section in sections}
+    figures: dict[str, Figure] = {}
+    if "renewal" in series:
+        figures["renewals.svg"] = _courses(series["renewal"])
+        figures["latency.svg"] = _distributions(series["renewal"])
+    if "fleet" in series:
+        figures["logins.svg"] = _bars(_medians(series["fleet"]), "logins")
+    if "requests" in series:
+        figures["cost.svg"] = _bars(
+            _medians(series["requests"]), "µs of the client's processor, 50 at once"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "taxizer_async", "svg.fonttype": "none"}):
+        for name, figure in figures.items():
+            figure.savefig(folder / name, metadata={"Date": None})
+            # matplotlib ends lines with spaces.
+            text = (folder / name).read_text("utf-8")
+            lines = [line.rstrip() for line in text.splitlines()]
+            (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+    return {name: CAPTIONS[name] for name in figures}
+
+
+def _names(series: Mapping[str, Sequence[float]]) -> list[str]:
+    return [name.removeprefix("latency ") for name in series if name.startswith("latency ")]
+
+
+def _courses(series: Mapping[str, Sequence[float]]) -> Figure:
+    names = _names(series)
+    figure = Figure(figsize=(9, 1.3 * len(names)), layout="constrained")
+    every = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False)
+    for axes, name in zip(every[:, 0], names, strict=True):
+        pairs = zip(series[f"due {name}"], series[f"latency {name}"], strict=True)
+        shown = [(due, latency * 1000) for due, latency in pairs if due < _SHOWN]
+        axes.scatter(*zip(*shown, strict=True), s=3, color=_colour(name), rasterized=False)
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_yscale("log")
+        _plain(axes)
+    every[-1, 0].set_xlabel("seconds")
+    figure.supylabel("latency, ms")
+    return figure
+
+
+def _distributions(series: Mapping[str, Sequence[float]]) -> Figure:
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, name in enumerate(_names(series)):
+        latencies, shares = cumulative(series[f"latency {name}"])
+        axes.step(
+            [latency * 1000 for latency in latencies],
+            [1 - share + 1 / len(shares) for share in shares],
+            where="post",
+            label=name,
+            color=_OWN if name.startswith("taxizer") else f"C{number}",
+            linestyle="--" if "keep_fresh" in name else "-",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("latency, ms")
+    axes.set_ylabel("share of requests that take longer")
+    axes.legend(fontsize=8, frameon=False)
+    _plain(axes)
+    return figure
+
+
+def _bars(values: Mapping[str, float], what: str) -> Figure:
+    names = list(values)
+    figure = Figure(figsize=(9, 0.38 * len(names) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(names))
+    bars = axes.barh(
+        places, [values[name] for name in names], color=[_colour(name) for name in names]
+    )
+    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(what)
+    _plain(axes)
+    return figure
+
+
+def _medians(series: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: percentile(values, 0.5) for name, values in series.items()}
+
+
+def _colour(name: str) -> str:
+    if name.startswith("taxizer"):
+        return _OWN
+    return _FLOOR if name.startswith("static") else _OTHER
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

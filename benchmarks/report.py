@@ -1,0 +1,150 @@
+"""
+What a scenario found, as values, and how that is written: tables, claims, the page of results.
+
+Pure: no clock, no file, no measuring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.figures import Sample
+
+
+@attrs.frozen
+class Table:
+    """Rows under a head; *caption* says what is in it."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@attrs.frozen
+class Claim:
+    """Something that is promised: *value* is at most *limit*; *unit* is behind both."""
+
+    text: str
+    value: float
+    limit: float
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was so."""
+        return self.value <= self.limit
+
+
+@attrs.frozen(kw_only=True)
+class Section:
+    """
+    A scenario's outcome.
+
+    Attributes:
+        name: What `--only` calls it.
+        title: Its heading.
+        about: What was done, and how.
+        tables: What came of it.
+        claims: What was promised of it.
+        remarks: What is to be said of the figures.
+        series: For the plots: a name, and its values.
+    """
+
+    name: str
+    title: str
+    about: str
+    tables: tuple[Table, ...]
+    claims: tuple[Claim, ...] = ()
+    remarks: tuple[str, ...] = ()
+    series: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
+
+
+def spread(sample: Sample, digits: int = 2) -> str:
+    """Return median and range."""
+    return f"{sample.median:.{digits}f} ({sample.least:.{digits}f} … {sample.most:.{digits}f})"
+
+
+def ratio(sample: Sample, floor: Sample, digits: int = 2) -> str:
+    """Return the median of the rounds' ratios, and their range."""
+    return spread(sample.over(floor), digits)
+
+
+def markdown(table: Table) -> str:
+    """Return *table* as Markdown."""
+    lines = [
+        f"{table.caption}:",
+        "",
+        _row(table.head),
+        _row(["---", *("---:" for _ in table.head[1:])]),
+        *map(_row, table.rows),
+    ]
+    return "\n".join(lines)
+
+
+def plain(table: Table) -> str:
+    """Return *table* for a terminal."""
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    lines = [_padded(row, widths) for row in (table.head, *table.rows)]
+    return "\n".join(
+        [table.caption, lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+    )
+
+
+def claim_table(sections: Sequence[Section]) -> Table:
+    """Return all claims, and what came of them."""
+    rows = [
+        (
+            claim.text,
+            _figure(claim.limit, claim.unit),
+            _figure(claim.value, claim.unit),
+            _verdict(claim),
+        )
+        for section in sections
+        for claim in section.claims
+    ]
+    return Table("What was promised", ("claim", "at most", "measured", ""), tuple(rows))
+
+
+def page(sections: Sequence[Section], facts: Mapping[str, str], plots: Mapping[str, str]) -> str:
+    """Return results.md; *facts* tell of the machine and the run, *plots* are captions by file."""
+    parts = [
+        "# Results",
+        "Written by `nox -s bench`; do not edit. Medians of interleaved rounds, with the range of the "
+        "rounds in parentheses. A ratio is taken within each round, so that a drift of the machine "
+        "cancels; below 1 is less than what it is compared with.",
+        markdown(Table("This run", ("what", "which"), tuple(facts.items()))),
+        markdown(claim_table(sections)),
+    ]
+    for section in sections:
+        parts += [f"## {section.title}", section.about, *map(markdown, section.tables)]
+        parts += [f"- {remark}" for remark in section.remarks]
+    parts.append("## Plots")
+    parts += [f"![{caption}]({file})" for file, caption in plots.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figure(value: float, unit: str) -> str:
+    text = f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
+    return f"{text} {unit}".strip()
+
+
+def _verdict(claim: Claim) -> str:
+    return "kept" if claim.holds else "MISSED"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if number == 0 else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()

@@ -1,0 +1,1 @@
+"""One scenario a module: each measures one thing, and returns a `Section`."""

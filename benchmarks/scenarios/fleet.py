@@ -1,0 +1,269 @@
+"""What processes that share a token spend: logins, the time to their first request, and each one after."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import anyio
+import attrs
+
+from benchmarks.bench import Scale, at_once, in_a_row, succeed
+from benchmarks.contenders import Setup
+from benchmarks.field import BY_NAME, LOCK, OWN
+from benchmarks.figures import Sample, rotated
+from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.service import Service
+from benchmarks.worker import close_store, make_store
+from tests.redis_server import RedisServer
+
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Session
+    from benchmarks.service import Site
+
+
+WORKERS: Final = 8
+TASKS: Final = 20
+LOGIN: Final = 1.0
+#: Seconds that a process may take to end.
+_PATIENCE: Final = 15.0
+_STEADY: Final = 300
+_ATTACHED: Final = 5_000
+#: What is shared: a store of the package, or a folder, for who has a use for one.
+_FLEETS: Final[dict[str, tuple[str, str | None]]] = {
+    "taxizer_async, FileTokenStore": (OWN, "file"),
+    "taxizer_async, RedisTokenStore": (OWN, "redis"),
+    "taxizer_async, no store": (OWN, None),
+    LOCK: (LOCK, None),
+    "httpx-auth, JsonTokenFileCache": ("httpx-auth", None),
+    "Authlib": ("Authlib", None),
+}
+_FILE, _REDIS, *_ALONE = _FLEETS
+_STORES: Final[tuple[str | None, ...]] = (None, "file", "redis")
+
+
+@attrs.frozen(kw_only=True)
+class Start:
+    """
+    What came of a cold start.
+
+    Attributes:
+        exchanges: Calls to the token endpoints.
+        failed: Requests that failed.
+        first: Seconds from the end of the first login until each process had its first token …
+        last: … and until the last coroutine of all had.
+    """
+
+    exchanges: int
+    failed: int
+    first: float
+    last: float
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    starts = _starts(scale)
+    hot, whole = anyio.run(_steady, scale)
+    return Section(
+        name="fleet",
+        title="Fleet: several processes",
+        about=(
+            f"{WORKERS} processes with {TASKS} coroutines each start with nothing in the store; a login "
+            f"takes the server {LOGIN:.0f} s. They share this machine's processors with each other and "
+            "with the server. Times are from the end of the first login until the last process had a "
+            "token for its first request, and until the last coroutine had one. Where each process logs "
+            "in by itself, that is the others' logins, and Authlib's come before."
+        ),
+        tables=(
+            _start_table(starts),
+            Table(
+                "A request with a fresh token, by store",
+                ("store", "the auth alone, µs", "ratio", "a whole request, µs", "ratio"),
+                tuple(
+                    (
+                        store or "memory",
+                        spread(hot[store].scaled(1e6)),
+                        ratio(hot[store], hot[None]),
+                        spread(whole[store].scaled(1e6), 0),
+                        ratio(whole[store], whole[None], 3),
+                    )
+                    for store in _STORES
+                ),
+            ),
+        ),
+        claims=(
+            Claim("logins of a fleet (file)", max(one.exchanges for one in starts[_FILE]), 1),
+            Claim("logins of a fleet (Redis)", max(one.exchanges for one in starts[_REDIS]), 1),
+            Claim(
+                "first requests after the login (file)", _median(starts[_FILE], "first"), 100, "ms"
+            ),
+            Claim(
+                "first requests after the login (Redis)", _median(starts[_REDIS], "first"), 50, "ms"
+            ),
+            Claim(
+                "a request with a file store, times that with memory",
+                whole["file"].over(whole[None]).median,
+                1.02,
+            ),
+            Claim(
+                "a request with a Redis store, times that with memory",
+                whole["redis"].over(whole[None]).median,
+                1.02,
+            ),
+        ),
+        remarks=(
+            "httpx-auth's file is not locked between processes, so all that start together log in.",
+        ),
+        series={name: [float(one.exchanges) for one in found] for name, found in starts.items()},
+    )
+
+
+def _median(starts: list[Start], what: str) -> float:
+    return Sample(tuple(getattr(one, what) * 1000 for one in starts)).median
+
+
+def _start_table(starts: dict[str, list[Start]]) -> Table:
+    rows = tuple(
+        (
+            name,
+            f"{max(one.exchanges for one in found)}",
+            f"{max(one.failed for one in found)}",
+            *(
+                spread(Sample(tuple(getattr(one, what) * 1000 for one in found)), 0)
+                for what in ("first", "last")
+            ),
+        )
+        for name, found in starts.items()
+    )
+    return Table(
+        f"{WORKERS} processes, {WORKERS * TASKS} requests",
+        ("who", "logins", "failed", "first of each process, ms", "last of all, ms"),
+        rows,
+    )
+
+
+def _starts(scale: Scale) -> dict[str, list[Start]]:
+    found: dict[str, list[Start]] = {name: [] for name in _FLEETS}
+    with Service() as service:
+        for number in range(scale.rounds):
+            # How often those log in that share nothing is known after one round.
+            names = list(_FLEETS) if number == 0 else [_FILE, _REDIS]
+            for name in rotated(names, number):
+                found[name].append(_start(service, name))
+    return found
+
+
+def _start(service: Service, name: str) -> Start:
+    contender, store = _FLEETS[name]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        where = f"{folder}/tokens" if store else folder
+        if store == "redis":
+            where = stack.enter_context(RedisServer(Path(folder))).url
+        site = service.open(folder, connect_latency=LOGIN)
+        order = {
+            "contender": contender,
+            "store": store,
+            "where": where,
+            "target": attrs.asdict(site.target),
+            "tasks": TASKS,
+        }
+        workers = [stack.enter_context(_Worker(order)) for _ in range(WORKERS)]
+        for worker in workers:
+            worker.hear()
+        for worker in workers:
+            worker.say("go")
+        told = [worker.hear() for worker in workers]
+    return _start_of(site, told)
+
+
+def _start_of(site: Site, told: list[dict[str, Any]]) -> Start:
+    exchanges = site.exchanges()
+    done_at = min(entry["finished_at"] for entry in exchanges)
+    return Start(
+        exchanges=len(exchanges),
+        failed=sum(one["failed"] for one in told),
+        first=max(one["first"] for one in told) - done_at,
+        last=max(one["last"] for one in told) - done_at,
+    )
+
+
+async def _steady(
+    scale: Scale,
+) -> tuple[dict[str | None, Sample], dict[str | None, Sample]]:
+    hot: dict[str | None, list[float]] = {store: [] for store in _STORES}
+    whole: dict[str | None, list[float]] = {store: [] for store in _STORES}
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        redis = stack.enter_context(RedisServer(Path(folder)))
+        service = stack.enter_context(Service())
+        sessions: dict[str, tuple[str | None, Session]] = {}
+        for kind in _STORES:
+            store = make_store(kind, redis.url if kind == "redis" else f"{folder}/tokens")
+            stack.push_async_callback(close_store, store)
+            setup = Setup(target=service.open(f"{kind}").target, store=store)
+            session = await stack.enter_async_context(BY_NAME[OWN].open(setup))
+            await at_once(partial(succeed, session), 50)
+            sessions[f"{kind}"] = (kind, session)
+        for number in range(scale.many):
+            for name in rotated(list(sessions), number):
+                kind, session = sessions[name]
+                assert session.attach is not None
+                attached = await in_a_row(session.attach, scale.of(_ATTACHED))
+                requested = await in_a_row(partial(succeed, session), scale.of(_STEADY))
+                hot[kind].append(attached.wall / scale.of(_ATTACHED))
+                whole[kind].append(requested.wall / scale.of(_STEADY))
+    return (
+        {store: Sample(tuple(values)) for store, values in hot.items()},
+        {store: Sample(tuple(values)) for store, values in whole.items()},
+    )
+
+
+@final
+class _Worker:
+    """One process; it ends with its stdin."""
+
+    def __init__(self, order: dict[str, object]) -> None:
+        self._order = order
+
+    def __enter__(self) -> _Worker:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.say(json.dumps(self._order))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            stdout.close()
+
+    def say(self, line: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(f"{line}\n")
+        stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        told: dict[str, Any] = json.loads(stdout.readline())
+        return told

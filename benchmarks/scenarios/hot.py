@@ -1,0 +1,97 @@
+"""What a fresh token costs a request, without the request: the auth is driven as its library drives it."""
+
+from __future__ import annotations
+
+import time
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from benchmarks.bench import Scale, all_opened, in_a_row
+from benchmarks.field import FIELD, FLOOR, LEAN, OWN, of_floor
+from benchmarks.figures import rotated, samples
+from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.service import Service
+
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Open
+    from benchmarks.figures import Sample
+
+
+#: Seconds of one batch.
+_BATCH = 0.05
+_PROBE = 200
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    found = anyio.run(_measure, scale)
+    rows = tuple(
+        (name, spread(one.scaled(1e6)), ratio(one, found[FLOOR]), _against_own_floor(name, found))
+        for name, one in found.items()
+    )
+    return Section(
+        name="hot",
+        title="Hot: the auth alone",
+        about=(
+            "A fresh token is put on one request, and a canned 200 is handed back; nothing is sent. "
+            "httpx's and httpx2's flows are driven as these drive them, azure-core's policy and "
+            "google-auth's `before_request` as their pipeline and session do. aiohttp's middlewares "
+            "can't be driven without it."
+        ),
+        tables=(
+            Table(
+                "Microseconds per request",
+                ("who", "µs", "over the static header", "over its own library's"),
+                rows,
+            ),
+        ),
+        claims=(
+            Claim(
+                "the hot flow, times the static header",
+                found[OWN].over(found[FLOOR]).median,
+                1.15,
+            ),
+        ),
+        remarks=(
+            f"The static header is httpx's documented one, a sync `auth_flow` that httpx wraps. Put "
+            f"against the leanest there can be, an `async_auth_flow` of two statements, "
+            f"taxizer_async is {found[OWN].over(found[LEAN]).median:.2f} times as much: it compares "
+            f"the origin and reads two clocks besides.",
+            "azure-core's policy needs less than it, as it has no generator to be driven, and neither "
+            "compares origins nor reads the monotonic clock.",
+        ),
+    )
+
+
+def _against_own_floor(name: str, found: dict[str, Sample]) -> str:
+    floor = of_floor(name)
+    return ratio(found[name], found[floor]) if floor in found else ""
+
+
+async def _measure(scale: Scale) -> dict[str, Sample]:
+    with Service() as service:
+        async with all_opened(service, FIELD) as field:
+            takes_part = {name: one for name, one in field.items() if one.session.attach}
+            sizes = {name: await _size(one, scale) for name, one in takes_part.items()}
+            rounds = []
+            for number in range(scale.many):
+                figures = {}
+                for name in rotated(list(takes_part), number):
+                    attach = takes_part[name].session.attach
+                    assert attach is not None
+                    spent = await in_a_row(attach, sizes[name])
+                    figures[name] = spent.wall / sizes[name]
+                rounds.append({name: figures[name] for name in takes_part})
+            return samples(rounds)
+
+
+async def _size(one: Open, scale: Scale) -> int:
+    attach = one.session.attach
+    assert attach is not None
+    await attach()
+    began = time.perf_counter()
+    await in_a_row(attach, _PROBE)
+    return max(_PROBE, int(_BATCH * scale.share / (time.perf_counter() - began) * _PROBE))

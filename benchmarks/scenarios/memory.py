@@ -1,0 +1,107 @@
+"""What coroutines that wait for a login take in memory."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+
+from benchmarks.bench import Scale, opened
+from benchmarks.field import FIELD, OWN
+from benchmarks.figures import Sample, rotated
+from benchmarks.report import Section, Table, spread
+from benchmarks.service import Service
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+CROWD: Final = 10_000
+#: Longer than it takes to start the crowd: nobody is answered before it was counted.
+_LOGIN: Final = 20.0
+_OLD: Final = 30.0
+#: Turns of the event loop until all of a crowd wait.
+_TURNS: Final = 20
+_BARE: Final = "an anyio.Event, and nothing else"
+#: httpx-auth has nobody wait: its login blocks the event loop.
+_PEERS: Final = {
+    one.name: one
+    for one in FIELD
+    if one.kind != "floor" and not one.blocks and one.name != "taxizer_async (aiohttp)"
+}
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    crowd = scale.of(CROWD)
+    found = anyio.run(_measure, scale, crowd)
+    bare = found[_BARE].median
+    rows = tuple(
+        (name, spread(one.scaled(crowd / 1e6), 1), f"{one.median - bare:+.0f}")
+        for name, one in found.items()
+    )
+    return Section(
+        name="memory",
+        title="Memory of those that wait",
+        about=(
+            f"{crowd:,} tasks wait for a login that is under way; what Python has allocated for them, "
+            "tasks included, as tracemalloc counts it."
+        ),
+        tables=(
+            Table(
+                f"MB per {crowd:,} waiting coroutines",
+                ("who", "MB", "bytes each, beside a bare wait"),
+                rows,
+            ),
+        ),
+        remarks=(
+            "taxizer_async's waiters have a deadline of their own, which the others' have not: a "
+            "cancel scope and a timer per caller.",
+        )
+        if found[OWN].median > bare
+        else (),
+    )
+
+
+async def _measure(scale: Scale, crowd: int) -> dict[str, Sample]:
+    names = [_BARE, *_PEERS]
+    found: dict[str, list[float]] = {name: [] for name in names}
+    with Service() as service:
+        for number in range(scale.rounds):
+            for name in rotated(names, number):
+                found[name].append(await _weigh(service, name, crowd) / crowd)
+    return {name: Sample(tuple(values)) for name, values in found.items()}
+
+
+async def _weigh(service: Service, name: str, crowd: int) -> int:
+    if name == _BARE:
+        return await _allocated(anyio.Event().wait, crowd)
+    async with opened(service, _PEERS[name], lifetime=_OLD) as one:
+        one.site.set(connect_latency=_LOGIN, refresh_latency=_LOGIN)
+        attach = one.session.attach
+        assert attach is not None
+        return await _allocated(attach, crowd)
+
+
+async def _allocated(wait: Callable[[], Awaitable[object]], crowd: int) -> int:
+    async with anyio.create_task_group() as group:
+        # The leader's login is not what is weighed.
+        group.start_soon(wait)
+        for _ in range(_TURNS):
+            await anyio.sleep(0.005)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for _ in range(crowd):
+                group.start_soon(wait)
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            group.cancel_scope.cancel()

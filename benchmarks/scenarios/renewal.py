@@ -1,0 +1,182 @@
+"""What a steady load feels of renewals: each request's latency while tokens end every few seconds."""
+
+from __future__ import annotations
+
+import time
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import attrs
+
+from benchmarks.bench import Scale, Tally, opened, undisturbed
+from benchmarks.field import BY_NAME, FLOOR, LOCK, OWN
+from benchmarks.figures import percentile
+from benchmarks.report import Claim, Section, Table
+from benchmarks.service import Service
+
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Open
+
+
+SECONDS: Final = 60.0
+LIFETIME: Final = 3.0
+LOGIN: Final = 0.3
+#: Where the others may be told how early to renew: as early as taxizer_async does.
+_EARLY: Final = LIFETIME / 4
+#: Seconds between two requests of a contender.
+_PACE: Final = 0.0125
+KEPT: Final = f"{OWN}, keep_fresh()"
+#: The second has those whose logins, or threads, would be felt by the others in the same event loop.
+_GROUPS: Final = (
+    (FLOOR, KEPT, OWN, LOCK, "Authlib", "azure-core"),
+    (FLOOR, "httpx-auth", "google-auth"),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Course:
+    """The latencies of a contender's requests by when they were due (seconds), and its exchanges."""
+
+    dues: tuple[float, ...]
+    latencies: tuple[float, ...]
+    exchanges: int
+    failed: int
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    seconds = SECONDS * scale.share
+    groups = [anyio.run(_measure, seconds, names) for names in _GROUPS]
+    first = groups[0]
+    floor, kept, own = first[FLOOR], first[KEPT], first[OWN]
+    worst = max(floor.latencies)
+    above = sum(latency > max(worst, LOGIN / 2) for latency in own.latencies)
+    return Section(
+        name="renewal",
+        title="Renewal: steady load",
+        about=(
+            f"{seconds:.0f} s at {1 / _PACE:.0f} requests per second each; a token lives {LIFETIME:.0f} s, "
+            f"and a login takes the server {LOGIN * 1000:.0f} ms. All of a group run in one event loop, "
+            "request by request in turn, so whatever befalls the machine befalls all. Latencies are "
+            "counted from when a request was due. “Waited” is the number of requests that took half a "
+            "login or longer."
+        ),
+        tables=tuple(_table(number, group) for number, group in enumerate(groups, 1)),
+        claims=(
+            _claim("p99.9", kept, floor, 0.999),
+            _claim("longest", kept, floor, 1.0),
+            Claim(
+                "without it: requests above the static header's longest, per renewal",
+                above / max(1, own.exchanges),
+                1,
+            ),
+            Claim("failed requests in all that time", kept.failed + own.failed, 0),
+        ),
+        remarks=(
+            "The floor's token lives on, so it shows the machine and nothing else. A p99.9 of so many "
+            "requests is the sixth longest, and differs from run to run as the machine does.",
+            f"Told to renew {_EARLY:g} s early, as taxizer_async does of itself, the lock and Authlib "
+            "have all wait; google-auth renews for each request whose token has less than 225 s to "
+            "live, which can't be set, and is not made for tokens of a few seconds.",
+        ),
+        series=_series(groups),
+    )
+
+
+def _claim(what: str, kept: Course, floor: Course, share: float) -> Claim:
+    return Claim(
+        f"with keep_fresh(): {what} latency, times the static header's",
+        percentile(kept.latencies, share) / percentile(floor.latencies, share),
+        1.1,
+    )
+
+
+def _series(groups: list[dict[str, Course]]) -> dict[str, tuple[float, ...]]:
+    series = {}
+    for group in reversed(groups):
+        for name, course in group.items():
+            series[f"due {name}"] = course.dues
+            series[f"latency {name}"] = course.latencies
+    return series
+
+
+def _table(number: int, group: dict[str, Course]) -> Table:
+    rows = tuple(
+        (
+            name,
+            *(f"{percentile(one.latencies, share) * 1000:.1f}" for share in (0.5, 0.99, 0.999, 1)),
+            f"{sum(latency >= LOGIN / 2 for latency in one.latencies)}",
+            f"{one.exchanges}",
+            f"{one.failed} of {len(one.latencies)}",
+        )
+        for name, one in group.items()
+    )
+    return Table(
+        f"Group {number}, ms",
+        ("who", "p50", "p99", "p99.9", "longest", "waited", "exchanges", "failed"),
+        rows,
+    )
+
+
+async def _measure(seconds: float, names: tuple[str, ...]) -> dict[str, Course]:
+    with Service() as service:
+        async with AsyncExitStack() as stack:
+            field = {}
+            for name in names:
+                contender = BY_NAME[name.removesuffix(", keep_fresh()")]
+                lifetime = 3600.0 if contender.kind == "floor" else LIFETIME
+                field[name] = await stack.enter_async_context(
+                    opened(service, contender, early=_EARLY, lifetime=lifetime)
+                )
+            return await _drive(field, seconds)
+
+
+async def _drive(field: dict[str, Open], seconds: float) -> dict[str, Course]:
+    runs = {name: _Run(one) for name, one in field.items()}
+    async with anyio.create_task_group() as keepers:
+        for name, one in field.items():
+            if name == KEPT:
+                assert one.session.keep_fresh is not None
+                keepers.start_soon(one.session.keep_fresh)
+            await one.session.request()
+            one.site.set(connect_latency=LOGIN, refresh_latency=LOGIN)
+            one.site.reset()
+        with undisturbed():
+            began = time.perf_counter()
+            async with anyio.create_task_group() as group:
+                for number, one_run in enumerate(runs.values()):
+                    # Each a little later than the one before.
+                    start = began + number * _PACE / len(runs)
+                    group.start_soon(one_run.send_all, start, seconds)
+        keepers.cancel_scope.cancel()
+    return {name: one_run.course(field[name]) for name, one_run in runs.items()}
+
+
+class _Run:
+    def __init__(self, one: Open) -> None:
+        self._session = one.session
+        self._tally = Tally()
+        self._found: list[tuple[float, float]] = []
+
+    async def send_all(self, start: float, seconds: float) -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(int(seconds / _PACE)):
+                due = start + number * _PACE
+                await anyio.sleep(max(0.0, due - time.perf_counter()))
+                group.start_soon(self._send, due, due - start)
+
+    async def _send(self, due: float, since: float) -> None:
+        await self._tally.count(self._session)
+        self._found.append((since, time.perf_counter() - due))
+
+    def course(self, one: Open) -> Course:
+        dues, latencies = zip(*sorted(self._found), strict=True)
+        return Course(
+            dues=dues,
+            latencies=latencies,
+            exchanges=one.site.counters()["exchanges"],
+            failed=self._tally.failed,
+        )

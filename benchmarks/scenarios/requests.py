@@ -1,0 +1,101 @@
+"""What whole requests cost over loopback with a fresh token, at several degrees of concurrency."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from benchmarks.bench import Scale, all_opened, at_once, succeed
+from benchmarks.field import FIELD, FLOOR, OWN, of_floor
+from benchmarks.figures import rotated, samples
+from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.service import Service
+
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Open, Spent
+    from benchmarks.figures import Sample
+
+
+#: Tasks at once, and the requests of a batch.
+DEGREES: Final = {1: 200, 50: 400, 200: 400}
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    walls, cpus = anyio.run(_measure, scale)
+    return Section(
+        name="requests",
+        title="Whole requests",
+        about=(
+            "POSTs with a small JSON body to the sandbox, which is a process of its own; connections "
+            "are kept open. Time by the clock, and of the client's process."
+        ),
+        tables=(
+            *(_table(degree, walls[degree], "by the clock") for degree in DEGREES),
+            _table(50, cpus[50], "of the client's processor"),
+        ),
+        claims=tuple(
+            Claim(
+                f"a whole request, {degree} at once, times the static header",
+                walls[degree][OWN].over(walls[degree][FLOOR]).median,
+                1.02,
+            )
+            for degree in DEGREES
+        ),
+        remarks=(
+            "aiohttp and azure-core, which stands on it, need less per request than httpx; that is the "
+            "library's doing. taxizer_async goes over it, too, with `TaxizerMiddleware`.",
+        ),
+        series={f"{name}": one.scaled(1e6).values for name, one in cpus[50].items()},
+    )
+
+
+def _table(degree: int, found: dict[str, Sample], what: str) -> Table:
+    rows = tuple(
+        (
+            name,
+            spread(one.scaled(1e6), 0),
+            ratio(one, found[FLOOR], 3),
+            ratio(one, found[of_floor(name)], 3),
+        )
+        for name, one in found.items()
+    )
+    return Table(
+        f"{degree} at once, {what}",
+        ("who", "µs per request", "over the static header", "over its own library's"),
+        rows,
+    )
+
+
+async def _measure(
+    scale: Scale,
+) -> tuple[dict[int, dict[str, Sample]], dict[int, dict[str, Sample]]]:
+    rounds: dict[int, list[dict[str, Spent]]] = {degree: [] for degree in DEGREES}
+    with Service() as service:
+        async with all_opened(service, FIELD) as field:
+            for one in field.values():
+                await at_once(partial(succeed, one.session), max(DEGREES))
+            for number in range(scale.many):
+                for degree in DEGREES:
+                    rounds[degree].append(await _round(field, number, degree, scale))
+    walls = {degree: _samples(found, "wall") for degree, found in rounds.items()}
+    cpus = {degree: _samples(found, "cpu") for degree, found in rounds.items()}
+    return walls, cpus
+
+
+async def _round(
+    field: dict[str, Open], number: int, degree: int, scale: Scale
+) -> dict[str, Spent]:
+    each = max(1, scale.of(DEGREES[degree]) // degree)
+    found = {}
+    for name in rotated(list(field), number):
+        spent = await at_once(partial(succeed, field[name].session), degree, each)
+        found[name] = spent.over(degree * each)
+    return {name: found[name] for name in field}
+
+
+def _samples(rounds: list[dict[str, Spent]], what: str) -> dict[str, Sample]:
+    return samples([{name: getattr(spent, what) for name, spent in one.items()} for one in rounds])

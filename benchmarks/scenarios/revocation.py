@@ -1,0 +1,107 @@
+"""What happens when the server refuses a token while many requests are on their way with it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+import anyio
+import attrs
+
+from benchmarks.bench import Scale, Tally, at_once, opened, succeed
+from benchmarks.field import FIELD, OWN
+from benchmarks.figures import Sample, rotated
+from benchmarks.report import Claim, Section, Table, spread
+from benchmarks.service import Service
+
+
+IN_FLIGHT: Final = 500
+LOGIN: Final = 0.3
+#: The server looks at a request this late, so that all are on their way when the first is refused.
+_RESOURCE: Final = 0.2
+_PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
+
+
+@attrs.frozen(kw_only=True)
+class Blow:
+    """What came of one: seconds with and without it, exchanges, and failed requests."""
+
+    wall: float
+    calm: float
+    exchanges: int
+    failed: int
+
+
+def run(scale: Scale) -> Section:
+    """Measure it."""
+    size = scale.of(IN_FLIGHT)
+    found = anyio.run(_measure, scale, size)
+    rows = tuple(
+        (
+            name,
+            f"{max(blow.exchanges for blow in blows)}",
+            f"{max(blow.failed for blow in blows)}",
+            spread(Sample([blow.wall * 1000 for blow in blows]), 0),
+            spread(Sample([blow.calm * 1000 for blow in blows]), 0),
+        )
+        for name, blows in found.items()
+    )
+    own = found[OWN]
+    return Section(
+        name="revocation",
+        title="Revocation: requests in flight",
+        about=(
+            f"{size} requests are sent with a token that the server has just revoked; a renewal takes "
+            f"{LOGIN * 1000:.0f} ms. The calm run is the same without a revocation. Failed is what came "
+            "back to its caller as a 401."
+        ),
+        tables=(
+            Table(
+                f"{size} requests at once",
+                ("who", "exchanges", "failed", "ms", "calm, ms"),
+                rows,
+            ),
+        ),
+        claims=(
+            Claim(f"renewals after {IN_FLIGHT} 401s", max(one.exchanges for one in own), 1),
+            Claim(
+                f"of {IN_FLIGHT} requests with a revoked token, failed",
+                max(one.failed for one in own),
+                0,
+            ),
+        ),
+        remarks=(
+            "Who hands the 401 back is done sooner: Authlib, httpx-auth and azure-core leave it to "
+            "their user. azure-core drops the token, so the next request logs in; the other two go on "
+            "with the refused one until it would have ended.",
+            "The lock by hand is a careful one, which compares the refused token with the one it has; "
+            "without that it logs in once per 401.",
+        ),
+    )
+
+
+async def _measure(scale: Scale, size: int) -> dict[str, list[Blow]]:
+    found: dict[str, list[Blow]] = {name: [] for name in _PEERS}
+    with Service() as service:
+        for number in range(scale.rounds):
+            for name in rotated(list(_PEERS), number):
+                found[name].append(await _strike(service, name, size))
+    return found
+
+
+async def _strike(service: Service, name: str, size: int) -> Blow:
+    # Afresh, as some go on with a refused token, and others renew so often and no more.
+    async with opened(service, _PEERS[name], refresh_latency=LOGIN, connect_latency=LOGIN) as one:
+        one.site.set(resource_latency=_RESOURCE)
+        await at_once(partial(succeed, one.session), size)
+        calm = await at_once(partial(succeed, one.session), size)
+        one.site.revoke()
+        one.site.reset()
+        tally = Tally()
+        blow = await at_once(partial(tally.count, one.session), size)
+        return Blow(
+            wall=blow.wall,
+            calm=calm.wall,
+            exchanges=one.site.counters()["exchanges"],
+            failed=tally.failed,
+        )

@@ -1,0 +1,231 @@
+"""
+A server of sandboxes in a process of its own, so that it shares no interpreter lock with a client.
+
+`server.py` obeys orders from stdin, a line of JSON each, answers each on stdout, and ends with stdin.
+Each sandbox is the package's own, behind a thin facade that also speaks OAuth 2 at `/oauth/token`: it
+translates, so that the same latency, faults and counters apply. It decides nothing about tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+
+from typing import TYPE_CHECKING, Any, Final, final
+from urllib.parse import parse_qs, unquote_plus
+
+import attrs
+
+from taxizer_async.testing import Fault, Sandbox
+from taxizer_async.testing._sandbox_app import SandboxApp
+from taxizer_async.testing._sandbox_server import ServerThread
+
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from taxizer_async.testing._sandbox_server import Message, Receive, Send
+
+
+#: Where the facade is.
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
+_CONNECT_PATH: Final = "/v1/Auth/Connect"
+_REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
+_OK: Final = 200
+
+
+@final
+class OAuthFacade:
+    """Serves *app*, and its two auth endpoints as one of OAuth 2 (RFC 6749, 4.4 and 6)."""
+
+    def __init__(self, app: SandboxApp, sandbox: Sandbox) -> None:
+        self._app = app
+        self._sandbox = sandbox
+
+    async def __call__(
+        self, scope: MutableMapping[str, object], receive: Receive, send: Send
+    ) -> None:
+        """Serve one request."""
+        if scope["path"] != TOKEN_PATH:
+            await self._app(scope, receive, send)
+            return
+        body = await _read(receive)
+        if body is None:
+            return
+        path, fields = translate_request(body, _header(scope, b"authorization"))
+        encoded = json.dumps(fields).encode()
+        sent = False
+
+        async def receive_translated() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": encoded, "more_body": False}
+
+        translated = {**scope, "path": path, "raw_path": path.encode()}
+        await self._app(translated, receive_translated, _Translator(send, self._sandbox).send)
+
+
+@final
+class _Translator:
+    """Holds the head of an answer back until its body is there, as it tells the body's length."""
+
+    def __init__(self, send: Send, sandbox: Sandbox) -> None:
+        self._send = send
+        self._sandbox = sandbox
+        self._head: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._head = message
+            return
+        head, body = self._head, message.get("body", b"")
+        assert head is not None
+        assert isinstance(body, bytes)
+        if head["status"] == _OK:
+            body = translate_answer(body, lifetime=self._sandbox.lifetime)
+            kept = [pair for pair in _pairs(head) if pair[0] != b"content-length"]
+            head = {**head, "headers": [*kept, (b"content-length", b"%d" % len(body))]}
+        await self._send(head)
+        await self._send({**message, "body": body})
+
+
+def translate_request(body: bytes, authorization: bytes | None) -> tuple[str, dict[str, str]]:
+    """Return the path and the JSON of Taxizer's for a form of OAuth's."""
+    form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+    if form.get("grant_type") == "refresh_token":
+        return _REFRESH_PATH, {"refreshToken": form.get("refresh_token", "")}
+    client_id, client_secret = form.get("client_id", ""), form.get("client_secret", "")
+    scheme, _, credentials = (authorization or b"").partition(b" ")
+    if scheme.lower() == b"basic":
+        pair = base64.b64decode(credentials).decode().partition(":")
+        client_id, client_secret = unquote_plus(pair[0]), unquote_plus(pair[2])
+    return _CONNECT_PATH, {"clientId": client_id, "clientSecret": client_secret}
+
+
+def translate_answer(body: bytes, *, lifetime: float) -> bytes:
+    """Return the token response of OAuth's for one of Taxizer's."""
+    fields = json.loads(body)
+    answer = {
+        "access_token": fields["jwtToken"],
+        "token_type": "Bearer",
+        "expires_in": int(lifetime),
+        "refresh_token": fields["refreshToken"],
+    }
+    return json.dumps(answer).encode()
+
+
+@final
+class Hosted:
+    """One sandbox, its facade and its port."""
+
+    def __init__(self) -> None:
+        self.sandbox = Sandbox()
+        # A sandbox that is started serves its app bare.
+        app = SandboxApp(
+            self.sandbox,
+            self.sandbox._recorder,  # noqa: SLF001
+            self.sandbox._ledger,  # noqa: SLF001
+            self.sandbox._script,  # noqa: SLF001
+        )
+        self._server = ServerThread(OAuthFacade(app, self.sandbox), 0)
+        self.port = self._server.port
+        self._server.start()
+
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        self._server.stop()
+
+
+@final
+class Office:
+    """Carries out orders; each is a method that returns what is answered."""
+
+    def __init__(self) -> None:
+        self._hosted: dict[str, Hosted] = {}
+
+    def close(self) -> None:
+        """Stop all sandboxes."""
+        for hosted in self._hosted.values():
+            hosted.stop()
+
+    def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out *order*."""
+        name = order["name"]
+        if order["do"] == "open":
+            return self._open(name)
+        sandbox = self._hosted[name].sandbox
+        if order["do"] == "set":
+            for field, value in order["settings"].items():
+                setattr(sandbox, field, value)
+        elif order["do"] == "revoke":
+            sandbox.revoke()
+        elif order["do"] == "down":
+            for where in ("connect", "refresh"):
+                sandbox.fail(where, Fault.status(503))
+        elif order["do"] == "up":
+            sandbox.heal()
+        elif order["do"] == "reset":
+            sandbox.reset_counters()
+        elif order["do"] == "counters":
+            counted = sandbox.counters
+            return attrs.asdict(counted, filter=_is_number) | {"exchanges": counted.exchanges}
+        elif order["do"] == "exchanges":
+            return {"entries": [attrs.asdict(entry) for entry in sandbox.exchange_log]}
+        else:
+            msg = f"no such order: {order['do']}"
+            raise ValueError(msg)
+        return {}
+
+    def _open(self, name: str) -> dict[str, Any]:
+        hosted = self._hosted[name] = Hosted()
+        credentials = hosted.sandbox.credentials
+        return {
+            "base_url": f"http://127.0.0.1:{hosted.port}",
+            "client_id": credentials.client_id,
+            "client_secret": credentials.client_secret.reveal(),
+        }
+
+
+def _is_number(_: object, value: object) -> bool:
+    return isinstance(value, int)
+
+
+def _pairs(head: Message) -> list[tuple[bytes, bytes]]:
+    pairs = head["headers"]
+    assert isinstance(pairs, list)
+    return pairs
+
+
+def _header(scope: MutableMapping[str, object], wanted: bytes) -> bytes | None:
+    return dict(_pairs(scope)).get(wanted)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        assert isinstance(chunk, bytes)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def main() -> None:
+    """Obey until stdin ends."""
+    office = Office()
+    try:
+        for line in sys.stdin:
+            sys.stdout.write(f"{json.dumps(office.answer(json.loads(line)))}\n")
+            sys.stdout.flush()
+    finally:
+        office.close()
+
+
+if __name__ == "__main__":
+    main()

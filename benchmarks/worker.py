@@ -1,0 +1,86 @@
+"""
+A process of a fleet, as a program: `python -m benchmarks.worker`; it obeys lines of JSON on stdin.
+
+The first line says who it is; it answers that it is ready, and then each "go" with what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from benchmarks.bench import Tally
+from benchmarks.contenders import Setup
+from benchmarks.field import BY_NAME
+from benchmarks.service import Target
+from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.stores.redis import RedisTokenStore
+
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Session
+    from taxizer_async import TokenStore
+
+
+def make_store(kind: str | None, where: str) -> TokenStore | None:
+    """Return the store of that *kind*; None is the process's memory."""
+    if kind == "file":
+        return FileTokenStore(where)
+    if kind == "redis":
+        return RedisTokenStore.from_url(where)
+    return None
+
+
+async def close_store(store: TokenStore | None) -> None:
+    """Close what has to be."""
+    if isinstance(store, RedisTokenStore):
+        await store.aclose()
+
+
+async def work(order: dict[str, Any]) -> None:
+    """Be the worker that *order* says."""
+    store = make_store(order["store"], order["where"])
+    setup = Setup(
+        target=Target(**order["target"]),
+        store=store,
+        folder=None if order["store"] else order["where"],
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(close_store, store)
+        session = await stack.enter_async_context(BY_NAME[order["contender"]].open(setup))
+        say(what="ready")
+        while await anyio.to_thread.run_sync(sys.stdin.readline):
+            await burst(session, order["tasks"])
+
+
+async def burst(session: Session, tasks: int) -> None:
+    """Send a request from each of *tasks*, and tell when they had their token."""
+    tally, began = Tally(), list[float]()
+
+    async def send() -> None:
+        if session.attach is not None:
+            await session.attach()
+        began.append(time.monotonic())
+        await tally.count(session)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(tasks):
+            group.start_soon(send)
+    say(what="done", failed=tally.failed, first=min(began), last=max(began))
+
+
+def say(**content: object) -> None:
+    """Write one line."""
+    sys.stdout.write(f"{json.dumps(content)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    anyio.run(work, json.loads(sys.stdin.readline()))

@@ -44,6 +44,18 @@ _STAGES = {
 }
 
 
+def _authorization(held: Held) -> str:
+    return f"Bearer {held.token.jwt.reveal()}"
+
+
+def _fresh_until(held: Held) -> float:
+    return -math.inf if held.refused else held.asked_at + held.lifespan.renew_after
+
+
+def _fresh_until_wall(held: Held) -> float:
+    return held.asked_wall + held.lifespan.renew_after
+
+
 @attrs.frozen(kw_only=True)
 class Held:
     """
@@ -80,21 +92,15 @@ class Held:
     refused: bool = False
     answers_refusal: bool = False
     # What each request asks for, worked out once.
-    authorization: str = attrs.field(init=False, eq=False, repr=False)
-    fresh_until: float = attrs.field(init=False, eq=False, repr=False)
-    fresh_until_wall: float = attrs.field(init=False, eq=False, repr=False)
-
-    @authorization.default
-    def _authorization(self) -> str:
-        return f"Bearer {self.token.jwt.reveal()}"
-
-    @fresh_until.default
-    def _fresh_until(self) -> float:
-        return -math.inf if self.refused else self.asked_at + self.lifespan.renew_after
-
-    @fresh_until_wall.default
-    def _fresh_until_wall(self) -> float:
-        return self.asked_wall + self.lifespan.renew_after
+    authorization: str = attrs.field(
+        default=attrs.Factory(_authorization, takes_self=True), init=False, eq=False, repr=False
+    )
+    fresh_until: float = attrs.field(
+        default=attrs.Factory(_fresh_until, takes_self=True), init=False, eq=False, repr=False
+    )
+    fresh_until_wall: float = attrs.field(
+        default=attrs.Factory(_fresh_until_wall, takes_self=True), init=False, eq=False, repr=False
+    )
 
     def age(self, clock: Clock) -> float:
         """Return the seconds since it was asked for; the wall clock knows of a machine's sleep."""

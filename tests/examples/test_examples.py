@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault
-from tests.fastapi.server import PATIENCE, Server, attempts, environment_of
+from tests.server_process import PATIENCE, Server, attempts, environment_of
 
 
 if TYPE_CHECKING:
@@ -72,6 +73,32 @@ def test_a_service_submits_invoices(service: Server, sandbox: Sandbox, tmp_path:
     assert sandbox.counters.connects == 1
     assert list((tmp_path / "tokens").iterdir())
     assert readiness(service).json()["state"] == "fresh"
+
+
+def test_processes_of_a_service_share_one_login(
+    program: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Four processes with one file store log in once, and end cleanly with requests under way."""
+    sandbox.connect_latency = 0.5
+    with contextlib.ExitStack() as stack:
+        services = [stack.enter_context(serve(program, sandbox, tmp_path)) for _ in range(4)]
+        urls = [service.url for service in services]
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(submit, services * 5))
+            with sandbox.hold("resource") as gate:
+                under_way = [pool.submit(submit, service) for service in services]
+                gate.wait_until(len(under_way), PATIENCE)
+                for service in services:
+                    service.terminate()
+                gate.release()
+            answers += [answer.result() for answer in under_way]
+        codes = [service.end() for service in services]
+
+    assert len(set(urls)) == 4
+    assert {answer.status_code for answer in answers} == {200}
+    assert sandbox.counters.connects == 1
+    assert codes == [SERVICES[program]] * 4
+    assert not [service.said for service in services for alarm in ALARMS if alarm in service.said]
 
 
 def test_a_service_tells_what_taxizer_refuses_and_does_not_send_again(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async.testing import Fault
-from tests.fastapi.server import PATIENCE, Server, environment_of
 from tests.redis_server import RedisServer
+from tests.server_process import PATIENCE, Server, environment_of
 
 
 if TYPE_CHECKING:

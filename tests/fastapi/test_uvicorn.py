@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.fastapi.server import PATIENCE, Server, attempts, environment_of
+from tests.server_process import PATIENCE, Server, attempts, environment_of
 
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ unless it is told where to write.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 
@@ -59,6 +60,8 @@ def main() -> int:
     parser.add_argument("--only", choices=list(_SCENARIOS), action="append")
     parser.add_argument("--output", type=Path, help="a folder for results.md and plots/")
     wanted = parser.parse_args()
+    # What libraries warn of is expected, and counted.
+    logging.basicConfig(handlers=[logging.NullHandler()])
     scale = QUICK if wanted.quick else FULL
     names = wanted.only or list(_SCENARIOS)
     began = time.monotonic()

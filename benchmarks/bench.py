@@ -6,22 +6,25 @@ import gc
 import time
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
-from benchmarks.contenders import Setup
+from benchmarks.contenders import Contender, Session, Setup
+from benchmarks.service import Site
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from benchmarks.contenders import Contender, Session
-    from benchmarks.service import Service, Site
+    from benchmarks.service import Service
 
 
 _OK = 200
+#: The server is so slow while connections are opened that as many are needed as there are requests.
+_SLOW = 0.2
 
 
 @attrs.frozen(kw_only=True)
@@ -33,11 +36,20 @@ class Scale:
         rounds: Interleaved rounds of what takes a while; at least 7, unless it is quick.
         many: Those of what is short, or has to be told apart finely.
         share: Part of the usual work in each of them.
+        login: Seconds that a login takes the server.
+        processes: How many there are in a fleet.
     """
 
     rounds: int = 7
     many: int = 15
     share: float = 1.0
+    login: float = 0.3
+    processes: int = 8
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is but to see that all works."""
+        return self.share < 1
 
     def of(self, number: int) -> int:
         """Return how many that is of *number*."""
@@ -45,7 +57,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rounds=2, many=3, share=0.1)
+QUICK = Scale(rounds=1, many=2, share=0.1, login=0.1, processes=2)
 
 
 @attrs.frozen(kw_only=True)
@@ -86,6 +98,9 @@ async def opened(
 ) -> AsyncIterator[Open]:
     """Set *contender* up at a sandbox with *settings*."""
     site = service.open(f"{contender.name} {time.monotonic_ns()}", **settings)
+    if early is not None and contender.fixed_early:
+        # So that it renews as early as the others.
+        site.set(told_longer=contender.fixed_early - early)
     async with contender.open(Setup(target=site.target, early=early)) as session:
         yield Open(contender=contender, site=site, session=session)
 
@@ -124,6 +139,17 @@ async def at_once(call: Callable[[], Awaitable[object]], tasks: int, number: int
             for _ in range(tasks):
                 group.start_soon(work)
         return Spent(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+
+
+async def warm_up(one: Open, tasks: int) -> None:
+    """
+    Have a token, and as many connections as there are *tasks*.
+
+    httpx's pool looks at each of them for each request, so all that are compared need as many.
+    """
+    one.site.set(resource_latency=_SLOW)
+    await at_once(partial(succeed, one.session), tasks)
+    one.site.set(resource_latency=0.0)
 
 
 async def succeed(session: Session) -> None:

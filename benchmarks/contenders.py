@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
+from benchmarks.service import Target
+from taxizer_async import TokenStore
+
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
-
-    from benchmarks.service import Target
-    from taxizer_async import TokenStore
 
 
 #: What each request sends, and where to.
@@ -79,6 +79,7 @@ class Contender:
         open: Sets it up.
         any_loop: Whether it runs on trio.
         blocks: Whether a login blocks the event loop.
+        fixed_early: Seconds before its end that a token is renewed from, if that can't be set.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Contender:
     open: Opener
     any_loop: bool = False
     blocks: bool = False
+    fixed_early: float = 0.0
 
     @property
     def version(self) -> str:

@@ -26,6 +26,7 @@ class Sample:
     values: tuple[float, ...] = attrs.field(converter=tuple)
 
     def __attrs_post_init__(self) -> None:
+        """Check that there is one."""
         if not self.values:
             msg = "a sample has at least one value"
             raise ValueError(msg)

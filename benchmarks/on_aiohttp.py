@@ -93,6 +93,7 @@ AIOHTTP: Final = (
         distribution="google-auth",
         library="aiohttp",
         open=open_google,
+        fixed_early=225.0,
     ),
 )
 

@@ -6,14 +6,13 @@ Pure: no clock, no file, no measuring.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from benchmarks.figures import Sample
 
 
@@ -115,9 +114,11 @@ def page(sections: Sequence[Section], facts: Mapping[str, str], plots: Mapping[s
     """Return results.md; *facts* tell of the machine and the run, *plots* are captions by file."""
     parts = [
         "# Results",
-        "Written by `nox -s bench`; do not edit. Medians of interleaved rounds, with the range of the "
-        "rounds in parentheses. A ratio is taken within each round, so that a drift of the machine "
-        "cancels; below 1 is less than what it is compared with.",
+        (
+            "Written by `nox -s bench`; do not edit. Medians of interleaved rounds, with the range of the "
+            "rounds in parentheses. A ratio is taken within each round, so that a drift of the machine "
+            "cancels; below 1 is less than what it is compared with."
+        ),
         markdown(Table("This run", ("what", "which"), tuple(facts.items()))),
         markdown(claim_table(sections)),
     ]

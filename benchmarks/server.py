@@ -23,7 +23,7 @@ from taxizer_async.testing._sandbox_server import ServerThread
 
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from taxizer_async.testing._sandbox_server import Message, Receive, Send
 
@@ -42,6 +42,8 @@ class OAuthFacade:
     def __init__(self, app: SandboxApp, sandbox: Sandbox) -> None:
         self._app = app
         self._sandbox = sandbox
+        #: Seconds that tokens are said to live longer than they do.
+        self.told_longer = 0.0
 
     async def __call__(
         self, scope: MutableMapping[str, object], receive: Receive, send: Send
@@ -65,16 +67,17 @@ class OAuthFacade:
             return {"type": "http.request", "body": encoded, "more_body": False}
 
         translated = {**scope, "path": path, "raw_path": path.encode()}
-        await self._app(translated, receive_translated, _Translator(send, self._sandbox).send)
+        lifetime = self._sandbox.lifetime + self.told_longer
+        await self._app(translated, receive_translated, _Translator(send, lifetime).send)
 
 
 @final
 class _Translator:
     """Holds the head of an answer back until its body is there, as it tells the body's length."""
 
-    def __init__(self, send: Send, sandbox: Sandbox) -> None:
+    def __init__(self, send: Send, lifetime: float) -> None:
         self._send = send
-        self._sandbox = sandbox
+        self._lifetime = lifetime
         self._head: Message | None = None
 
     async def send(self, message: Message) -> None:
@@ -85,7 +88,7 @@ class _Translator:
         assert head is not None
         assert isinstance(body, bytes)
         if head["status"] == _OK:
-            body = translate_answer(body, lifetime=self._sandbox.lifetime)
+            body = translate_answer(body, lifetime=self._lifetime)
             kept = [pair for pair in _pairs(head) if pair[0] != b"content-length"]
             head = {**head, "headers": [*kept, (b"content-length", b"%d" % len(body))]}
         await self._send(head)
@@ -130,9 +133,16 @@ class Hosted:
             self.sandbox._ledger,  # noqa: SLF001
             self.sandbox._script,  # noqa: SLF001
         )
-        self._server = ServerThread(OAuthFacade(app, self.sandbox), 0)
+        self._facade = OAuthFacade(app, self.sandbox)
+        self._server = ServerThread(self._facade, 0)
         self.port = self._server.port
         self._server.start()
+
+    def change(self, settings: dict[str, float]) -> None:
+        """Set attributes of the sandbox; `told_longer` is the facade's."""
+        for field, value in settings.items():
+            owner = self._facade if field == "told_longer" else self.sandbox
+            setattr(owner, field, value)
 
     def stop(self) -> None:
         """Close the port and all connections."""
@@ -152,32 +162,24 @@ class Office:
             hosted.stop()
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Carry out *order*."""
+        """
+        Carry out *order*.
+
+        Raises:
+            ValueError: If there is no such order.
+        """
         name = order["name"]
         if order["do"] == "open":
             return self._open(name)
-        sandbox = self._hosted[name].sandbox
+        hosted = self._hosted[name]
         if order["do"] == "set":
-            for field, value in order["settings"].items():
-                setattr(sandbox, field, value)
-        elif order["do"] == "revoke":
-            sandbox.revoke()
-        elif order["do"] == "down":
-            for where in ("connect", "refresh"):
-                sandbox.fail(where, Fault.status(503))
-        elif order["do"] == "up":
-            sandbox.heal()
-        elif order["do"] == "reset":
-            sandbox.reset_counters()
-        elif order["do"] == "counters":
-            counted = sandbox.counters
-            return attrs.asdict(counted, filter=_is_number) | {"exchanges": counted.exchanges}
-        elif order["do"] == "exchanges":
-            return {"entries": [attrs.asdict(entry) for entry in sandbox.exchange_log]}
-        else:
+            hosted.change(order["settings"])
+            return {}
+        carry_out = _ORDERS.get(order["do"])
+        if carry_out is None:
             msg = f"no such order: {order['do']}"
             raise ValueError(msg)
-        return {}
+        return carry_out(hosted.sandbox) or {}
 
     def _open(self, name: str) -> dict[str, Any]:
         hosted = self._hosted[name] = Hosted()
@@ -187,6 +189,30 @@ class Office:
             "client_id": credentials.client_id,
             "client_secret": credentials.client_secret.reveal(),
         }
+
+
+def _down(sandbox: Sandbox) -> None:
+    for where in ("connect", "refresh"):
+        sandbox.fail(where, Fault.status(503))
+
+
+def _counters(sandbox: Sandbox) -> dict[str, Any]:
+    counted = sandbox.counters
+    return attrs.asdict(counted, filter=_is_number) | {"exchanges": counted.exchanges}
+
+
+def _exchanges(sandbox: Sandbox) -> dict[str, Any]:
+    return {"entries": [attrs.asdict(entry) for entry in sandbox.exchange_log]}
+
+
+_ORDERS: Final[dict[str, Callable[[Sandbox], dict[str, Any] | None]]] = {
+    "revoke": Sandbox.revoke,
+    "down": _down,
+    "up": Sandbox.heal,
+    "reset": Sandbox.reset_counters,
+    "counters": _counters,
+    "exchanges": _exchanges,
+}
 
 
 def _is_number(_: object, value: object) -> bool:

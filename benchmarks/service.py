@@ -31,6 +31,7 @@ class Service:
     """The process, between `__enter__` and `__exit__`."""
 
     def __enter__(self) -> Self:
+        """Start it."""
         self._process = subprocess.Popen(
             [sys.executable, str(_PROGRAM)],
             stdin=subprocess.PIPE,
@@ -40,6 +41,7 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End it."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from benchmarks.service import Site
 
 
-WORKERS: Final = 8
 TASKS: Final = 20
 LOGIN: Final = 1.0
 #: Seconds that a process may take to end.
@@ -76,14 +75,14 @@ def run(scale: Scale) -> Section:
         name="fleet",
         title="Fleet: several processes",
         about=(
-            f"{WORKERS} processes with {TASKS} coroutines each start with nothing in the store; a login "
+            f"{scale.processes} processes with {TASKS} coroutines each start with nothing in the store; a login "
             f"takes the server {LOGIN:.0f} s. They share this machine's processors with each other and "
             "with the server. Times are from the end of the first login until the last process had a "
             "token for its first request, and until the last coroutine had one. Where each process logs "
             "in by itself, that is the others' logins, and Authlib's come before."
         ),
         tables=(
-            _start_table(starts),
+            _start_table(starts, scale.processes),
             Table(
                 "A request with a fresh token, by store",
                 ("store", "the auth alone, µs", "ratio", "a whole request, µs", "ratio"),
@@ -120,7 +119,10 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            "httpx-auth's file is not locked between processes, so all that start together log in.",
+            (
+                "httpx-auth's file is not locked between processes, so all that start together log in; one "
+                "may meet a file that another is writing, which it logs, and goes on."
+            ),
         ),
         series={name: [float(one.exchanges) for one in found] for name, found in starts.items()},
     )
@@ -130,7 +132,7 @@ def _median(starts: list[Start], what: str) -> float:
     return Sample(tuple(getattr(one, what) * 1000 for one in starts)).median
 
 
-def _start_table(starts: dict[str, list[Start]]) -> Table:
+def _start_table(starts: dict[str, list[Start]], processes: int) -> Table:
     rows = tuple(
         (
             name,
@@ -144,7 +146,7 @@ def _start_table(starts: dict[str, list[Start]]) -> Table:
         for name, found in starts.items()
     )
     return Table(
-        f"{WORKERS} processes, {WORKERS * TASKS} requests",
+        f"{processes} processes, {processes * TASKS} requests",
         ("who", "logins", "failed", "first of each process, ms", "last of all, ms"),
         rows,
     )
@@ -157,11 +159,11 @@ def _starts(scale: Scale) -> dict[str, list[Start]]:
             # How often those log in that share nothing is known after one round.
             names = list(_FLEETS) if number == 0 else [_FILE, _REDIS]
             for name in rotated(names, number):
-                found[name].append(_start(service, name))
+                found[name].append(_start(service, name, scale.processes))
     return found
 
 
-def _start(service: Service, name: str) -> Start:
+def _start(service: Service, name: str, processes: int) -> Start:
     contender, store = _FLEETS[name]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -171,12 +173,13 @@ def _start(service: Service, name: str) -> Start:
         site = service.open(folder, connect_latency=LOGIN)
         order = {
             "contender": contender,
+            "module": BY_NAME[contender].open.__module__,
             "store": store,
             "where": where,
             "target": attrs.asdict(site.target),
             "tasks": TASKS,
         }
-        workers = [stack.enter_context(_Worker(order)) for _ in range(WORKERS)]
+        workers = [stack.enter_context(_Worker(order)) for _ in range(processes)]
         for worker in workers:
             worker.hear()
         for worker in workers:

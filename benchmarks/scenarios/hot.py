@@ -56,12 +56,16 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            f"The static header is httpx's documented one, a sync `auth_flow` that httpx wraps. Put "
-            f"against the leanest there can be, an `async_auth_flow` of two statements, "
-            f"taxizer_async is {found[OWN].over(found[LEAN]).median:.2f} times as much: it compares "
-            f"the origin and reads two clocks besides.",
-            "azure-core's policy needs less than it, as it has no generator to be driven, and neither "
-            "compares origins nor reads the monotonic clock.",
+            (
+                f"The static header is httpx's documented one, a sync `auth_flow` that httpx wraps. Put "
+                f"against the leanest there can be, an `async_auth_flow` of two statements, "
+                f"taxizer_async is {found[OWN].over(found[LEAN]).median:.2f} times as much: it compares "
+                f"the origin and reads two clocks besides."
+            ),
+            (
+                "azure-core's policy needs less than it, as it has no generator to be driven, and neither "
+                "compares origins nor reads the monotonic clock."
+            ),
         ),
     )
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from benchmarks.bench import Scale
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Claim, Section, Table, spread
+
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Scale
 
 
 _DEPENDENCIES: Final = "import httpx, attrs, cattrs, cattrs.gen, anyio, anyio.to_thread"
@@ -29,9 +32,11 @@ _CASES: Final = {
     ),
     "azure-core": (
         "pass",
-        "from azure.core import AsyncPipelineClient; "
-        "from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy; "
-        "from azure.core.pipeline.transport import AioHttpTransport",
+        (
+            "from azure.core import AsyncPipelineClient; "
+            "from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy; "
+            "from azure.core.pipeline.transport import AioHttpTransport"
+        ),
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio
 
-from benchmarks.bench import Scale, all_opened, at_once, in_a_row, succeed
+from benchmarks.bench import Scale, all_opened, at_once, in_a_row, succeed, warm_up
 from benchmarks.field import FIELD, FLOOR, LOCK, OWN
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Section, Table, ratio, spread
@@ -22,7 +22,7 @@ LOOPS: Final[dict[str, dict[str, Any]]] = {
 _NAMES: Final = (FLOOR, OWN, LOCK)
 _ATTACHED: Final = 5_000
 _TASKS: Final = 50
-_EACH: Final = 6
+_EACH: Final = 4
 
 
 def run(scale: Scale) -> Section:
@@ -67,7 +67,7 @@ async def _round(service: Service, scale: Scale, number: int) -> dict[str, tuple
     contenders = [one for one in FIELD if one.name in _NAMES]
     async with all_opened(service, contenders) as field:
         for one in field.values():
-            await at_once(partial(succeed, one.session), _TASKS)
+            await warm_up(one, _TASKS)
         for name in rotated(_NAMES, number):
             attach = field[name].session.attach
             assert attach is not None

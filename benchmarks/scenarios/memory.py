@@ -60,8 +60,10 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            "taxizer_async's waiters have a deadline of their own, which the others' have not: a "
-            "cancel scope and a timer per caller.",
+            (
+                "taxizer_async's waiters have a deadline of their own, which the others' have not: a "
+                "cancel scope and a timer per caller."
+            ),
         )
         if found[OWN].median > bare
         else (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from contextlib import AsyncExitStack
@@ -20,16 +21,43 @@ if TYPE_CHECKING:
     from benchmarks.bench import Open
 
 
-#: Seconds: the life of a token, from when the endpoints are down, and how long.
-LIFETIME: Final = 12.0
-DOWN_AT: Final = 8.0
-DOWN_FOR: Final = 10.0
-_AFTER: Final = 4.0
-_EARLY: Final = LIFETIME / 4
+#: Seconds between two requests of a contender, and that these go on after the outage.
 _PACE: Final = 0.05
-#: taxizer_async begins to renew when a quarter of the life is left, at the earliest, and backs off 1 s,
-#: then 2 s: so many tries fit into that.
-STEPS: Final = 3
+_AFTER: Final = 4.0
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """
+    An outage, in seconds.
+
+    Attributes:
+        lifetime: How long a token lives; all renew a quarter of that before its end.
+        down_at: When the token endpoints go down …
+        down_for: … and for how long.
+        steps: Tries that fit, at a back-off of 1, 2, 4 s, into the time in which the token lives, and is
+            old enough to be renewed, and they are down.
+    """
+
+    lifetime: float
+    down_at: float
+    down_for: float
+    steps: int
+
+    @property
+    def early(self) -> float:
+        """When all renew."""
+        return self.lifetime / 4
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes."""
+        return self.down_at + self.down_for + _AFTER
+
+
+_OUTLIVED: Final = Plan(lifetime=40, down_at=29, down_for=10, steps=4)
+_ENDED: Final = Plan(lifetime=12, down_at=8, down_for=10, steps=3)
+_QUICK: Final = Plan(lifetime=8, down_at=5.5, down_for=2, steps=2)
 _PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
 
@@ -43,65 +71,89 @@ class Span:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it; it can't be shorter than it is."""
-    del scale
-    found = anyio.run(_measure)
-    own = found[OWN]
-    rows = tuple(
-        (name, *(f"{one.failed} of {one.sent}; {one.calls}" for one in spans))
-        for name, spans in found.items()
-    )
+    """Measure it; in full it can't be shorter than it is."""
+    plans = (_QUICK,) if scale.quick else (_OUTLIVED, _ENDED)
+    found = anyio.run(_measure, plans)
+    plan, first = found[0]
+    own = first[OWN][0]
     return Section(
         name="outage",
         title="Outage of the token endpoints",
         about=(
-            f"{1 / _PACE:.0f} requests per second, each of its own; a token lives {LIFETIME:.0f} s, and "
-            f"from {DOWN_AT:.0f} s on the token endpoints answer 503 for {DOWN_FOR:.0f} s. All renew "
-            f"{_EARLY:.0f} s early, where that can be set. A figure is failed of sent requests, and then "
-            "the calls to the token endpoints in that time. While there is no token, all must fail."
+            f"{1 / _PACE:.0f} requests per second, each of its own, while the token endpoints answer 503. "
+            "All renew when a quarter of the token's life is left. A figure is failed of sent requests, "
+            "by when they were sent, and then the calls to the token endpoints in that time. Where there "
+            "is no token, all must fail."
         ),
-        tables=(
-            Table(
-                "Failed requests; calls",
-                ("who", "the token lives", "it has ended", f"{_AFTER:.0f} s after the outage"),
-                rows,
-            ),
-        ),
+        tables=tuple(_table(plan, spans) for plan, spans in found),
         claims=(
-            Claim("failed requests while the token lives", own[0].failed, 0),
-            Claim("calls in these back-off steps", own[0].calls, STEPS),
+            Claim("outage: failed requests while the token lives", own.failed, 0),
+            Claim(f"outage: calls in {plan.steps} back-off steps", own.calls, plan.steps),
         ),
         remarks=(
-            "A new token is asked for up to four times within a back-off step once there is none, and "
-            "once while the old one lives. A request that finds a failure remembered fails at once, so "
-            "taxizer_async may begin again some seconds after the outage is over: it waits up to 30 s "
-            "after many failures in a row. Who asks each time is back sooner, and asks that much more.",
+            (
+                "taxizer_async asks once in a back-off step while the token lives, and up to four times "
+                "once there is none. A request that finds a failure remembered fails at once, so it may "
+                "begin again some seconds after the outage is over. Who asks for each request is back "
+                "sooner, and has asked that much more."
+            ),
+            (
+                "A request that waits for a new token in the last tenth of a token's life, and for longer "
+                "than that token then lives, fails with the renewal that it waited for."
+            ),
         ),
     )
 
 
-async def _measure() -> dict[str, tuple[Span, ...]]:
+def _table(plan: Plan, found: dict[str, tuple[Span, ...]]) -> Table:
+    rows = tuple(
+        (name, *(f"{one.failed} of {one.sent}; {one.calls}" if one.sent else "" for one in spans))
+        for name, spans in found.items()
+    )
+    return Table(
+        f"A token that lives {plan.lifetime:.0f} s; down from {plan.down_at:g} s on, for "
+        f"{plan.down_for:.0f} s",
+        ("failed requests; calls", "the token lives", "it has ended", f"{_AFTER:.0f} s after"),
+        rows,
+    )
+
+
+async def _measure(
+    plans: tuple[Plan, ...],
+) -> list[tuple[Plan, dict[str, tuple[Span, ...]]]]:
+    found: list[tuple[Plan, dict[str, tuple[Span, ...]]]] = []
+
+    async def follow(plan: Plan) -> None:
+        found.append((plan, await _follow(service, plan)))
+
     with Service() as service:
-        async with AsyncExitStack() as stack:
-            field = {
-                name: await stack.enter_async_context(
-                    opened(service, BY_NAME[name], early=_EARLY, lifetime=LIFETIME)
-                )
-                for name in _PEERS
-            }
-            runs = {name: _Run(one) for name, one in field.items()}
-            began = time.monotonic()
-            async with anyio.create_task_group() as group:
-                for one_run in runs.values():
-                    group.start_soon(one_run.send_all, DOWN_AT + DOWN_FOR + _AFTER)
-                await _until(began + DOWN_AT)
-                for one in field.values():
-                    one.site.down()
-                down_at = time.monotonic()
-                await _until(down_at + DOWN_FOR)
-                for one in field.values():
-                    one.site.up()
-            return {name: runs[name].spans(field[name], down_at) for name in field}
+        async with anyio.create_task_group() as group:
+            for plan in plans:
+                group.start_soon(follow, plan)
+    return sorted(found, key=lambda pair: plans.index(pair[0]))
+
+
+async def _follow(service: Service, plan: Plan) -> dict[str, tuple[Span, ...]]:
+    async with AsyncExitStack() as stack:
+        field = {
+            name: await stack.enter_async_context(
+                opened(service, BY_NAME[name], early=plan.early, lifetime=plan.lifetime)
+            )
+            for name in _PEERS
+        }
+        runs = {name: _Run(one) for name, one in field.items()}
+        began = time.monotonic()
+        async with anyio.create_task_group() as group:
+            for one_run in runs.values():
+                group.start_soon(one_run.send_all, plan.seconds)
+            await _until(began + plan.down_at)
+            for one in field.values():
+                one.site.down()
+            down_at = time.monotonic()
+            await _until(down_at + plan.down_for)
+            for one in field.values():
+                one.site.up()
+        return {name: runs[name].spans(field[name], down_at, plan) for name in field}
 
 
 async def _until(moment: float) -> None:
@@ -125,19 +177,19 @@ class _Run:
         sent_at = time.monotonic()
         self._ended.append((sent_at, await Tally().count(self._session)))
 
-    def spans(self, one: Open, down_at: float) -> tuple[Span, ...]:
+    def spans(self, one: Open, down_at: float, plan: Plan) -> tuple[Span, ...]:
         calls = [entry["started_at"] for entry in one.site.exchanges()]
-        up_at = down_at + DOWN_FOR
+        up_at = down_at + plan.down_for
         # Its life counts from its first request; what is sent at its very end may come too late.
-        borders = (down_at, self._began + LIFETIME - _PACE, up_at, up_at + _AFTER)
+        end = max(down_at, min(self._began + plan.lifetime - _PACE, up_at))
         found = []
-        for begin, end in zip(borders, borders[1:], strict=False):
-            sent = [good for moment, good in self._ended if begin <= moment < end]
+        for begin, until in itertools.pairwise((down_at, end, up_at, up_at + _AFTER)):
+            sent = [good for moment, good in self._ended if begin <= moment < until]
             found.append(
                 Span(
                     sent=len(sent),
                     failed=sent.count(False),
-                    calls=sum(begin <= moment < end for moment in calls),
+                    calls=sum(begin <= moment < until for moment in calls),
                 )
             )
         return tuple(found)

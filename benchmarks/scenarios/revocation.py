@@ -16,7 +16,6 @@ from benchmarks.service import Service
 
 
 IN_FLIGHT: Final = 500
-LOGIN: Final = 0.3
 #: The server looks at a request this late, so that all are on their way when the first is refused.
 _RESOURCE: Final = 0.2
 _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
@@ -52,7 +51,7 @@ def run(scale: Scale) -> Section:
         title="Revocation: requests in flight",
         about=(
             f"{size} requests are sent with a token that the server has just revoked; a renewal takes "
-            f"{LOGIN * 1000:.0f} ms. The calm run is the same without a revocation. Failed is what came "
+            f"{scale.login * 1000:.0f} ms. The calm run is the same without a revocation. Failed is what came "
             "back to its caller as a 401."
         ),
         tables=(
@@ -71,11 +70,15 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            "Who hands the 401 back is done sooner: Authlib, httpx-auth and azure-core leave it to "
-            "their user. azure-core drops the token, so the next request logs in; the other two go on "
-            "with the refused one until it would have ended.",
-            "The lock by hand is a careful one, which compares the refused token with the one it has; "
-            "without that it logs in once per 401.",
+            (
+                "Who hands the 401 back is done sooner: Authlib, httpx-auth and azure-core leave it to "
+                "their user. azure-core drops the token, so the next request logs in; the other two go on "
+                "with the refused one until it would have ended."
+            ),
+            (
+                "The lock by hand is a careful one, which compares the refused token with the one it has; "
+                "without that it logs in once per 401."
+            ),
         ),
     )
 
@@ -85,13 +88,13 @@ async def _measure(scale: Scale, size: int) -> dict[str, list[Blow]]:
     with Service() as service:
         for number in range(scale.rounds):
             for name in rotated(list(_PEERS), number):
-                found[name].append(await _strike(service, name, size))
+                found[name].append(await _strike(service, name, size, scale.login))
     return found
 
 
-async def _strike(service: Service, name: str, size: int) -> Blow:
+async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
     # Afresh, as some go on with a refused token, and others renew so often and no more.
-    async with opened(service, _PEERS[name], refresh_latency=LOGIN, connect_latency=LOGIN) as one:
+    async with opened(service, _PEERS[name], refresh_latency=login, connect_latency=login) as one:
         one.site.set(resource_latency=_RESOURCE)
         await at_once(partial(succeed, one.session), size)
         calm = await at_once(partial(succeed, one.session), size)

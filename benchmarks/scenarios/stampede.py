@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from benchmarks.bench import Open
 
 
-LOGIN: Final = 0.3
 CROWDS: Final = (1_000, 10_000)
 WHOLE: Final = 1_000
 #: A life that Authlib takes for over, so that it finds the token that was fetched for it expired.
@@ -55,7 +54,7 @@ def run(scale: Scale) -> Section:
         name="stampede",
         title="Stampede: cold coroutines",
         about=(
-            f"A login takes the server {LOGIN * 1000:.0f} ms. “Beyond the login” is the time of the "
+            f"A login takes the server {scale.login * 1000:.0f} ms. “Beyond the login” is the time of the "
             "crowd less that of one cold caller alone. The auth alone is driven for the crowds, as "
             "httpx's pool is quadratic in what queues for it; whole requests are put against a crowd "
             "of the library's static header, which has new connections to make as well. Authlib does "
@@ -82,11 +81,15 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            "All log in once here, as each has a lock and looks again behind it; httpx-auth does so "
-            "while the event loop stands still. What differs is what happens to the crowd when that "
-            "login fails, see the outage.",
-            "A crowd that waits does part of its work while the login is under way, so “beyond the "
-            "login” may be less than a warm run, and even less than nothing.",
+            (
+                "All log in once here, as each has a lock and looks again behind it; httpx-auth does so "
+                "while the event loop stands still. What differs is what happens to the crowd when that "
+                "login fails, see the outage."
+            ),
+            (
+                "A crowd that waits does part of its work while the login is under way, so “beyond the "
+                "login” may be less than a warm run, and even less than nothing."
+            ),
         ),
         series={
             f"logins {name}": [float(one.exchanges) for one in rushes]
@@ -118,9 +121,9 @@ def _table(caption: str, found: dict[str, list[Rush]], warm: str) -> Table:
 
 
 @asynccontextmanager
-async def _cold(service: Service, name: str) -> AsyncIterator[Open]:
+async def _cold(service: Service, name: str, login: float) -> AsyncIterator[Open]:
     async with opened(service, _PEERS[name], lifetime=_OLD) as one:
-        one.site.set(lifetime=_NEW, connect_latency=LOGIN, refresh_latency=LOGIN)
+        one.site.set(lifetime=_NEW, connect_latency=login, refresh_latency=login)
         one.site.reset()
         yield one
 
@@ -128,21 +131,21 @@ async def _cold(service: Service, name: str) -> AsyncIterator[Open]:
 async def _driven(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
     found: dict[str, list[Rush]] = {name: [] for name in _DRIVEN}
     with Service() as service:
-        for number in range(-1, scale.rounds):
+        for number in range(0 if scale.quick else -1, scale.rounds):
             for name in rotated(_DRIVEN, number):
-                rush = await _drive(service, name, crowd)
+                rush = await _drive(service, name, crowd, scale.login)
                 # The first round fills caches, such as that of the TLS context.
                 if number >= 0:
                     found[name].append(rush)
     return found
 
 
-async def _drive(service: Service, name: str, crowd: int) -> Rush:
-    async with _cold(service, name) as one:
+async def _drive(service: Service, name: str, crowd: int, login: float) -> Rush:
+    async with _cold(service, name, login) as one:
         attach = one.session.attach
         assert attach is not None
         alone = await at_once(attach, 1)
-    async with _cold(service, name) as one:
+    async with _cold(service, name, login) as one:
         attach = one.session.attach
         assert attach is not None
         cold = await at_once(attach, crowd)
@@ -161,9 +164,9 @@ async def _whole(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
                 async with opened(service, floors[floor], lifetime=_NEW) as one:
                     warm[floor] = await at_once(partial(succeed, one.session), crowd)
             for name in rotated(list(_PEERS), number):
-                async with _cold(service, name) as one:
+                async with _cold(service, name, scale.login) as one:
                     alone = await at_once(partial(succeed, one.session), 1)
-                async with _cold(service, name) as one:
+                async with _cold(service, name, scale.login) as one:
                     cold = await at_once(partial(succeed, one.session), crowd)
                     exchanges = one.site.counters()["exchanges"]
                 found[name].append(

@@ -153,8 +153,7 @@ class TokenProvider:
                 return held
             else:
                 flight = seat.flight
-                with anyio.move_on_after(self._patience()):
-                    await flight.wait()
+                await self._wait_for(flight)
             alive = self._ledger.alive() or flight.held
             if alive is not None:
                 return alive
@@ -237,6 +236,15 @@ class TokenProvider:
         if held.refused:
             return TokenState.REFUSED
         return _TOKEN_STATES[held.stage(self._clock)]
+
+    async def _wait_for(self, flight: Flight) -> None:
+        patience = self._patience()
+        if math.isinf(patience):
+            # A scope that never cancels costs each of a cold crowd as much as its wait.
+            await flight.wait()
+            return
+        with anyio.move_on_after(patience):
+            await flight.wait()
 
     async def _fly(self, seat: Seat, flight: Flight, *, waits: bool, for_caller: bool) -> None:
         try:

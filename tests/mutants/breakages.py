@@ -218,13 +218,13 @@ BREAKAGES: Final = (
         name="follower-takes-its-leader-down",
         invariant=5,
         file="_provider.py",
-        old="                    await flight.wait()\n",
+        old="                await self._wait_for(flight)\n",
         new=(
-            "                    try:\n"
-            "                        await flight.wait()\n"
-            "                    except BaseException:\n"
-            "                        seat.land(flight)\n"
-            "                        raise\n"
+            "                try:\n"
+            "                    await self._wait_for(flight)\n"
+            "                except BaseException:\n"
+            "                    seat.land(flight)\n"
+            "                    raise\n"
         ),
     ),
     Breakage(

@@ -91,18 +91,30 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
 
-@nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """Run the suite: all of it, and most with branch coverage, on the newest Python, the core's elsewhere."""
+def run_all(session: nox.Session, *options: str, core: str) -> None:
+    """Run the whole suite, and have enough of the package seen to run."""
     install(session)
-    if session.python != PYTHONS[-1] or session.posargs:
-        session.run("pytest", *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
-        return
     session.run("coverage", "erase", silent=True)
-    session.run("coverage", "run", "-m", "pytest", *QUICK, env=SAFE_PATH)
+    environment = {**SAFE_PATH, "COVERAGE_CORE": core}
+    session.run("coverage", "run", *options, "-m", "pytest", *PARALLEL, env=environment)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
-    session.run("pytest", *PARALLEL, "-m", "slow", env=SAFE_PATH)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the suite: all of it, with coverage of lines, on the newest Python, the core's elsewhere."""
+    if session.python == PYTHONS[-1] and not session.posargs:
+        run_all(session, core="sysmon")
+        return
+    install(session)
+    session.run("pytest", *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
+
+
+@nox.session(python=PYTHONS[-1:])
+def branches(session: nox.Session) -> None:
+    """Run all of the suite with coverage of branches, which takes twice as long."""
+    run_all(session, "--branch", core="ctrace")
 
 
 @nox.session(name="tests-min", python=PYTHONS[:1])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from benchmarks.contenders import Contender, Session, Setup
+from benchmarks.contenders import CONNECTIONS, Contender, Session, Setup
 from benchmarks.service import Site
 
 
@@ -94,25 +94,34 @@ def undisturbed() -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(
-    service: Service, contender: Contender, *, early: float | None = None, **settings: float
+    service: Service,
+    contender: Contender,
+    *,
+    early: float | None = None,
+    connections: int = CONNECTIONS,
+    **settings: float,
 ) -> AsyncIterator[Open]:
     """Set *contender* up at a sandbox with *settings*."""
     site = service.open(f"{contender.name} {time.monotonic_ns()}", **settings)
     if early is not None and contender.fixed_early:
         # So that it renews as early as the others.
         site.set(told_longer=contender.fixed_early - early)
-    async with contender.open(Setup(target=site.target, early=early)) as session:
+    async with contender.open(
+        Setup(target=site.target, early=early, connections=connections)
+    ) as session:
         yield Open(contender=contender, site=site, session=session)
 
 
 @asynccontextmanager
 async def all_opened(
-    service: Service, contenders: Iterable[Contender], **settings: float
+    service: Service, contenders: Iterable[Contender], *, connections: int = CONNECTIONS
 ) -> AsyncIterator[dict[str, Open]]:
     """Set all of *contenders* up, each at a sandbox of its own."""
     async with AsyncExitStack() as stack:
         yield {
-            contender.name: await stack.enter_async_context(opened(service, contender, **settings))
+            contender.name: await stack.enter_async_context(
+                opened(service, contender, connections=connections)
+            )
             for contender in contenders
         }
 
@@ -143,7 +152,7 @@ async def at_once(call: Callable[[], Awaitable[object]], tasks: int, number: int
 
 async def warm_up(one: Open, tasks: int) -> None:
     """
-    Have a token, and as many connections as there are *tasks*.
+    Have a token, and as many connections as there are *tasks*, or as there may be.
 
     httpx's pool looks at each of them for each request, so all that are compared need as many.
     """

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PATH: Final = "/v1/Invoices/GenerateInvoice"
 BODY: Final = b'{"number":"INV-1","total":"115.00"}'
 JSON: Final = {"Content-Type": "application/json"}
-#: Connections that a client may keep open, as many as the most requests at a time.
+#: Connections that a client may have open, unless a scenario says otherwise: as many as the most
+#: requests at a time.
 CONNECTIONS: Final = 512
 #: Seconds that a request may take.
 TIMEOUT: Final = 60.0
@@ -39,12 +40,14 @@ class Setup:
             default of each.
         store: Where to share the token, of those of the package.
         folder: Where to share it, for others that can: a folder.
+        connections: How many it may have open.
     """
 
     target: Target
     early: float | None = None
     store: TokenStore | None = None
     folder: str | None = None
+    connections: int = CONNECTIONS
 
 
 @attrs.frozen(kw_only=True)

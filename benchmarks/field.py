@@ -24,6 +24,10 @@ OWN: Final = "taxizer_async (httpx)"
 LOCK: Final = "a lock in an httpx.Auth"
 
 
+#: What a user would pick instead.
+PEERS: Final = frozenset(one.name for one in FIELD if one.kind == "peer")
+
+
 def of_floor(name: str) -> str:
     """Return the floor of the library of the contender called *name*."""
     return FLOORS[BY_NAME[name].library]

@@ -13,7 +13,7 @@ import httpx
 from google.auth.aio.transport import aiohttp as google_aiohttp
 from google.auth.aio.transport import sessions
 
-from benchmarks.contenders import BODY, CONNECTIONS, JSON, PATH, TIMEOUT, Contender, Session, Setup
+from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
 from benchmarks.on_httpx import own_auth
 from taxizer_async.aiohttp import TaxizerMiddleware
 
@@ -116,7 +116,7 @@ def _consent(setup: Setup) -> str:
 async def _session(setup: Setup, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(
         setup.target.base_url,
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+        connector=aiohttp.TCPConnector(limit=setup.connections),
         timeout=aiohttp.ClientTimeout(TIMEOUT),
         **options,
     ) as session:

@@ -27,7 +27,7 @@ from azure.core.pipeline.policies import (
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import HttpRequest
 
-from benchmarks.contenders import BODY, CONNECTIONS, JSON, PATH, TIMEOUT, Contender, Session, Setup
+from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
 from benchmarks.on_httpx import own_auth
 
 
@@ -79,7 +79,7 @@ async def open_static(setup: Setup) -> AsyncIterator[Session]:
     token = (await own_auth(setup).token()).jwt.reveal()
     policy = HeadersPolicy({"Authorization": f"Bearer {token}"})
     async with (
-        _transport() as transport,
+        _transport(setup) as transport,
         AsyncPipelineClient(
             setup.target.base_url, policies=[*_usual(), policy], transport=transport
         ) as client,
@@ -96,8 +96,8 @@ async def open_static(setup: Setup) -> AsyncIterator[Session]:
 async def open_azure(setup: Setup) -> AsyncIterator[Session]:
     """Open azure-core: its policy for bearer tokens."""
     async with (
-        _transport() as login,
-        _transport() as transport,
+        _transport(setup) as login,
+        _transport(setup) as transport,
         # A failed login is not tried again on the way, so that attempts can be counted.
         AsyncPipelineClient(setup.target.base_url, policies=[], transport=login) as logins,
     ):
@@ -149,9 +149,9 @@ def _usual() -> list[Any]:
 
 
 @asynccontextmanager
-async def _transport() -> AsyncIterator[AioHttpTransport]:
+async def _transport(setup: Setup) -> AsyncIterator[AioHttpTransport]:
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+        connector=aiohttp.TCPConnector(limit=setup.connections),
         timeout=aiohttp.ClientTimeout(TIMEOUT),
     ) as session:
         yield AioHttpTransport(session=session, session_owner=False)

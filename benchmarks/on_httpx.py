@@ -16,7 +16,6 @@ from httpx_auth import JsonTokenFileCache, OAuth2, OAuth2ClientCredentials, Toke
 
 from benchmarks.contenders import (
     BODY,
-    CONNECTIONS,
     JSON,
     PATH,
     TIMEOUT,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 _UNAUTHORIZED: Final = 401
 _EARLY: Final = 30.0
-_LIMITS: Final = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
 
 
 class StaticHeader(httpx.Auth):
@@ -225,7 +223,9 @@ async def _client(
     async with httpx.AsyncClient(
         auth=auth,
         base_url=setup.target.base_url,
-        limits=_LIMITS,
+        limits=httpx.Limits(
+            max_connections=setup.connections, max_keepalive_connections=setup.connections
+        ),
         timeout=TIMEOUT,
         trust_env=False,
     ) as client:

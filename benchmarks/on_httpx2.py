@@ -9,7 +9,7 @@ import httpx2
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
-from benchmarks.contenders import BODY, CONNECTIONS, JSON, PATH, TIMEOUT, Contender, Session, Setup
+from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
 from benchmarks.on_httpx import own_auth
 from taxizer_async import Credentials
 from taxizer_async.httpx2 import TaxizerAuth
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 
 _LEEWAY: Final = 60.0
-_OPTIONS: Final[dict[str, Any]] = {
-    "limits": httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-    "timeout": TIMEOUT,
-    "trust_env": False,
-}
 
 
 class StaticHeader(httpx2.Auth):
@@ -72,7 +67,7 @@ async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
         grant_type="client_credentials",
         leeway=_LEEWAY if setup.early is None else setup.early,
         base_url=setup.target.base_url,
-        **_OPTIONS,
+        **_options(setup),
     ) as client:
         await client.fetch_token(
             f"{setup.target.base_url}/oauth/token", grant_type="client_credentials"
@@ -120,9 +115,18 @@ HTTPX2: Final = (
 )
 
 
+def _options(setup: Setup) -> dict[str, Any]:
+    limits = httpx2.Limits(
+        max_connections=setup.connections, max_keepalive_connections=setup.connections
+    )
+    return {"limits": limits, "timeout": TIMEOUT, "trust_env": False}
+
+
 @asynccontextmanager
 async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
-    async with httpx2.AsyncClient(auth=auth, base_url=setup.target.base_url, **_OPTIONS) as client:
+    async with httpx2.AsyncClient(
+        auth=auth, base_url=setup.target.base_url, **_options(setup)
+    ) as client:
 
         async def request() -> int:
             return (await client.post(PATH, content=BODY, headers=JSON)).status_code

@@ -6,7 +6,7 @@ Pure: no clock, no file, no measuring.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -72,6 +72,15 @@ def spread(sample: Sample, digits: int = 2) -> str:
 def ratio(sample: Sample, floor: Sample, digits: int = 2) -> str:
     """Return the median of the rounds' ratios, and their range."""
     return spread(sample.over(floor), digits)
+
+
+def peers_ahead(found: Mapping[str, Sample], own: str, peers: Collection[str], why: str) -> str:
+    """Say which of *peers* need less than *own* in the middle of the rounds, and *why*."""
+    ratios = {name: found[name].over(found[own]).median for name in found if name in peers}
+    ahead = [f"{name} ({value:.2f})" for name, value in ratios.items() if value < 1]
+    if not ahead:
+        return f"No peer needs less than {own}."
+    return f"Less than {own}, as a ratio to it: {', '.join(ahead)}. {why}"
 
 
 def markdown(table: Table) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import anyio
 import attrs
 
-from benchmarks.bench import Scale, at_once, in_a_row, succeed
+from benchmarks.bench import Scale, in_a_row, succeed
 from benchmarks.contenders import Setup
 from benchmarks.field import BY_NAME, LOCK, OWN
 from benchmarks.figures import Sample, rotated
@@ -214,7 +214,7 @@ async def _steady(
             stack.push_async_callback(close_store, store)
             setup = Setup(target=service.open(f"{kind}").target, store=store)
             session = await stack.enter_async_context(BY_NAME[OWN].open(setup))
-            await at_once(partial(succeed, session), 50)
+            await succeed(session)
             sessions[f"{kind}"] = (kind, session)
         for number in range(scale.many):
             for name in rotated(list(sessions), number):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from benchmarks.bench import Scale, all_opened, in_a_row
-from benchmarks.field import FIELD, FLOOR, LEAN, OWN, of_floor
+from benchmarks.field import FIELD, FLOOR, LEAN, OWN, PEERS, of_floor
 from benchmarks.figures import rotated, samples
-from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.report import Claim, Section, Table, peers_ahead, ratio, spread
 from benchmarks.service import Service
 
 
@@ -62,9 +62,12 @@ def run(scale: Scale) -> Section:
                 f"taxizer_async is {found[OWN].over(found[LEAN]).median:.2f} times as much: it compares "
                 f"the origin and reads two clocks besides."
             ),
-            (
-                "azure-core's policy needs less than it, as it has no generator to be driven, and neither "
-                "compares origins nor reads the monotonic clock."
+            peers_ahead(
+                found,
+                OWN,
+                PEERS,
+                "A policy in a pipeline has no generator to be driven, compares no origins and reads one "
+                "clock.",
             ),
         ),
     )

@@ -7,8 +7,9 @@ import sys
 
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.field import PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Claim, Section, Table, spread
+from benchmarks.report import Claim, Section, Table, peers_ahead, spread
 
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ def run(scale: Scale) -> Section:
         tables=(Table("Milliseconds", ("what", "ms"), rows),),
         claims=(Claim("import beyond its dependencies, times these", ratio, 0.5),),
         remarks=(
-            "httpx is the greater part of all that stand on it; each peer brings an HTTP library, too.",
+            peers_ahead(
+                figures,
+                "taxizer_async",
+                PEERS,
+                "They bring less beside their HTTP library: no models of answers, no store, no events.",
+            ),
         ),
     )
 

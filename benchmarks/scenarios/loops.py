@@ -23,6 +23,7 @@ _NAMES: Final = (FLOOR, OWN, LOCK)
 _ATTACHED: Final = 5_000
 _TASKS: Final = 50
 _EACH: Final = 4
+_CONNECTIONS: Final = 10
 
 
 def run(scale: Scale) -> Section:
@@ -65,9 +66,10 @@ async def _round(service: Service, scale: Scale, number: int) -> dict[str, tuple
     attached, each = scale.of(_ATTACHED), scale.of(_EACH)
     found = {}
     contenders = [one for one in FIELD if one.name in _NAMES]
-    async with all_opened(service, contenders) as field:
+    async with all_opened(service, contenders, connections=_CONNECTIONS) as field:
         for one in field.values():
-            await warm_up(one, _TASKS)
+            await warm_up(one, _CONNECTIONS)
+            await at_once(partial(succeed, one.session), _TASKS)
         for name in rotated(_NAMES, number):
             attach = field[name].session.attach
             assert attach is not None

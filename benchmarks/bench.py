@@ -7,7 +7,7 @@ import time
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
@@ -17,7 +17,7 @@ from benchmarks.service import Site
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
     from benchmarks.service import Service
 
@@ -126,7 +126,7 @@ async def all_opened(
         }
 
 
-async def in_a_row(call: Callable[[], Awaitable[object]], number: int) -> Spent:
+async def in_a_row(call: Callable[[], Coroutine[Any, Any, object]], number: int) -> Spent:
     """Await *call* so many times, one after the other."""
     with undisturbed():
         wall, cpu = time.perf_counter(), time.process_time()
@@ -135,7 +135,9 @@ async def in_a_row(call: Callable[[], Awaitable[object]], number: int) -> Spent:
         return Spent(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
 
 
-async def at_once(call: Callable[[], Awaitable[object]], tasks: int, number: int = 1) -> Spent:
+async def at_once(
+    call: Callable[[], Coroutine[Any, Any, object]], tasks: int, number: int = 1
+) -> Spent:
     """Await *call* in so many *tasks*, *number* times in each."""
 
     async def work() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -61,9 +61,9 @@ class Session:
         keep_fresh: Runs until cancelled.
     """
 
-    request: Callable[[], Awaitable[int]]
-    attach: Callable[[], Awaitable[None]] | None = None
-    keep_fresh: Callable[[], Awaitable[None]] | None = None
+    request: Callable[[], Coroutine[Any, Any, int]]
+    attach: Callable[[], Coroutine[Any, Any, None]] | None = None
+    keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 Opener: TypeAlias = "Callable[[Setup], AbstractAsyncContextManager[Session]]"

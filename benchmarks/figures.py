@@ -11,7 +11,11 @@ import attrs
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+def _as_tuple(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(values)
 
 
 @attrs.frozen
@@ -23,7 +27,7 @@ class Sample:
         ValueError: If there is none.
     """
 
-    values: tuple[float, ...] = attrs.field(converter=tuple)
+    values: tuple[float, ...] = attrs.field(converter=_as_tuple)
 
     def __attrs_post_init__(self) -> None:
         """Check that there is one."""

@@ -32,7 +32,7 @@ from benchmarks.on_httpx import own_auth
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 
 _SCOPE: Final = "taxizer"
@@ -164,7 +164,7 @@ def _prepared(setup: Setup, transport: AioHttpTransport) -> PipelineRequest[Any]
 
 def _requesting(
     client: AsyncPipelineClient[Any, Any], setup: Setup, **options: Any
-) -> Callable[[], Awaitable[int]]:
+) -> Callable[[], Coroutine[Any, Any, int]]:
     url = f"{setup.target.base_url}{PATH}"
 
     async def request() -> int:

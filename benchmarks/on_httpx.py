@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
@@ -27,7 +27,7 @@ from taxizer_async import Credentials, TaxizerAuth
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
 
 
 _UNAUTHORIZED: Final = 401
@@ -218,7 +218,9 @@ HTTPX: Final = (
 
 @asynccontextmanager
 async def _client(
-    auth: httpx.Auth, setup: Setup, keep_fresh: Callable[[], Awaitable[None]] | None = None
+    auth: httpx.Auth,
+    setup: Setup,
+    keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> AsyncIterator[Session]:
     async with httpx.AsyncClient(
         auth=auth,
@@ -237,7 +239,7 @@ async def _client(
         yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
 
 
-def _attaching(auth: httpx.Auth, url: str) -> Callable[[], Awaitable[None]]:
+def _attaching(auth: httpx.Auth, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
     request = httpx.Request("POST", url, content=BODY, headers=JSON)
     response = httpx.Response(200, request=request)
 

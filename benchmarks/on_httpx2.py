@@ -16,7 +16,7 @@ from taxizer_async.httpx2 import TaxizerAuth
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 
 
 _LEEWAY: Final = 60.0
@@ -134,7 +134,7 @@ async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
         yield Session(request=request, attach=_attaching(auth, f"{setup.target.base_url}{PATH}"))
 
 
-def _attaching(auth: httpx2.Auth, url: str) -> Callable[[], Awaitable[None]]:
+def _attaching(auth: httpx2.Auth, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
     request = httpx2.Request("POST", url, content=BODY, headers=JSON)
     response = httpx2.Response(200, request=request)
 

@@ -26,6 +26,8 @@ from tests.redis_server import RedisServer
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.contenders import Session
     from benchmarks.service import Site
 
@@ -234,7 +236,7 @@ async def _steady(
 class _Worker:
     """One process; it ends with its stdin."""
 
-    def __init__(self, order: dict[str, object]) -> None:
+    def __init__(self, order: Mapping[str, object]) -> None:
         self._order = order
 
     def __enter__(self) -> _Worker:
@@ -244,7 +246,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.say(json.dumps(self._order))
+        self.say(json.dumps(dict(self._order)))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +18,7 @@ from benchmarks.service import Service
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 
 CROWD: Final = 10_000
@@ -91,7 +91,7 @@ async def _weigh(service: Service, name: str, crowd: int) -> int:
         return await _allocated(attach, crowd)
 
 
-async def _allocated(wait: Callable[[], Awaitable[object]], crowd: int) -> int:
+async def _allocated(wait: Callable[[], Coroutine[Any, Any, object]], crowd: int) -> int:
     async with anyio.create_task_group() as group:
         # The leader's login is not what is weighed.
         group.start_soon(wait)
@@ -104,7 +104,8 @@ async def _allocated(wait: Callable[[], Awaitable[object]], crowd: int) -> int:
                 group.start_soon(wait)
             for _ in range(_TURNS):
                 await anyio.lowlevel.checkpoint()
-            return tracemalloc.get_traced_memory()[0]
+            allocated, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
             group.cancel_scope.cancel()
+    return allocated

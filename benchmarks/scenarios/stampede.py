@@ -139,7 +139,7 @@ def _table(caption: str, found: dict[str, list[Rush]], warm: str) -> Table:
 
 def _since_answer(one: Open) -> float:
     now = time.monotonic()
-    return now - max(entry["finished_at"] for entry in one.site.exchanges())
+    return now - max(float(entry["finished_at"]) for entry in one.site.exchanges())
 
 
 @asynccontextmanager

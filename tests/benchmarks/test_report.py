@@ -12,6 +12,7 @@ from benchmarks.report import (
     claim_table,
     markdown,
     page,
+    peers_ahead,
     plain,
     ratio,
     spread,
@@ -52,6 +53,16 @@ def test_figures_are_told_with_their_spread() -> None:
 
     assert spread(sample, 1) == "2.0 (1.0 … 4.0)"
     assert ratio(sample, floor) == "2.00 (1.00 … 4.00)"
+
+
+def test_a_peer_that_needs_less_is_named() -> None:
+    """The reason is told only where there is one to tell."""
+    found = {"own": Sample((2.0, 2.0)), "peer": Sample((1.0, 1.2)), "floor": Sample((1.0, 1.0))}
+
+    said = peers_ahead(found, "own", {"peer"}, "It does less.")
+
+    assert said == "Less than own, as a ratio to it: peer (0.55). It does less."
+    assert peers_ahead(found, "peer", {"own"}, "") == "No peer needs less than peer."
 
 
 def test_a_table_becomes_markdown() -> None:

@@ -41,7 +41,7 @@ class Scale:
     """
 
     rounds: int = 7
-    many: int = 15
+    many: int = 9
     share: float = 1.0
     login: float = 0.3
     processes: int = 8

@@ -29,11 +29,11 @@ _EARLY: Final = LIFETIME / 4
 #: Seconds between two requests of a contender.
 _PACE: Final = 0.0125
 KEPT: Final = f"{OWN}, keep_fresh()"
-#: Whose logins, or threads, would be felt by the others is by itself, and for half the time.
+#: Whose logins, or threads, would be felt by the others is by itself, and for a quarter of the time.
 _GROUPS: Final = (
     (1.0, (FLOOR, KEPT, OWN, LOCK, "Authlib", "azure-core")),
-    (0.5, (FLOOR, "httpx-auth")),
-    (0.5, (FLOOR, "google-auth")),
+    (0.25, (FLOOR, "httpx-auth")),
+    (0.25, (FLOOR, "google-auth")),
 )
 
 

@@ -16,8 +16,10 @@ from benchmarks.service import Service
 
 
 IN_FLIGHT: Final = 500
-#: The server looks at a request this late, so that all are on their way when the first is refused.
-_RESOURCE: Final = 0.2
+#: The server looks at a request this late; all have their token when the first is refused, and those that
+#: have no connection yet wait for one with it.
+_RESOURCE: Final = 0.02
+_CONNECTIONS: Final = 20
 _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 
 
@@ -100,7 +102,13 @@ async def _measure(scale: Scale, size: int) -> dict[str, list[Blow]]:
 
 async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
     # Afresh, as some go on with a refused token, and others renew so often and no more.
-    async with opened(service, _PEERS[name], refresh_latency=login, connect_latency=login) as one:
+    async with opened(
+        service,
+        _PEERS[name],
+        connections=_CONNECTIONS,
+        refresh_latency=login,
+        connect_latency=login,
+    ) as one:
         one.site.set(resource_latency=_RESOURCE)
         await at_once(partial(succeed, one.session), size)
         calm = await at_once(partial(succeed, one.session), size)

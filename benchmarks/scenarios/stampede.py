@@ -32,7 +32,9 @@ _NEW: Final = 900.0
 
 _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 #: Who can be driven without requests.
-_DRIVEN: Final = [name for name in _PEERS if name != "taxizer_async (aiohttp)"]
+_DRIVEN: Final = [name for name, one in _PEERS.items() if one.kind == "peer" or name == OWN]
+#: httpx's pool looks at each for each request.
+_CONNECTIONS: Final = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +146,7 @@ def _since_answer(one: Open) -> float:
 
 @asynccontextmanager
 async def _cold(service: Service, name: str, login: float) -> AsyncIterator[Open]:
-    async with opened(service, _PEERS[name], lifetime=_OLD) as one:
+    async with opened(service, _PEERS[name], connections=_CONNECTIONS, lifetime=_OLD) as one:
         one.site.set(lifetime=_NEW, connect_latency=login, refresh_latency=login)
         one.site.reset()
         yield one
@@ -184,7 +186,9 @@ async def _whole(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
         for number in range(scale.rounds):
             warm = {}
             for floor in {of_floor(name) for name in _PEERS}:
-                async with opened(service, floors[floor], lifetime=_NEW) as one:
+                async with opened(
+                    service, floors[floor], connections=_CONNECTIONS, lifetime=_NEW
+                ) as one:
                     warm[floor] = await at_once(partial(succeed, one.session), crowd)
             for name in rotated(list(_PEERS), number):
                 async with _cold(service, name, scale.login) as one:

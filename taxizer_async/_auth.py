@@ -88,7 +88,7 @@ class TaxizerAuth(httpx.Auth):
         return auth
 
     def _set_up(self, arguments: Arguments) -> None:
-        self.flow = AuthFlow(arguments, HTTPX)
+        self.flow: AuthFlow = AuthFlow(arguments, HTTPX)
 
     @property
     def base_url(self) -> str:

@@ -122,7 +122,7 @@ class AuthFlow:
         self._origins: Final = frozenset(map(_origin, origins))
         self._skipped: Final[set[str]] = set()
         self._reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
-        self.provider = TokenProvider(
+        self.provider: TokenProvider = TokenProvider(
             endpoints=Endpoints(
                 base_url=self.base_url,
                 connect=str(endpoint_url(url, CONNECT_PATH)),

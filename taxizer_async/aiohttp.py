@@ -22,9 +22,9 @@ from taxizer_async._models import DEFAULT_BASE_URL, Credentials
 
 try:
     from aiohttp import BytesPayload, ClientSession, hdrs, web
-except ImportError as missing:
+except ImportError as _missing:
     _msg = 'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
-    raise ImportError(_msg) from missing
+    raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence

@@ -41,9 +41,9 @@ try:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
     from starlette.websockets import WebSocket, WebSocketState
-except ImportError as missing:
+except ImportError as _missing:
     _msg = 'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
-    raise ImportError(_msg) from missing
+    raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

@@ -22,9 +22,9 @@ from taxizer_async._models import DEFAULT_BASE_URL, Credentials
 
 try:
     import httpx2
-except ImportError as missing:
+except ImportError as _missing:
     _msg = 'taxizer_async.httpx2 needs httpx2: pip install "taxizer-async[httpx2]"'
-    raise ImportError(_msg) from missing
+    raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable
@@ -80,7 +80,7 @@ class TaxizerAuth(httpx2.Auth):
         return auth
 
     def _set_up(self, arguments: Arguments) -> None:
-        self.flow = AuthFlow(arguments, HTTPX2)
+        self.flow: AuthFlow = AuthFlow(arguments, HTTPX2)
 
     @property
     def base_url(self) -> str:

@@ -158,7 +158,7 @@ async def test_invariant_19_a_login_is_tried_four_times(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, fault: Fault
 ) -> None:
     """After three transient failures, with growing waits between, a fourth try succeeds."""
-    auth = make_auth(policy=RenewalPolicy(attempt_timeout=0.1))
+    auth = make_auth(policy=RenewalPolicy(attempt_timeout=0.5))
     sandbox.fail("connect", fault, times=3)
     began = clock.monotonic()
     await auth.token()

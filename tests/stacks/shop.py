@@ -11,7 +11,9 @@ from aiohttp import web
 
 from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
 
-from .conftest import PATH
+
+# Of its own, as it is run as a file, with nothing of the tests on its path.
+PATH: Final = "/v1/Invoices/GenerateInvoice"
 
 
 #: The requests that are under way, each with a query of its own.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -229,7 +230,7 @@ async def test_a_keep_fresh_that_fails_is_told(
 @contextlib.contextmanager
 def running_shop() -> Iterator[tuple[subprocess.Popen[str], int]]:
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.stacks.shop"],
+        [sys.executable, "-W", "error", str(Path(__file__).with_name("shop.py"))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("config", ["file", "redis"], indirect=True)
 @pytest.mark.parametrize("offset", [3600.0, -3600.0])
 def test_clocks_an_hour_apart_cost_no_exchange(
     sandbox: Sandbox, config: WorkerConfig, offset: float

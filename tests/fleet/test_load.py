@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from tests.fleet.fleet import WorkerConfig
 
 
+# A process of its own each: what trio does differently shows in tests of one process.
+on_asyncio = pytest.mark.parametrize("config", ["file", "redis"], indirect=True)
+
+
 @pytest.mark.slow
+@on_asyncio
 @pytest.mark.report(80)
 @pytest.mark.report(81)
 def test_a_fleet_renews_once_per_lifetime(sandbox: Sandbox, config: WorkerConfig) -> None:
@@ -28,6 +33,7 @@ def test_a_fleet_renews_once_per_lifetime(sandbox: Sandbox, config: WorkerConfig
 
 
 @pytest.mark.slow
+@on_asyncio
 @pytest.mark.report(45)
 def test_who_is_killed_harms_no_other(sandbox: Sandbox, config: WorkerConfig) -> None:
     """Workers are killed, some of them in a refresh: no refresh token is sent twice, none fails."""

@@ -1,4 +1,4 @@
-"""What is checked, and how: `nox` runs lint, types and tests; `nox -l` lists the rest."""
+"""What is checked, and how: `nox` runs lint, types, docs and tests; `nox -l` lists the rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def runs(version: str) -> bool:
 PYTHONS = [version for version in ("3.11", "3.12", "3.13") if runs(version)]
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "types", "docs", "tests"]
+# The oldest Python has its turn with the lowest dependencies.
+LATER = PYTHONS[1:] or PYTHONS
+nox.options.sessions = [
+    *("lint", "types", "docs", "tests-min"),
+    *(f"tests-{version}" for version in LATER),
+]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import queue
 import random
 import sys
 import tempfile
@@ -87,19 +88,18 @@ def run_load(
     aimed: list[float] = []
     with Fleet(sandbox, config) as fleet:
         fleet.start(WORKERS)
-        began = time.monotonic()
+        began = last = time.monotonic()
         fleet.start_load(TASKS)
         if not kills:
             time.sleep(seconds)
         while kills and (time.monotonic() < began + seconds or not _cut_off(sandbox, aimed)):
-            if killed % 2:
-                time.sleep(KILL_EVERY)
-                victim = rng.choice(fleet.workers)
-            else:
-                victim = _wait_for_refresh(fleet)
-            fleet.kill(victim)
-            if not killed % 2:
-                aimed.append(time.monotonic())
+            renewing = None if killed % 2 else _wait_for_refresh(fleet)
+            if renewing is None:
+                time.sleep(max(0.0, last + KILL_EVERY - time.monotonic()))
+            fleet.kill(renewing or rng.choice(fleet.workers))
+            last = time.monotonic()
+            if renewing is not None:
+                aimed.append(last)
             killed += 1
             exchanges = sandbox.counters.exchanges
             (fresh,) = fleet.start(1)
@@ -120,13 +120,18 @@ def run_load(
     )
 
 
-def _wait_for_refresh(fleet: Fleet) -> Worker:
-    """Return who sends the next one; whoever logs in is left alone."""
-    while True:
+def _wait_for_refresh(fleet: Fleet) -> Worker | None:
+    """Return who sends the next one, None if there is none for a while; whoever logs in is left alone."""
+    end = time.monotonic() + KILL_EVERY
+    while (left := end - time.monotonic()) > 0:
         before = fleet.sandbox.counters.refreshes
-        worker = fleet.wait_for_exchange(seconds=3 * LIFETIME)
+        try:
+            worker = fleet.wait_for_exchange(seconds=left)
+        except (queue.Empty, TimeoutError):
+            return None
         if fleet.sandbox.counters.refreshes > before:
             return worker
+    return None
 
 
 def _cut_off(sandbox: Sandbox, killed_at: Iterable[float]) -> int:

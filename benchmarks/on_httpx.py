@@ -235,16 +235,17 @@ async def _client(
         async def request() -> int:
             return (await client.post(PATH, content=BODY, headers=JSON)).status_code
 
-        attach = _attaching(auth, f"{setup.target.base_url}{PATH}")
+        attach = attaching(httpx, auth, setup)
         yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
 
 
-def _attaching(auth: httpx.Auth, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
-    request = httpx.Request("POST", url, content=BODY, headers=JSON)
-    response = httpx.Response(200, request=request)
+def attaching(library: Any, auth: Any, setup: Setup) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return what drives *auth*, of *library* (httpx or httpx2), with a canned answer."""
+    request = library.Request("POST", f"{setup.target.base_url}{PATH}", content=BODY, headers=JSON)
+    response = library.Response(200, request=request)
 
     async def attach() -> None:
-        # As httpx does it, `AsyncClient._send_handling_auth`.
+        # As both do it, `AsyncClient._send_handling_auth`.
         flow = auth.async_auth_flow(request)
         try:
             await anext(flow)

@@ -10,13 +10,13 @@ import httpx2
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
-from benchmarks.on_httpx import own_auth
+from benchmarks.on_httpx import attaching, own_auth
 from taxizer_async import Credentials
 from taxizer_async.httpx2 import TaxizerAuth
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Generator
 
 
 _LEEWAY: Final = 60.0
@@ -77,7 +77,7 @@ async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
             response: httpx2.Response = await client.post(PATH, content=BODY, headers=JSON)
             return response.status_code
 
-        bare = _attaching(client.token_auth, f"{setup.target.base_url}{PATH}")
+        bare = attaching(httpx2, client.token_auth, setup)
 
         async def attach() -> None:
             # As its `request` does it.
@@ -131,22 +131,4 @@ async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
         async def request() -> int:
             return (await client.post(PATH, content=BODY, headers=JSON)).status_code
 
-        yield Session(request=request, attach=_attaching(auth, f"{setup.target.base_url}{PATH}"))
-
-
-def _attaching(auth: httpx2.Auth, url: str) -> Callable[[], Coroutine[Any, Any, None]]:
-    request = httpx2.Request("POST", url, content=BODY, headers=JSON)
-    response = httpx2.Response(200, request=request)
-
-    async def attach() -> None:
-        # As httpx2 does it, `AsyncClient._send_handling_auth`.
-        flow = auth.async_auth_flow(request)
-        try:
-            await anext(flow)
-            await flow.asend(response)
-        except StopAsyncIteration:
-            return
-        finally:
-            await flow.aclose()
-
-    return attach
+        yield Session(request=request, attach=attaching(httpx2, auth, setup))

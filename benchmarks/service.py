@@ -26,6 +26,20 @@ class Target:
     client_secret: str = attrs.field(repr=False)
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """Close what *process* reads, at whose end it ends; kill it if it does not."""
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    stdin.close()
+    try:
+        process.wait(_PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+        stdout.close()
+
+
 @final
 class Service:
     """The process, between `__enter__` and `__exit__`."""
@@ -42,16 +56,7 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         """End it."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.close()
-        try:
-            self._process.wait(_PATIENCE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            stdout.close()
+        end(self._process)
 
     def open(self, name: str, **settings: float) -> Site:
         """Return a fresh sandbox with *settings*, called *name* in orders."""

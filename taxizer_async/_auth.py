@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 HTTPX: Final = HttpLibrary(httpx)
+# Bound once, and not for each request.
+_is_replayable: Final = HTTPX.is_replayable
 
 
 class TaxizerAuth(httpx.Auth):
@@ -154,8 +156,3 @@ class TaxizerAuth(httpx.Auth):
     def __reduce__(self) -> tuple[Callable[[], TaxizerAuth], tuple[()]]:
         """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
         return functools.partial(type(self), **self.flow.arguments.given), ()
-
-
-def _is_replayable(request: httpx.Request) -> bool:
-    # Other streams are consumed, and would be sent again as an empty or a shorter body.
-    return isinstance(request.stream, httpx.ByteStream)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -12,7 +10,7 @@ from taxizer_async._arguments import Arguments
 from taxizer_async._auth import HTTPX, TaxizerAuth
 from taxizer_async._client_options import ClientOptions
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._models import DEFAULT_BASE_URL, Credentials
+from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
 
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ class TaxizerClient(httpx.AsyncClient):
         Raises:
             ConfigurationError: If the environment is incomplete.
         """
-        options.setdefault("base_url", os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL)
+        options.setdefault("base_url", find_base_url())
         wrapped = ClientOptions(HTTPX, options)
         del options
         Credentials.from_env()

@@ -48,6 +48,11 @@ class HttpLibrary:
         """Say whether it is one of its clients."""
         return isinstance(made, self.client)
 
+    def is_replayable(self, request: Any) -> bool:
+        """Say whether the body of a request of its own can be sent again."""
+        # Other streams are consumed, and would be sent again as an empty or a shorter body.
+        return isinstance(request.stream, self._module.ByteStream)
+
     def make_tls_context(self, **options: Any) -> ssl.SSLContext:
         """Return a new context; reads the CA bundle, which takes tens of milliseconds."""
         context: ssl.SSLContext = self._module.create_ssl_context(**options)

@@ -155,6 +155,11 @@ class Credentials:
         )
 
 
+def find_base_url() -> str:
+    """Return `TAXIZER_BASE_URL`, or the documented host if it is unset or empty."""
+    return os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL
+
+
 def find_variable(name: str) -> Secret | None:
     """
     Read the environment variable *name*, or the file that its `_FILE` variant names; None without both.

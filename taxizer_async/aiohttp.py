@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from taxizer_async._auth import TaxizerAuth
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._flow import AuthFlow
-from taxizer_async._models import DEFAULT_BASE_URL, Credentials
+from taxizer_async._models import Credentials, find_base_url
 
 
 try:
@@ -293,8 +292,7 @@ async def _goes_on(flow: AsyncGenerator[_Request, _Response], response: ClientRe
 
 def _auth_of_environment() -> TaxizerAuth:
     Credentials.from_env()
-    base_url = os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL
-    return TaxizerAuth(Credentials.from_env, base_url=base_url)
+    return TaxizerAuth(Credentials.from_env, base_url=find_base_url())
 
 
 @contextlib.asynccontextmanager

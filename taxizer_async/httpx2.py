@@ -8,7 +8,6 @@ Needs the extra: `pip install "taxizer-async[httpx2]"`. Logins go over httpx2, t
 from __future__ import annotations
 
 import functools
-import os
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,7 +16,7 @@ from taxizer_async._client_options import ClientOptions
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._flow import AuthFlow, sync_refusal
 from taxizer_async._http_library import HttpLibrary
-from taxizer_async._models import DEFAULT_BASE_URL, Credentials
+from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
 
 
 try:
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["TaxizerAuth", "TaxizerClient"]
 
 HTTPX2: Final = HttpLibrary(httpx2)
+# Bound once, and not for each request.
+_is_replayable: Final = HTTPX2.is_replayable
 
 
 class TaxizerAuth(httpx2.Auth):
@@ -164,7 +165,7 @@ class TaxizerClient(httpx2.AsyncClient):
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """Return a client for the credentials of the environment, read anew at each login."""
-        options.setdefault("base_url", os.environ.get("TAXIZER_BASE_URL") or DEFAULT_BASE_URL)
+        options.setdefault("base_url", find_base_url())
         wrapped = ClientOptions(HTTPX2, options)
         del options
         Credentials.from_env()
@@ -182,8 +183,3 @@ class TaxizerClient(httpx2.AsyncClient):
             msg = f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use httpx2.AsyncClient"
             raise ConfigurationError(msg)
         self._auth = auth
-
-
-def _is_replayable(request: httpx2.Request) -> bool:
-    # Other streams are consumed, and would be sent again as an empty or a shorter body.
-    return isinstance(request.stream, httpx2.ByteStream)

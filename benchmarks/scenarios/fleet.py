@@ -20,7 +20,7 @@ from benchmarks.contenders import Setup
 from benchmarks.field import BY_NAME, LOCK, OWN
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Claim, Section, Table, ratio, spread
-from benchmarks.service import Service
+from benchmarks.service import Service, end
 from benchmarks.worker import close_store, make_store
 from tests.redis_server import RedisServer
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 TASKS: Final = 20
 LOGIN: Final = 1.0
-#: Seconds that a process may take to end.
-_PATIENCE: Final = 15.0
 _STEADY: Final = 300
 _ATTACHED: Final = 5_000
 #: What is shared: a store of the package, or a folder, for who has a use for one.
@@ -250,16 +248,7 @@ class _Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.close()
-        try:
-            self._process.wait(_PATIENCE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            stdout.close()
+        end(self._process)
 
     def say(self, line: str) -> None:
         stdin = self._process.stdin

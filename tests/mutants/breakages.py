@@ -541,9 +541,9 @@ BREAKAGES: Final = (
     Breakage(
         name="consumed-stream-sent-again",
         invariant=13,
-        file="_auth.py",
-        old="    return isinstance(request.stream, httpx.ByteStream)\n",
-        new="    return True\n",
+        file="_http_library.py",
+        old="        return isinstance(request.stream, self._module.ByteStream)\n",
+        new="        return True\n",
     ),
     Breakage(
         name="resent-with-the-old-header",

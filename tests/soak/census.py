@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 import types
 import warnings
 
@@ -45,6 +46,7 @@ class Census:
     Attributes:
         tasks: Of the event loop, all kinds.
         threads: Of the process.
+        busy: Other threads that are in the package's code.
         files: Open file descriptors, sockets included.
         sockets: Those that are sockets.
         objects: By type, of the package and of what it is made of, unfinished coroutines included.
@@ -55,6 +57,7 @@ class Census:
 
     tasks: int
     threads: int
+    busy: int
     files: int
     sockets: int
     objects: dict[str, int]
@@ -74,6 +77,7 @@ async def take_census() -> Census:
     return Census(
         tasks=len(anyio.get_running_tasks()),
         threads=threading.active_count(),
+        busy=_threads_at_work(),
         files=len(files),
         sockets=sum(file.startswith("socket:") for file in files),
         objects=_by_type(tracked),
@@ -87,6 +91,15 @@ def resident(pid: int) -> int:
     """Return the bytes of memory that the process *pid* occupies."""
     pages = Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]
     return int(pages) * _PAGE
+
+
+def _threads_at_work() -> int:
+    here = threading.get_ident()
+    frames = {ident: frame for ident, frame in sys._current_frames().items() if ident != here}
+    return sum(
+        any(each.f_code.co_filename.startswith(_PACKAGE) for each, _ in traceback.walk_stack(frame))
+        for frame in frames.values()
+    )
 
 
 def _open_files() -> list[str]:

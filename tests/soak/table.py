@@ -54,7 +54,7 @@ def _censuses(report: Report) -> Iterator[str]:
             f" {census.resident / _MIB:5.1f} MiB{mark}"
         )
     yield (
-        f"allowed:   +0   +{MOST_THREADS}*    +0      +0      +0 {f'+{MORE_TRACKED:,}':>8}"
+        f"allowed:   +0   +{MOST_THREADS}*   +0      +0      +0 {f'+{MORE_TRACKED:,}':>8}"
         f" {f'+{MORE_BLOCKS:,}':>8} {f'+{MORE_RESIDENT / _MIB:.1f}':>5} MiB (* since the start)"
     )
     before, after = (size / _MIB for size in report.sandbox_resident)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.from_thread
 import attrs
 import pytest
 
 from taxizer_async import Credentials, TaxizerAuth
+from taxizer_async._threads import AbandonableCalls
 from tests.soak.bounds import (
     MORE_BLOCKS,
     MORE_RESIDENT,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 BEFORE = Census(
     tasks=1,
     threads=1,
+    busy=0,
     files=10,
     sockets=2,
     objects={"taxizer_async._flight.Seat": 1},
@@ -59,6 +63,23 @@ async def test_a_socket_is_counted() -> None:
         after = await take_census()
 
     assert (after.files, after.sockets) == (before.files + 1, before.sockets + 1)
+
+
+async def test_a_call_that_was_given_up_is_counted() -> None:
+    """A thread in the package's code is at work, until what it waits for comes."""
+    answered = threading.Event()
+    before = await take_census()
+    with anyio.CancelScope() as scope:
+
+        def call() -> None:
+            anyio.from_thread.run_sync(scope.cancel)
+            answered.wait()
+
+        await AbandonableCalls(limit=1).run(call)
+    given_up = await take_census()
+    answered.set()
+
+    assert (before.busy, given_up.busy) == (0, 1)
 
 
 async def test_objects_of_the_package_are_counted() -> None:
@@ -118,7 +139,8 @@ def report(*censuses: Census) -> Report:
         (attrs.evolve(BEFORE, files=11), "round 2: 11 file descriptors, of 10"),
         (attrs.evolve(BEFORE, sockets=3), "round 2: 3 sockets, of 2"),
         (attrs.evolve(BEFORE, objects={"x.Y": 1}), "round 2: 1 x.Y, of 0"),
-        (attrs.evolve(BEFORE, threads=2 + MOST_THREADS), "9 threads, of 1 at the start"),
+        (attrs.evolve(BEFORE, threads=2 + MOST_THREADS), "27 threads, of 1 at the start"),
+        (attrs.evolve(BEFORE, busy=1), "round 2: 1 threads at work, of 0"),
         (attrs.evolve(BEFORE, tracked=1_001 + MORE_TRACKED), "501 more objects, of 1,000"),
         (
             attrs.evolve(BEFORE, blocks=10_001 + MORE_BLOCKS),
@@ -129,7 +151,17 @@ def report(*censuses: Census) -> Report:
             "4,194,305 more bytes of memory, of 50,000,000",
         ),
     ],
-    ids=["tasks", "files", "sockets", "objects", "threads", "tracked", "blocks", "resident"],
+    ids=[
+        "tasks",
+        "files",
+        "sockets",
+        "objects",
+        "threads",
+        "busy",
+        "tracked",
+        "blocks",
+        "resident",
+    ],
 )
 def test_growth_is_told(after: Census, told: str) -> None:
     """One more than is allowed is told."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
-from weakref import WeakKeyDictionary
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, final
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 
@@ -27,24 +29,31 @@ if TYPE_CHECKING:
     from taxizer_async._held import Held
 
 
+#: By the ends of which flights the running code was started: what a leader starts has its context.
+_part_of: Final[ContextVar[tuple[anyio.Event, ...]]] = ContextVar("part_of", default=())
+
+
 @final
 class Flight:
     """One leader's attempt to get a token, and what came of it; neither, if it was cancelled."""
 
-    __slots__ = ("_landed", "_leader", "_since", "began", "failure", "held", "waits")
+    __slots__ = ("_boarded", "_landed", "_leader", "_since", "began", "failure", "held", "waits")
 
     def __init__(self) -> None:
         self._landed = anyio.Event()
         self._leader = anyio.get_current_task().id
-        #: When it began, in event loop time.
-        self.began = anyio.current_time()
-        # By task.
+        _part_of.set((*(end for end in _part_of.get() if not end.is_set()), self._landed))
+        #: When it began (`time.monotonic`).
+        self.began = time.monotonic()
+        self._boarded = 0
+        # Of those who wait, by their number.
         self._since: dict[int, float] = {}
         #: Seconds that tasks waited for it.
         self.waits: list[float] = []
         self.held: Held | None = None
         self.failure: Failure | None = None
 
+    # A cold crowd pays for each step of this as often as it has members.
     async def wait(self) -> None:
         """
         Wait until it is over.
@@ -52,27 +61,34 @@ class Flight:
         Raises:
             RuntimeError: If the leader itself waits, or what it has a store do: that would be for ever.
         """
-        task = anyio.get_current_task().id
-        if self._leader in (task, on_behalf_of.get()):
-            msg = (
-                "a token was asked for from within the login that it would have to wait for: a "
-                "credentials callable, http_client or store must not use the auth that it serves"
-            )
-            raise RuntimeError(msg)
-        self._since[task] = anyio.current_time()
+        if self._landed in _part_of.get():
+            self._refuse_its_own()
+        number = self._boarded = self._boarded + 1
+        self._since[number] = time.monotonic()
         try:
             await self._landed.wait()
-        finally:
-            since = self._since.pop(task, None)
+        except BaseException:
+            since = self._since.pop(number, None)
             if since is not None:  # it is still in the air
-                self.waits.append(anyio.current_time() - since)
+                self.waits.append(time.monotonic() - since)
+            raise
 
     def land(self) -> None:
         """Wake all that wait."""
-        now = anyio.current_time()
+        now = time.monotonic()
         self.waits.extend(now - since for since in self._since.values())
         self._since.clear()
         self._landed.set()
+
+    def _refuse_its_own(self) -> None:
+        # Other tasks that the leader started may wait, as it does not wait for them.
+        if self._leader not in (anyio.get_current_task().id, on_behalf_of.get()):
+            return
+        msg = (
+            "a token was asked for from within the login that it would have to wait for: a "
+            "credentials callable, http_client or store must not use the auth that it serves"
+        )
+        raise RuntimeError(msg)
 
 
 @final
@@ -125,9 +141,13 @@ class Seat:
 class Airfield:
     """All that the loops of one process share for one provider."""
 
-    __slots__ = ("_mutex", "_runway", "_seats", "keepers", "pid")
+    __slots__ = ("_current_token", "_latest", "_mutex", "_runway", "_seats", "keepers", "pid")
 
     def __init__(self) -> None:
+        # Not at the top: it is a good part of what `import taxizer_async` would cost.
+        from anyio.lowlevel import current_token  # noqa: PLC0415
+
+        self._current_token = current_token
         self.pid = os.getpid()
         #: How many tasks run `keep_fresh`.
         self.keepers = 0
@@ -135,17 +155,20 @@ class Airfield:
         self._mutex = threading.Lock()
         self._runway = threading.Lock()
         self._seats: WeakKeyDictionary[object, Seat] = WeakKeyDictionary()
+        # There is one loop as a rule.
+        self._latest: tuple[ref[object], Seat] | None = None
 
     def seat(self) -> Seat:
         """Return the seat of the running event loop."""
-        # Not at the top: it is a good part of what `import taxizer_async` would cost.
-        from anyio.lowlevel import current_token  # noqa: PLC0415
-
-        loop = current_token().native_token
+        loop = self._current_token().native_token
+        latest = self._latest
+        if latest is not None and latest[0]() is loop:
+            return latest[1]
         with self._mutex:
             seat = self._seats.get(loop)
             if seat is None:
                 seat = self._seats[loop] = Seat()
+            self._latest = ref(loop), seat
             return seat
 
     def add_keeper(self, change: int) -> None:

@@ -310,9 +310,9 @@ class Ledger:
         held = self.alive()
         if held is None:
             return wait
-        # The last try before the token ends must not be slept through.
-        first = self._policy.outage_backoff
-        return min(wait, max(first, held.remaining(self._clock) / 2))
+        # Tries become more frequent towards its end, and what failed before is no answer after it.
+        remaining = held.remaining(self._clock)
+        return min(wait, max(min(self._policy.outage_backoff, remaining), remaining / 2))
 
     def _replace(self, held: Held) -> None:
         self.state = attrs.evolve(self.state, held=held)

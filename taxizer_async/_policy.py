@@ -27,8 +27,9 @@ JITTER_SHARE: Final = 0.2
 SHORTEST_LIFETIME: Final = 0.5
 #: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
 KEEPER_LOOKS_EVERY: Final = 10.0
-#: It starts so many times the last exchange's duration before callers would have to wait.
-KEEPER_MARGIN: Final = 3.0
+#: An exchange in health takes so many times the last one's duration at most; `keep_fresh` starts that
+#: long before callers would have to wait.
+HEALTHY_FACTOR: Final = 3.0
 #: `Date` may differ this much from our clock before it is believed over it.
 CLOCK_TOLERANCE: Final = 2.0
 
@@ -131,9 +132,17 @@ class RenewalPolicy:
             return own
         return max(own, min(retry_after, self.retry_after_limit))
 
-    def patience(self, remaining: float) -> float:
-        """Return how long to wait for a renewal while the old token has *remaining* seconds left."""
-        return max(remaining / 2, self.attempt_timeout)
+    def patience(self, remaining: float, last_elapsed: float) -> float:
+        """
+        Return how long to wait for somebody else's renewal.
+
+        Args:
+            remaining: Seconds that the old token has left: half of that, so that it can still be used.
+            last_elapsed: Seconds that the last exchange took, 0 if unknown: if the end is so near, rather
+                wait for the new token than go on with a dying one.
+        """
+        usual = HEALTHY_FACTOR * last_elapsed or self.attempt_timeout
+        return max(remaining / 2, min(usual, self.attempt_timeout))
 
     def outage_wait(self, failures: int, retry_after: float | None) -> float:
         """Return how long the *failures*-th outage in a row (from 1) is remembered."""

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 
 from typing import TYPE_CHECKING, Final, final
 
@@ -48,7 +49,7 @@ from taxizer_async._guarded_store import GuardedStore
 from taxizer_async._held import Held, Stage
 from taxizer_async._ledger import Ledger
 from taxizer_async._models import AuthStatus, TokenState
-from taxizer_async._policy import KEEPER_LOOKS_EVERY, KEEPER_MARGIN
+from taxizer_async._policy import HEALTHY_FACTOR, KEEPER_LOOKS_EVERY
 from taxizer_async._renewal import Renewal
 
 
@@ -153,7 +154,7 @@ class TokenProvider:
                 return held
             else:
                 flight = seat.flight
-                await self._wait_for(flight)
+                await (flight.wait() if stage is Stage.GONE else self._wait_a_while(flight))
             alive = self._ledger.alive() or flight.held
             if alive is not None:
                 return alive
@@ -237,13 +238,8 @@ class TokenProvider:
             return TokenState.REFUSED
         return _TOKEN_STATES[held.stage(self._clock)]
 
-    async def _wait_for(self, flight: Flight) -> None:
-        patience = self._patience()
-        if math.isinf(patience):
-            # A scope that never cancels costs each of a cold crowd as much as its wait.
-            await flight.wait()
-            return
-        with anyio.move_on_after(patience):
+    async def _wait_a_while(self, flight: Flight) -> None:
+        with anyio.move_on_after(self._patience()):
             await flight.wait()
 
     async def _fly(self, seat: Seat, flight: Flight, *, waits: bool, for_caller: bool) -> None:
@@ -262,22 +258,22 @@ class TokenProvider:
     def _report_waits(self, flight: Flight, *, for_caller: bool) -> None:
         waits = tuple(flight.waits)
         if for_caller:
-            waits += (anyio.current_time() - flight.began,)
+            waits += (time.monotonic() - flight.began,)
         if waits:
             self._reporter.add(events.TokenAwaited(callers=len(waits), waits=waits))
 
     def _errand(self, *, waits: bool) -> Errand:
-        attempts, seconds = self._policy.attempts, self._policy.exchange_timeout
-        if self._ledger.stage() in (Stage.FRESH, Stage.DUE):
+        policy, state, alive = self._policy, self._ledger.state, self._ledger.alive()
+        attempts, seconds = policy.attempts, policy.exchange_timeout
+        if alive is not None:
             # The back-off between single tries is in what is remembered of a failure.
-            attempts, seconds = 1, self._policy.attempt_timeout
-        state, patience = self._ledger.state, self._patience()
+            attempts, seconds = 1, policy.attempt_timeout
         return Errand(
             stale=state.held,
             attempts=attempts,
-            seconds=min(seconds, patience),
-            waits=min(self._policy.lease_wait, patience) if waits else 0.0,
-            urgent=self._ledger.alive() is None,
+            seconds=seconds,
+            waits=min(policy.lease_wait, self._patience()) if waits else 0.0,
+            urgent=alive is None,
             epoch=state.epoch,
         )
 
@@ -298,7 +294,7 @@ class TokenProvider:
         held = self._ledger.alive()
         if held is None:
             return math.inf
-        return self._policy.patience(held.remaining(self._clock))
+        return self._policy.patience(held.remaining(self._clock), self._ledger.state.last_elapsed)
 
     def _until_renewal(self) -> float:
         """Return the seconds until `keep_fresh` has to do something."""
@@ -307,7 +303,7 @@ class TokenProvider:
         held = self._ledger.alive()
         if held is None:
             return pause
-        margin = KEEPER_MARGIN * self._ledger.state.last_elapsed
+        margin = HEALTHY_FACTOR * self._ledger.state.last_elapsed
         due = held.lifespan.keep_after(margin) - held.age(self._clock)
         return max(due, pause)
 

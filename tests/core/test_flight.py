@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
+
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from taxizer_async._flight import Seat
+from taxizer_async._flight import Flight, Seat, _part_of
 
 
 if TYPE_CHECKING:
@@ -128,6 +130,57 @@ async def test_a_waiter_cancelled_at_the_landing() -> None:
             seat.land(again)
 
     assert len(woken) >= 3
+
+
+async def test_a_leader_does_not_wait_for_itself() -> None:
+    """Not even from within another flight that it leads meanwhile: that is told, and not for ever."""
+    outer_seat, inner_seat = Seat(), Seat()
+    outer = outer_seat.try_lead()
+    assert outer is not None
+    inner = inner_seat.try_lead()
+    assert inner is not None
+
+    with anyio.fail_after(1):
+        for flight in (outer, inner):
+            with pytest.raises(RuntimeError, match="from within the login"):
+                await flight.wait()
+    inner_seat.land(inner)
+    outer_seat.land(outer)
+
+
+async def test_what_a_leader_started_may_wait() -> None:
+    """A task that it does not wait for itself is a caller like others, though it has its context."""
+    seat = Seat()
+    flight = seat.try_lead()
+    assert flight is not None
+    served: list[Flight] = []
+
+    async def wait() -> None:
+        await flight.wait()
+        served.append(flight)
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            seat.land(flight)
+
+    assert served == [flight]
+
+
+async def test_flights_of_the_past_are_not_kept() -> None:
+    """However often a task leads, nothing of it stays but what is under way."""
+    seat = Seat()
+    for _ in range(3):
+        flight = seat.try_lead()
+        assert flight is not None
+        seat.land(flight)
+    gc.collect()
+
+    assert [
+        each for each in gc.get_objects() if isinstance(each, Flight) and each is not flight
+    ] == []
+    assert len(_part_of.get()) == 1
 
 
 async def test_a_flight_begins_with_nothing() -> None:

@@ -153,9 +153,26 @@ def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("remaining", "patience"),
-    [(0.0, 10.0), (10.0, 10.0), (20.0, 10.0), (60.0, 30.0), (float("inf"), float("inf"))],
+    ("remaining", "last_elapsed", "patience"),
+    [
+        (60.0, 0.5, 30.0),
+        (2.0, 0.5, 1.5),
+        (0.0, 0.5, 1.5),
+        (0.0, 60.0, 10.0),
+        (60.0, 0.0, 30.0),
+        (2.0, 0.0, 10.0),
+        (float("inf"), 0.5, float("inf")),
+    ],
+    ids=[
+        "half",
+        "near its end",
+        "at its end",
+        "a slow server",
+        "unknown",
+        "unknown and near",
+        "endless",
+    ],
 )
-def test_patience(remaining: float, patience: float) -> None:
-    """A renewal is waited for half of what is left, or for one attempt if that is more."""
-    assert RenewalPolicy().patience(remaining) == patience
+def test_patience(remaining: float, last_elapsed: float, patience: float) -> None:
+    """A renewal is waited for half of what is left, or what one takes in health if that is more."""
+    assert RenewalPolicy().patience(remaining, last_elapsed) == patience

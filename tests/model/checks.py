@@ -115,7 +115,7 @@ class Watch:
             self._rejected = {asking.secret: now + REJECTED_FOR}
             wait = REJECTED_FOR if self._process.fixed else 1.0
         elif self._process.alive():
-            wait = 1.0
+            wait = min(1.0, self._process.remaining())
         elif isinstance(outcome, Unavailable) and outcome.retry_after is not None:
             wait = max(wait, min(outcome.retry_after, 30.0))
         self._until = now + wait

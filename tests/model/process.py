@@ -158,6 +158,11 @@ class Process:
         """Whether it has one that is neither dead nor refused."""
         return self.provider._ledger.alive() is not None
 
+    def remaining(self) -> float:
+        """Seconds that it lives, as far as the process knows."""
+        held = self.provider._ledger.alive()
+        return 0.0 if held is None else held.remaining(self.clock)
+
     def errand_begins(self) -> None:
         """Note the time."""
         self.errand_since = self.clock.monotonic()

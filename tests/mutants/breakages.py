@@ -218,10 +218,13 @@ BREAKAGES: Final = (
         name="follower-takes-its-leader-down",
         invariant=5,
         file="_provider.py",
-        old="                await self._wait_for(flight)\n",
+        old=(
+            "                await (flight.wait() if stage is Stage.GONE "
+            "else self._wait_a_while(flight))\n"
+        ),
         new=(
             "                try:\n"
-            "                    await self._wait_for(flight)\n"
+            "                    await flight.wait()\n"
             "                except BaseException:\n"
             "                    seat.land(flight)\n"
             "                    raise\n"
@@ -350,6 +353,54 @@ BREAKAGES: Final = (
         file="_held.py",
         old="Advice.MUST_RENEW: Stage.PRESSING",
         new="Advice.MUST_RENEW: Stage.DUE",
+    ),
+    Breakage(
+        name="waited-to-the-death-of-the-token",
+        invariant=7,
+        file="_policy.py",
+        old="return max(remaining / 2, min(usual, self.attempt_timeout))",
+        new="return max(remaining / 2, self.attempt_timeout)",
+        tests=(f"{AUTH}/test_pressing.py",),
+    ),
+    Breakage(
+        name="gone-on-with-a-dying-token",
+        invariant=7,
+        file="_policy.py",
+        old="return max(remaining / 2, min(usual, self.attempt_timeout))",
+        new="return remaining / 2",
+        tests=(f"{AUTH}/test_pressing.py",),
+    ),
+    Breakage(
+        name="tried-to-the-death-of-the-token",
+        invariant=7,
+        file="_provider.py",
+        old="            attempts, seconds = 1, policy.attempt_timeout\n",
+        new="            seconds = policy.attempt_timeout\n",
+        tests=(f"{AUTH}/test_pressing.py",),
+    ),
+    Breakage(
+        name="failure-outlives-the-token",
+        invariant=18,
+        file="_ledger.py",
+        old="max(min(self._policy.outage_backoff, remaining), remaining / 2)",
+        new="max(self._policy.outage_backoff, remaining / 2)",
+        tests=(f"{AUTH}/test_pressing.py",),
+    ),
+    Breakage(
+        name="leader-waits-for-itself",
+        invariant=4,
+        file="_flight.py",
+        old="        if self._landed in _part_of.get():\n            self._refuse_its_own()\n",
+        new="",
+        tests=(f"{CORE}/test_flight.py",),
+    ),
+    Breakage(
+        name="what-a-leader-started-is-taken-for-it",
+        invariant=4,
+        file="_flight.py",
+        old="        if self._leader not in (anyio.get_current_task().id, on_behalf_of.get()):\n            return\n",
+        new="",
+        tests=(f"{CORE}/test_flight.py",),
     ),
     # 8: The refresh token: first, once, and again only if it was certainly not taken.
     Breakage(

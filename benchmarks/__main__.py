@@ -67,7 +67,8 @@ def main() -> int:
     began = time.monotonic()
     sections = [_measure(name, scale) for name in names]
     took = time.monotonic() - began
-    print(plain(claim_table(sections)))
+    if any(section.claims for section in sections):
+        print(plain(claim_table(sections)))
     print(f"\n{took:.0f} s")
     whole = not (wanted.quick or wanted.only)
     output = wanted.output or (_HERE if whole else None)

@@ -99,15 +99,16 @@ async def opened(
     *,
     early: float | None = None,
     connections: int = CONNECTIONS,
+    in_memory: bool = False,
     **settings: float,
 ) -> AsyncIterator[Open]:
-    """Set *contender* up at a sandbox with *settings*."""
+    """Set *contender* up at a sandbox with *settings*; see `Setup` for the others."""
     site = service.open(f"{contender.name} {time.monotonic_ns()}", **settings)
     if early is not None and contender.fixed_early:
         # So that it renews as early as the others.
         site.set(told_longer=contender.fixed_early - early)
     async with contender.open(
-        Setup(target=site.target, early=early, connections=connections)
+        Setup(target=site.target, early=early, connections=connections, in_memory=in_memory)
     ) as session:
         yield Open(contender=contender, site=site, session=session)
 

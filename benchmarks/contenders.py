@@ -41,6 +41,8 @@ class Setup:
         store: Where to share the token, of those of the package.
         folder: Where to share it, for others that can: a folder.
         connections: How many it may have open.
+        in_memory: Whether httpx and httpx2 are to answer resource requests from memory: their pool looks
+            at all that queue for each that is done, so a large crowd's time is quadratic, and all theirs.
     """
 
     target: Target
@@ -48,6 +50,7 @@ class Setup:
     store: TokenStore | None = None
     folder: str | None = None
     connections: int = CONNECTIONS
+    in_memory: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -60,6 +60,29 @@ class LeanHeader(httpx.Auth):
         yield request
 
 
+class EventAuth(httpx.Auth):
+    """The least that a crowd can wait for: the first logs in, and an event wakes all others."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._header: str | None = None
+        self._done: anyio.Event | None = None
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Carry the one token that there ever is."""
+        if self._header is None:
+            if self._done is None:
+                self._done = anyio.Event()
+                self._header = f"Bearer {await _token_of(self._setup)}"
+                self._done.set()
+            else:
+                await self._done.wait()
+        request.headers["Authorization"] = self._header or ""
+        yield request
+
+
 class LockAuth(httpx.Auth):
     """
     What people write: httpx's documented example of an auth with an async lock, made careful.
@@ -121,6 +144,13 @@ async def open_lean(setup: Setup) -> AsyncIterator[Session]:
 
 
 @asynccontextmanager
+async def open_event(setup: Setup) -> AsyncIterator[Session]:
+    """Open the leanest that waits."""
+    async with _client(EventAuth(setup), setup) as session:
+        yield session
+
+
+@asynccontextmanager
 async def open_own(setup: Setup) -> AsyncIterator[Session]:
     """Open the package."""
     auth = own_auth(setup)
@@ -171,6 +201,15 @@ def login_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False)
 
 
+#: The floor of a crowd; it renews nothing, so that it is no peer.
+BARE_WAIT: Final = Contender(
+    name="an event, and nothing else",
+    kind="floor",
+    distribution="anyio",
+    library="httpx",
+    open=open_event,
+    any_loop=True,
+)
 HTTPX: Final = (
     Contender(
         name="static header (httpx)",
@@ -222,21 +261,41 @@ async def _client(
     setup: Setup,
     keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> AsyncIterator[Session]:
-    async with httpx.AsyncClient(
-        auth=auth,
-        base_url=setup.target.base_url,
-        limits=httpx.Limits(
-            max_connections=setup.connections, max_keepalive_connections=setup.connections
-        ),
-        timeout=TIMEOUT,
-        trust_env=False,
-    ) as client:
+    async with (
+        transported(httpx, setup) as transport,
+        httpx.AsyncClient(
+            auth=auth,
+            base_url=setup.target.base_url,
+            transport=transport,
+            timeout=TIMEOUT,
+            trust_env=False,
+        ) as client,
+    ):
 
         async def request() -> int:
             return (await client.post(PATH, content=BODY, headers=JSON)).status_code
 
         attach = attaching(httpx, auth, setup)
         yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
+
+
+@asynccontextmanager
+async def transported(library: Any, setup: Setup) -> AsyncIterator[Any]:
+    """Yield what the requests of a client of *library* (httpx or httpx2) go over."""
+    limits = library.Limits(
+        max_connections=setup.connections, max_keepalive_connections=setup.connections
+    )
+    pool = library.AsyncHTTPTransport(limits=limits, trust_env=False)
+
+    async def answer(request: Any) -> Any:
+        if request.url.path == PATH:
+            return library.Response(200)
+        return await pool.handle_async_request(request)
+
+    try:
+        yield library.MockTransport(answer) if setup.in_memory else pool
+    finally:
+        await pool.aclose()
 
 
 def attaching(library: Any, auth: Any, setup: Setup) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httpx2
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
-from benchmarks.on_httpx import attaching, own_auth
+from benchmarks.on_httpx import attaching, own_auth, transported
 from taxizer_async import Credentials
 from taxizer_async.httpx2 import TaxizerAuth
 
@@ -60,15 +60,20 @@ async def open_own(setup: Setup) -> AsyncIterator[Session]:
 @asynccontextmanager
 async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
     """Open Authlib: "Auto Refresh Token"; the first token is fetched by its user."""
-    async with AsyncOAuth2Client(
-        setup.target.client_id,
-        setup.target.client_secret,
-        token_endpoint=f"{setup.target.base_url}/oauth/token",
-        grant_type="client_credentials",
-        leeway=_LEEWAY if setup.early is None else setup.early,
-        base_url=setup.target.base_url,
-        **_options(setup),
-    ) as client:
+    async with (
+        transported(httpx2, setup) as transport,
+        AsyncOAuth2Client(
+            setup.target.client_id,
+            setup.target.client_secret,
+            token_endpoint=f"{setup.target.base_url}/oauth/token",
+            grant_type="client_credentials",
+            leeway=_LEEWAY if setup.early is None else setup.early,
+            base_url=setup.target.base_url,
+            transport=transport,
+            timeout=TIMEOUT,
+            trust_env=False,
+        ) as client,
+    ):
         await client.fetch_token(
             f"{setup.target.base_url}/oauth/token", grant_type="client_credentials"
         )
@@ -115,18 +120,18 @@ HTTPX2: Final = (
 )
 
 
-def _options(setup: Setup) -> dict[str, Any]:
-    limits = httpx2.Limits(
-        max_connections=setup.connections, max_keepalive_connections=setup.connections
-    )
-    return {"limits": limits, "timeout": TIMEOUT, "trust_env": False}
-
-
 @asynccontextmanager
 async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
-    async with httpx2.AsyncClient(
-        auth=auth, base_url=setup.target.base_url, **_options(setup)
-    ) as client:
+    async with (
+        transported(httpx2, setup) as transport,
+        httpx2.AsyncClient(
+            auth=auth,
+            base_url=setup.target.base_url,
+            transport=transport,
+            timeout=TIMEOUT,
+            trust_env=False,
+        ) as client,
+    ):
 
         async def request() -> int:
             return (await client.post(PATH, content=BODY, headers=JSON)).status_code

@@ -110,7 +110,7 @@ async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
         connect_latency=login,
     ) as one:
         one.site.set(resource_latency=_RESOURCE)
-        await at_once(partial(succeed, one.session), size)
+        await at_once(partial(succeed, one.session), _CONNECTIONS)
         calm = await at_once(partial(succeed, one.session), size)
         one.site.revoke()
         one.site.reset()

@@ -12,28 +12,32 @@ import anyio
 import attrs
 
 from benchmarks.bench import Scale, at_once, opened, succeed
-from benchmarks.field import FIELD, OWN, of_floor
+from benchmarks.field import FIELD, OWN
 from benchmarks.figures import Sample, rotated
+from benchmarks.on_httpx import BARE_WAIT
 from benchmarks.report import Claim, Section, Table, spread
 from benchmarks.service import Service
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
 
     from benchmarks.bench import Open
+    from benchmarks.contenders import Contender
 
 
 CROWDS: Final = (1_000, 10_000)
-WHOLE: Final = 1_000
 #: A life that Authlib takes for over, so that it finds the token that was fetched for it expired.
 _OLD: Final = 30.0
 _NEW: Final = 900.0
 
-_PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
-#: Who can be driven without requests.
-_DRIVEN: Final = [name for name, one in _PEERS.items() if one.kind == "peer" or name == OWN]
-#: httpx's pool looks at each for each request.
+_WHOLE: Final = {one.name: one for one in FIELD if one.kind != "floor"}
+#: Who can be driven without requests, and what is below them all.
+_DRIVEN: Final = {
+    BARE_WAIT.name: BARE_WAIT,
+    **{name: one for name, one in _WHOLE.items() if one.kind == "peer" or name == OWN},
+}
 _CONNECTIONS: Final = 20
 
 
@@ -61,37 +65,40 @@ def run(scale: Scale) -> Section:
     """Measure it."""
     crowds = {crowd: scale.of(crowd) for crowd in CROWDS}
     driven = {crowd: anyio.run(_driven, scale, size) for crowd, size in crowds.items()}
-    whole = anyio.run(_whole, scale, scale.of(WHOLE))
     most = max(CROWDS)
-    own = driven[most][OWN]
+    whole = anyio.run(_whole, scale, crowds[most])
+    own = whole[OWN]
     return Section(
         name="stampede",
         title="Stampede: cold coroutines",
         about=(
             f"A login takes the server {scale.login * 1000:.0f} ms. “Beyond the login” is the time of the "
-            "crowd less that of one cold caller alone. The auth alone is driven for the crowds, as "
-            "httpx's pool is quadratic in what queues for it; whole requests are put against a crowd "
-            "of the library's static header, which has new connections to make as well. Authlib does "
-            "not log in by itself, so it meets an expired token."
+            "crowd less that of one cold caller alone, and is put against the same crowd with a token. "
+            "Whole requests go through the client, over loopback with aiohttp; those of httpx and "
+            "httpx2 are answered from memory instead of by a pool, which looks at all that queue for "
+            "each that is done. Authlib does not log in by itself, so it meets an expired token."
         ),
         tables=(
+            _table(f"{crowds[most]:,} coroutines, whole requests", whole),
             *(
-                _table(f"{crowds[crowd]:,} coroutines, the auth alone", found, "warm, ms")
+                _table(f"{crowds[crowd]:,} coroutines, the auth alone", found)
                 for crowd, found in driven.items()
             ),
-            _table(f"{scale.of(WHOLE):,} coroutines, whole requests", whole, "static header, ms"),
         ),
         claims=(
-            Claim(f"logins of {most:,} cold coroutines", max(one.exchanges for one in own), 1),
+            Claim(f"logins of {most:,} cold requests", max(one.exchanges for one in own), 1),
             Claim(
-                f"{most:,} cold coroutines beyond the login, times the warm run",
+                f"{most:,} cold requests beyond the login, times the warm run",
                 _beyond(own).over(_warm(own)).median,
                 1.25,
             ),
-            Claim(
-                f"logins of {WHOLE:,} cold requests",
-                max(one.exchanges for one in whole[OWN]),
-                1,
+            *(
+                Claim(
+                    f"logins of {crowd:,} cold coroutines, the auth alone",
+                    max(one.exchanges for one in driven[crowd][OWN]),
+                    1,
+                )
+                for crowd in CROWDS
             ),
         ),
         remarks=(
@@ -102,21 +109,14 @@ def run(scale: Scale) -> Section:
             ),
             (
                 "The login's request leaves once each of the crowd has had its first turn of the event "
-                "loop, and each has another when the token is there: a wait costs at least a future and "
-                "a switch, next to a warm run of nothing but a task and a header. httpx-auth's and the "
-                "lock's ratios are low as nobody waits in the one, and as the other's warm run takes a "
-                "lock per request. “After the answer” is from the server's answer until all are done."
-            ),
-            (
-                "Over httpx, whole requests of a crowd are mostly its pool's cost, which looks at all that "
-                "queue for each that is done. The lock by hand lets them in one after the other, so fewer "
-                "queue: that is why it is soonest there."
+                "loop, and each has another when the token is there. With the auth alone that is put "
+                "against a warm run of nothing but a task and a header, so even a bare event is far "
+                f"from 1; taxizer_async takes {_over_bare(driven[most]):.2f} times what that takes, as it "
+                "looks for who leads, and notes who waits since when. The lock's ratio is low as its "
+                "warm run takes the lock, too, and httpx-auth's as nobody waits there. “After the "
+                "answer” is from the server's answer until all are done."
             ),
         ),
-        series={
-            f"logins {name}": [float(one.exchanges) for one in rushes]
-            for name, rushes in whole.items()
-        },
     )
 
 
@@ -128,7 +128,11 @@ def _warm(rushes: list[Rush]) -> Sample:
     return Sample(tuple(one.warm for one in rushes))
 
 
-def _table(caption: str, found: dict[str, list[Rush]], warm: str) -> Table:
+def _over_bare(found: dict[str, list[Rush]]) -> float:
+    return _beyond(found[OWN]).over(_beyond(found[BARE_WAIT.name])).median
+
+
+def _table(caption: str, found: dict[str, list[Rush]]) -> Table:
     rows = tuple(
         (
             name,
@@ -140,7 +144,7 @@ def _table(caption: str, found: dict[str, list[Rush]], warm: str) -> Table:
         )
         for name, rushes in found.items()
     )
-    head = ("who", "logins", "beyond the login, ms", warm, "ratio", "after the answer, ms")
+    head = ("who", "logins", "beyond the login, ms", "warm, ms", "ratio", "after the answer, ms")
     return Table(caption, head, rows)
 
 
@@ -150,65 +154,66 @@ def _since_answer(one: Open) -> float:
 
 
 @asynccontextmanager
-async def _cold(service: Service, name: str, login: float) -> AsyncIterator[Open]:
-    async with opened(service, _PEERS[name], connections=_CONNECTIONS, lifetime=_OLD) as one:
+async def _cold(
+    service: Service, contender: Contender, login: float, *, in_memory: bool
+) -> AsyncIterator[Open]:
+    async with opened(
+        service, contender, connections=_CONNECTIONS, in_memory=in_memory, lifetime=_OLD
+    ) as one:
         one.site.set(lifetime=_NEW, connect_latency=login, refresh_latency=login)
         one.site.reset()
         yield one
 
 
 async def _driven(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
-    found: dict[str, list[Rush]] = {name: [] for name in _DRIVEN}
-    with Service() as service:
-        for number in range(0 if scale.quick else -1, scale.rounds):
-            for name in rotated(_DRIVEN, number):
-                rush = await _drive(service, name, crowd, scale.login)
-                # The first round fills caches, such as that of the TLS context.
-                if number >= 0:
-                    found[name].append(rush)
-    return found
-
-
-async def _drive(service: Service, name: str, crowd: int, login: float) -> Rush:
-    async with _cold(service, name, login) as one:
-        attach = one.session.attach
-        assert attach is not None
-        alone = await at_once(attach, 1)
-    async with _cold(service, name, login) as one:
-        attach = one.session.attach
-        assert attach is not None
-        cold = await at_once(attach, crowd)
-        after = _since_answer(one)
-        exchanges = one.site.counters()["exchanges"]
-        warm = await at_once(attach, crowd)
-    return Rush(cold=cold.wall, after=after, alone=alone.wall, warm=warm.wall, exchanges=exchanges)
+    return await _rounds(scale, crowd, _DRIVEN, _attaching)
 
 
 async def _whole(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
-    found: dict[str, list[Rush]] = {name: [] for name in _PEERS}
-    floors = {contender.name: contender for contender in FIELD if contender.kind == "floor"}
+    return await _rounds(scale, crowd, _WHOLE, _requesting)
+
+
+async def _rounds(
+    scale: Scale,
+    crowd: int,
+    field: dict[str, Contender],
+    call_of: Callable[[Open], Callable[[], Coroutine[Any, Any, object]]],
+) -> dict[str, list[Rush]]:
+    found: dict[str, list[Rush]] = {name: [] for name in field}
     with Service() as service:
+        for contender in field.values():
+            # Fills caches, such as that of the TLS context.
+            await _rush(service, contender, 1, 0.0, call_of)
         for number in range(scale.rounds):
-            warm = {}
-            for floor in {of_floor(name) for name in _PEERS}:
-                async with opened(
-                    service, floors[floor], connections=_CONNECTIONS, lifetime=_NEW
-                ) as one:
-                    warm[floor] = await at_once(partial(succeed, one.session), crowd)
-            for name in rotated(list(_PEERS), number):
-                async with _cold(service, name, scale.login) as one:
-                    alone = await at_once(partial(succeed, one.session), 1)
-                async with _cold(service, name, scale.login) as one:
-                    cold = await at_once(partial(succeed, one.session), crowd)
-                    after = _since_answer(one)
-                    exchanges = one.site.counters()["exchanges"]
-                found[name].append(
-                    Rush(
-                        cold=cold.wall,
-                        after=after,
-                        alone=alone.wall,
-                        warm=warm[of_floor(name)].wall,
-                        exchanges=exchanges,
-                    )
-                )
+            for name in rotated(list(field), number):
+                found[name].append(await _rush(service, field[name], crowd, scale.login, call_of))
     return found
+
+
+async def _rush(
+    service: Service,
+    contender: Contender,
+    crowd: int,
+    login: float,
+    call_of: Callable[[Open], Callable[[], Coroutine[Any, Any, object]]],
+) -> Rush:
+    in_memory = call_of is _requesting
+    async with _cold(service, contender, login, in_memory=in_memory) as one:
+        alone = await at_once(call_of(one), 1)
+    async with _cold(service, contender, login, in_memory=in_memory) as one:
+        call = call_of(one)
+        cold = await at_once(call, crowd)
+        after = _since_answer(one)
+        exchanges = one.site.counters()["exchanges"]
+        warm = await at_once(call, crowd)
+    return Rush(cold=cold.wall, after=after, alone=alone.wall, warm=warm.wall, exchanges=exchanges)
+
+
+def _attaching(one: Open) -> Callable[[], Coroutine[Any, Any, object]]:
+    attach = one.session.attach
+    assert attach is not None
+    return attach
+
+
+def _requesting(one: Open) -> Callable[[], Coroutine[Any, Any, object]]:
+    return partial(succeed, one.session)

@@ -181,7 +181,7 @@ def load(session: nox.Session) -> None:
         session.run("python", "-m", "tests.soak.run", "--backend", backend, *arguments)
 
 
-@nox.session
+@nox.session(python=PYTHONS[-1:])
 def bench(session: nox.Session) -> None:
     """Measure what a token costs, next to the floor and to others; `-- --quick`, `-- --only hot`."""
     install(session, "bench")

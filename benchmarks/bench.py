@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 #: The server is so slow while connections are opened that as many are needed as there are requests.
-_SLOW = 0.2
+_SLOW = 0.1
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +57,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rounds=1, many=2, share=0.1, login=0.1, processes=2)
+QUICK = Scale(rounds=1, many=1, share=0.1, login=0.1, processes=2)
 
 
 @attrs.frozen(kw_only=True)

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from benchmarks.bench import Open
 
 
-#: Seconds between two requests of a contender, and that these go on after the outage.
+#: Seconds between two requests of a contender.
 _PACE: Final = 0.05
-_AFTER: Final = 4.0
 
 
 @attrs.frozen(kw_only=True)
@@ -35,11 +34,13 @@ class Plan:
         lifetime: How long a token lives; all renew a quarter of that before its end.
         down_at: When the token endpoints go down …
         down_for: … and for how long.
+        after: How long requests go on then.
     """
 
     lifetime: float
     down_at: float
     down_for: float
+    after: float = 4.0
 
     @property
     def early(self) -> float:
@@ -49,7 +50,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long it takes."""
-        return self.down_at + self.down_for + _AFTER
+        return self.down_at + self.down_for + self.after
 
     @property
     def steps(self) -> int:
@@ -69,7 +70,7 @@ class Plan:
 
 _OUTLIVED: Final = Plan(lifetime=40, down_at=29, down_for=10)
 _ENDED: Final = Plan(lifetime=12, down_at=8, down_for=10)
-_QUICK: Final = Plan(lifetime=8, down_at=5.5, down_for=2)
+_QUICK: Final = Plan(lifetime=6, down_at=4, down_for=1, after=1)
 _PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
 
@@ -133,7 +134,7 @@ def _table(plan: Plan, found: dict[str, tuple[Span, ...]]) -> Table:
     return Table(
         f"A token that lives {plan.lifetime:.0f} s; down from {plan.down_at:g} s on, for "
         f"{plan.down_for:.0f} s",
-        ("failed requests; calls", "the token lives", "it has ended", f"{_AFTER:.0f} s after"),
+        ("failed requests; calls", "the token lives", "it has ended", f"{plan.after:.0f} s after"),
         rows,
     )
 
@@ -203,7 +204,7 @@ class _Run:
         # Its life counts from its first request; what is sent at its very end may come too late.
         end = max(down_at, min(self._began + plan.lifetime - _PACE, up_at))
         found = []
-        for begin, until in itertools.pairwise((down_at, end, up_at, up_at + _AFTER)):
+        for begin, until in itertools.pairwise((down_at, end, up_at, up_at + plan.after)):
             sent = [good for moment, good in self._ended if begin <= moment < until]
             found.append(
                 Span(

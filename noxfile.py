@@ -62,11 +62,11 @@ def install(session: nox.Session, needs: str = "tests") -> None:
 # Tests of processes and deadlines wait more than they work. A group shares a costly fixture.
 PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
-#: What may depend on the version of Python, or of a library.
+#: What may depend on the version of Python, and what on that of a library besides.
 CORE = [
-    f"tests/{folder}"
-    for folder in ("auth", "client", "core", "exchange", "fastapi", "invariants", "model", "stacks")
+    f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
 ]
+STACKS = ["tests/fastapi", "tests/stacks"]
 
 # The wheel is tested and not the checkout, so the checkout is kept off sys.path.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -130,7 +130,7 @@ def tests_min(session: nox.Session) -> None:
     # The lowest anyio has a pytest plugin that is older than the newest pytest, and leaves the socket
     # of a connection that is cancelled while it is made to the garbage collector.
     known = ["-W", "ignore:_pytest.python.CallSpec2", "-W", "ignore:unclosed:ResourceWarning"]
-    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
+    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE, *STACKS]), env=SAFE_PATH)
 
 
 @nox.session

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import machine, plots
 from benchmarks.bench import FULL, QUICK
+from benchmarks.field import SUMMARY
 from benchmarks.report import Section, claim_table, page, plain
 from benchmarks.scenarios import (
     fleet,
@@ -79,7 +80,7 @@ def main() -> int:
         captions = plots.draw(sections, output / "plots")
         rounds = f"{scale.rounds}, {scale.many} of what is short"
         links = {f"plots/{file}": caption for file, caption in captions.items()}
-        text = page(sections, machine.facts(took, rounds), links)
+        text = page(sections, machine.facts(took, rounds), links, SUMMARY)
         (output / "results.md").write_text(text, "utf-8")
         print(f"written to {output / 'results.md'}")
     return 0

@@ -22,8 +22,16 @@ FLOOR: Final = "static header (httpx)"
 LEAN: Final = "static header, leanest (httpx)"
 OWN: Final = "taxizer_async (httpx)"
 LOCK: Final = "a lock in an httpx.Auth"
-
-
+#: Who is in the summary, and what it is called there.
+SUMMARY: Final = {
+    FLOOR: "static header",
+    OWN: "taxizer_async",
+    LOCK: "a lock by hand",
+    "Authlib": "Authlib",
+    "httpx-auth": "httpx-auth",
+    "azure-core": "azure-core",
+    "google-auth": "google-auth",
+}
 #: What a user would pick instead.
 PEERS: Final = frozenset(one.name for one in FIELD if one.kind == "peer")
 

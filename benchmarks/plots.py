@@ -68,7 +68,7 @@ def _courses(series: Mapping[str, Sequence[float]]) -> Figure:
     for axes, name in zip(every[:, 0], names, strict=True):
         pairs = zip(series[f"due {name}"], series[f"latency {name}"], strict=True)
         shown = [(due, latency * 1000) for due, latency in pairs if due < _SHOWN]
-        axes.scatter(*zip(*shown, strict=True), s=3, color=_colour(name), rasterized=False)
+        axes.scatter(*zip(*shown, strict=True), s=3, color=_colour(name), rasterized=True)
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_yscale("log")
         _plain(axes)

@@ -40,6 +40,14 @@ class Claim:
         return self.value <= self.limit
 
 
+@attrs.frozen
+class Row:
+    """A line of the summary: *what* is compared, and the figures by contender."""
+
+    what: str
+    figures: Mapping[str, str]
+
+
 @attrs.frozen(kw_only=True)
 class Section:
     """
@@ -52,6 +60,7 @@ class Section:
         tables: What came of it.
         claims: What was promised of it.
         remarks: What is to be said of the figures.
+        summary: What is told of it in few words.
         series: For the plots: a name, and its values.
     """
 
@@ -61,6 +70,7 @@ class Section:
     tables: tuple[Table, ...]
     claims: tuple[Claim, ...] = ()
     remarks: tuple[str, ...] = ()
+    summary: tuple[Row, ...] = ()
     series: Mapping[str, Sequence[float]] = attrs.field(factory=dict)
 
 
@@ -119,8 +129,31 @@ def claim_table(sections: Sequence[Section]) -> Table:
     return Table("What was promised", ("claim", "at most", "measured", ""), tuple(rows))
 
 
-def page(sections: Sequence[Section], facts: Mapping[str, str], plots: Mapping[str, str]) -> str:
-    """Return results.md; *facts* tell of the machine and the run, *plots* are captions by file."""
+def summary_table(sections: Sequence[Section], columns: Mapping[str, str]) -> Table:
+    """Return the lines of all summaries; *columns* are the heads by contender."""
+    rows = tuple(
+        (row.what, *(row.figures.get(name, "") for name in columns))
+        for section in sections
+        for row in section.summary
+    )
+    return Table("In short", ("", *columns.values()), rows)
+
+
+def page(
+    sections: Sequence[Section],
+    facts: Mapping[str, str],
+    plots: Mapping[str, str],
+    columns: Mapping[str, str],
+) -> str:
+    """
+    Return results.md.
+
+    Args:
+        sections: What was found.
+        facts: What is to be told of the machine and the run.
+        plots: Captions by file.
+        columns: Of the summary: heads by contender.
+    """
     parts = [
         "# Results",
         (
@@ -129,6 +162,9 @@ def page(sections: Sequence[Section], facts: Mapping[str, str], plots: Mapping[s
             "cancels; below 1 is less than what it is compared with."
         ),
         markdown(Table("This run", ("what", "which"), tuple(facts.items()))),
+        "<!-- --8<-- [start:summary] -->",
+        markdown(summary_table(sections, columns)),
+        "<!-- --8<-- [end:summary] -->",
         markdown(claim_table(sections)),
     ]
     for section in sections:

@@ -27,6 +27,9 @@ JITTER_SHARE: Final = 0.2
 SHORTEST_LIFETIME: Final = 0.5
 #: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
 KEEPER_LOOKS_EVERY: Final = 10.0
+#: So many looks at the store come before another attempt at a lease that somebody else has: a token is
+#: waited for by many, and a holder seldom dies.
+LOOKS_PER_LEASE: Final = 4
 #: An exchange in health takes so many times the last one's duration at most; `keep_fresh` starts that
 #: long before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
@@ -86,7 +89,7 @@ class RenewalPolicy:
     outage_backoff: float = 1.0
     outage_backoff_limit: float = 30.0
     store_timeout: float = 2.0
-    lease_poll: float = 0.02
+    lease_poll: float = 0.01
     hook_timeout: float = 5.0
 
     def __attrs_post_init__(self) -> None:

@@ -15,6 +15,7 @@ from taxizer_async._guarded_store import NoLease
 from taxizer_async._held import Held
 from taxizer_async._issuance import Issuance, adopt, ask, fail
 from taxizer_async._outcomes import Misconfigured
+from taxizer_async._policy import LOOKS_PER_LEASE
 from taxizer_async.stores import StoreKey
 
 
@@ -35,7 +36,7 @@ class Renewal:
 
     async def run(self, errand: Errand, airfield: Airfield) -> Held | Failure | None:
         """Return the token that replaces the stale one; None if somebody else sees to that."""
-        clock, policy = self._tools.clock, self._tools.policy
+        clock = self._tools.clock
         give_up_at = clock.monotonic() + errand.waits
         while True:
             key = await self.key(errand)
@@ -48,7 +49,7 @@ class Renewal:
                 return None if isinstance(result, Again) else result
             if errand.waiting_since is None:
                 errand.waiting_since = clock.monotonic()
-            seen = await self._look_around(errand, key, into_store=result is not None)
+            seen = await self._watch(errand, key, give_up_at, into_store=result is not None)
             if seen is not None:
                 self._end_wait(errand, "served")
                 return seen
@@ -60,7 +61,6 @@ class Renewal:
                 alone = await Issuance(self._tools, errand, key, NoLease.DOWN).log_in()
                 if not isinstance(alone, Again):
                     return alone
-            await clock.sleep(policy.lease_poll * (0.5 + self._tools.random()))
 
     async def key(self, errand: Errand | None = None) -> StoreKey | Failure:
         """Return whose token it is; asks for the credentials if that is not known yet."""
@@ -108,6 +108,18 @@ class Renewal:
         finally:
             if not isinstance(lease, NoLease):
                 await self._tools.store.release(lease)
+
+    async def _watch(
+        self, errand: Errand, key: StoreKey, give_up_at: float, *, into_store: bool
+    ) -> Held | Failure | None:
+        """Look around for as long as one waits between two attempts at the lease."""
+        clock, policy = self._tools.clock, self._tools.policy
+        for _ in range(LOOKS_PER_LEASE):
+            seen = await self._look_around(errand, key, into_store=into_store)
+            if seen is not None or clock.monotonic() >= give_up_at:
+                return seen
+            await clock.sleep(policy.lease_poll * (0.5 + self._tools.random()))
+        return None
 
     async def _look_around(
         self, errand: Errand, key: StoreKey, *, into_store: bool

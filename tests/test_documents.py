@@ -175,3 +175,12 @@ def test_each_error_has_an_entry_in_the_runbook() -> None:
     entries = re.findall(r"^### (\w+Error)$", OPERATIONS, re.MULTILINE)
 
     assert set(entries) == ERRORS - {"TaxizerError"}
+
+
+def test_the_speed_that_is_told_was_measured() -> None:
+    """The README's figures are those of the last run, to the letter."""
+    results = (ROOT / "benchmarks" / "results.md").read_text("utf-8")
+    _, summary, _ = re.split(r"^<!-- .* -->$", results, flags=re.MULTILINE)
+
+    assert summary.strip() in README
+    assert "MISSED" not in results

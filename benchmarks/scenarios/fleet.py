@@ -19,7 +19,7 @@ from benchmarks.bench import Scale, in_a_row, succeed
 from benchmarks.contenders import Setup
 from benchmarks.field import BY_NAME, LOCK, OWN
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.report import Claim, Row, Section, Table, ratio, spread
 from benchmarks.service import Service, end
 from benchmarks.worker import close_store, make_store
 from tests.redis_server import RedisServer
@@ -116,6 +116,19 @@ def run(scale: Scale) -> Section:
                 "a request with a Redis store, times that with memory",
                 whole["redis"].over(whole[None]).median,
                 1.02,
+            ),
+        ),
+        summary=(
+            Row(
+                f"{scale.processes} processes that start at once: logins",
+                {
+                    OWN: f"{max(one.exchanges for one in (*starts[_FILE], *starts[_REDIS]))}",
+                    **{
+                        _FLEETS[name][0]: f"{max(one.exchanges for one in starts[name])}"
+                        for name in _ALONE
+                        if _FLEETS[name][0] != OWN
+                    },
+                },
             ),
         ),
         remarks=(

@@ -7,9 +7,9 @@ import sys
 
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.field import PEERS
+from benchmarks.field import FLOOR, LOCK, OWN, PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Claim, Section, Table, peers_ahead, spread
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, spread
 
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ def run(scale: Scale) -> Section:
         about="Each in fresh processes, with byte code cached.",
         tables=(Table("Milliseconds", ("what", "ms"), rows),),
         claims=(Claim("import beyond its dependencies, times these", ratio, 0.5),),
+        summary=(
+            Row(
+                "import, ms",
+                {
+                    **{name: f"{one.scaled(1000).median:.0f}" for name, one in figures.items()},
+                    OWN: f"{figures['taxizer_async'].scaled(1000).median:.0f}",
+                    FLOOR: f"{figures['httpx'].scaled(1000).median:.0f}",
+                    LOCK: f"{figures['httpx'].scaled(1000).median:.0f}",
+                },
+            ),
+        ),
         remarks=(
             peers_ahead(
                 figures,

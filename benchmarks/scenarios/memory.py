@@ -13,7 +13,7 @@ import anyio.lowlevel
 from benchmarks.bench import Scale, opened
 from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Section, Table, peers_ahead, spread
+from benchmarks.report import Row, Section, Table, peers_ahead, spread
 from benchmarks.service import Service
 
 
@@ -57,6 +57,12 @@ def run(scale: Scale) -> Section:
                 f"MB per {crowd:,} waiting coroutines",
                 ("who", "MB", "bytes each, beside a bare wait"),
                 rows,
+            ),
+        ),
+        summary=(
+            Row(
+                f"{crowd:,} that wait for a login, MB",
+                {name: f"{one.scaled(crowd / 1e6).median:.0f}" for name, one in found.items()},
             ),
         ),
         remarks=(

@@ -13,7 +13,7 @@ import attrs
 
 from benchmarks.bench import Scale, Tally, opened
 from benchmarks.field import BY_NAME, FIELD, OWN
-from benchmarks.report import Claim, Section, Table
+from benchmarks.report import Claim, Row, Section, Table
 from benchmarks.service import Service
 
 
@@ -114,6 +114,14 @@ def run(scale: Scale) -> Section:
                 own.calls,
                 plan.steps,
             ),
+        ),
+        summary=tuple(
+            Row(
+                f"token endpoints down for {one.down_for:.0f} s, tokens of {one.lifetime:.0f} s: failed "
+                "requests while the token lives; calls",
+                {name: f"{each[0].failed}; {each[0].calls}" for name, each in spans.items()},
+            )
+            for one, spans in found
         ),
         remarks=(
             (

@@ -10,7 +10,7 @@ import anyio
 from benchmarks.bench import Scale, all_opened, at_once, succeed, warm_up
 from benchmarks.field import FIELD, FLOOR, OWN, PEERS, of_floor
 from benchmarks.figures import rotated, samples
-from benchmarks.report import Claim, Section, Table, peers_ahead, ratio, spread
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, ratio, spread
 from benchmarks.service import Service
 
 
@@ -46,6 +46,15 @@ def run(scale: Scale) -> Section:
                 1.02,
             )
             for degree, found in walls.items()
+        ),
+        summary=(
+            Row(
+                "a whole request, 50 at once, over its HTTP library's static header",
+                {
+                    name: f"{one.over(walls[50][of_floor(name)]).median:.2f}"
+                    for name, one in walls[50].items()
+                },
+            ),
         ),
         remarks=(
             peers_ahead(

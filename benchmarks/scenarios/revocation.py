@@ -11,7 +11,7 @@ import attrs
 from benchmarks.bench import Scale, Tally, at_once, opened, succeed
 from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Claim, Section, Table, peers_ahead, spread
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, spread
 from benchmarks.service import Service
 
 
@@ -69,6 +69,16 @@ def run(scale: Scale) -> Section:
                 f"of {IN_FLIGHT} requests with a revoked token, failed",
                 max(one.failed for one in own),
                 0,
+            ),
+        ),
+        summary=(
+            Row(
+                f"{IN_FLIGHT} requests with a token that was revoked: logins and renewals; failed",
+                {
+                    name: f"{max(one.exchanges for one in blows)}; "
+                    f"{max(one.failed for one in blows)}"
+                    for name, blows in found.items()
+                },
             ),
         ),
         remarks=(

@@ -12,10 +12,10 @@ import anyio
 import attrs
 
 from benchmarks.bench import Scale, at_once, opened, succeed
-from benchmarks.field import FIELD, OWN
+from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
 from benchmarks.on_httpx import BARE_WAIT
-from benchmarks.report import Claim, Section, Table, spread
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, spread
 from benchmarks.service import Service
 
 
@@ -101,6 +101,16 @@ def run(scale: Scale) -> Section:
                 for crowd in crowds
             ),
         ),
+        summary=(
+            Row(
+                f"{most:,} cold requests: logins; time beyond one login, over the warm run",
+                {
+                    name: f"{max(one.exchanges for one in rushes)}; "
+                    f"{_beyond(rushes).over(_warm(rushes)).median:.2f}"
+                    for name, rushes in whole.items()
+                },
+            ),
+        ),
         remarks=(
             (
                 "All log in once here, as each has a lock and looks again behind it; httpx-auth does so "
@@ -112,9 +122,16 @@ def run(scale: Scale) -> Section:
                 "loop, and each has another when the token is there. With the auth alone that is put "
                 "against a warm run of nothing but a task and a header, so even a bare event is far "
                 f"from 1; taxizer_async takes {_over_bare(driven[most]):.2f} times what that takes, as it "
-                "looks for who leads, and notes who waits since when. The lock's ratio is low as its "
-                "warm run takes the lock, too, and httpx-auth's as nobody waits there. “After the "
-                "answer” is from the server's answer until all are done."
+                "looks for who leads, and notes who waits since when. “After the answer” is from the "
+                "server's answer until all are done."
+            ),
+            peers_ahead(
+                {name: _beyond(rushes) for name, rushes in driven[most].items()},
+                OWN,
+                PEERS,
+                "That is of the auth alone, beyond the login. Nobody waits for httpx-auth, as the event "
+                "loop stands still; the lock and azure-core wake one caller after the other, none of "
+                "which is looked after: who was cancelled, who waits for itself, for how long.",
             ),
         ),
     )

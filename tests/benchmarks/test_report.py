@@ -7,6 +7,7 @@ import pytest
 from benchmarks.figures import Sample
 from benchmarks.report import (
     Claim,
+    Row,
     Section,
     Table,
     claim_table,
@@ -28,6 +29,7 @@ SECTION = Section(
     tables=(Table("Logins", ("who", "logins"), (("taxizer_async", "1"), ("others", "8"))),),
     claims=(KEPT, MISSED),
     remarks=("They share a file.",),
+    summary=(Row("logins of eight processes", {"own": "1", "peer": "8"}),),
 )
 
 
@@ -90,10 +92,17 @@ def test_a_table_is_aligned_on_a_terminal() -> None:
 
 def test_the_page_has_all_of_it() -> None:
     """The machine, the claims, each section with its remarks, and the plots."""
-    text = page([SECTION], {"Python": "3.11"}, {"plots/a.svg": "Logins per start"})
+    text = page(
+        [SECTION],
+        {"Python": "3.11"},
+        {"plots/a.svg": "Logins per start"},
+        {"own": "taxizer_async", "other": "another"},
+    )
 
     for part in (
         "| Python | 3.11 |",
+        "In short:\n\n|  | taxizer_async | another |\n",
+        "| logins of eight processes | 1 |  |",
         "| first request | 50 ms | 69.4 ms | MISSED |",
         "## Fleet\n\nEight processes.\n\nLogins:",
         "- They share a file.",

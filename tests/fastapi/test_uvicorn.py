@@ -111,10 +111,12 @@ def test_a_request_during_a_login_is_answered_when_it_ends(
 ) -> None:
     """The client is open, and able to log in, until the last request is done."""
     with sandbox.hold("connect") as gate, ThreadPoolExecutor(1) as pool:
-        server = start()
+        server = start("--log-level", "trace")
         server.wait_for("Application startup complete")
         answer = pool.submit(post, server.url)
         gate.wait_until(1, PATIENCE)
+        # That may be keep_fresh's login; the request is under way once it is here.
+        server.wait_for("Started scope={'type': 'http'")
         server.terminate()
         server.wait_for("Waiting for connections to close")
         gate.release()

@@ -78,7 +78,7 @@ def main() -> int:
     output = wanted.output or (_HERE if whole else None)
     if output is not None:
         captions = plots.draw(sections, output / "plots")
-        rounds = f"{scale.rounds}, {scale.many} of what is short"
+        rounds = f"{scale.rounds}, {scale.many} of what is short, {scale.fine} of whole requests"
         links = {f"plots/{file}": caption for file, caption in captions.items()}
         text = page(sections, machine.facts(took, rounds), links, SUMMARY)
         (output / "results.md").write_text(text, "utf-8")

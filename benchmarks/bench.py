@@ -34,7 +34,8 @@ class Scale:
 
     Attributes:
         rounds: Interleaved rounds of what takes a while; at least 7, unless it is quick.
-        many: Those of what is short, or has to be told apart finely.
+        many: Those of what is short.
+        fine: Those of what has to be told apart to a hundredth.
         share: Part of the usual work in each of them.
         login: Seconds that a login takes the server.
         processes: How many there are in a fleet.
@@ -42,6 +43,7 @@ class Scale:
 
     rounds: int = 7
     many: int = 9
+    fine: int = 21
     share: float = 1.0
     login: float = 0.3
     processes: int = 8
@@ -57,7 +59,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rounds=1, many=1, share=0.1, login=0.1, processes=2)
+QUICK = Scale(rounds=1, many=1, fine=1, share=0.1, login=0.1, processes=2)
 
 
 @attrs.frozen(kw_only=True)

@@ -95,6 +95,7 @@ def run(scale: Scale) -> Section:
                         name: f"{_waited(one) / max(1, one.exchanges):.1f}"
                         for name, one in every.items()
                     },
+                    FLOOR: "0",
                     OWN: f"{_waited(kept) / max(1, kept.exchanges):.0f} with `keep_fresh()`, else "
                     f"{_waited(own) / max(1, own.exchanges):.0f}",
                 },

@@ -99,7 +99,7 @@ async def _measure(
                 for one in field.values():
                     await warm_up(one, min(degree, _CONNECTIONS))
                     await at_once(partial(succeed, one.session), degree)
-                for number in range(scale.rounds if degree == max(DEGREES) else scale.many):
+                for number in range(scale.fine):
                     found.append(await _round(field, number, degree, scale))
     walls = {degree: _samples(found, "wall") for degree, found in rounds.items()}
     cpus = {degree: _samples(found, "cpu") for degree, found in rounds.items()}

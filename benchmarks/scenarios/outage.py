@@ -68,7 +68,6 @@ class Plan:
         return found
 
 
-# azure-core counts whole seconds, and so renews up to two of them before the others.
 _OUTLIVED: Final = Plan(lifetime=40, down_at=27, down_for=10)
 _ENDED: Final = Plan(lifetime=12, down_at=6.5, down_for=10)
 _QUICK: Final = Plan(lifetime=6, down_at=4, down_for=1, after=1)
@@ -95,7 +94,8 @@ def run(scale: Scale) -> Section:
         title="Outage of the token endpoints",
         about=(
             f"{1 / _PACE:.0f} requests per second, each of its own, while the token endpoints answer 503. "
-            "All renew when a quarter of the token's life is left. A figure is failed of sent requests, "
+            "All renew when a quarter of the token's life is left, or are told so: azure-core puts up to "
+            "60 s on that, at random, so short tokens live to their end there. A figure is failed of sent requests, "
             "by when they were sent, and then the calls to the token endpoints in that time. Where there "
             "is no token, all must fail."
         ),

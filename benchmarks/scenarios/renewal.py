@@ -108,7 +108,8 @@ def run(scale: Scale) -> Section:
             ),
             (
                 f"The lock, Authlib, httpx-auth and azure-core are told to renew {_EARLY:g} s early, as "
-                "taxizer_async does of itself, and have all wait for the login; httpx-auth has whatever "
+                "taxizer_async does of itself, and have all wait for the login; azure-core puts up to 60 s on "
+                "that, at random, but not past the end; httpx-auth has whatever "
                 "else runs in the event loop wait with it. google-auth renews 225 s early, which can't "
                 "be set, so it is told that tokens live that much longer."
             ),

@@ -62,7 +62,7 @@ def install(session: nox.Session, needs: str = "tests") -> None:
 # Tests of processes and deadlines wait more than they work. A group shares a costly fixture.
 PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
-#: What may depend on the version of Python, and what on that of a library besides.
+#: What may depend on the version of Python, and on that of a core dependency; and what on a framework's.
 CORE = [
     f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
 ]
@@ -108,12 +108,12 @@ def run_all(session: nox.Session, *options: str, core: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the suite: all of it, with coverage of lines, on the newest Python, the core's elsewhere."""
+    """Run the suite: all of it, with coverage of lines, on the newest Python, the adapters' elsewhere."""
     if session.python == PYTHONS[-1] and not session.posargs:
         run_all(session, core="sysmon")
         return
     install(session)
-    session.run("pytest", *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
+    session.run("pytest", *(session.posargs or [*QUICK, *STACKS]), env=SAFE_PATH)
 
 
 @nox.session(python=PYTHONS[-1:])
@@ -130,7 +130,7 @@ def tests_min(session: nox.Session) -> None:
     # The lowest anyio has a pytest plugin that is older than the newest pytest, and leaves the socket
     # of a connection that is cancelled while it is made to the garbage collector.
     known = ["-W", "ignore:_pytest.python.CallSpec2", "-W", "ignore:unclosed:ResourceWarning"]
-    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE, *STACKS]), env=SAFE_PATH)
+    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
 
 
 @nox.session

@@ -7,6 +7,7 @@ replace it and when; how a file is read and replaced is in `_private_directory`.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
@@ -103,8 +104,9 @@ class FileTokenStore:
         """
         if not isinstance(lease, _FileLease):
             return False
+        turn = lease.take_turn()
         return await self._calls.run(
-            lambda: lease.while_held(lambda: self._save(key, record, lease))
+            lambda: lease.while_held(lambda: self._save(key, record, lease), turn)
         )
 
     async def clear(self, key: StoreKey, /) -> None:
@@ -235,7 +237,7 @@ class _Attempt:
 
 @final
 class _FileLease:
-    __slots__ = ("_calls", "_file", "_key", "_lock", "_mutex", "_path", "_pid")
+    __slots__ = ("_calls", "_file", "_key", "_latest", "_lock", "_mutex", "_path", "_pid", "_turns")
 
     def __init__(
         self, key: StoreKey, path: Path, lock: filelock.BaseFileLock, calls: AbandonableCalls
@@ -248,6 +250,8 @@ class _FileLease:
         self._file = _identity(path)
         # So that what is under way in an abandoned thread ends before the lock does.
         self._mutex = threading.Lock()
+        self._turns = itertools.count(1)
+        self._latest = 0
 
     @property
     def heartbeat(self) -> float | None:
@@ -274,11 +278,23 @@ class _FileLease:
             with self._mutex:
                 self._lock.release()
 
-    def while_held(self, call: Callable[[], bool]) -> bool:
-        """Return what *call* does, in which the lock is not given back; False if it is already."""
+    def take_turn(self) -> int:
+        """Return the number of a call, for `while_held`."""
+        return next(self._turns)
+
+    def while_held(self, call: Callable[[], bool], turn: int) -> bool:
+        """
+        Return what *call* does, in which the lock is not given back.
+
+        False, and nothing done, if it is already, or if a later *turn* has come before: a thread that
+        was left alone may begin late, and must not undo what was done since.
+        """
         if self._pid != os.getpid():
             return False
         with self._mutex:
+            if turn < self._latest:
+                return False
+            self._latest = turn
             return call()
 
     def is_of(self, key: StoreKey) -> bool:

@@ -16,6 +16,8 @@ import anyio.to_thread
 import attrs
 import pytest
 
+from taxizer_async import Secret
+from taxizer_async._threads import AbandonableCalls
 from taxizer_async.stores import Lease, _private_directory, file
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing._store_bench import leased_in_turn
@@ -227,3 +229,29 @@ async def test_a_save_that_was_given_up_ends_before_its_lease_does(
     assert record is not None
     assert record.token.jwt.reveal() == "another"
     await lease.release()
+
+
+async def test_a_save_that_begins_late_does_not_undo_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that was left alone before it had begun finds that its turn is over."""
+    store = FileTokenStore(tmp_path / "tokens")
+    lease = await leased_in_turn(store, KEY)
+    late: list[Callable[[], bool]] = []
+
+    async def leave_alone(_: object, call: Callable[[], bool]) -> None:
+        late.append(call)
+        await anyio.sleep_forever()
+
+    with monkeypatch.context() as patch, anyio.CancelScope() as scope:
+        patch.setattr(AbandonableCalls, "run", leave_alone)
+        scope.cancel()
+        await store.save(KEY, make_record("late"), lease)
+    assert await store.save(KEY, make_record("next"), lease)
+    done = await anyio.to_thread.run_sync(late[0])
+    await lease.release()
+
+    assert not done
+    loaded = await store.load(KEY)
+    assert loaded is not None
+    assert loaded.token.jwt == Secret("next")

@@ -132,21 +132,25 @@ class LockAuth(httpx.Auth):
 @asynccontextmanager
 async def open_static(setup: Setup) -> AsyncIterator[Session]:
     """Open the documented floor."""
-    async with _client(StaticHeader(f"Bearer {await _token_of(setup)}"), setup) as session:
+    async with client_session(
+        httpx, StaticHeader(f"Bearer {await _token_of(setup)}"), setup
+    ) as session:
         yield session
 
 
 @asynccontextmanager
 async def open_lean(setup: Setup) -> AsyncIterator[Session]:
     """Open the leanest floor."""
-    async with _client(LeanHeader(f"Bearer {await _token_of(setup)}"), setup) as session:
+    async with client_session(
+        httpx, LeanHeader(f"Bearer {await _token_of(setup)}"), setup
+    ) as session:
         yield session
 
 
 @asynccontextmanager
 async def open_event(setup: Setup) -> AsyncIterator[Session]:
     """Open the leanest that waits."""
-    async with _client(EventAuth(setup), setup) as session:
+    async with client_session(httpx, EventAuth(setup), setup) as session:
         yield session
 
 
@@ -154,14 +158,14 @@ async def open_event(setup: Setup) -> AsyncIterator[Session]:
 async def open_own(setup: Setup) -> AsyncIterator[Session]:
     """Open the package."""
     auth = own_auth(setup)
-    async with _client(auth, setup, keep_fresh=auth.keep_fresh) as session:
+    async with client_session(httpx, auth, setup, keep_fresh=auth.keep_fresh) as session:
         yield session
 
 
 @asynccontextmanager
 async def open_lock(setup: Setup) -> AsyncIterator[Session]:
     """Open what people write."""
-    async with _client(LockAuth(setup), setup) as session:
+    async with client_session(httpx, LockAuth(setup), setup) as session:
         yield session
 
 
@@ -182,7 +186,7 @@ async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
             early_expiry=_EARLY if setup.early is None else setup.early,
             client=login,
         )
-        async with _client(auth, setup) as session:
+        async with client_session(httpx, auth, setup) as session:
             yield session
 
 
@@ -256,14 +260,16 @@ HTTPX: Final = (
 
 
 @asynccontextmanager
-async def _client(
-    auth: httpx.Auth,
+async def client_session(
+    library: Any,
+    auth: Any,
     setup: Setup,
     keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> AsyncIterator[Session]:
+    """Open a client of *library* (httpx or httpx2) that has *auth*."""
     async with (
-        transported(httpx, setup) as transport,
-        httpx.AsyncClient(
+        transported(library, setup) as transport,
+        library.AsyncClient(
             auth=auth,
             base_url=setup.target.base_url,
             transport=transport,
@@ -273,9 +279,10 @@ async def _client(
     ):
 
         async def request() -> int:
-            return (await client.post(PATH, content=BODY, headers=JSON)).status_code
+            response = await client.post(PATH, content=BODY, headers=JSON)
+            return int(response.status_code)
 
-        attach = attaching(httpx, auth, setup)
+        attach = attaching(library, auth, setup)
         yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
 
 

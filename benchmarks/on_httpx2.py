@@ -10,7 +10,7 @@ import httpx2
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
-from benchmarks.on_httpx import attaching, own_auth, transported
+from benchmarks.on_httpx import attaching, client_session, own_auth, transported
 from taxizer_async import Credentials
 from taxizer_async.httpx2 import TaxizerAuth
 
@@ -40,7 +40,7 @@ class StaticHeader(httpx2.Auth):
 async def open_static(setup: Setup) -> AsyncIterator[Session]:
     """Open the documented floor."""
     token = (await own_auth(setup).token()).jwt.reveal()
-    async with _client(StaticHeader(f"Bearer {token}"), setup) as session:
+    async with client_session(httpx2, StaticHeader(f"Bearer {token}"), setup) as session:
         yield session
 
 
@@ -53,7 +53,7 @@ async def open_own(setup: Setup) -> AsyncIterator[Session]:
         store=setup.store,
         http_client=lambda: httpx2.AsyncClient(trust_env=False),
     )
-    async with _client(auth, setup) as session:
+    async with client_session(httpx2, auth, setup) as session:
         yield session
 
 
@@ -118,22 +118,3 @@ HTTPX2: Final = (
         any_loop=True,
     ),
 )
-
-
-@asynccontextmanager
-async def _client(auth: httpx2.Auth, setup: Setup) -> AsyncIterator[Session]:
-    async with (
-        transported(httpx2, setup) as transport,
-        httpx2.AsyncClient(
-            auth=auth,
-            base_url=setup.target.base_url,
-            transport=transport,
-            timeout=TIMEOUT,
-            trust_env=False,
-        ) as client,
-    ):
-
-        async def request() -> int:
-            return (await client.post(PATH, content=BODY, headers=JSON)).status_code
-
-        yield Session(request=request, attach=attaching(httpx2, auth, setup))

@@ -65,8 +65,11 @@ def run(scale: Scale) -> Section:
     """Measure it."""
     most = max(CROWDS)
     crowds = {crowd: scale.of(crowd) for crowd in CROWDS if crowd == most or not scale.quick}
-    driven = {crowd: anyio.run(_driven, scale, size) for crowd, size in crowds.items()}
-    whole = anyio.run(_whole, scale, crowds[most])
+    driven = {
+        crowd: anyio.run(_rounds, scale, size, _DRIVEN, _attaching)
+        for crowd, size in crowds.items()
+    }
+    whole = anyio.run(_rounds, scale, crowds[most], _WHOLE, _requesting)
     own = whole[OWN]
     return Section(
         name="stampede",
@@ -171,23 +174,13 @@ def _since_answer(one: Open) -> float:
 
 
 @asynccontextmanager
-async def _cold(
-    service: Service, contender: Contender, login: float, *, in_memory: bool
-) -> AsyncIterator[Open]:
+async def _cold(service: Service, contender: Contender, login: float) -> AsyncIterator[Open]:
     async with opened(
-        service, contender, connections=_CONNECTIONS, in_memory=in_memory, lifetime=_OLD
+        service, contender, connections=_CONNECTIONS, in_memory=True, lifetime=_OLD
     ) as one:
         one.site.set(lifetime=_NEW, connect_latency=login, refresh_latency=login)
         one.site.reset()
         yield one
-
-
-async def _driven(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
-    return await _rounds(scale, crowd, _DRIVEN, _attaching)
-
-
-async def _whole(scale: Scale, crowd: int) -> dict[str, list[Rush]]:
-    return await _rounds(scale, crowd, _WHOLE, _requesting)
 
 
 async def _rounds(
@@ -215,10 +208,9 @@ async def _rush(
     login: float,
     call_of: Callable[[Open], Callable[[], Coroutine[Any, Any, object]]],
 ) -> Rush:
-    in_memory = call_of is _requesting
-    async with _cold(service, contender, login, in_memory=in_memory) as one:
+    async with _cold(service, contender, login) as one:
         alone = await at_once(call_of(one), 1)
-    async with _cold(service, contender, login, in_memory=in_memory) as one:
+    async with _cold(service, contender, login) as one:
         call = call_of(one)
         cold = await at_once(call, crowd)
         after = _since_answer(one)

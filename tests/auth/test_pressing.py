@@ -26,16 +26,16 @@ def advance_to_near_the_end(clock: ManualClock, auth: TaxizerAuth) -> None:
     clock.advance(expires_in - REMAINING)
 
 
+async def note_token(auth: TaxizerAuth, jwts: list[str]) -> None:
+    jwts.append((await auth.token()).jwt.reveal())
+
+
 async def log_in(sandbox: Sandbox, auth: TaxizerAuth, clock: ManualClock, *, seconds: float) -> str:
     """Have a login take so long by the clock, and return its token."""
     jwts: list[str] = []
-
-    async def get() -> None:
-        jwts.append((await auth.token()).jwt.reveal())
-
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("connect") as gate:
-            tasks.start_soon(get)
+            tasks.start_soon(note_token, auth, jwts)
             await gate.wait_until_async(1)
             clock.advance(seconds)
     return jwts[0]
@@ -68,15 +68,11 @@ async def test_a_dying_token_is_not_gone_on_with_while_a_renewal_may_be_well(
     jwt = await log_in(sandbox, aging_auth, clock, seconds=20.0)
     advance_to_near_the_end(clock, aging_auth)
     tokens: list[str] = []
-
-    async def get() -> None:
-        tokens.append((await aging_auth.token()).jwt.reveal())
-
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("refresh") as gate:
-            tasks.start_soon(get)
+            tasks.start_soon(note_token, aging_auth, tokens)
             await gate.wait_until_async(1)
-            tasks.start_soon(get)
+            tasks.start_soon(note_token, aging_auth, tokens)
             await anyio.sleep(2 * REMAINING)
             assert tokens == []
 

@@ -1,4 +1,4 @@
-"""What is checked, and how: `nox` runs lint, types, docs and tests; `nox -l` lists the rest."""
+"""What is checked, and how: `nox` runs lint, types and tests on one Python; `nox -l` lists the rest."""
 
 from __future__ import annotations
 
@@ -25,12 +25,7 @@ def runs(version: str) -> bool:
 PYTHONS = [version for version in ("3.11", "3.12", "3.13") if runs(version)]
 
 nox.needs_version = ">=2024.10"
-# The oldest Python has its turn with the lowest dependencies.
-LATER = PYTHONS[1:] or PYTHONS
-nox.options.sessions = [
-    *("lint", "types", "docs", "tests-min"),
-    *(f"tests-{version}" for version in LATER),
-]
+nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 
@@ -59,9 +54,17 @@ def install(session: nox.Session, needs: str = "tests") -> None:
     session.env["PATH"] = f"{server}{os.pathsep}{os.environ['PATH']}"
 
 
-# Tests of processes and deadlines wait more than they work. A group shares a costly fixture.
-PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "loadgroup"]
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Many tests wait for processes and sockets more than they compute. A group shares a costly fixture.
+PARALLEL = ["-n", str(2 * cores()), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
+SLOW = [*PARALLEL, "-m", "slow"]
 #: What may depend on the version of Python, and on that of a core dependency; and what on a framework's.
 CORE = [
     f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
@@ -96,30 +99,36 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
 
-def run_all(session: nox.Session, *options: str, core: str) -> None:
-    """Run the whole suite, and have enough of the package seen to run."""
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the suite, except for slow tests, on the Python that runs nox; arguments go to pytest."""
     install(session)
-    session.run("coverage", "erase", silent=True)
-    environment = {**SAFE_PATH, "COVERAGE_CORE": core}
-    session.run("coverage", "run", *options, "-m", "pytest", *PARALLEL, env=environment)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
+    session.run("pytest", *(session.posargs or QUICK), env=SAFE_PATH)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the slow tests: fleets of processes, load, demos, real time; arguments go to pytest."""
+    install(session)
+    session.run("pytest", *(session.posargs or SLOW), env=SAFE_PATH)
 
 
 @nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """Run the suite: all of it, with coverage of lines, on the newest Python, the adapters' elsewhere."""
-    if session.python == PYTHONS[-1] and not session.posargs:
-        run_all(session, core="sysmon")
-        return
+def versions(session: nox.Session) -> None:
+    """Run the tests that depend on the version of Python; arguments go to pytest."""
     install(session)
-    session.run("pytest", *(session.posargs or [*QUICK, *STACKS]), env=SAFE_PATH)
+    session.run("pytest", *(session.posargs or [*QUICK, *CORE, *STACKS]), env=SAFE_PATH)
 
 
 @nox.session(python=PYTHONS[-1:])
-def branches(session: nox.Session) -> None:
-    """Run all of the suite with coverage of branches, which takes twice as long."""
-    run_all(session, "--branch", core="ctrace")
+def coverage(session: nox.Session) -> None:
+    """Run the suite and the slow tests with coverage of branches, which takes twice as long."""
+    install(session)
+    session.run("coverage", "erase", silent=True)
+    environment = {**SAFE_PATH, "COVERAGE_CORE": "ctrace"}
+    session.run("coverage", "run", "--branch", "-m", "pytest", *PARALLEL, env=environment)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session(name="tests-min", python=PYTHONS[:1])

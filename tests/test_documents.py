@@ -102,7 +102,7 @@ def test_code_blocks_run(name: str, tmp_path: Path, redis_server: RedisServer) -
             capture_output=True,
             check=False,
             text=True,
-            timeout=30,
+            timeout=120,
             env=os.environ
             | {
                 "TAXIZER_CLIENT_ID": CLIENT_ID,

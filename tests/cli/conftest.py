@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds; a process that takes longer hangs.
-PATIENCE: Final = 40.0
+PATIENCE: Final = 90.0
 
 #: What a terminal, a CI service or a user may have set and a test must not depend on.
 _UNWANTED: Final = frozenset(

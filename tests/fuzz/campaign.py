@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds that one input may take: less than an attempt may by default, and no input here needs one.
-DEADLINE: Final = 8.0
+DEADLINE: Final = 30.0
 #: Of an input, so much is printed: it can be had again from its number.
 _SHOWN: Final = 4_000
 

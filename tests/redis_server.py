@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds that it may take to answer or to end.
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def find_redis_server() -> str:
@@ -63,12 +63,20 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
+        try:
+            self._wait_for_answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_answer(self) -> None:
+        assert self._process is not None
         end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
+        while time.monotonic() < end and self._process.poll() is None:
             with contextlib.suppress(OSError):
                 if self.ask("PING") == b"+PONG\r\n":
                     return
-        self.stop()
+            time.sleep(0.01)
         msg = "redis-server does not answer"
         raise TimeoutError(msg)
 
@@ -77,7 +85,7 @@ class RedisServer:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait(_PATIENCE)
+            process.wait()
 
     def memory(self) -> bytes:
         """Return all that its process may write, as a core dump would have it."""

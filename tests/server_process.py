@@ -12,6 +12,8 @@ import time
 
 from typing import IO, TYPE_CHECKING, Self, final
 
+from tests import families
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
-#: Seconds that anything may take, on a machine that is busy with other tests.
-PATIENCE = 30.0
+PATIENCE = families.PATIENCE
 
 
 def environment_of(sandbox: Sandbox, **more: str) -> dict[str, str]:
@@ -36,7 +37,9 @@ def environment_of(sandbox: Sandbox, **more: str) -> dict[str, str]:
 @final
 class Server:
     """
-    `python ARGUMENTS`, which is to say on which port it serves; killed at the end if it still runs.
+    `python ARGUMENTS`, which is to say on which port it serves.
+
+    What still runs of it at the end is killed, with all that it has started.
 
     Warnings are on, so that one is seen in what it says.
     """
@@ -44,23 +47,25 @@ class Server:
     def __init__(self, *arguments: str, environment: Mapping[str, str]) -> None:
         self._said: list[str] = []
         self._news = threading.Condition()
-        self._process = subprocess.Popen(
+        self._process = families.start(
             [sys.executable, "-W", "default", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._listen, args=[self._process.stdout])
-        self._reader.start()
+        try:
+            assert self._process.stdout is not None
+            self._reader = threading.Thread(target=self._listen, args=[self._process.stdout])
+            self._reader.start()
+        except BaseException:
+            families.end(self._process)
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        families.end(self._process)
         self._reader.join()
 
     @property
@@ -114,4 +119,5 @@ def attempts() -> Iterator[None]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         yield
+        time.sleep(0.01)
     raise TimeoutError

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
+import threading
+
+from typing import TYPE_CHECKING
 
 import attrs
 
+from tests import families
+from tests.families import PATIENCE
+
 from .conftest import clean_environment
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 @attrs.frozen
@@ -31,12 +45,51 @@ class Ran:
         return re.findall(rf"^ *[\d.]+ s  {subject} +(.+)$", self.stdout, re.MULTILINE)
 
 
-def start(*args: str, **env: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(*args: str, **env: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Start a program that ends with the `with`, and its workers with it."""
+    return families.running(
         [sys.executable, *args],
         env=clean_environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        encoding="utf-8",
     )
+
+
+@contextlib.contextmanager
+def start_on_terminal(*args: str, **env: str) -> Iterator[Callable[[], Ran]]:
+    """Start the program on a terminal, and yield what waits for its end."""
+    screen, stdout = pty.openpty()
+    with os.fdopen(screen, "rb", buffering=0) as drawing, os.fdopen(stdout, "wb") as terminal:
+        command = [sys.executable, "-m", "taxizer_async", *args]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": terminal}
+        with families.running(command, env=clean_environment(env), **streams) as process:
+            terminal.close()
+            drawn = bytearray()
+
+            def read() -> None:
+                # Linux reports the end of a terminal as an input/output error.
+                with contextlib.suppress(OSError):
+                    while chunk := drawing.read(65_536):
+                        drawn.extend(chunk)
+
+            # From the start, as a terminal that is full stops who draws on it.
+            reader = threading.Thread(target=read)
+            reader.start()
+
+            def finish() -> Ran:
+                code = process.wait(PATIENCE)
+                reader.join()
+                return Ran(code, drawn.decode())
+
+            try:
+                yield finish
+            finally:
+                families.end(process)
+                reader.join()
+
+
+def finish(process: subprocess.Popen[str]) -> Ran:
+    """Wait for the end of *process*, and return what it said."""
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return Ran(process.returncode, stdout, stderr)

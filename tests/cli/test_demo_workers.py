@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,10 +15,10 @@ import pytest
 
 from taxizer_async._demo import Workers, run_demo
 from taxizer_async._store_choice import SharedStore
+from tests.families import PATIENCE
 
-from .conftest import PATIENCE, Run, run_without
-from .demos import Ran, start
-from .terminal import TerminalProcess
+from .conftest import Run, run_without
+from .demos import Ran, finish, start, start_on_terminal
 
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo_workers")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("demo_workers"),
+    pytest.mark.timeout(300),
+]
 
 #: The workers are told to keep their tokens for themselves.
 UNSHARED = """
@@ -58,15 +63,13 @@ EXPECTED = {"file": [51, 50, 50, 50], "redis": [67, 67, 66], "trio": [50, 50]}
 @pytest.fixture(name="demos", scope="module")
 def _demos(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Ran]:
     folders = {name: tmp_path_factory.mktemp(name) for name in ARGS}
-    processes = {
-        name: start(*args, TMPDIR=str(folders[name]), COLUMNS="120") for name, args in ARGS.items()
-    }
-    ran: dict[str, Ran] = {}
-    for name, process in processes.items():
-        with process:
-            stdout, stderr = process.communicate(timeout=PATIENCE)
-        ran[name] = Ran(process.returncode, stdout, stderr)
-        assert list(folders[name].iterdir()) == []
+    with contextlib.ExitStack() as all_of_them:
+        processes = {
+            name: all_of_them.enter_context(start(*args, TMPDIR=str(folders[name]), COLUMNS="120"))
+            for name, args in ARGS.items()
+        }
+        ran = {name: finish(process) for name, process in processes.items()}
+    assert not [file for folder in folders.values() for file in folder.iterdir()]
     return ran
 
 
@@ -108,8 +111,8 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for_end(pids: list[int]) -> list[int]:
-    """Return those that have not ended within a few seconds."""
-    end = time.monotonic() + 10
+    """Return those that have not ended while there is patience."""
+    end = time.monotonic() + PATIENCE
     while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < end:
         time.sleep(0.05)
     return alive
@@ -165,8 +168,7 @@ def test_a_worker_that_is_killed_fails_the_demo(tmp_path: Path) -> None:
     with start(*DEMO, "--workers", "2", "--requests", "100", TMPDIR=str(tmp_path)) as process:
         (victim, _) = read_until_login(process)
         os.kill(victim, signal.SIGKILL)
-        stdout, stderr = process.communicate(timeout=PATIENCE)
-    ran = Ran(process.returncode, stdout, stderr)
+        ran = finish(process)
     counts = sorted(row[:2] for row in ran.workers)
 
     assert ran.code == 1
@@ -206,11 +208,12 @@ def test_a_signal_ends_all(number: signal.Signals, args: list[str], tmp_path: Pa
         started = read_until_login(process)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=PATIENCE)
+        # Those in the parent's charge have ended before it has.
+        alive = [pid for pid in started if is_alive(pid)]
 
     assert (process.returncode, stderr) == (130, "")
     assert len(started) == 2 + ("redis" in args)
-    # Those in the parent's charge have ended before it has.
-    assert not [pid for pid in started if is_alive(pid)]
+    assert not alive
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,16 +222,20 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     with start(*DEMO, "--workers", "2", TMPDIR=str(tmp_path)) as process:
         started = read_until_login(process)
         process.kill()
+        process.wait(PATIENCE)
 
-    assert len(started) == 2
-    assert wait_for_end(started) == []
+        # Before the test kills what is left.
+        assert len(started) == 2
+        assert wait_for_end(started) == []
 
 
 def test_live_picture() -> None:
     """On a terminal the table of the workers follows that of the demo."""
-    code, drawn = TerminalProcess("demo", "--workers", "2", "--requests", "40").finish()
+    with start_on_terminal("demo", "--workers", "2", "--requests", "40") as finish_terminal:
+        ran = finish_terminal()
+    drawn = ran.stdout
 
-    assert code == 0
+    assert ran.code == 0
     assert drawn.index("failures") < drawn.index("from the store")
     assert drawn.count("\x1b[1A") > 20
 

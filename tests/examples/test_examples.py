@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,19 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault
+from tests import families
 from tests.server_process import PATIENCE, Server, attempts, environment_of
 
 
 if TYPE_CHECKING:
+    import subprocess
+
     from collections.abc import Iterator
 
     from taxizer_async.testing import Sandbox
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = "/v1/Invoices/GenerateInvoice"
@@ -59,7 +61,7 @@ def submit(service: Server) -> httpx.Response:
 
 
 def readiness(service: Server) -> httpx.Response:
-    return httpx.get(f"{service.url}/health/ready")
+    return httpx.get(f"{service.url}/health/ready", timeout=PATIENCE)
 
 
 def test_a_service_submits_invoices(service: Server, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_a_service_lives_on_while_there_is_no_token(
     with serve(program, sandbox, tmp_path) as service:
         answer = submit(service)
         told = readiness(service)
-        live = httpx.get(f"{service.url}/health/live")
+        live = httpx.get(f"{service.url}/health/live", timeout=PATIENCE)
 
     assert answer.status_code == status
     assert (told.status_code, told.json()["ready"]) == (503, False)
@@ -145,7 +147,7 @@ def test_a_service_answers_what_is_under_way_when_it_ends(
         service.terminate()
         for _ in attempts():
             try:
-                httpx.get(f"{url}/health/live")
+                httpx.get(f"{url}/health/live", timeout=PATIENCE)
             except httpx.TransportError:
                 break
         gate.release()
@@ -166,12 +168,8 @@ def test_a_service_without_credentials_does_not_start(program: str) -> None:
 def run_script(sandbox: Sandbox, tmp_path: Path, invoices: int) -> subprocess.CompletedProcess[str]:
     batch = tmp_path / "invoices.jsonl"
     batch.write_text("".join(f'{{"number": "INV-{n}"}}\n' for n in range(invoices)), "utf-8")
-    return subprocess.run(
+    return families.run(
         [sys.executable, "-W", "error", str(EXAMPLES / "script.py"), str(batch)],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=PATIENCE,
         env=os.environ | environment_of(sandbox),
     )
 

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async.testing import Fault
+from tests import families
 from tests.redis_server import RedisServer
 from tests.server_process import PATIENCE, Server, environment_of
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from taxizer_async.testing import Sandbox
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATH = "/v1/Invoices/GenerateInvoice"
@@ -42,21 +44,19 @@ def _fleet(environment: dict[str, str]) -> Iterator[Server]:
     arguments = ("worker", "worker_fleet:broker", "--app-dir", str(EXAMPLES), "--workers", "2")
     with Server("-m", "taskiq", *arguments, environment=environment) as fleet:
         yield fleet
-        # Its children do not end with it if it is killed.
-        fleet.terminate()
-        fleet.end()
 
 
-def enqueue(environment: dict[str, str], tmp_path: Path, count: int) -> subprocess.Popen[str]:
+def enqueue(
+    environment: dict[str, str], tmp_path: Path, count: int
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """Have *count* invoices submitted by the program that is not a worker."""
     invoices = tmp_path / "invoices.jsonl"
     invoices.write_text("\n".join(json.dumps({"number": f"INV-{n}"}) for n in range(count)))
-    return subprocess.Popen(
+    return families.running(
         [sys.executable, str(EXAMPLES / "worker_fleet.py"), str(invoices)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
 
 

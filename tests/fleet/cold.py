@@ -86,7 +86,7 @@ def main() -> int:
             Sandbox() as sandbox,
         ):
             where = server.url if wanted.store == "redis" else f"{folder}/tokens"
-            start = start_cold(sandbox, WorkerConfig(store=(wanted.store, where)))
+            start = start_cold(sandbox, WorkerConfig(store=(wanted.store, where), policy={}))
         print(  # noqa: T201
             f"{wanted.store}: {start.counters.connects} login, {start.counters.resources_ok} requests, "
             f"{len(start.failures)} failed; the last one began {start.begun * 1000:.0f} ms after the "

@@ -16,14 +16,20 @@ from typing import IO, TYPE_CHECKING, Any, Self, final
 
 import attrs
 
+from tests import families
+from tests.families import PATIENCE
+
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taxizer_async.testing import Sandbox
 
 
 _PROGRAM = Path(__file__).with_name("worker.py")
-#: Seconds that an answer may take, on a machine that is busy with other tests.
-_PATIENCE = 30.0
+#: Seconds of a policy with which a stall of a busy worker is no failure of its store.
+STORE_TIMEOUT = 20.0
+PATIENT = {"store_timeout": STORE_TIMEOUT}
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +50,7 @@ class WorkerConfig:
     store: tuple[str, str]
     encryption_key: str | None = None
     backend: str = "asyncio"
-    policy: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    policy: Mapping[str, float] = attrs.field(factory=PATIENT.copy)
     keep_fresh: bool = False
     wall_offset: float = 0.0
     pause: float = 0.02
@@ -68,27 +74,39 @@ class Report:
 
 @final
 class Worker:
-    """One process."""
+    """One process, for the length of a `with`."""
 
     def __init__(
-        self, sandbox: Sandbox, config: WorkerConfig, exchanging: queue.Queue[Worker]
+        self,
+        sandbox: Sandbox,
+        config: WorkerConfig,
+        note_exchange: Callable[[Worker, float], None],
     ) -> None:
-        self._exchanging = exchanging
+        self._note_exchange = note_exchange
         content = attrs.asdict(config) | {
             "base_url": sandbox.base_url,
             "client_id": sandbox.credentials.client_id,
             "client_secret": sandbox.credentials.client_secret.reveal(),
         }
-        self._process = subprocess.Popen(
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._process = families.start(
             [sys.executable, str(_PROGRAM), json.dumps(content)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
-        self._reader.start()
+        try:
+            assert self._process.stdout is not None
+            self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+            self._reader.start()
+        except BaseException:
+            families.end(self._process)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     @property
     def pid(self) -> int:
@@ -96,7 +114,7 @@ class Worker:
 
     def expect(self, what: str) -> dict[str, Any]:
         """Return its next answer."""
-        answer = self._answers.get(timeout=_PATIENCE)
+        answer = self._answers.get(timeout=PATIENCE)
         assert answer is not None, "the worker has ended"
         assert answer["what"] == what
         return answer
@@ -122,10 +140,13 @@ class Worker:
         self.expect("loading")
 
     def kill(self) -> None:
-        """End it without warning."""
-        self._process.kill()
-        self._process.wait(_PATIENCE)
-        self._close()
+        """End it without warning, even if it is frozen or has ended."""
+        families.end(self._process)
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -138,26 +159,13 @@ class Worker:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        try:
-            code = self._process.wait(_PATIENCE)
-        finally:
-            self._process.kill()
-            self._close()
-        return code
-
-    def _close(self) -> None:
-        self._process.wait(_PATIENCE)
-        self._reader.join(_PATIENCE)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        return self._process.wait(PATIENCE)
 
     def _read(self, stdout: IO[str]) -> None:
         for line in stdout:
             answer = json.loads(line)
             if answer["what"] == "exchange":
-                self._exchanging.put(self)
+                self._note_exchange(self, answer["at"])
             else:
                 self._answers.put(answer)
         self._answers.put(None)
@@ -165,31 +173,38 @@ class Worker:
 
 @final
 class Fleet:
-    """Workers of one *sandbox*; all end with it."""
+    """
+    Workers of one *sandbox*; all end with it.
+
+    Attributes:
+        exchanges: When workers began an exchange (`time.monotonic`, which all processes share) …
+        last_exchanging: … and which worker told so last.
+    """
 
     def __init__(self, sandbox: Sandbox, config: WorkerConfig) -> None:
         self.sandbox = sandbox
         self.config = config
         self.workers: list[Worker] = []
+        self.exchanges: list[float] = []
+        self.last_exchanging: Worker | None = None
         self._exchanging: queue.Queue[Worker] = queue.Queue()
+        self._all = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        codes = []
-        for worker in self.workers:
-            if kind is None:
-                codes.append(worker.end())
-            else:
-                worker.thaw()
-                worker.kill()
+        with self._all:
+            codes = [worker.end() for worker in self.workers] if kind is None else []
         assert not any(codes), f"workers ended with {codes}"
 
     def start(self, number: int, **changes: Any) -> list[Worker]:
         """Start *number* workers, and return them once all are ready."""
         config = attrs.evolve(self.config, **changes)
-        new = [Worker(self.sandbox, config, self._exchanging) for _ in range(number)]
+        new = []
+        for _ in range(number):
+            worker = self._all.enter_context(Worker(self.sandbox, config, self._note_exchange))
+            new.append(worker)
         self.workers += new
         for worker in new:
             worker.expect("ready")
@@ -200,7 +215,7 @@ class Fleet:
         self.workers.remove(worker)
         worker.kill()
 
-    def wait_for_exchange(self, seconds: float) -> Worker:
+    def wait_for_exchange(self, seconds: float = PATIENCE) -> Worker:
         """Return the worker whose request is next to reach the server, which has not answered yet."""
         while not self._exchanging.empty():
             self._exchanging.get_nowait()
@@ -218,3 +233,8 @@ class Fleet:
     def start_load(self, tasks: int) -> None:
         for worker in self.workers:
             worker.start_load(tasks)
+
+    def _note_exchange(self, worker: Worker, at: float) -> None:
+        self.exchanges.append(at)
+        self.last_exchanging = worker
+        self._exchanging.put(worker)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import queue
 import random
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from taxizer_async.testing import Sandbox, SandboxCounters
+from tests.families import PATIENCE
 from tests.fleet.fleet import Fleet, WorkerConfig
 from tests.redis_server import RedisServer
 
@@ -28,14 +28,15 @@ from tests.redis_server import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.fleet.fleet import Report, Worker
+    from tests.fleet.fleet import Report
 
 
 LIFETIME = 4.0
 #: No token is renewed in the first three quarters of its life.
 LEAST_GAP = 0.74 * LIFETIME
-#: A renewal takes so long that a kill can hit it.
 REFRESH_LATENCY = 0.3
+#: Renewals that there are at least, unless workers are killed.
+RENEWALS = 3
 KILL_EVERY = 2.0
 WORKERS = 6
 TASKS = 4
@@ -51,9 +52,9 @@ class Outcome:
         requests: Those of the workers that lived to tell.
         failures: Why some of these failed.
         counters: The server's.
-        gaps: Seconds between the starts of two exchanges.
+        gaps: Seconds between the moments at which workers began two exchanges.
         kills: How many workers were killed …
-        mid_refresh: … and how many of these while the server was at their refresh.
+        mid_refresh: … and how many of these while the server held their refresh back.
     """
 
     seconds: float
@@ -81,75 +82,60 @@ class Outcome:
 def run_load(
     sandbox: Sandbox, config: WorkerConfig, *, seconds: float, kills: bool, seed: int
 ) -> Outcome:
-    """Run the load on a fresh *sandbox*."""
+    """Run the load on a fresh *sandbox*, for longer than *seconds* until there was enough to see."""
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     sandbox.lifetime, sandbox.refresh_latency = LIFETIME, REFRESH_LATENCY
-    killed = exchanges = 0
-    aimed: list[float] = []
+    killed = mid_refresh = exchanges = 0
     with Fleet(sandbox, config) as fleet:
         fleet.start(WORKERS)
         began = last = time.monotonic()
         fleet.start_load(TASKS)
         if not kills:
             time.sleep(seconds)
-        while kills and (time.monotonic() < began + seconds or not _cut_off(sandbox, aimed)):
-            renewing = None if killed % 2 else _wait_for_refresh(fleet)
-            if renewing is None:
+            sandbox.wait_until(lambda counters: counters.refreshes_ok >= RENEWALS, PATIENCE)
+        while kills and (time.monotonic() < began + seconds or not 0 < mid_refresh < killed):
+            if killed % 2:
                 time.sleep(max(0.0, last + KILL_EVERY - time.monotonic()))
-            fleet.kill(renewing or rng.choice(fleet.workers))
+                fleet.kill(rng.choice(fleet.workers))
+            else:
+                mid_refresh += _kill_in_refresh(fleet)
             last = time.monotonic()
-            if renewing is not None:
-                aimed.append(last)
             killed += 1
             exchanges = sandbox.counters.exchanges
             (fresh,) = fleet.start(1)
             fresh.start_load(TASKS)
         if kills:
             # What the last one left behind shows in what the next one sends.
-            sandbox.wait_until(lambda counters: counters.exchanges > exchanges, 5 * LIFETIME)
+            sandbox.wait_until(lambda counters: counters.exchanges > exchanges, PATIENCE)
+        # Before they are stopped: who is stopped in a renewal leaves a spent token behind.
+        counters, begun = sandbox.counters, sorted(fleet.exchanges)
         reports = fleet.ask_all("stop")
         elapsed = time.monotonic() - began
     return Outcome(
         seconds=elapsed,
         requests=sum(report.sent for report in reports),
         failures=tuple(_failures(reports)),
-        counters=sandbox.counters,
-        gaps=_gaps(sandbox),
+        counters=counters,
+        gaps=tuple(later - earlier for earlier, later in itertools.pairwise(begun)),
         kills=killed,
-        mid_refresh=_cut_off(sandbox, aimed),
+        mid_refresh=mid_refresh,
     )
 
 
-def _wait_for_refresh(fleet: Fleet) -> Worker | None:
-    """Return who sends the next one, None if there is none for a while; whoever logs in is left alone."""
-    end = time.monotonic() + KILL_EVERY
-    while (left := end - time.monotonic()) > 0:
-        before = fleet.sandbox.counters.refreshes
-        try:
-            worker = fleet.wait_for_exchange(seconds=left)
-        except (queue.Empty, TimeoutError):
-            return None
-        if fleet.sandbox.counters.refreshes > before:
-            return worker
-    return None
-
-
-def _cut_off(sandbox: Sandbox, killed_at: Iterable[float]) -> int:
-    """Return how many refreshes were not answered yet when the worker that had sent them was dead."""
-    refreshes = [entry for entry in sandbox.exchange_log if entry.kind == "refresh"]
-    return sum(
-        any(entry.started_at < moment < entry.finished_at for entry in refreshes)
-        for moment in killed_at
-    )
+def _kill_in_refresh(fleet: Fleet) -> bool:
+    """Kill a worker that renews, and say whether it was the one whose refresh was held back."""
+    with fleet.sandbox.hold("refresh") as gate:
+        gate.wait_until(1, PATIENCE)
+        # Its word that it begins may still be on its way.
+        fleet.kill(fleet.last_exchanging or fleet.workers[0])
+        end = time.monotonic() + LIFETIME / 2
+        while gate.waiting and time.monotonic() < end:
+            time.sleep(0.01)
+        return not gate.waiting
 
 
 def _failures(reports: Iterable[Report]) -> list[str]:
     return [failure for report in reports for failure in report.failures]
-
-
-def _gaps(sandbox: Sandbox) -> tuple[float, ...]:
-    starts = sorted(entry.started_at for entry in sandbox.exchange_log)
-    return tuple(later - earlier for earlier, later in itertools.pairwise(starts))
 
 
 def main() -> int:
@@ -168,7 +154,8 @@ def main() -> int:
         where = server.url if wanted.store == "redis" else f"{folder}/tokens"
         outcome = run_load(
             box,
-            WorkerConfig(store=(wanted.store, where)),
+            # What users have, and no patience of tests.
+            WorkerConfig(store=(wanted.store, where), policy={}),
             seconds=wanted.seconds,
             kills=wanted.kills,
             seed=wanted.seed,

@@ -10,13 +10,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 import httpx
 import pytest
 
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.fleet.fleet import Fleet, WorkerConfig
+from tests.families import PATIENCE
+from tests.fleet.fleet import STORE_TIMEOUT, Fleet, WorkerConfig
 from tests.fleet.proxy import Proxy
 
 
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 
+pytestmark = pytest.mark.timeout(300)
+
 #: 401s cause the renewals here, of which there are many.
-_POLICY = RenewalPolicy(store_timeout=1.0, unauthorized_budget=10_000)
+_POLICY = RenewalPolicy(store_timeout=STORE_TIMEOUT, unauthorized_budget=10_000)
 
 
 @pytest.fixture(name="anyio_backend")
@@ -51,16 +55,20 @@ def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
 
 
 @asynccontextmanager
-async def _auth(sandbox: Sandbox, proxy: Proxy) -> AsyncIterator[TaxizerAuth]:
+async def _auth(
+    sandbox: Sandbox, proxy: Proxy, policy: RenewalPolicy = _POLICY
+) -> AsyncIterator[TaxizerAuth]:
     async with RedisTokenStore.from_url(proxy.url) as store:
         yield TaxizerAuth(
-            sandbox.credentials, base_url=sandbox.base_url, store=store, policy=_POLICY
+            sandbox.credentials, base_url=sandbox.base_url, store=store, policy=policy
         )
 
 
 @asynccontextmanager
 async def _client(sandbox: Sandbox, auth: TaxizerAuth) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        auth=auth, base_url=sandbox.base_url, trust_env=False, timeout=PATIENCE
+    ) as client:
         yield client
 
 
@@ -70,6 +78,15 @@ async def _is_shared(sandbox: Sandbox, proxy: Proxy) -> bool:
     async with _auth(sandbox, proxy) as other:
         await other.token()
     return sandbox.counters.exchanges == exchanges
+
+
+async def _use_again(
+    sandbox: Sandbox, proxy: Proxy, auth: TaxizerAuth, client: httpx.AsyncClient
+) -> None:
+    """Renew until the store is used again: a lease so brief may end in a renewal of a busy machine."""
+    with anyio.fail_after(PATIENCE):
+        while auth.status().store_failing or not await _is_shared(sandbox, proxy):
+            await _renew(sandbox, client)
 
 
 async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
@@ -107,24 +124,23 @@ async def test_requests_go_on_and_the_store_is_used_again(
     """Twice good, twice bad: each request gets a token, and each change is logged once."""
     caplog.set_level(logging.INFO, "taxizer_async")
     break_it, mend_it = FAULTS[fault]
-    async with _auth(sandbox, proxy) as auth, _client(sandbox, auth) as client:
+    # Only silence is waited for.
+    policy = attrs.evolve(_POLICY, store_timeout=2.0) if fault == "slow" else _POLICY
+    async with _auth(sandbox, proxy, policy) as auth, _client(sandbox, auth) as client:
         await _renew(sandbox, client)
         for _ in range(2):
             break_it(redis_server, proxy)
             for _ in range(3):
                 await _renew(sandbox, client)
             mend_it(redis_server, proxy)
-            with anyio.fail_after(10):
-                while auth.status().store_failing:
-                    await _renew(sandbox, client)
+            await _use_again(sandbox, proxy, auth, client)
 
-    assert await _is_shared(sandbox, proxy)
     assert sandbox.counters.reuses == 0
     logged = [record.message.partition("(")[0] for record in caplog.records]
-    assert [name for name in logged if name.startswith("Store")] == [
-        *("StoreFailed", "StoreRecovered"),
-        *("StoreFailed", "StoreRecovered"),
-    ]
+    changes = [name for name in logged if name.startswith("Store")]
+    assert changes == ["StoreFailed", "StoreRecovered"] * (len(changes) // 2)
+    # A stall of a busy machine may look like silence.
+    assert len(changes) == 4 or (fault == "slow" and len(changes) > 4)
 
 
 @pytest.mark.parametrize("direction", ["to server", "to client"])
@@ -141,7 +157,7 @@ async def test_a_cut_at_any_byte_is_mended_by_another_try(
 
     assert proxy.resets == len(places)
     assert (sandbox.counters.connects, sandbox.counters.reuses) == (1, 0)
-    assert sandbox.counters.refreshes == len(places) + 1
+    assert sandbox.counters.refreshes == len(places) + 3
 
 
 @pytest.mark.usefixtures("brief_leases")
@@ -155,11 +171,8 @@ async def test_a_cut_in_both_tries_costs_no_request(
             proxy.cut(direction, itertools.repeat(after, 2))
             await _renew(sandbox, client)
             proxy.heal()
-        with anyio.fail_after(10):
-            while auth.status().store_failing:
-                await _renew(sandbox, client)
+        await _use_again(sandbox, proxy, auth, client)
 
-    assert await _is_shared(sandbox, proxy)
     assert sandbox.counters.reuses == 0
 
 
@@ -168,9 +181,13 @@ async def _measure(
 ) -> list[int]:
     """Return after how many bytes to cut: everywhere in the course of a renewal, though not at each."""
     await _renew(sandbox, client)
-    before = proxy.passed[direction]
-    await _renew(sandbox, client)
-    return list(range(1, proxy.passed[direction] - before, 41))
+    lengths = []
+    for _ in range(3):
+        before = proxy.passed[direction]
+        await _renew(sandbox, client)
+        lengths.append(proxy.passed[direction] - before)
+    # A longer one has extended its lease, too.
+    return list(range(1, min(lengths), 41))
 
 
 @pytest.mark.slow
@@ -178,12 +195,14 @@ def test_a_fleet_outlives_connections_that_keep_ending(sandbox: Sandbox, proxy: 
     """Under load, with a connection cut every few hundred bytes: no request fails."""
     sandbox.lifetime, sandbox.refresh_latency = 2.0, 0.2
     rng = random.Random(1)  # noqa: S311 - not for secrets
-    with Fleet(sandbox, WorkerConfig(store=("redis", proxy.url))) as fleet:
+    policy = {"unauthorized_budget": 1_000}
+    config = WorkerConfig(store=("redis", proxy.url), policy=policy, pause=0.1)
+    with Fleet(sandbox, config) as fleet:
         fleet.start(3)
         fleet.start_load(4)
         proxy.cut("to server", iter(lambda: rng.randrange(1, 1_500), 0))
         proxy.cut("to client", iter(lambda: rng.randrange(1, 150), 0))
-        sandbox.wait_until(lambda counters: counters.exchanges >= 5 and proxy.resets > 10, 30)
+        sandbox.wait_until(lambda counters: counters.exchanges >= 5 and proxy.resets > 10, PATIENCE)
         reports = fleet.ask_all("stop")
 
     assert [report.failures for report in reports] == [[], [], []]

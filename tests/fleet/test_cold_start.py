@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.fleet.fleet import WorkerConfig
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.report(82)

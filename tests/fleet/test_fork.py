@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 from pathlib import Path
@@ -11,12 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import families
+
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
     from tests.fleet.fleet import WorkerConfig
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_preloaded_application_logs_in_once(
     sandbox: Sandbox, config: WorkerConfig, *, warm: bool
@@ -31,13 +34,9 @@ def test_a_preloaded_application_logs_in_once(
         "client_secret": sandbox.credentials.client_secret.reveal(),
     }
     program = Path(__file__).with_name("preloaded.py")
-    done = subprocess.run(
+    done = families.run(
         # Python 3.12 warns of a fork with threads, which anyio's pool leaves to end by themselves.
-        [sys.executable, "-W", "ignore::DeprecationWarning", str(program), json.dumps(content)],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(program), json.dumps(content)]
     )
 
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.fleet import Fleet, WorkerConfig
+from tests.families import PATIENCE
+from tests.fleet.fleet import PATIENT, Fleet, WorkerConfig
 
 
 if TYPE_CHECKING:
@@ -36,30 +37,35 @@ def _has(exchanges: int, counters: SandboxCounters) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_under_load_fails_no_request(
     sandbox: Sandbox, redis_server: RedisServer, fault: str
 ) -> None:
     """Twice, while a renewal is under way, and with renewals before and after it."""
     sandbox.lifetime, sandbox.refresh_latency = 2.0, 0.2
-    config = WorkerConfig(store=("redis", redis_server.url))
+    # The store's time is the default, which the pause outlasts.
+    policy = {"unauthorized_budget": 1_000}
+    config = WorkerConfig(store=("redis", redis_server.url), policy=policy, pause=0.1)
     with Fleet(sandbox, config) as fleet:
         fleet.start(3)
         fleet.start_load(4)
         for _ in range(2):
-            fleet.wait_for_exchange(seconds=10)
+            fleet.wait_for_exchange()
             FAULTS[fault](redis_server)
             later = sandbox.counters.exchanges + 2
-            sandbox.wait_until(functools.partial(_has, later), 20)
+            sandbox.wait_until(functools.partial(_has, later), PATIENCE)
         reports = fleet.ask_all("stop")
 
     assert [report.failures for report in reports] == [[], [], []]
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_store_that_is_back_is_used_again(sandbox: Sandbox, redis_server: RedisServer) -> None:
     """Down, up and down again is told once each; after it one login serves all once more."""
-    policy = {"unauthorized_budget": 100}
+    policy = PATIENT | {"unauthorized_budget": 1_000}
     config = WorkerConfig(store=("redis", redis_server.url), policy=policy)
     with Fleet(sandbox, config) as fleet:
         first, second = fleet.start(2)

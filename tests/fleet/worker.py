@@ -73,7 +73,7 @@ class Worker:
         self._client = httpx.AsyncClient(
             auth=self._auth,
             base_url=CONFIG["base_url"],
-            timeout=60,
+            timeout=90,
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
@@ -147,7 +147,7 @@ class Worker:
 
 def announced_client() -> httpx.AsyncClient:
     """Return a client for an exchange, and say that one begins."""
-    say("exchange")
+    say("exchange", at=time.monotonic())
     return httpx.AsyncClient(trust_env=False)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CREDENTIALS: Final = Credentials("sandbox-client", "sandbox-secret")
 #: A context is costly to make, and loopback needs none.
 _TLS: Final = httpx.create_ssl_context()
-_HTTP_TIMEOUT: Final = 10.0
+_HTTP_TIMEOUT: Final = 60.0
 #: Workers that share a client: in a large crowd httpx lets a request wait for a connection for
 #: seconds on a busy machine, with a token that it was given before.
 _AT_ONE_CLIENT: Final = 5

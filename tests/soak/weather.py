@@ -71,7 +71,7 @@ _OTHERS_EFFORT: Final = 2 * SHORTEST_EFFORT
 LONGEST_BACKOFF: Final = max(POLICY.outage_backoff_limit, POLICY.rejected_for)
 #: Seconds from the end of an outage until everybody is served again: what is left of the longest
 #: back-off, or of the longest wait of an exchange, and then an exchange on a very busy machine.
-RECOVERS_WITHIN: Final = LONGEST_BACKOFF + POLICY.retry_after_limit + 5.0
+RECOVERS_WITHIN: Final = LONGEST_BACKOFF + POLICY.retry_after_limit + 30.0
 
 _ENDPOINTS: Final = ("refresh", "connect")
 _UNAVAILABLE: Final = ("503", "503, later", "429", "500", "reset")

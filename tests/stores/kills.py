@@ -2,16 +2,19 @@
 A process that saves on and on is killed at random moments: `python -m tests.stores.kills --kills 1000`.
 
 After each kill the record is whole or absent, the lock is free, and what is half done is in nobody's way.
+The process that saves ends by itself if the one that kills does.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 
 from pathlib import Path
@@ -27,8 +30,8 @@ from taxizer_async.stores.file import FileTokenStore
 KEY = StoreKey("https://api.test", "client-1")
 #: Some of one page, some of many.
 _LENGTHS = (100, 3_000, 60_000)
-#: A kill comes within so many seconds of the first save's begin: some saves later at most.
-_LONGEST = 0.015
+#: A kill comes within the time of so many saves from the first one's begin.
+_SAVES = 10
 
 
 @attrs.frozen
@@ -40,41 +43,67 @@ class Tally:
     records: int
 
 
-def run(folder: Path, kills: int, seed: int) -> Tally:
+def run(folder: Path, kills: int, seed: int, within: float | None = None) -> Tally:
     """
-    Kill that often.
+    Kill that often, each *within* so many seconds; as long as some saves take if there is none.
 
     Raises:
         AssertionError: If a kill left damage.
     """
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     halves, seen = 0, set()
+    parent = os.getpid()
     for number in range(kills):
+        longest = anyio.run(_time_saves, folder) if within is None else within
+        _wait_for_threads()
         ready, tell = os.pipe()
         # Forked, as a thousand starts of an interpreter would take minutes; nothing else runs here.
         child = os.fork()
         if child == 0:
             try:
-                anyio.run(_save_on_and_on, folder, number, tell)
+                anyio.run(_save_on_and_on, folder, number, tell, parent)
             finally:
                 os._exit(1)
         os.close(tell)
         assert os.read(ready, 1), "the child could not have the lease"
         os.close(ready)
-        time.sleep(rng.uniform(0, _LONGEST))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        try:
+            time.sleep(rng.uniform(0, longest))
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
         halves += any(folder.glob("*.part"))
         seen.add(anyio.run(_look, folder))
     return Tally(kills, halves, len(seen))
 
 
-async def _save_on_and_on(folder: Path, number: int, tell: int) -> None:
+def _wait_for_threads() -> None:
+    """Return once this thread is alone: a fork copies locks of others that it does not copy."""
+    while threading.active_count() > 1:
+        time.sleep(0.001)
+
+
+async def _time_saves(folder: Path) -> float:
+    """Return what some saves take on this machine, as busy as it is now."""
+    store = FileTokenStore(folder.with_name("timed"))
+    lease = await store.lease(KEY)
+    assert lease is not None
+    began = time.monotonic()
+    for length in _LENGTHS:
+        await store.save(KEY, _record("timed", length), lease)
+    took = time.monotonic() - began
+    await lease.release()
+    return took / len(_LENGTHS) * _SAVES
+
+
+async def _save_on_and_on(folder: Path, number: int, tell: int, parent: int) -> None:
     store = FileTokenStore(folder)
     lease = await store.lease(KEY)
     assert lease is not None
     os.write(tell, b".")
-    for round_ in range(1_000_000):
+    for round_ in itertools.count():
+        if os.getppid() != parent:
+            return
         length = _LENGTHS[round_ % len(_LENGTHS)]
         await store.save(KEY, _record(f"{number}-{round_}", length), lease)
 
@@ -113,10 +142,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--within", type=float, help="seconds until a kill; a few saves if not given"
+    )
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        tally = run(Path(folder) / "tokens", wanted.kills, wanted.seed)
+        tally = run(Path(folder) / "tokens", wanted.kills, wanted.seed, wanted.within)
     print(  # noqa: T201
         f"clean: {tally.kills:,} kills, {tally.halves} of them half-way through a save, "
         f"{tally.records} different records seen, {time.monotonic() - began:.0f} s"

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import ssl
 import threading
 
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import pytest
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import _private_directory
 from taxizer_async.stores.file import FileTokenStore
+from tests.families import PATIENCE
 
 
 if TYPE_CHECKING:
@@ -62,12 +64,12 @@ def _refusing(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _slow(_: Path) -> Iterator[None]:
-    """Nothing is answered for 5 s, or until this is over."""
+    """Nothing is answered until this is over."""
     over = threading.Event()
     check = _private_directory.PrivateDirectory._check
 
     def wait(directory: _private_directory.PrivateDirectory) -> None:
-        over.wait(5)
+        over.wait(PATIENCE)
         check(directory)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -78,26 +80,34 @@ def _slow(_: Path) -> Iterator[None]:
             over.set()
 
 
+#: Loopback needs none, and CA bundles take long to read.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 FAULTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[None]], str]] = {
     "missing": (_missing, "is no directory"),
     "open to others": (_open_to_others, "can be written to by others"),
     "read-only": (lambda _: _refusing(errno.EROFS), os.strerror(errno.EROFS)),
     "full": (lambda _: _refusing(errno.ENOSPC), os.strerror(errno.ENOSPC)),
     "unwritable": (lambda _: _refusing(errno.EACCES), os.strerror(errno.EACCES)),
-    "slow": (_slow, "no answer within 0.2 s"),
+    "slow": (_slow, "no answer within 0.5 s"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.slow] if f == "slow" else []) for f in FAULTS]
+)
+@pytest.mark.timeout(300)
 async def test_requests_go_on_and_the_store_is_used_again(
     sandbox: Sandbox, tmp_path: Path, fault: str
 ) -> None:
     """Twice good, twice bad: each request gets a token, and each change is an event of its own."""
     told: list[Event] = []
     folder = tmp_path / "tokens"
-    policy = RenewalPolicy(store_timeout=0.2, unauthorized_budget=100)
+    # Only silence is waited for.
+    store_timeout = 0.5 if fault == "slow" else 20.0
+    policy = RenewalPolicy(store_timeout=store_timeout, unauthorized_budget=10_000)
 
-    def make_auth() -> TaxizerAuth:
+    def make_auth(told: list[Event]) -> TaxizerAuth:
         return TaxizerAuth(
             sandbox.credentials,
             base_url=sandbox.base_url,
@@ -106,29 +116,35 @@ async def test_requests_go_on_and_the_store_is_used_again(
             on_event=told.append,
         )
 
-    auth = make_auth()
+    async def is_shared() -> bool:
+        exchanges = sandbox.counters.exchanges
+        await make_auth(told=[]).token()
+        return sandbox.counters.exchanges == exchanges
+
+    auth = make_auth(told)
     await auth.token()
     break_it, text = FAULTS[fault]
-    for _ in range(2):
-        with break_it(folder):
-            for _ in range(3):
-                await _renew(sandbox, auth)
-        with anyio.fail_after(10):
-            while auth.status().store_failing:
-                await _renew(sandbox, auth)
-    exchanges = sandbox.counters.exchanges
-    await make_auth().token()
+    async with httpx.AsyncClient(
+        auth=auth, base_url=sandbox.base_url, trust_env=False, verify=NO_TLS, timeout=PATIENCE
+    ) as client:
+        for _ in range(2):
+            with break_it(folder):
+                for _ in range(3):
+                    await _renew(sandbox, client)
+            with anyio.fail_after(PATIENCE):
+                while auth.status().store_failing or not await is_shared():
+                    await _renew(sandbox, client)
 
-    assert sandbox.counters.exchanges == exchanges
     store_events = [event for event in told if type(event).__name__.startswith("Store")]
     names = [type(event).__name__ for event in store_events]
-    assert names == ["StoreFailed", "StoreRecovered"] * 2
+    assert names == ["StoreFailed", "StoreRecovered"] * (len(names) // 2)
+    # A stall of a busy machine may look like silence.
+    assert len(names) == 4 or (fault == "slow" and len(names) > 4)
     assert all(text in str(event) for event in store_events[::2])
 
 
-async def _renew(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Have the server refuse all tokens, and *auth* get through all the same."""
+async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
+    """Have the server refuse all tokens, and *client* get through all the same."""
     sandbox.revoke()
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
-        response = await client.post("/v1/Invoices", json={})
+    response = await client.post("/v1/Invoices", json={})
     assert response.status_code == httpx.codes.OK

@@ -24,6 +24,7 @@ from taxizer_async import (
 )
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
+from tests.families import PATIENCE
 from tests.redis_server import RedisServer
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 
@@ -60,7 +61,7 @@ async def use(sandbox: Sandbox, store: TokenStore) -> None:
     await auth.forget()
     await auth.token()
     sandbox.wait_until(lambda counters: counters.connects == 2)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         while sandbox.counters.refreshes == 0:
             await auth.token()
             await anyio.sleep(0.01)

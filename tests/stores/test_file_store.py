@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -26,6 +25,8 @@ import pytest
 from taxizer_async import ConfigurationError, TokenStoreError
 from taxizer_async.stores import StoreKey, _private_directory
 from taxizer_async.stores.file import FileTokenStore
+from tests import families
+from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 
 
@@ -142,7 +143,7 @@ async def test_no_link_and_no_pipe_is_followed(
     record.rename(elsewhere)
     make(elsewhere, record)
     try:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             with pytest.raises(TokenStoreError, match="no regular file"):
                 await store.load(KEY)
             with pytest.raises(TokenStoreError, match="no regular file"):
@@ -317,7 +318,7 @@ class Stuck:
 
         def wait(directory: _private_directory.PrivateDirectory) -> None:
             self.entered.release()
-            assert self._answer.wait(30)
+            assert self._answer.wait(PATIENCE)
             check(directory)
 
         monkeypatch.setattr(_private_directory.PrivateDirectory, "_check", wait)
@@ -344,7 +345,7 @@ async def test_a_stuck_file_system_stops_no_event_loop(
             await store.lease(KEY)
     finally:
         stuck.answer()
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         lease = None
         while lease is None:
             try:
@@ -406,24 +407,21 @@ def test_a_lock_ends_with_its_holder_and_not_with_its_children(
 ) -> None:
     """A forked child does not keep it when its parent is killed, and does not give it back before."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _with_thread(PROGRAM)]
-    with subprocess.Popen(
+    with families.running(
         [*command, str(folder), KEY.base_url, KEY.client_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        try:
-            assert anyio.run(store.lease, KEY) is None
-            parent.kill()
-            parent.wait(5)
-            # The kernel gives it back before it tells that the process has ended.
-            lease = anyio.run(store.lease, KEY)
-            assert lease is not None
-            anyio.run(lease.release)
-        finally:
-            os.kill(child, signal.SIGKILL)
+        assert anyio.run(store.lease, KEY) is None
+        parent.kill()
+        parent.wait(PATIENCE)
+        os.kill(child, 0)
+        # The kernel gives it back before it tells that the process has ended.
+        lease = anyio.run(store.lease, KEY)
+        assert lease is not None
+        anyio.run(lease.release)
 
 
 def _with_thread(program: str) -> str:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,9 @@ import redis.asyncio.sentinel
 from taxizer_async import TokenStoreError
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
+from tests import families
 from tests.redis_server import find_redis_server
+from tests.server_process import attempts
 from tests.stores.conftest import KEY
 
 
@@ -85,7 +86,7 @@ async def main():
         problems = []
         thread = threading.Thread(target=run, args=(problems,))
         thread.start()
-        thread.join(20)
+        thread.join(60)
         os._exit(len(problems) + thread.is_alive())
     await use("parent")
     status = await anyio.to_thread.run_sync(os.waitpid, child, 0)
@@ -110,16 +111,14 @@ anyio.run(main)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["of a URL", "of a client"])
 def test_a_fork_shares_no_connection(redis_server: RedisServer, kind: str) -> None:
     """A store of a URL is used on both sides at once; one of a client says that it can't be."""
-    done = subprocess.run(
+    done = families.run(
         # Python 3.12 warns of a fork with threads, and of a client that nobody closes.
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps([redis_server.url, kind])],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=40,
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps([redis_server.url, kind])]
     )
 
     assert done.returncode == 0, done.stderr
@@ -182,16 +181,13 @@ def _sentinel(folder: Path, master: RedisServer) -> Iterator[int]:
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nsentinel monitor till 127.0.0.1 {master.port} 1\n"
     )
-    with subprocess.Popen(
+    with families.running(
         [find_redis_server(), str(config), "--sentinel"], stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            end = time.monotonic() + 10
-            while not _listens(port):
-                assert time.monotonic() < end
-            yield port
-        finally:
-            process.kill()
+    ):
+        for _ in attempts():
+            if _listens(port):
+                break
+        yield port
 
 
 def _listens(port: int) -> bool:
@@ -202,6 +198,8 @@ def _listens(port: int) -> bool:
     return True
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_client_of_a_sentinel_keeps_all_rules(redis_server: RedisServer, tmp_path: Path) -> None:
     """Whoever the Sentinel names is asked."""
 

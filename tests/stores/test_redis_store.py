@@ -18,6 +18,7 @@ import redis.crc
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
 from taxizer_async.stores.redis import HEARTBEAT, LEASE_SECONDS, RedisTokenStore
 from taxizer_async.testing import Sandbox
+from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 
 
@@ -181,11 +182,11 @@ async def test_who_is_cancelled_leaves_no_lease_to_run_out(
         answer = await real(*arguments)
         if not given.is_set() or not answers_again:
             given.set()
-            await anyio.sleep(3)
+            await anyio.sleep(PATIENCE)
         return answer
 
     client.eval = answer_late  # type: ignore[method-assign,assignment]
-    with anyio.fail_after(2):
+    with anyio.fail_after(PATIENCE / 3):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.lease, KEY)
             await given.wait()

@@ -21,6 +21,7 @@ from taxizer_async._threads import AbandonableCalls
 from taxizer_async.stores import Lease, _private_directory, file
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing._store_bench import leased_in_turn
+from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, make_record
 
 
@@ -46,13 +47,13 @@ class Stuck:
                 self.calls_in_the_loop += 1
             else:
                 self._entered.release()
-                assert self._answer.wait(20)
+                assert self._answer.wait(PATIENCE)
             return self._real(*arguments, **more)
 
         monkeypatch.setattr(self._module, self._name, wait)
 
     async def until_entered(self) -> None:
-        assert await anyio.to_thread.run_sync(partial(self._entered.acquire, timeout=10))
+        assert await anyio.to_thread.run_sync(partial(self._entered.acquire, timeout=PATIENCE))
 
     def answer(self) -> None:
         self._answer.set()
@@ -135,7 +136,7 @@ async def test_who_is_cancelled_goes_at_once_and_leaves_nothing(
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             # Not asked of a timeout, as a loop that is held up has none.
-            assert anyio.current_time() - began < 10
+            assert anyio.current_time() - began < PATIENCE / 3
         finally:
             stuck.answer()
 
@@ -181,7 +182,7 @@ async def test_a_lease_that_comes_too_late_is_given_back(
             await stuck.until_entered()
             stuck.answer()
             # The loop stands still, so that it can't hand it over.
-            assert taken.wait(10)
+            assert taken.wait(PATIENCE)
             tasks.cancel_scope.cancel()
     lease = await leased_in_turn(FileTokenStore(tmp_path / "tokens"), KEY)
 
@@ -212,7 +213,7 @@ async def test_a_save_that_was_given_up_ends_before_its_lease_does(
     with monkeypatch.context() as patch:
         try:
             stuck.begin(patch)
-            with anyio.move_on_after(10):
+            with anyio.move_on_after(PATIENCE):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(bench.save)
                     await stuck.until_entered()

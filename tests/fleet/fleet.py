@@ -214,6 +214,8 @@ class Fleet:
         """Kill *worker*, which is no longer of the fleet."""
         self.workers.remove(worker)
         worker.kill()
+        if self.last_exchanging is worker:
+            self.last_exchanging = None
 
     def wait_for_exchange(self, seconds: float = PATIENCE) -> Worker:
         """Return the worker whose request is next to reach the server, which has not answered yet."""

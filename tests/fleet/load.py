@@ -23,6 +23,7 @@ from taxizer_async.testing import Sandbox, SandboxCounters
 from tests.families import PATIENCE
 from tests.fleet.fleet import Fleet, WorkerConfig
 from tests.redis_server import RedisServer
+from tests.server_process import attempts
 
 
 if TYPE_CHECKING:
@@ -126,8 +127,12 @@ def _kill_in_refresh(fleet: Fleet) -> bool:
     """Kill a worker that renews, and say whether it was the one whose refresh was held back."""
     with fleet.sandbox.hold("refresh") as gate:
         gate.wait_until(1, PATIENCE)
-        # Its word that it begins may still be on its way.
-        fleet.kill(fleet.last_exchanging or fleet.workers[0])
+        # It may be another's, if the word of the one that renews is still on its way.
+        for _ in attempts():
+            if fleet.last_exchanging is not None:
+                break
+        assert fleet.last_exchanging is not None
+        fleet.kill(fleet.last_exchanging)
         end = time.monotonic() + LIFETIME / 2
         while gate.waiting and time.monotonic() < end:
             time.sleep(0.01)

@@ -6,6 +6,9 @@ remembered of it could still be served. It may then fail if the token that it be
 was revoked, and only with the error that is meant for that kind of outage, which names the endpoint and
 a time of the next try that is within the back-off. Whoever fails otherwise could have been saved.
 
+A request that is under way as tokens are revoked may be refused twice, if a renewal comes to its end
+meanwhile: with the old token and with the new one, which was revoked, too. It is not sent a third time.
+
 A shower that lasted longer than it was meant to, as the machine was busy, is an outage that nobody
 ordered; requests that fail meanwhile are counted apart.
 """
@@ -29,6 +32,8 @@ from tests.soak.weather import LONGEST_BACKOFF, Outage
 SLACK: Final = 5.0
 #: Seconds that no request takes, however long the outage.
 STUCK_AFTER: Final = 60.0
+#: Seconds from an order to revoke tokens until the sandbox's process has done so.
+REVOKED_WITHIN: Final = 1.0
 _EXAMPLES: Final = 10
 
 
@@ -79,6 +84,7 @@ class Judge:
         self.hopeless = False
         self._spell: _Spell | None = None
         self._undecided: list[str] | None = None
+        self._revoked_at = -math.inf
 
     def served(self, began: float) -> None:
         """Count a request that was answered."""
@@ -92,6 +98,9 @@ class Judge:
     def failed(self, failed: Failed) -> None:
         """Judge a request that failed."""
         self.longest = max(self.longest, failed.ended - failed.began)
+        if self._was_refused_twice(failed):
+            self.counts["refused twice as tokens were revoked"] += 1
+            return
         objection = self._objection(failed)
         if objection is None:
             self.counts[f"{failed.name} in an outage"] += 1
@@ -111,11 +120,17 @@ class Judge:
     def begin_outage(self, outage: Outage) -> None:
         """Note that requests may fail from now on."""
         self._spell = _Spell(outage, time.monotonic())
+        if outage.revoked:
+            self.note_revocation()
 
     def end_outage(self) -> None:
         """Note that they no longer may, but for what is remembered."""
         if self._spell is not None:
             self._spell.ended = time.monotonic()
+
+    def note_revocation(self) -> None:
+        """Note that all tokens are about to be revoked."""
+        self._revoked_at = time.monotonic()
 
     def begin_shower(self) -> None:
         """Wait with the verdict on failures until it is known how long it lasted."""
@@ -129,6 +144,10 @@ class Judge:
             return
         for told in undecided:
             self.violate(told)
+
+    def _was_refused_twice(self, failed: Failed) -> bool:
+        began_before = failed.began <= self._revoked_at + REVOKED_WITHIN
+        return failed.error == "HTTP 401" and began_before and failed.ended >= self._revoked_at
 
     def _objection(self, failed: Failed) -> str | None:
         """Return why *failed* should not have failed, or not so."""

@@ -144,6 +144,8 @@ class _Soak:
         for name in shower.names:
             self._report.faults[name] += 1
         self._judge.begin_shower()
+        if "revoke" in shower.names:
+            self._judge.note_revocation()
         overran = False
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._meddle, shower)

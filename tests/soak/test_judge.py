@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from taxizer_async import TokenEndpointUnavailableError, TokenResponseError
-from tests.soak.judge import SLACK, Failed, Judge
+from tests.soak.judge import REVOKED_WITHIN, SLACK, Failed, Judge
 from tests.soak.weather import LONGEST_BACKOFF, Outage
 
 
@@ -88,7 +88,7 @@ def test_a_living_token_is_used(judge: Judge, outage: Outage, violated: int) -> 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: "HTTP 401",
+        lambda: "HTTP 500",
         OSError,
         lambda: TokenResponseError("", endpoint="/v1", retry_at=datetime.now(UTC)),
         lambda: TokenEndpointUnavailableError("", retry_at=datetime.now(UTC)),
@@ -115,3 +115,22 @@ def test_a_shower_is_judged_once_it_is_over(judge: Judge, *, overran: bool) -> N
 
     assert judge.violated == (not overran)
     assert judge.counts["failed as a shower overran"] == overran
+
+
+@pytest.mark.parametrize(("began", "violated"), [(-1.0, 0), (REVOKED_WITHIN + 0.5, 1)])
+def test_who_is_under_way_at_a_revocation_may_be_refused_twice(
+    judge: Judge, began: float, violated: int
+) -> None:
+    """A request that begins after it meets one refusal at most, from which it can be saved."""
+    judge.note_revocation()
+    judge.failed(failed("HTTP 401", began=began))
+
+    assert judge.violated == violated
+
+
+def test_a_401_without_a_revocation_could_have_been_saved(judge: Judge) -> None:
+    """An outage that leaves tokens alone excuses no refusal."""
+    judge.begin_outage(KEEPING)
+    judge.failed(failed("HTTP 401"))
+
+    assert judge.violated == 1

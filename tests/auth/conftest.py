@@ -77,7 +77,7 @@ class Fleet:
     ) -> None:
         limits = httpx.Limits(max_connections=connections)
         self._clients = [
-            httpx.AsyncClient(auth=auth, base_url=sandbox.base_url, limits=limits, timeout=30)
+            httpx.AsyncClient(auth=auth, base_url=sandbox.base_url, limits=limits, timeout=55)
             for _ in range(clients)
         ]
 

@@ -22,6 +22,7 @@ from taxizer_async import (
     TokenStoreError,
 )
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 from .conftest import DUE, PRESSING
 
@@ -153,7 +154,7 @@ async def test_a_store_that_asks_for_a_token_is_told(
             problems.append(str(problem))
 
     store.before_save = ask
-    with anyio.fail_after(1):
+    with anyio.fail_after(HANG):
         await auth.token()
 
     assert "must not use the auth that it serves" in problems[0]

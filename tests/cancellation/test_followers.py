@@ -20,6 +20,7 @@ from tests.cancellation.cases import (
 )
 from tests.cancellation.ways import WAY_NAMES, WAYS
 from tests.cancellation.world import BusyStore, World
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ async def strike_a_follower(
     async def follow() -> None:
         strikes.append(await way(call, k))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
             while not (strikes or world.followers):  # noqa: ASYNC110 - of two conditions, none an event

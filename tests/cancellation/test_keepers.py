@@ -15,6 +15,7 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock
 from tests.cancellation.ways import WAY_NAMES, WAYS
 from tests.cancellation.world import World
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def test_keep_fresh_loses_nothing(
     for k in itertools.count(1):
         clock = ManualClock(start=time.time(), autojump=True)
         async with World(sandbox, MemoryTokenStore(clock=clock), clock=clock) as world:
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG):
                 strike = await way(world.auth.keep_fresh, k)
             assert strike.cancelled
             assert not world.auth.status().keep_fresh_running
@@ -63,7 +64,7 @@ async def test_forget_forgets_here_and_harms_nothing(
         async with World(sandbox, store) as world:
             await world.send()
             world.start_counting()
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG):
                 strike = await way(world.auth.forget, k)
             assert not world.auth.status().usable
             await world.check_that_all_is_well()
@@ -84,7 +85,7 @@ async def test_forget_during_a_login_harms_nobody(
     assert anyio_backend in ("asyncio", "trio")
     for k in itertools.count(1):
         async with World(sandbox, FileTokenStore(tmp_path / str(k))) as world:
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG):
                 async with anyio.create_task_group() as tasks:
                     with sandbox.hold("connect") as gate:
                         tasks.start_soon(world.send)

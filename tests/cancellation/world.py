@@ -11,6 +11,7 @@ import httpx
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenState
 from taxizer_async.stores import Lease, StoreKey
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -180,18 +181,18 @@ class World:
 
     async def check_that_all_is_well(self) -> None:
         """Send a plain request, and see that nothing was left behind that holds others up."""
-        with anyio.fail_after(1):
+        with anyio.fail_after(HANG):
             await self.send()
         assert self.is_fresh
         assert self.followers == 0
         assert not self.auth.status().store_failing
         assert self.sandbox.counters.reuses == 0
-        with anyio.fail_after(2):
+        with anyio.fail_after(HANG):
             await self._wait_for_the_lease()
 
     async def check_that_it_is_saved(self) -> None:
         """See that the store has the token that is held."""
-        with anyio.fail_after(2):
+        with anyio.fail_after(HANG):
             # A thread that was left alone by who was cancelled may be at it for another moment.
             while not await self._is_saved():  # noqa: ASYNC110
                 await anyio.sleep(0.001)

@@ -10,8 +10,9 @@ import anyio
 import httpx
 import pytest
 
-from taxizer_async import TaxizerAuth, TaxizerClient, TokenRefused
+from taxizer_async import RenewalPolicy, TaxizerAuth, TaxizerClient, TokenRefused
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ async def test_an_exchange_needs_no_connection_of_the_users(sandbox: Sandbox) ->
     ):
         assert stream.status_code == 200
         await client.auth.forget()
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             await client.auth.token()
 
     assert sandbox.counters.connects == 2
@@ -146,7 +147,7 @@ async def test_a_401_frees_its_connection_while_a_renewal_is_waited_for(sandbox:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.get, "/v1/x")
                 await gate.wait_until_async(1)
-                with anyio.fail_after(3):
+                with anyio.fail_after(HANG):
                     other = await client.get("/v1/y", auth=None)
                 gate.release()
 
@@ -161,13 +162,14 @@ async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox) -> No
 
     async def call_back(event: Event) -> None:
         if isinstance(event, TokenRefused):
-            answer = await client.get("/v1/callback", timeout=1)
+            answer = await client.get("/v1/callback", timeout=HANG)
             statuses.append(answer.status_code)
 
     async with TaxizerClient(
         sandbox.credentials,
         base_url=sandbox.base_url,
         limits=httpx.Limits(max_connections=1),
+        policy=RenewalPolicy(hook_timeout=3 * HANG),
         on_event=call_back,
     ) as client:
         await client.get("/v1/x")

@@ -22,6 +22,7 @@ from taxizer_async import (
     TaxizerClient,
     TaxizerError,
 )
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def test_a_pickle_works_in_another_process(
         "token = anyio.run(auth.token); print(token.jwt.reveal())"
     )
     run = subprocess.run(
-        [sys.executable, "-c", program], input=pickled, capture_output=True, check=True, timeout=30
+        [sys.executable, "-c", program], input=pickled, capture_output=True, check=True, timeout=50
     )
 
     assert run.stdout.decode().strip() == sandbox.issued_jwts[-1]
@@ -204,7 +205,7 @@ async def test_keep_fresh_logs_in_and_shows_that_it_runs(sandbox: Sandbox) -> No
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(auth.keep_fresh)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             await logged_in.wait()
 
         assert auth.status().keep_fresh_running

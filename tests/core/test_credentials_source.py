@@ -13,6 +13,7 @@ from taxizer_async import ConfigurationError, Credentials
 from taxizer_async._credentials_source import CredentialsSource, ask_credentials
 from taxizer_async._failures import CredentialsUnavailable
 from taxizer_async._outcomes import Misconfigured
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ async def test_a_hanging_async_callable() -> None:
         await anyio.sleep_forever()
         return PAIR
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         answer = await ask_credentials(CredentialsSource(hang), seconds=0.01)
 
     assert answer == CredentialsUnavailable("gave nothing within 0.01 s")
@@ -201,7 +202,7 @@ async def test_a_hanging_sync_callable(gate: threading.Event) -> None:
         gate.wait(30)
         return PAIR
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         answer = await ask_credentials(CredentialsSource(hang), seconds=0.01)
 
     assert answer == CredentialsUnavailable("gave nothing within 0.01 s")

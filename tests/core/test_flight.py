@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from taxizer_async._flight import Flight, Seat, _part_of
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def test_landing_wakes_all(hold: Callable[..., Held]) -> None:
 
     flight = seat.try_lead()
     assert flight is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             for _ in range(100):
                 tasks.start_soon(wait)
@@ -88,7 +89,7 @@ async def test_a_cancelled_waiter_hurts_nobody() -> None:
 
     flight = seat.try_lead()
     assert flight is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             for name in "abc":
                 tasks.start_soon(wait, name)
@@ -116,7 +117,7 @@ async def test_a_waiter_cancelled_at_the_landing() -> None:
 
     flight = seat.try_lead()
     assert flight is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             for number in range(4):
                 tasks.start_soon(wait, number)
@@ -138,7 +139,7 @@ async def test_a_leader_does_not_wait_for_itself() -> None:
     inner = inner_seat.try_lead()
     assert inner is not None
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(HANG):
         for flight in (outer, inner):
             with pytest.raises(RuntimeError, match="from within the login"):
                 await flight.wait()
@@ -157,7 +158,7 @@ async def test_what_a_leader_started_may_wait() -> None:
         await flight.wait()
         served.append(flight)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
@@ -194,7 +195,7 @@ async def test_landing_is_a_change() -> None:
     seat = Seat()
     flight = seat.try_lead()
     assert flight is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(seat.changed.wait)

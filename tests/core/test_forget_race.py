@@ -11,6 +11,7 @@ from taxizer_async._outcomes import Issued
 from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ async def test_what_was_forgotten_is_not_adopted(
         policy=RenewalPolicy(),
         clock=clock,
         random=lambda: 0.5,
-        reporter=Reporter(None, timeout=1),
+        reporter=Reporter(None, timeout=HANG),
     )
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(provider.acquire)
             await store.found.wait()

@@ -9,6 +9,7 @@ import pytest
 from taxizer_async._guarded_store import GuardedStore, SaveResult
 from taxizer_async._reporter import Reporter
 from taxizer_async.stores import StoreKey, TokenRecord
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _slow() -> Slow:
 
 @pytest.fixture(name="store")
 def _store(slow: Slow) -> GuardedStore:
-    return GuardedStore(slow, timeout=0.05, reporter=Reporter(None, timeout=1))
+    return GuardedStore(slow, timeout=HANG, reporter=Reporter(None, timeout=HANG))
 
 
 async def test_a_save_outlasts_a_cancellation(
@@ -90,12 +91,11 @@ async def test_a_save_outlasts_a_cancellation(
     assert slow.saved == [record()]
 
 
-async def test_a_hanging_save_is_bounded(
-    store: GuardedStore, slow: Slow, record: Callable[..., TokenRecord]
-) -> None:
+async def test_a_hanging_save_is_bounded(slow: Slow, record: Callable[..., TokenRecord]) -> None:
     """A store that hangs does not hold up a cancellation for long."""
     slow.hangs = True
-    with anyio.fail_after(10), anyio.CancelScope() as scope:
+    store = GuardedStore(slow, timeout=0.05, reporter=Reporter(None, timeout=HANG))
+    with anyio.fail_after(HANG), anyio.CancelScope() as scope:
         scope.cancel()
         assert await store.save(KEY, record(), slow) is SaveResult.DOWN
 
@@ -112,7 +112,7 @@ async def test_a_release_outlasts_a_cancellation(store: GuardedStore, slow: Slow
 async def test_a_cancelled_load_ends(store: GuardedStore, slow: Slow) -> None:
     """A caller who is cancelled while the store is read ends at once, and nothing failed."""
     slow.hangs = True
-    with anyio.fail_after(10), anyio.CancelScope() as scope:
+    with anyio.fail_after(HANG), anyio.CancelScope() as scope:
         scope.cancel()
         await store.load(KEY)
 
@@ -123,7 +123,7 @@ async def test_a_cancelled_load_ends(store: GuardedStore, slow: Slow) -> None:
 async def test_keep_extends_until_lost(store: GuardedStore, slow: Slow) -> None:
     """A lease is extended again and again, through failures, until it is lost."""
     slow.extensions = [True, OSError(), True, False, True]
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await store.keep(slow)
 
     assert slow.extensions == [True]
@@ -132,7 +132,7 @@ async def test_keep_extends_until_lost(store: GuardedStore, slow: Slow) -> None:
 async def test_keep_without_a_heartbeat(store: GuardedStore, slow: Slow) -> None:
     """A lease that lasts by itself is left alone."""
     slow.heartbeat = None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await store.keep(slow)
 
     assert slow.beats == 0
@@ -142,7 +142,7 @@ async def test_keep_beats_until_cancelled(store: GuardedStore, slow: Slow) -> No
     """The heart beats until whoever needed the lease is done."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.keep, slow)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG):
             await slow.beaten.wait()
         tasks.cancel_scope.cancel()
 

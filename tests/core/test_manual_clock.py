@@ -5,6 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async.testing._manual_clock import ManualClock
+from tests.limits import HANG
 
 
 def test_stands_still(clock: ManualClock) -> None:
@@ -82,7 +83,7 @@ async def test_next_wake(clock: ManualClock) -> None:
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 async def test_no_time_is_a_checkpoint(clock: ManualClock, seconds: float) -> None:
     """A sleep of no time only lets others run, and can be cancelled."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await clock.sleep(seconds)
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -95,7 +96,7 @@ async def test_autojump() -> None:
     """A clock that jumps by itself makes a sleep take no time, and still lets others run."""
     clock = ManualClock(autojump=True)
     start = clock.monotonic()
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await clock.sleep(3600)
         await clock.sleep(-5)
 
@@ -122,7 +123,7 @@ async def test_wait_until_asleep(clock: ManualClock) -> None:
             await anyio.lowlevel.checkpoint()
         await clock.sleep(10)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(late)
             await clock.wait_until_asleep()
@@ -141,7 +142,7 @@ async def test_who_was_woken_does_not_sleep(clock: ManualClock) -> None:
             await clock.sleep(1)
             laps += 1
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
             for lap in range(5):

@@ -12,6 +12,7 @@ import pytest
 from taxizer_async import ConfigurationError
 from taxizer_async import _events as events
 from taxizer_async._reporter import _LEVELS, Reporter
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.mark.parametrize(("event", "level"), EVENTS, ids=lambda v: type(v).__name__)
 def test_levels(event: Event, level: int, log: pytest.LogCaptureFixture) -> None:
     """Each event is logged at once, at its level, with all that it says."""
-    Reporter(None, timeout=1).add(event)
+    Reporter(None, timeout=HANG).add(event)
 
     (record,) = log.records
     assert record.name == "taxizer_async"
@@ -66,7 +67,7 @@ def test_every_event_has_a_level() -> None:
 async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
     """A sync hook hears of all events, in order, at the next delivery, and is not awaited."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=1)
+    reporter = Reporter(heard.append, timeout=HANG)
     for event in (ONE, TWO, THREE):
         reporter.add(event)
     assert heard == []
@@ -79,7 +80,7 @@ async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
 async def test_each_event_once() -> None:
     """What was delivered is not delivered again."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=1)
+    reporter = Reporter(heard.append, timeout=HANG)
     reporter.add(ONE)
     await reporter.deliver()
     await reporter.deliver()
@@ -97,7 +98,7 @@ async def test_an_async_hook() -> None:
         await anyio.lowlevel.checkpoint()
         steps.append("done")
 
-    reporter = Reporter(hook, timeout=1)
+    reporter = Reporter(hook, timeout=HANG)
     reporter.add(ONE)
     reporter.add(TWO)
     await reporter.deliver()
@@ -113,7 +114,7 @@ async def test_a_callable_object() -> None:
         async def __call__(self, event: Event) -> None:
             heard.append(event)
 
-    reporter = Reporter(Hook(), timeout=1)
+    reporter = Reporter(Hook(), timeout=HANG)
     reporter.add(ONE)
     await reporter.deliver()
 
@@ -134,7 +135,7 @@ async def test_a_hook_that_raises(
     async def async_hook(event: Event) -> None:
         sync_hook(event)
 
-    reporter = Reporter(async_hook if is_async else sync_hook, timeout=1)
+    reporter = Reporter(async_hook if is_async else sync_hook, timeout=HANG)
     reporter.add(ONE)
     reporter.add(TWO)
     await reporter.deliver()
@@ -161,7 +162,7 @@ async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
     reporter = Reporter(hook, timeout=0.01)
     reporter.add(ONE)
     reporter.add(TWO)
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await reporter.deliver()
 
     assert heard == [ONE, TWO]
@@ -177,7 +178,7 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
         if event is ONE:
             reporter.add(TWO)
 
-    reporter = Reporter(hook, timeout=1)
+    reporter = Reporter(hook, timeout=HANG)
     reporter.add(ONE)
     await reporter.deliver()
 
@@ -213,15 +214,15 @@ async def test_another_thread_was_faster() -> None:
         def __bool__(self) -> bool:
             return True
 
-    reporter = Reporter(lambda _: None, timeout=1)
+    reporter = Reporter(lambda _: None, timeout=HANG)
     reporter._pending = Emptied()
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG):
         await reporter.deliver()
 
 
 async def test_without_a_hook() -> None:
     """Without a hook nothing is queued, so that nothing grows."""
-    reporter = Reporter(None, timeout=1)
+    reporter = Reporter(None, timeout=HANG)
     reporter.add(ONE)
     await reporter.deliver()
 
@@ -233,4 +234,4 @@ async def test_without_a_hook() -> None:
 def test_a_hook_is_callable(hook: Any) -> None:
     """What cannot be called is refused when it is given, not when it is needed (report 31)."""
     with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
-        Reporter(hook, timeout=1)
+        Reporter(hook, timeout=HANG)

@@ -30,7 +30,7 @@ def test_a_child_does_not_inherit_the_calls_of_its_parent(parent: str) -> None:
         capture_output=True,
         check=True,
         text=True,
-        timeout=20,
+        timeout=50,
     )
 
     assert done.stdout == "7\n"

@@ -17,6 +17,7 @@ import pytest
 from taxizer_async._outcomes import Issued, Outcome
 from tests.cancellation.conftest import _note_points  # noqa: F401 - a fixture
 from tests.cancellation.ways import WAY_NAMES, WAYS
+from tests.limits import HANG
 
 from .conftest import Asker
 from .raw_server import hang, reset
@@ -91,7 +92,7 @@ async def test_a_call_can_be_cancelled_wherever_it_waits(
     kinds = (anyio.get_cancelled_exc_class(), BaseExceptionGroup)
     for k in itertools.count(1):
         asker = Asker(sandbox.base_url)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             strike, raised = await cancel_at(way, k, asker, call)
         assert len(raised) == strike.cancelled
         assert len(asker.received) <= 1
@@ -114,7 +115,7 @@ async def test_a_cancelled_call_hands_over_what_has_come(
     server = serve((UNENDED, hang))
     handed_over = 0
     for k in itertools.count(1):
-        asker = Asker(server.base_url, attempt_timeout=0.3, attempts=1)
+        asker = Asker(server.base_url, attempt_timeout=1.0, attempts=1)
         strike, _ = await cancel_at(way, k, asker, call)
         handed_over = len(asker.received) if strike.cancelled else 0
         if handed_over or not strike.struck:
@@ -134,7 +135,7 @@ async def test_a_failing_answer_is_not_handed_over(serve: Callable[..., RawServe
     asker = Asker(server.base_url)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(asker.connect)
-        await anyio.to_thread.run_sync(sent.wait, 5)
+        await anyio.to_thread.run_sync(sent.wait, HANG)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
 

@@ -37,13 +37,13 @@ read_bundle = ssl.create_default_context
 
 def read_bundle_late(*arguments, **options):
     wanted.set()
-    read.append(loop_goes_on.wait(5))
+    read.append(loop_goes_on.wait(20))
     return read_bundle(*arguments, **options)
 
 ssl.create_default_context = read_bundle_late
 
 async def go_on():
-    await anyio.to_thread.run_sync(wanted.wait, 10)
+    await anyio.to_thread.run_sync(wanted.wait, 20)
     loop_goes_on.set()
 
 async def main():
@@ -70,7 +70,7 @@ anyio.run(main, backend=backend)
 def test_the_first_login_does_not_block_the_loop(sandbox: Sandbox, backend: str) -> None:
     """A process's first login reads no file in its loop's thread, which goes on while one is read."""
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, sandbox.base_url, backend]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=30, text=True)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=50, text=True)
 
     assert json.loads(done.stdout) == {"the loop has blocked in": [], "the loop went on": [True]}
     assert sandbox.counters.connects_ok == 1

@@ -131,13 +131,13 @@ async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: A
 async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
     """What is reported as spent includes attempts that failed; a life begins at the last one."""
     sandbox.fail("connect", Fault.hang(), times=1)
-    asker = Asker(sandbox.base_url, attempt_timeout=0.2)
+    asker = Asker(sandbox.base_url, attempt_timeout=1.0)
     began = SystemClock.monotonic()
     outcome = await asker.connect()
 
     assert isinstance(outcome, Issued)
-    assert outcome.elapsed >= 0.2
-    assert outcome.asked_at >= began + 0.2
+    assert outcome.elapsed >= 1.0
+    assert outcome.asked_at >= began + 1.0
 
 
 async def test_retries_count_from_the_servers_time(serve: Callable[..., RawServer]) -> None:

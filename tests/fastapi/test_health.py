@@ -18,6 +18,7 @@ from taxizer_async import AuthStatus, RenewalPolicy, TaxizerClient, TokenState
 from taxizer_async.fastapi import get_taxizer, health_router, health_routes, taxizer_lifespan
 from taxizer_async.testing import Fault
 from tests.fastapi.conftest import asking
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ async def test_it_is_ready_again_without_a_request_once_the_outage_is_over(
     async with lifespan(app) as state, asking(app, state) as asker:
 
         async def wait_for(code: int) -> None:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG):
                 while (await asker.get("/health/ready")).status_code != code:
                     await anyio.lowlevel.checkpoint()
 

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from taxizer_async import ConfigurationError, TaxizerClient
 from taxizer_async.fastapi import Taxizer, taxizer_lifespan
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def test_the_client_is_open_for_as_long_as_it_lasts(
     app = Starlette()
     async with taxizer_lifespan(make_client)(app) as state:
         client: TaxizerClient = state["taxizer"]
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             await client.auth.token()
         assert app.state.taxizer is client
         assert client.auth.status().keep_fresh_running
@@ -276,7 +277,7 @@ def test_a_missing_extra_is_named() -> None:
     """Without FastAPI the import fails, and says what to install."""
     code = "import sys; sys.modules['fastapi'] = None; import taxizer_async.fastapi"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
     )
     assert done.stderr.strip().endswith(
         'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'

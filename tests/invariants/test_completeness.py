@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 from pathlib import Path
 
@@ -19,6 +20,7 @@ PACKAGE = Path(taxizer_async.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@functools.cache
 def functions_of(file: str) -> set[str]:
     nodes = ast.parse((ROOT / file).read_text("utf-8")).body
     return {

@@ -24,6 +24,7 @@ from taxizer_async import (
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault
 from tests.auth.forking import exit_code, fork, needs_fork
+from tests.limits import HANG
 
 from .conftest import PATH, flow_of
 
@@ -62,7 +63,7 @@ class Unfinished(httpx.AsyncByteStream):
 async def assert_a_renewal_works(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         for _ in range(2):
-            with anyio.fail_after(1):
+            with anyio.fail_after(HANG):
                 assert (await client.post(PATH)).status_code == 200
             sandbox.revoke()
 
@@ -243,7 +244,7 @@ def test_invariant_03_a_child_does_not_wait_for_its_parents_flight(auth: Taxizer
     """A child that is forked while its parent asks for a token asks for itself at once."""
 
     async def take() -> None:
-        with anyio.fail_after(2):
+        with anyio.fail_after(HANG):
             await auth.token()
 
     with auth.flow.provider._airfield().try_runway():
@@ -281,7 +282,7 @@ async def test_invariant_04_waiters_share_the_token(sandbox: Sandbox, auth: Taxi
     async def take() -> None:
         jwts.append((await auth.token()).jwt.reveal())
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             with sandbox.hold("connect") as gate:
                 for _ in range(10):
@@ -454,7 +455,7 @@ async def test_invariant_05_a_save_that_hangs_ends_with_its_own_deadline(
 
         async def hang(_: TokenRecord) -> None:
             scope.cancel()
-            await anyio.sleep(3)
+            await anyio.sleep(HANG)
             overran.append(True)
 
         store.before_save = hang

@@ -10,6 +10,7 @@ import pytest
 
 from taxizer_async import TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock, Sandbox
+from tests.limits import HANG
 
 from .conftest import PATH, flow_of
 
@@ -48,7 +49,7 @@ async def test_invariant_12_a_pool_of_one_connection_is_enough(
     await auth.token()
     sandbox.revoke()
     async with fleet(auth, connections=1) as clients:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG):
             answers = await clients.send(10)
 
     assert answers == [200] * 10

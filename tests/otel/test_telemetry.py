@@ -30,6 +30,7 @@ from taxizer_async._policy import LOOKS_PER_LEASE
 from taxizer_async.otel import TaxizerTelemetry
 from taxizer_async.testing import Fault
 from tests.auth.scripted_store import ScriptedStore
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ async def wait_for_lease(
 ) -> None:
     """Have *auth* wait for the lease for a second, do *then*, and have it look again so often."""
     store.busy = True
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
             for _ in range(LOOKS_PER_LEASE):

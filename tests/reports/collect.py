@@ -3,6 +3,7 @@ Which cases are marked with which report, and which of them pass; a program: ``c
 
 The arguments are pytest's. It is run in a process of its own, as pytest can't be run within pytest, and
 by its path, as this folder need not be importable there. It writes what it saw to FILE, as JSON.
+A session that has collected all tests reads the marks itself, with `marks_of`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ import pytest
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+
+def marks_of(items: Iterable[pytest.Item]) -> dict[int, list[str]]:
+    """Return the cases that are marked with each report."""
+    marked: dict[int, list[str]] = {}
+    for item in items:
+        for mark in item.iter_markers("report"):
+            (number,) = mark.args
+            marked.setdefault(number, []).append(item.nodeid)
+    return marked
 
 
 @final
@@ -25,14 +36,11 @@ class Observer:
     """A pytest plugin; with xdist's workers it sees outcomes but no marks."""
 
     def __init__(self) -> None:
-        self.marked: dict[str, list[str]] = {}
+        self.marked: dict[int, list[str]] = {}
         self.passed: list[str] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            for mark in item.iter_markers("report"):
-                (number,) = mark.args
-                self.marked.setdefault(str(number), []).append(item.nodeid)
+        self.marked = marks_of(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and report.passed:

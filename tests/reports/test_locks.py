@@ -13,6 +13,7 @@ import pytest
 
 from taxizer_async import LoggedIn, RenewalPolicy, Renewed, TaxizerAuth
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ async def begin(
     return flow
 
 
-async def renew_within_a_second(auth: TaxizerAuth, sandbox: Sandbox) -> None:
+async def renew_at_once(auth: TaxizerAuth, sandbox: Sandbox) -> None:
     before = sandbox.counters.exchanges
     sandbox.revoke()
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
-        with anyio.fail_after(1):
+        with anyio.fail_after(HANG):
             assert (await client.post(PATH)).status_code == 200
     assert sandbox.counters.exchanges == before + 1
 
@@ -75,7 +76,7 @@ async def test_a_flow_that_another_task_closes_blocks_nobody(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(flows[0].aclose)
 
-    await renew_within_a_second(auth, sandbox)
+    await renew_at_once(auth, sandbox)
 
 
 @pytest.mark.report(2)
@@ -97,7 +98,7 @@ async def test_a_flow_that_nobody_closes_blocks_nobody(
     for _ in range(10):
         await anyio.lowlevel.checkpoint()
 
-    await renew_within_a_second(auth, sandbox)
+    await renew_at_once(auth, sandbox)
 
 
 @pytest.mark.report(3)
@@ -130,7 +131,7 @@ async def test_an_outer_flow_that_never_closes_it_blocks_nobody(
             await client.post(PATH)
     assert sandbox.counters.resources == refusals + 1
 
-    await renew_within_a_second(auth, sandbox)
+    await renew_at_once(auth, sandbox)
     for flow in left_open:
         await flow.aclose()
 
@@ -150,7 +151,7 @@ async def test_a_request_that_waits_for_its_answer_blocks_nobody(
     ):
         tasks.start_soon(client.post, LONG_PATH)
         await sandbox.wait_until_async(lambda counters: counters.resources == refusals + 1)
-        await renew_within_a_second(auth, sandbox)
+        await renew_at_once(auth, sandbox)
         tasks.cancel_scope.cancel()
 
 
@@ -167,10 +168,13 @@ async def test_a_hook_may_cause_the_next_renewal(sandbox: Sandbox, kind: type[Ev
             sandbox.revoke()
             statuses.append((await client.post(PATH)).status_code)
 
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=call_back)
+    # A hook that waits for ever is given more time than this test.
+    policy = RenewalPolicy(hook_timeout=3 * HANG)
+    auth = TaxizerAuth(
+        sandbox.credentials, base_url=sandbox.base_url, policy=policy, on_event=call_back
+    )
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
-        # Less than what a hook that waits for ever is given.
-        with anyio.fail_after(3):
+        with anyio.fail_after(HANG):
             assert (await client.post(PATH)).status_code == 200
             sandbox.revoke()
             assert (await client.post(PATH)).status_code == 200

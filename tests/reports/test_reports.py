@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .catalogue import CATALOGUE, Report, Status
-from .write import REPORTS, collect, missing, render
+from .write import REPORTS, missing, render
 
 
 if TYPE_CHECKING:
@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.xdist_group("reports")
-
-
-@pytest.fixture(name="marked", scope="module")
-def _marked() -> Marked:
-    return collect()
 
 
 def test_the_file_is_up_to_date(marked: Marked) -> None:

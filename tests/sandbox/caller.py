@@ -6,11 +6,13 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
+import httpx
+
+from tests.limits import HANG
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
 
 _T = TypeVar("_T")
 
@@ -26,10 +28,10 @@ class Caller:
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
-    def connect(self, secret: str = "sandbox-secret", timeout: float = 5) -> httpx.Response:
+    def connect(self, secret: str = "sandbox-secret", read_timeout: float = HANG) -> httpx.Response:
         """Log in."""
         pair = {"clientId": "sandbox-client", "clientSecret": secret}
-        return self.client.post(CONNECT, json=pair, timeout=timeout)
+        return self.client.post(CONNECT, json=pair, timeout=httpx.Timeout(HANG, read=read_timeout))
 
     def token(self) -> dict[str, str]:
         """Log in and return the nine fields."""

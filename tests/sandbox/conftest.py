@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.limits import HANG
+
 from .caller import Caller
 
 
@@ -16,5 +18,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="caller")
 def _caller(sandbox: Sandbox) -> Iterator[Caller]:
-    with httpx.Client(base_url=sandbox.base_url, timeout=5) as client:
+    with httpx.Client(base_url=sandbox.base_url, timeout=HANG) as client:
         yield Caller(client)

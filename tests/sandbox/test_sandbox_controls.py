@@ -6,6 +6,8 @@ import anyio
 import httpx
 import pytest
 
+from tests.limits import HANG
+
 from .caller import CONNECT, REGISTER, in_thread
 
 
@@ -150,7 +152,7 @@ def test_a_gate_holds_requests_before_they_are_processed(sandbox: Sandbox, calle
 
     gate.release()
 
-    assert [answer.result(5).status_code for answer in answers] == [400] * 3
+    assert [answer.result(HANG).status_code for answer in answers] == [400] * 3
     assert gate.waiting == 0
     assert "released" in repr(gate)
 
@@ -164,7 +166,7 @@ def test_a_gate_leaves_other_places_alone(sandbox: Sandbox, caller: Caller) -> N
 
         assert caller.get("/v1/other", jwt).status_code == 200
 
-    assert held.result(5).status_code == 200
+    assert held.result(HANG).status_code == 200
     assert caller.register(jwt).status_code == 200
 
 
@@ -180,7 +182,7 @@ def test_two_gates_at_one_place_both_hold(sandbox: Sandbox, caller: Caller) -> N
 
     second.release()
 
-    assert answer.result(5).status_code == 200
+    assert answer.result(HANG).status_code == 200
 
 
 def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
@@ -191,7 +193,9 @@ def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
     gate = sandbox.hold("refresh")
     body = {"refreshToken": token["refreshToken"]}
     with pytest.raises(httpx.ReadTimeout):
-        caller.client.post("/v1/Auth/AppRefreshToken", json=body, timeout=0.05)
+        caller.client.post(
+            "/v1/Auth/AppRefreshToken", json=body, timeout=httpx.Timeout(HANG, read=0.2)
+        )
     second = in_thread(lambda: caller.refresh("unknown"))
     gate.wait_until(1)
     with pytest.raises(TimeoutError):
@@ -202,7 +206,7 @@ def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
     gate.release()
     sandbox.wait_until(lambda counters: counters.refreshes_ok == 1)
 
-    assert second.result(5).status_code == 400
+    assert second.result(HANG).status_code == 400
 
 
 def test_a_gate_that_nobody_reaches_says_so(sandbox: Sandbox) -> None:

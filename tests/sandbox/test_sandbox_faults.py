@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 from .caller import REFRESH, REGISTER, in_thread
 
@@ -77,7 +78,7 @@ def test_an_unauthorized_fault_refuses_a_good_token(
 def test_a_reset_comes_as_one(sandbox: Sandbox, caller: Caller) -> None:
     """A reset reaches the client as RST, in place of an answer and of any processing."""
     sandbox.fail("connect", Fault.reset())
-    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=HANG) as raw:
         raw.sendall(b"POST /v1/Auth/Connect HTTP/1.1\r\nHost: x\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             raw.recv(1)
@@ -141,7 +142,7 @@ def test_a_hang_ends_when_healed(sandbox: Sandbox, caller: Caller) -> None:
 
     sandbox.heal("connect")
 
-    assert answer.result(5).status_code == 200
+    assert answer.result(HANG).status_code == 200
 
 
 def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> None:
@@ -157,7 +158,7 @@ def test_a_client_that_leaves_a_hang_is_not_processed(sandbox: Sandbox, caller: 
     """A hung request whose client gave up is over, and issues nothing."""
     sandbox.fail("connect", Fault.hang())
     with pytest.raises(httpx.ReadTimeout):
-        caller.connect(timeout=0.05)
+        caller.connect(read_timeout=0.2)
     sandbox.heal()
 
     assert caller.connect().status_code == 200

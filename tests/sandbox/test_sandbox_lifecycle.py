@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault, Sandbox
+from tests.limits import HANG
 
 from .caller import Caller, in_thread
 
@@ -35,7 +36,7 @@ def test_a_stopped_sandbox_leaves_no_thread_and_no_port(sandbox: Sandbox) -> Non
 
 
 def test_stop_waits_for_nobody(sandbox: Sandbox, caller: Caller) -> None:
-    """Stopping ends hung, held, slow, streaming and idle connections within a second."""
+    """Stopping ends hung, held, slow, streaming and idle connections at once."""
     jwt = caller.token()["jwtToken"]
     sandbox.fail("/v1/hung", Fault.hang())
     sandbox.hold("/v1/held")
@@ -51,10 +52,10 @@ def test_stop_waits_for_nobody(sandbox: Sandbox, caller: Caller) -> None:
         began = time.monotonic()
         sandbox.stop()
 
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < HANG / 2
         assert silent.recv(1) == b""
     for call in calls:
-        assert isinstance(call.exception(5), httpx.TransportError)
+        assert isinstance(call.exception(HANG), httpx.TransportError)
 
 
 def test_a_sandbox_that_is_stopped_twice_or_never_started_is_fine() -> None:
@@ -88,8 +89,8 @@ def test_a_gate_outlives_the_server(sandbox: Sandbox, caller: Caller) -> None:
     gate.wait_until(1)
     gate.release()
 
-    assert isinstance(lost.exception(5), httpx.TransportError)
-    assert held.result(5).status_code == 200
+    assert isinstance(lost.exception(HANG), httpx.TransportError)
+    assert held.result(HANG).status_code == 200
 
 
 def test_it_cannot_be_started_twice(sandbox: Sandbox) -> None:
@@ -174,7 +175,7 @@ def test_no_answer_waits_for_an_acknowledgement(caller: Caller) -> None:
 
 def test_what_is_no_http_is_refused(sandbox: Sandbox) -> None:
     """Bytes that are not HTTP are answered with 400, and the connection closes."""
-    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=HANG) as raw:
         raw.sendall(b"hello\r\n\r\n")
 
         assert raw.makefile("rb").read().startswith(b"HTTP/1.1 400")

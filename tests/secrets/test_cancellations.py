@@ -15,6 +15,7 @@ import pytest
 
 from taxizer_async import Credentials, TaxizerAuth
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -96,17 +97,17 @@ async def test_nothing_is_seen_by_asyncios_own_ways(
     assert anyio_backend == "asyncio"
 
     async def limited() -> object:
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(0.5):
             return await auth.token()
 
     with sandbox.hold("connect") as gate:
         task: asyncio.Task[object]
         if way == "wait_for":
-            task = asyncio.create_task(asyncio.wait_for(auth.token(), 0.2))
+            task = asyncio.create_task(asyncio.wait_for(auth.token(), 0.5))
         else:
             task = asyncio.create_task(limited() if way == "timeout" else auth.token())
-        await gate.wait_until_async(1)
         if way == "cancel":
+            await gate.wait_until_async(1)
             task.cancel()
         with pytest.raises((asyncio.CancelledError, TimeoutError)) as caught:
             await task
@@ -154,12 +155,12 @@ async def test_nothing_is_seen_of_a_vault_in_a_thread(
 
     def vault(client_id: str, client_secret: str) -> Credentials:
         asked.set()
-        done.wait(5)
+        done.wait(HANG)
         return Credentials(client_id, client_secret)
 
     credentials = partial(vault, "sandbox-client", sandbox.credentials.client_secret.reveal())
     auth = TaxizerAuth(credentials, base_url=sandbox.base_url)
-    raised = await interrupted(auth.token, anyio.to_thread.run_sync(asked.wait, 5))
+    raised = await interrupted(auth.token, anyio.to_thread.run_sync(asked.wait, HANG))
     done.set()
 
     assert exposed(*raised, repr(auth), auth.status()) == []

@@ -31,6 +31,7 @@ from taxizer_async import (
 )
 from taxizer_async.aiohttp import TaxizerMiddleware
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 from .conftest import PATH, arrived
 
@@ -207,7 +208,7 @@ async def test_a_body_whose_sending_a_401_cut_short_is_sent_whole(sandbox: Sandb
         auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
         connector = aiohttp.TCPConnector(socket_factory=small)
         async with open_session(auth, connector=connector) as session:
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG):
                 assert await status_of(session, url, data=body) == 200
         done.set()
 
@@ -442,7 +443,7 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
             tasks.start_soon(lambda: status_of(session, data=chunks()))
             await told.wait()
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             async with session.get(PATH, middlewares=[]) as answer:
                 assert answer.status == 401
         gc.collect()
@@ -502,7 +503,7 @@ def test_a_missing_extra_is_named() -> None:
     """Without aiohttp the import fails, and says what to install."""
     code = "import sys; sys.modules['aiohttp'] = None; import taxizer_async.aiohttp"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
     )
     assert done.stderr.strip().endswith(
         'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'

@@ -22,6 +22,7 @@ from aiohttp import web
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenState
 from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
 from taxizer_async.testing import ManualClock
+from tests.limits import HANG
 
 from .conftest import PATH
 from .shop import make_app
@@ -124,7 +125,7 @@ async def test_a_login_that_is_under_way_does_not_hold_up_the_end(
 ) -> None:
     """A server that ends while keep_fresh waits for a login ends at once, and with no error."""
     with sandbox.hold("connect") as gate:
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             async with serving(app_with(taxizer_ctx(make_auth))):
                 await gate.wait_until_async(1)
 
@@ -212,7 +213,7 @@ async def test_a_keep_fresh_that_fails_is_told(
     app = app_with(taxizer_ctx(make_auth))
     runner = web.AppRunner(app)
     await runner.setup()
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG):
         while app[TAXIZER_AUTH].status().keep_fresh_running or not sandbox.counters.connects_ok:
             await anyio.wait_all_tasks_blocked()
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]

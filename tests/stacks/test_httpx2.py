@@ -90,7 +90,7 @@ async def test_each_answer_is_the_same_outcome_as_over_httpx(script: Any, kind: 
     outcomes = []
     for library in (HTTPX2, HTTPX):
         with RawServer(script) as server:
-            asker = Asker(server.base_url, library=library, attempt_timeout=0.5)
+            asker = Asker(server.base_url, library=library, attempt_timeout=1.5)
             outcomes.append(await asker.connect(attempts=1))
 
     ours, theirs = outcomes
@@ -314,7 +314,7 @@ def test_a_missing_extra_is_named() -> None:
     """Without httpx2 the import fails, and says what to install."""
     code = "import sys; sys.modules['httpx2'] = None; import taxizer_async.httpx2"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
     )
     assert done.stderr.strip().endswith(
         'taxizer_async.httpx2 needs httpx2: pip install "taxizer-async[httpx2]"'

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import TokenRefused
+from taxizer_async import RenewalPolicy, TokenRefused
 from taxizer_async.testing import Fault
+from tests.limits import HANG
 
 from .conftest import PATH, send_all
 
@@ -150,7 +151,7 @@ async def test_a_pool_of_one_connection_is_enough(
     await auth.token()
     sandbox.revoke()
     async with stack.open(auth, connections=1) as sender:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG):
             assert await send_all(sender, 10) == [200] * 10
 
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
@@ -163,7 +164,7 @@ async def test_a_401_with_a_long_body_is_read_to_its_end(
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)
         sandbox.fail(PATH, Fault.status(401, body="x" * 2_000_000), times=1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG):
             assert (await sender.send("GET", PATH)).status == 200
 
     assert sandbox.counters.refreshes == 1
@@ -175,10 +176,11 @@ async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack
 
     async def call_back(event: Event) -> None:
         if isinstance(event, TokenRefused):
-            with anyio.fail_after(3):
+            with anyio.fail_after(HANG):
                 statuses.append((await sender.send("GET", "/v1/callback")).status)
 
-    auth = stack.make_auth(sandbox, on_event=call_back)
+    policy = RenewalPolicy(hook_timeout=3 * HANG)
+    auth = stack.make_auth(sandbox, policy=policy, on_event=call_back)
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)
         sandbox.revoke()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,6 @@ from .conftest import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
 
 @attrs.frozen
@@ -45,15 +45,35 @@ class Ran:
         return re.findall(rf"^ *[\d.]+ s  {subject} +(.+)$", self.stdout, re.MULTILINE)
 
 
-def start(*args: str, **env: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    """Start a program that ends with the `with`, and its workers with it."""
-    return families.running(
+def descendants(pid: int) -> list[int]:
+    """Return the processes that *pid* has started, and those that these have."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="],  # noqa: S607 - where it is depends on the system
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in pairs if of == parent and child not in found]
+    return found[1:]
+
+
+@contextlib.contextmanager
+def start(*args: str, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program that ends with the `with`, and its workers and its server with it."""
+    with families.running(
         [sys.executable, *args],
         env=clean_environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            _end(process)
 
 
 @contextlib.contextmanager
@@ -85,8 +105,21 @@ def start_on_terminal(*args: str, **env: str) -> Iterator[Callable[[], Ran]]:
             try:
                 yield finish
             finally:
-                families.end(process)
+                _end(process)
                 reader.join()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End what still runs of a demo, whose workers and server are in sessions of their own."""
+    if process.poll() is None:
+        # It starts no other while they are counted.
+        process.send_signal(signal.SIGSTOP)
+        started = descendants(process.pid)
+        families.end(process)
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    families.end(process)
 
 
 def finish(process: subprocess.Popen[str]) -> Ran:

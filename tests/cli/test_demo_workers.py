@@ -18,7 +18,7 @@ from taxizer_async._store_choice import SharedStore
 from tests.families import PATIENCE
 
 from .conftest import Run, run_without
-from .demos import Ran, finish, start, start_on_terminal
+from .demos import Ran, descendants, finish, start, start_on_terminal
 
 
 if TYPE_CHECKING:
@@ -82,21 +82,6 @@ def _name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(name="ran")
 def _ran(demos: Mapping[str, Ran], name: str) -> Ran:
     return demos[name]
-
-
-def descendants(pid: int) -> list[int]:
-    """Return the processes that *pid* has started, and those that these have."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid="],  # noqa: S607 - where it is depends on the system
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    pairs = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    found = [pid]
-    for parent in found:
-        found += [child for child, of in pairs if of == parent and child not in found]
-    return found[1:]
 
 
 def is_alive(pid: int) -> bool:

@@ -27,7 +27,7 @@ _SERVER: Final = Path(__file__).with_name("server.py")
 #: Bytes of an answer at most.
 _LINE: Final = 4096
 #: Seconds until a process that has nothing more to do is gone.
-_ENDS_WITHIN: Final = 60.0
+_ENDS_WITHIN: Final = 20.0
 
 
 @final

@@ -6,5 +6,5 @@ from typing import Final
 
 
 #: Seconds after which a wait is a hang: far more than a slow machine needs that is busy with other tests,
-#: and less than the deadlines of a default policy, which are no substitute for what is waited for.
-HANG: Final = 20.0
+#: and less than an exchange has by default, and than the run of the breakages allows a test.
+HANG: Final = 15.0

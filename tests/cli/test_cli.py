@@ -140,6 +140,8 @@ def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
             env=clean_environment(account),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A suite that runs in the background ignores Ctrl-C, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as process,
     ):
         gate.wait_until(1, PATIENCE)

@@ -1,6 +1,8 @@
-"""How many checkpoints were tried."""
+"""How many checkpoints were tried, and files that are quick to write."""
 
 from __future__ import annotations
+
+import os
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +15,12 @@ if TYPE_CHECKING:
 
 class NotePoints(Protocol):
     def __call__(self, points: int, least: int, /) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Don't wait for the disk: no machine loses its power here, and files are written a thousand times."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(name="note_points")

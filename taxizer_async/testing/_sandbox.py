@@ -220,7 +220,7 @@ class Sandbox:
         return self._ledger.issued_refresh_tokens
 
     def wait_until(
-        self, predicate: Callable[[SandboxCounters], bool], timeout: float = 5.0
+        self, predicate: Callable[[SandboxCounters], bool], timeout: float = 30.0
     ) -> None:
         """
         Block this thread until *predicate* holds for the counters, at most *timeout* seconds.
@@ -233,7 +233,7 @@ class Sandbox:
     async def wait_until_async(
         self,
         predicate: Callable[[SandboxCounters], bool],
-        timeout: float = 5.0,  # noqa: ASYNC109 - the twin's
+        timeout: float = 30.0,  # noqa: ASYNC109 - the twin's
     ) -> None:
         """
         Wait until *predicate*, called in a worker thread, holds; at most *timeout* seconds.

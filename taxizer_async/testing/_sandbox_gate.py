@@ -118,7 +118,7 @@ class Gate:
             self._released = True
         self._signal.set()
 
-    def wait_until(self, n: int, timeout: float = 5.0) -> None:
+    def wait_until(self, n: int, timeout: float = 30.0) -> None:
         """
         Block this thread until *n* requests wait, for at most *timeout* seconds.
 
@@ -131,7 +131,7 @@ class Gate:
             msg = f"{self._waiting} of {n} requests reached {self.where} within {timeout:g} s"
         raise TimeoutError(msg)
 
-    async def wait_until_async(self, n: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the twin's
+    async def wait_until_async(self, n: int, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the twin's
         """
         Wait until *n* requests wait, for at most *timeout* seconds.
 

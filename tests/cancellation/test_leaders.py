@@ -25,7 +25,7 @@ from tests.cancellation.cases import (
     waiting_for_anothers_token,
     waiting_for_the_lease,
 )
-from tests.cancellation.ways import WAYS
+from tests.cancellation.ways import WAYS, by_late_task_cancel, by_trio_scope
 from tests.limits import HANG
 
 
@@ -58,6 +58,10 @@ CASES: dict[Case, int] = {
     waiting_for_the_lease: 40,
     waiting_for_anothers_token: 10,
 }
+
+
+#: Ways that a follower of the cancelled caller can hardly tell from the others.
+RARE = (by_late_task_cancel, by_trio_scope)
 
 
 async def strike_alone(world: World, call: Call, way: Way, k: int) -> Strike:
@@ -100,6 +104,10 @@ async def strike_followed(world: World, call: Call, way: Way, k: int) -> Strike:
         pytest.param(
             *(strike_one, backend, way, case, least),
             id=f"{strike_one.__name__}-{backend}-{way.__name__}-{case.__name__}",
+            # By far the most checkpoints, and the ways that differ least: `nox -s slow` has them, too.
+            marks=[pytest.mark.slow]
+            if case is waiting_for_the_lease or (strike_one is strike_followed and way in RARE)
+            else [],
         )
         for strike_one in (strike_alone, strike_followed)
         for backend, way in WAYS

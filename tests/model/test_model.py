@@ -23,7 +23,7 @@ REGRESSIONS = [
 @pytest.mark.parametrize("block", range(8))
 async def test_all_checks_hold_at_every_step(block: int) -> None:
     """Whatever happens in whatever order, no check fails, and all recovers in the end."""
-    episodes = 25
+    episodes = 20
     assert await run_many(1 + block * episodes, episodes * EPISODE) == episodes * EPISODE
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from taxizer_async._base_url import read_base_url
 from taxizer_async._clock import SystemClock
-from taxizer_async._credentials_source import CredentialsSource
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._policy import RenewalPolicy
+from taxizer_async._token.credentials_source import CredentialsSource
 
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import httpx
 
     from taxizer_async._clock import Clock
-    from taxizer_async._credentials_source import CredentialsLike
     from taxizer_async._exchange import HttpClientFactory
     from taxizer_async._reporter import EventHook
+    from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 
     from taxizer_async._clock import Clock
-    from taxizer_async._credentials_source import CredentialsLike
     from taxizer_async._exchange import HttpClientFactory
     from taxizer_async._models import AuthStatus, Token
     from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import EventHook
+    from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 
 

@@ -18,12 +18,12 @@ from taxizer_async._cli_options import BaseUrl, LastingStore, RedisUrl, StorePat
 from taxizer_async._cli_output import expiry_rows, owner_rows, seconds, show_rows
 from taxizer_async._clock import SystemClock
 from taxizer_async._errors import TokenStoreError
-from taxizer_async._guarded_store import GuardedStore
-from taxizer_async._held import Held, Stage, hold_record
 from taxizer_async._models import DEFAULT_BASE_URL, read_variable
-from taxizer_async._policy import RenewalPolicy
+from taxizer_async._policy import Freshness, RenewalPolicy
 from taxizer_async._reporter import Reporter
 from taxizer_async._store_choice import SharedStore, StoreChoice, StoreKind, closing
+from taxizer_async._token.cached_token import CachedToken, from_record
+from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async.stores import StoreKey
 
 
@@ -37,10 +37,10 @@ _USAGE: Final = 2
 _POLICY: Final = RenewalPolicy()
 _CLOCK: Final = SystemClock()
 _STATES: Final = {
-    Stage.FRESH: "fresh",
-    Stage.DUE: "renewal due",
-    Stage.PRESSING: "renewal due",
-    Stage.GONE: "ended",
+    Freshness.FRESH: "fresh",
+    Freshness.RENEW_AHEAD: "renewal due",
+    Freshness.MUST_RENEW: "renewal due",
+    Freshness.EXPIRED: "ended",
 }
 
 app: Final = typer.Typer(help="See or drop the token that is kept in a store.")
@@ -136,10 +136,10 @@ def _place_rows(choice: StoreChoice, key: StoreKey) -> list[tuple[str, str | Non
 def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
     if record is None:
         return [("token", "none")]
-    held = hold_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
+    held = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
     left = held.remaining(_CLOCK)
     return [
-        ("token", _STATES[held.stage(_CLOCK)]),
+        ("token", _STATES[held.freshness(_CLOCK)]),
         ("age", seconds(record.age)),
         *expiry_rows(record.token, max(0.0, left) if math.isfinite(left) else None),
         ("refresh_token", _refresh_state(held)),
@@ -147,7 +147,7 @@ def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
     ]
 
 
-def _refresh_state(held: Held) -> str:
+def _refresh_state(held: CachedToken) -> str:
     if held.token.refresh_token is None:
         return "none"
     if held.refresh_spent:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from taxizer_async._clock import Clock
-    from taxizer_async._credentials_source import CredentialsLike
     from taxizer_async._exchange import HttpClientFactory
     from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import EventHook
+    from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 
 

@@ -13,13 +13,13 @@ import random
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
 
 from taxizer_async._base_url import endpoint_url
-from taxizer_async._errand import Endpoints
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._events import OriginSkipped
 from taxizer_async._exchange import CONNECT_PATH, REFRESH_PATH, HttpExchange
 from taxizer_async._headers import lacks_scope
-from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.errand import Endpoints
+from taxizer_async._token.provider import TokenProvider
 from taxizer_async.stores import MemoryTokenStore
 
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from taxizer_async._arguments import Arguments
-    from taxizer_async._held import Held
     from taxizer_async._http_library import HttpLibrary
     from taxizer_async._models import Token
+    from taxizer_async._token.cached_token import CachedToken
 
 
 _UNAUTHORIZED: Final = 401
@@ -225,7 +225,7 @@ def _one_spelling(host: bytes) -> bytes:
         return host
 
 
-def _concerns(response: Response, held: Held) -> bool:
+def _concerns(response: Response, held: CachedToken) -> bool:
     """Say whether a 401 is about the token: after a redirect it may not have been sent at all."""
     if response.request.headers.get("Authorization") != held.authorization:
         return False

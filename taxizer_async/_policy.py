@@ -157,13 +157,16 @@ class RenewalPolicy:
         return max(own, min(retry_after, self.retry_after_limit))
 
 
-class Advice(enum.Enum):
-    """What the age of a token alone says about it."""
+class Freshness(enum.Enum):
+    """How a token may be used."""
 
-    USE = enum.auto()
+    FRESH = enum.auto()
+    #: It is used, and one caller starts its renewal.
     RENEW_AHEAD = enum.auto()
+    #: It is alive, but callers wait for the next one.
     MUST_RENEW = enum.auto()
-    ENDED = enum.auto()
+    #: There is none, or it is refused or dead.
+    EXPIRED = enum.auto()
 
 
 @attrs.frozen(kw_only=True)
@@ -187,15 +190,15 @@ class Lifespan:
             return self.renew_after
         return max(self.ends_after / 2, min(self.renew_after, self.must_after - margin))
 
-    def advise(self, age: float) -> Advice:
+    def advise(self, age: float) -> Freshness:
         """Say what to do with a token that was asked for *age* seconds ago."""
         if age < self.renew_after:
-            return Advice.USE
+            return Freshness.FRESH
         if age < self.must_after:
-            return Advice.RENEW_AHEAD
+            return Freshness.RENEW_AHEAD
         if age < self.ends_after:
-            return Advice.MUST_RENEW
-        return Advice.ENDED
+            return Freshness.MUST_RENEW
+        return Freshness.EXPIRED
 
 
 def remaining_life(

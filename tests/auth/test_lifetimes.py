@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import Credentials, MemoryTokenStore, RenewalPolicy, Secret, Token
-from taxizer_async._credentials_source import CredentialsSource
-from taxizer_async._errand import Endpoints
 from taxizer_async._outcomes import Issued
-from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.credentials_source import CredentialsSource
+from taxizer_async._token.errand import Endpoints
+from taxizer_async._token.provider import TokenProvider
 from taxizer_async.testing import ManualClock
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from taxizer_async import RenewalPolicy
 from taxizer_async.testing import Fault, ManualClock
 from tests.limits import HANG
 
@@ -13,6 +14,8 @@ from .conftest import PRESSING
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taxizer_async import TaxizerAuth
     from taxizer_async.testing import Sandbox
 
@@ -43,18 +46,19 @@ async def log_in(sandbox: Sandbox, auth: TaxizerAuth, clock: ManualClock, *, sec
 
 
 async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
-    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
     """Half of what is left, and who has waited goes on with the token that lives."""
-    jwt = await log_in(sandbox, aging_auth, clock, seconds=0.02)
-    advance_to_near_the_end(clock, aging_auth)
+    auth = make_auth(policy=RenewalPolicy(attempt_timeout=4 * HANG))
+    jwt = await log_in(sandbox, auth, clock, seconds=0.02)
+    advance_to_near_the_end(clock, auth)
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("refresh") as gate:
-            tasks.start_soon(aging_auth.token)
+            tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
             began = anyio.current_time()
             with anyio.fail_after(HANG):
-                token = await aging_auth.token()
+                token = await auth.token()
             waited = anyio.current_time() - began
 
     assert token.jwt.reveal() == jwt

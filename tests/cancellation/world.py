@@ -16,7 +16,7 @@ from tests.limits import HANG
 
 if TYPE_CHECKING:
     from taxizer_async._clock import Clock
-    from taxizer_async._credentials_source import CredentialsLike
+    from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenRecord, TokenStore
     from taxizer_async.testing import Sandbox
 
@@ -198,7 +198,7 @@ class World:
                 await anyio.sleep(0.001)
 
     async def _is_saved(self) -> bool:
-        held, record = self.auth.flow.provider._ledger.state.held, await self.store.load(self.key)
+        held, record = self.auth.flow.provider._cache.state.cached, await self.store.load(self.key)
         return held is not None and record is not None and record.token.jwt == held.token.jwt
 
     async def _wait_for_the_lease(self) -> None:

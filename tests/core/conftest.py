@@ -15,11 +15,11 @@ import pytest
 
 from hypothesis import settings
 
-from taxizer_async._held import Held
-from taxizer_async._ledger import Ledger
 from taxizer_async._models import Secret, Token
 from taxizer_async._outcomes import Issued
 from taxizer_async._policy import RenewalPolicy
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
 
@@ -59,9 +59,9 @@ def _policy() -> RenewalPolicy:
     return RenewalPolicy()
 
 
-@pytest.fixture(name="ledger")
-def _ledger(policy: RenewalPolicy, clock: ManualClock) -> Ledger:
-    return Ledger(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
+@pytest.fixture(name="cache")
+def _cache(policy: RenewalPolicy, clock: ManualClock) -> TokenCache:
+    return TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
 
 
 @pytest.fixture(name="issue")
@@ -83,10 +83,10 @@ def _issue(clock: ManualClock) -> Callable[..., Issued]:
 
 
 @pytest.fixture(name="hold")
-def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., Held]:
+def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToken]:
     """Make what is held of a token *name* that was asked for now."""
 
-    def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> Held:
+    def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
         fields: dict[str, Any] = {
             "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
             "version": f"version-{name}",
@@ -96,7 +96,7 @@ def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., Held]:
             "asked_wall": clock.wall(),
             "refresh_lifetime": None,
         }
-        return Held(**fields | changes)
+        return CachedToken(**fields | changes)
 
     return hold
 

@@ -13,14 +13,14 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async._failures import CredentialsUnavailable, Failure
 from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._token.failures import CredentialsUnavailable, Failure
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._failures import Cause
+    from taxizer_async._token.failures import Cause
 
 
 WHERE = "https://apistaging.taxizer.com/v1/Auth/Connect"

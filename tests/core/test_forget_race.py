@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._credentials_source import CredentialsSource
-from taxizer_async._errand import Endpoints
 from taxizer_async._outcomes import Issued
-from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.credentials_source import CredentialsSource
+from taxizer_async._token.errand import Endpoints
+from taxizer_async._token.provider import TokenProvider
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 from tests.limits import HANG
 

@@ -13,9 +13,9 @@ import pytest
 
 from taxizer_async._errors import ConfigurationError, TokenStoreError
 from taxizer_async._events import StoreFailed, StoreRecovered
-from taxizer_async._guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async._outcomes import Misconfigured
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 from tests.limits import HANG
 

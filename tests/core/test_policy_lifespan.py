@@ -12,7 +12,7 @@ from taxizer_async import RenewalPolicy
 from taxizer_async._policy import (
     JITTER_SHARE,
     SHORTEST_LIFETIME,
-    Advice,
+    Freshness,
     Lifespan,
     remaining_life,
     still_counting,
@@ -96,7 +96,7 @@ def test_an_endless_life() -> None:
     """A token that never ends is never renewed."""
     span = RenewalPolicy().lifespan(math.inf, 0.5)
 
-    assert span.advise(1e300) is Advice.USE
+    assert span.advise(1e300) is Freshness.FRESH
     assert span.ends_after == math.inf
 
 
@@ -128,18 +128,18 @@ def test_jitter_only_delays(lifetime: float, low: float, high: float) -> None:
 @pytest.mark.parametrize(
     ("age", "advice"),
     [
-        (-5.0, Advice.USE),
-        (0.0, Advice.USE),
-        (74.9, Advice.USE),
-        (75.0, Advice.RENEW_AHEAD),
-        (89.9, Advice.RENEW_AHEAD),
-        (90.0, Advice.MUST_RENEW),
-        (99.9, Advice.MUST_RENEW),
-        (100.0, Advice.ENDED),
-        (math.inf, Advice.ENDED),
+        (-5.0, Freshness.FRESH),
+        (0.0, Freshness.FRESH),
+        (74.9, Freshness.FRESH),
+        (75.0, Freshness.RENEW_AHEAD),
+        (89.9, Freshness.RENEW_AHEAD),
+        (90.0, Freshness.MUST_RENEW),
+        (99.9, Freshness.MUST_RENEW),
+        (100.0, Freshness.EXPIRED),
+        (math.inf, Freshness.EXPIRED),
     ],
 )
-def test_advice(age: float, advice: Advice) -> None:
+def test_advice(age: float, advice: Freshness) -> None:
     """Each stage begins at its own moment."""
     assert RenewalPolicy().lifespan(100.0, 0.0).advise(age) is advice
 

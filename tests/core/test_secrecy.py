@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import ConfigurationError, Credentials, Secret, Token, TokenStoreError
-from taxizer_async._credentials_source import CredentialsSource
+from taxizer_async._token.credentials_source import CredentialsSource
 
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import httpx
 
 from taxizer_async._answer import MAX_ANSWER, Answer
 from taxizer_async._codec import Undecodable, decode_record, decode_token, describe, parse_timestamp
-from taxizer_async._held import hold_record
 from taxizer_async._policy import RenewalPolicy
+from taxizer_async._token.cached_token import from_record
 from taxizer_async.testing import ManualClock
 from tests.fuzz import headers
 from tests.fuzz.bodies import Packed, body, good_token, pack, value
@@ -101,8 +101,8 @@ async def _feed_record(sent: bytes) -> Verdict:
         return Verdict("Undecodable", deep="JSON object" in stored.excerpt)
     check_token(stored.record.token)
     clock = ManualClock()
-    held = hold_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
-    held.stage(clock)
+    held = from_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
+    held.freshness(clock)
     require(not math.isnan(held.remaining(clock)), "what is left of a token is a number")
     require(isinstance(held.refreshable(clock), bool), "a record can be judged")
     return Verdict("StoredRecord")

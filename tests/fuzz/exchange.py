@@ -15,8 +15,8 @@ from taxizer_async import Credentials, RenewalPolicy, Secret
 from taxizer_async._auth import HTTPX
 from taxizer_async._base_url import parse_base_url
 from taxizer_async._exchange import HttpExchange
-from taxizer_async._failures import Failure
 from taxizer_async._outcomes import Effort, Issued, Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._token.failures import Failure
 from taxizer_async.testing import ManualClock
 from tests.fuzz.codec import check_token
 from tests.fuzz.headers import NOW

@@ -14,8 +14,8 @@ from tests.model.store import LeaseState
 
 if TYPE_CHECKING:
     from taxizer_async import AuthStatus
-    from taxizer_async._held import Held
     from taxizer_async._outcomes import Outcome
+    from taxizer_async._token.cached_token import CachedToken
     from tests.model.process import Asking, Process
     from tests.model.server import Grant
     from tests.model.world import Call
@@ -52,16 +52,16 @@ class Watch:
 
     # What the auth calls.
 
-    async def acquire(self) -> Held:
+    async def acquire(self) -> CachedToken:
         return await self._process.provider.acquire()
 
-    def accept(self, held: Held) -> None:
+    def accept(self, held: CachedToken) -> None:
         self._process.provider.accept(held)
 
     def status(self) -> AuthStatus:
         return self._process.provider.status()
 
-    def refuse(self, held: Held) -> bool:
+    def refuse(self, held: CachedToken) -> bool:
         process = self._process
         before = process.held
         worth = process.provider.refuse(held)
@@ -151,7 +151,9 @@ class Watch:
         if covered:
             self._fail(f"no failure reaches a caller while a token lives: {problem}")
 
-    def _a_late_401_costs_nothing(self, before: Held | None, after: Held | None) -> None:
+    def _a_late_401_costs_nothing(
+        self, before: CachedToken | None, after: CachedToken | None
+    ) -> None:
         if before is not after:
             self._fail("a 401 for a token that was replaced changes nothing")
 
@@ -210,7 +212,7 @@ class Watch:
 
     def _no_bad_token_is_sent_while_a_good_one_is_known(self, grant: Grant) -> None:
         process = self._process
-        alive = process.provider._ledger.alive()
+        alive = process.provider._cache.alive()
         if alive is None or alive.token.jwt.reveal() == grant.jwt:
             return
         if grant.jwt in self.refused or self._world.is_over(grant):

@@ -10,11 +10,11 @@ import anyio
 import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._credentials_source import CredentialsSource
-from taxizer_async._errand import Endpoints
 from taxizer_async._outcomes import Outcome, Unavailable
-from taxizer_async._provider import TokenProvider
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.credentials_source import CredentialsSource
+from taxizer_async._token.errand import Endpoints
+from taxizer_async._token.provider import TokenProvider
 from tests.model.checks import Watch
 from tests.model.server import CANARY, Grant, Mood
 from tests.model.store import LeaseState, View
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async import Secret
-    from taxizer_async._errand import Errand
-    from taxizer_async._failures import Failure
-    from taxizer_async._flight import Airfield
-    from taxizer_async._held import Held
     from taxizer_async._outcomes import Effort, Issued
-    from taxizer_async._renewal import Renewal
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.errand import Errand
+    from taxizer_async._token.failures import Failure
+    from taxizer_async._token.lease_wait import Renewal
+    from taxizer_async._token.single_flight import Airfield
     from taxizer_async.testing import ManualClock
     from tests.model.world import World
 
@@ -97,7 +97,7 @@ class _Errands:
         self._renewal = renewal
         self.key = renewal.key
 
-    async def run(self, errand: Errand, airfield: Airfield) -> Held | Failure | None:
+    async def run(self, errand: Errand, airfield: Airfield) -> CachedToken | Failure | None:
         self._process.errand_begins()
         try:
             return await self._renewal.run(errand, airfield)
@@ -150,17 +150,17 @@ class Process:
         return f"P{self.number}"
 
     @property
-    def held(self) -> Held | None:
+    def held(self) -> CachedToken | None:
         """The token that it has, good or not."""
-        return self.provider._ledger.state.held
+        return self.provider._cache.state.cached
 
     def alive(self) -> bool:
         """Whether it has one that is neither dead nor refused."""
-        return self.provider._ledger.alive() is not None
+        return self.provider._cache.alive() is not None
 
     def remaining(self) -> float:
         """Seconds that it lives, as far as the process knows."""
-        held = self.provider._ledger.alive()
+        held = self.provider._cache.alive()
         return 0.0 if held is None else held.remaining(self.clock)
 
     def errand_begins(self) -> None:

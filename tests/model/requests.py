@@ -110,5 +110,5 @@ async def _stream() -> AsyncGenerator[bytes]:
 
 
 def _is_misconfigured(process: Process) -> bool:
-    failure = process.provider._ledger.state.failure
+    failure = process.provider._cache.state.failure
     return failure is not None and isinstance(failure.cause, Misconfigured)

@@ -57,9 +57,9 @@ BREAKAGES: Final = (
     Breakage(
         name="fast-path-takes-the-mutex",
         invariant=1,
-        file="_ledger.py",
-        old="        held = self.state.held\n        if (\n",
-        new="        with self._changing():\n            held = self.state.held\n        if (\n",
+        file="_token/cache.py",
+        old="        held = self.state.cached\n        if (\n",
+        new="        with self._changing():\n            held = self.state.cached\n        if (\n",
     ),
     # 2: No lock is held across a yield, and an abandoned flow leaves no trace.
     Breakage(
@@ -87,23 +87,23 @@ BREAKAGES: Final = (
     ),
     # 3: One exchange at a time, and who has waited looks again.
     Breakage(
-        name="no-look-at-the-ledger-behind-the-lease",
+        name="no-look-at-the-cache-behind-the-lease",
         invariant=3,
-        file="_renewal.py",
-        old="            held = self._tools.ledger.successor(errand.stale)\n",
+        file="_token/lease_wait.py",
+        old="            held = self._tools.cache.successor(errand.stale)\n",
         new="            held = None\n",
     ),
     Breakage(
         name="no-look-into-the-store-behind-the-lease",
         invariant=3,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="        record = await self._tools.store.load(self._key) if self._lease else None",
         new="        record = None",
     ),
     Breakage(
         name="runway-for-all",
         invariant=3,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old="            yield mine\n",
         new="            yield True\n",
     ),
@@ -117,7 +117,7 @@ BREAKAGES: Final = (
     Breakage(
         name="seat-for-all",
         invariant=3,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old=(
             "        if self._flight is not None:\n            return None\n"
             "        self._lock.acquire_nowait()\n"
@@ -128,7 +128,7 @@ BREAKAGES: Final = (
     Breakage(
         name="waiters-each-make-their-own-try",
         invariant=4,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
             "            if flight.failure is not None:\n"
             "                raise flight.failure.error()\n"
@@ -138,14 +138,14 @@ BREAKAGES: Final = (
     Breakage(
         name="one-exception-object-for-all",
         invariant=4,
-        file="_failures.py",
+        file="_token/failures.py",
         old="    def error(self,",
         new="    @__import__('functools').cache\n    def error(self,",
     ),
     Breakage(
         name="waiters-not-woken",
         invariant=4,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old="        flight.land()\n",
         new="",
     ),
@@ -171,7 +171,7 @@ BREAKAGES: Final = (
     Breakage(
         name="received-token-dropped-by-the-leader",
         invariant=5,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old=(
             "        try:\n"
             "            outcome = await self._with_heartbeat(lambda: call(received.append))\n"
@@ -188,21 +188,21 @@ BREAKAGES: Final = (
     Breakage(
         name="save-cut-short",
         invariant=5,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old='self._call_to_the_end("save"',
         new='self._call("save"',
     ),
     Breakage(
         name="lease-not-given-back-when-cancelled",
         invariant=5,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old='self._call_to_the_end("release"',
         new='self._call("release"',
     ),
     Breakage(
         name="shield-that-asyncio-does-not-heed",
         invariant=5,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="                tasks.start_soon(run)\n        return values[0]\n",
         new="                await run()\n        return values[0]\n",
         tests=(f"{CANCELLATION}/test_leaders.py",),
@@ -210,16 +210,16 @@ BREAKAGES: Final = (
     Breakage(
         name="cancelled-leader-never-lands",
         invariant=5,
-        file="_provider.py",
+        file="_token/provider.py",
         old="        finally:\n            seat.land(flight)\n",
         new="        except Exception:\n            raise\n        else:\n            seat.land(flight)\n",
     ),
     Breakage(
         name="follower-takes-its-leader-down",
         invariant=5,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
-            "                await (flight.wait() if stage is Stage.GONE "
+            "                await (flight.wait() if stage is Freshness.EXPIRED "
             "else self._wait_a_while(flight))\n"
         ),
         new=(
@@ -233,14 +233,14 @@ BREAKAGES: Final = (
     Breakage(
         name="hanging-store-waited-for",
         invariant=5,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="        with anyio.move_on_after(self._timeout):\n",
         new="        with anyio.CancelScope():\n",
     ),
     Breakage(
         name="runway-kept-when-cancelled",
         invariant=5,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old=(
             "        try:\n            yield mine\n        finally:\n            if mine:\n"
             "                self._runway.release()\n"
@@ -250,7 +250,7 @@ BREAKAGES: Final = (
     Breakage(
         name="keeper-counted-when-cancelled",
         invariant=5,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
             "        try:\n            while True:\n"
             "                await self._keep(airfield.seat())\n"
@@ -265,9 +265,9 @@ BREAKAGES: Final = (
     Breakage(
         name="forgotten-when-the-store-has",
         invariant=5,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
-            "        self._ledger.forget()\n        key = await self._renewal.key()\n"
+            "        self._cache.forget()\n        key = await self._renewal.key()\n"
             "        if isinstance(key, Failure):\n            raise key.error()\n"
             "        cleared = await self._store.clear(key)\n"
         ),
@@ -290,8 +290,8 @@ BREAKAGES: Final = (
     Breakage(
         name="failure-ahead-of-need-raised",
         invariant=6,
-        file="_provider.py",
-        old="            alive = self._ledger.alive() or flight.held\n",
+        file="_token/provider.py",
+        old="            alive = self._cache.alive() or flight.held\n",
         new="            alive = flight.held\n",
     ),
     Breakage(
@@ -304,9 +304,9 @@ BREAKAGES: Final = (
     Breakage(
         name="all-wait-for-a-renewal-ahead-of-need",
         invariant=6,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
-            "            elif held is not None and stage is Stage.DUE:\n"
+            "            elif held is not None and stage is Freshness.RENEW_AHEAD:\n"
             "                return held\n"
         ),
         new="",
@@ -314,14 +314,14 @@ BREAKAGES: Final = (
     Breakage(
         name="failure-ahead-of-need-not-backed-off",
         invariant=6,
-        file="_provider.py",
+        file="_token/provider.py",
         old="failure is not None or self._airfield().keepers > 0",
         new="self._airfield().keepers > 0",
     ),
     Breakage(
         name="keepers-ignored",
         invariant=6,
-        file="_provider.py",
+        file="_token/provider.py",
         old="failure is not None or self._airfield().keepers > 0",
         new="failure is not None",
     ),
@@ -350,9 +350,9 @@ BREAKAGES: Final = (
     Breakage(
         name="pressing-is-merely-due",
         invariant=7,
-        file="_held.py",
-        old="Advice.MUST_RENEW: Stage.PRESSING",
-        new="Advice.MUST_RENEW: Stage.DUE",
+        file="_policy.py",
+        old="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.MUST_RENEW\n",
+        new="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.RENEW_AHEAD\n",
     ),
     Breakage(
         name="waited-to-the-death-of-the-token",
@@ -373,7 +373,7 @@ BREAKAGES: Final = (
     Breakage(
         name="tried-to-the-death-of-the-token",
         invariant=7,
-        file="_provider.py",
+        file="_token/provider.py",
         old="            attempts, seconds = 1, policy.attempt_timeout\n",
         new="            seconds = policy.attempt_timeout\n",
         tests=(f"{AUTH}/test_pressing.py",),
@@ -381,7 +381,7 @@ BREAKAGES: Final = (
     Breakage(
         name="failure-outlives-the-token",
         invariant=18,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="max(min(self._policy.outage_backoff, remaining), remaining / 2)",
         new="max(self._policy.outage_backoff, remaining / 2)",
         tests=(f"{AUTH}/test_pressing.py",),
@@ -389,24 +389,24 @@ BREAKAGES: Final = (
     Breakage(
         name="leader-waits-for-itself",
         invariant=4,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old="        if self._landed in _part_of.get():\n            self._refuse_its_own()\n",
         new="",
-        tests=(f"{CORE}/test_flight.py",),
+        tests=(f"{CORE}/test_single_flight.py",),
     ),
     Breakage(
         name="what-a-leader-started-is-taken-for-it",
         invariant=4,
-        file="_flight.py",
+        file="_token/single_flight.py",
         old="        if self._leader not in (anyio.get_current_task().id, on_behalf_of.get()):\n            return\n",
         new="",
-        tests=(f"{CORE}/test_flight.py",),
+        tests=(f"{CORE}/test_single_flight.py",),
     ),
     # 8: The refresh token: first, once, and again only if it was certainly not taken.
     Breakage(
         name="login-in-place-of-refresh",
         invariant=8,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="        held = self._refreshable(record)\n",
         new="        held = None\n",
     ),
@@ -420,7 +420,7 @@ BREAKAGES: Final = (
     Breakage(
         name="refresh-tokens-expiry-ignored",
         invariant=8,
-        file="_held.py",
+        file="_token/cached_token.py",
         old=(
             "        return self.refresh_lifetime is None or "
             "self.age(clock) < self.refresh_lifetime\n"
@@ -430,28 +430,28 @@ BREAKAGES: Final = (
     Breakage(
         name="sent-unmarked",
         invariant=8,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="        marked = await self._mark(held, spent=True)\n",
         new="        marked = SaveResult.SAVED\n",
     ),
     Breakage(
         name="spent-refresh-token-kept-in-memory",
         invariant=8,
-        file="_issuance.py",
-        old="        self._tools.ledger.mark_spent(held.version, spent=spent, shared=shared)\n",
+        file="_token/renewal.py",
+        old="        self._tools.cache.mark_spent(held.version, spent=spent, shared=shared)\n",
         new="",
     ),
     Breakage(
         name="unmarked-after-an-uncertain-failure",
         invariant=8,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="isinstance(result, Unavailable) and result.untouched\n",
         new="isinstance(result, Unavailable)\n",
     ),
     Breakage(
         name="outage-costs-the-refresh-token",
         invariant=8,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="            await self._mark(held, spent=False)\n",
         new="",
     ),
@@ -459,11 +459,11 @@ BREAKAGES: Final = (
     Breakage(
         name="saved-after-use",
         invariant=9,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="        saved: SaveResult | None = None\n",
         new=(
             "        saved: SaveResult | None = None\n"
-            "        tools.ledger.issue(\n"
+            "        tools.cache.issue(\n"
             "            held, login=login, elapsed=issued.elapsed, epoch=self._errand.epoch\n"
             "        )\n"
         ),
@@ -471,16 +471,16 @@ BREAKAGES: Final = (
     Breakage(
         name="never-saved",
         invariant=9,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="                saved = await tools.store.save(self._key, record, self._lease)\n",
         new="                saved = SaveResult.SAVED\n",
     ),
     Breakage(
         name="401-loses-the-refresh-token",
         invariant=9,
-        file="_ledger.py",
-        old="                held=attrs.evolve(current, refused=True),\n",
-        new="                held=None,\n",
+        file="_token/cache.py",
+        old="                cached=attrs.evolve(current, refused=True),\n",
+        new="                cached=None,\n",
     ),
     # 10: Time.
     Breakage(
@@ -500,21 +500,21 @@ BREAKAGES: Final = (
     Breakage(
         name="wall-clock-ignored",
         invariant=10,
-        file="_held.py",
+        file="_token/cached_token.py",
         old="max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)",
         new="max(clock.monotonic() - self.asked_at, 0.0)",
     ),
     Breakage(
         name="wall-clock-ignored-on-the-fast-path",
         invariant=10,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="            and self._wall() < held.fresh_until_wall\n",
         new="",
     ),
     Breakage(
         name="monotonic-clock-ignored-on-the-fast-path",
         invariant=10,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="            and self._monotonic() < held.fresh_until\n",
         new="",
     ),
@@ -543,7 +543,7 @@ BREAKAGES: Final = (
     Breakage(
         name="missing-expiry-is-none-at-all",
         invariant=11,
-        file="_held.py",
+        file="_token/cached_token.py",
         old="policy.unknown_lifetime if issued.lifetime is None",
         new="math.inf if issued.lifetime is None",
     ),
@@ -576,17 +576,17 @@ BREAKAGES: Final = (
     Breakage(
         name="late-401-hits-the-new-token",
         invariant=12,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="current is None or not current.same_token(held) or current.refused:",
         new="current is None or current.age(self._clock) < 0 or current.refused:",
     ),
     Breakage(
         name="same-version-for-same-token",
         invariant=12,
-        file="_held.py",
+        file="_token/cached_token.py",
         old="self.token.jwt == other.token.jwt",
         new="self.version == other.version",
-        tests=(f"{CORE}/test_held.py::test_same_token",),
+        tests=(f"{CORE}/test_cached_token.py::test_same_token",),
     ),
     # 13: One resend, if the body allows it and the 401 is about the token.
     Breakage(
@@ -631,7 +631,7 @@ BREAKAGES: Final = (
     Breakage(
         name="no-budget",
         invariant=14,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="if hopeless or len(refusals) >= self._policy.unauthorized_budget:",
         new="if hopeless:",
     ),
@@ -645,14 +645,14 @@ BREAKAGES: Final = (
     Breakage(
         name="hopeless-401-renewed",
         invariant=14,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="                current.answers_refusal\n                and ",
         new="                False\n                and ",
     ),
     Breakage(
         name="accepted-token-taken-for-hopeless",
         invariant=14,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="                and not current.accepted\n",
         new="",
     ),
@@ -836,7 +836,7 @@ BREAKAGES: Final = (
     Breakage(
         name="stores-error-quoted",
         invariant=17,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="                problem = _tell(cause)\n",
         new="                problem = repr(cause)\n",
     ),
@@ -844,7 +844,7 @@ BREAKAGES: Final = (
     Breakage(
         name="failure-not-remembered",
         invariant=18,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="        if failure is None or self._clock.monotonic() >= failure.until:\n",
         new="        if True:\n",
     ),
@@ -858,15 +858,15 @@ BREAKAGES: Final = (
     Breakage(
         name="changed-credentials-taken-for-refused",
         invariant=18,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="        if rejection is None or rejection.rejected != credentials:\n",
         new="        if rejection is None or rejection.rejected is None:\n",
     ),
     Breakage(
         name="refused-credentials-sent-again",
         invariant=18,
-        file="_issuance.py",
-        old="        known = self._tools.ledger.rejection_of(credentials)\n",
+        file="_token/renewal.py",
+        old="        known = self._tools.cache.rejection_of(credentials)\n",
         new="        known = None\n",
     ),
     Breakage(
@@ -879,7 +879,7 @@ BREAKAGES: Final = (
     Breakage(
         name="next-try-untold",
         invariant=18,
-        file="_failures.py",
+        file="_token/failures.py",
         old='        message = f"{self.describe()}; the next try is at {when}"\n',
         new="        message = self.describe()\n",
     ),
@@ -980,7 +980,7 @@ BREAKAGES: Final = (
     Breakage(
         name="hook-called-within-the-flight",
         invariant=20,
-        file="_provider.py",
+        file="_token/provider.py",
         old=(
             "        finally:\n            seat.land(flight)\n"
             "            self._report_waits(flight, for_caller=for_caller)\n"
@@ -1002,7 +1002,7 @@ BREAKAGES: Final = (
     Breakage(
         name="stores-error-raised",
         invariant=20,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a store raises\n",
         new="            except KeyError as cause:\n",
     ),
@@ -1035,14 +1035,14 @@ BREAKAGES: Final = (
     Breakage(
         name="forked-child-keeps-the-refresh-token",
         invariant=8,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="        if self._pid != os.getpid():\n",
         new="        if False:\n",
     ),
     Breakage(
         name="forked-child-waits-for-its-parents-flight",
         invariant=3,
-        file="_provider.py",
+        file="_token/provider.py",
         old="        if self._airfield_now.pid != os.getpid():\n",
         new="        if False:\n",
     ),
@@ -1058,18 +1058,18 @@ BREAKAGES: Final = (
     Breakage(
         name="forgotten-login-held",
         invariant=22,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="            if state.epoch != epoch:\n                return False\n",
         new="",
         tests=(
-            f"{CORE}/test_ledger.py::test_issue_after_forget",
+            f"{CORE}/test_cache.py::test_issue_after_forget",
             f"{AUTH}/test_shared_stores.py::test_forget_during_a_refresh_brings_nothing_back",
         ),
     ),
     Breakage(
         name="forgotten-login-saved",
         invariant=22,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old=(
             "        if self._is_outdated:\n            return self._start_over()\n"
             "        tools, stale"
@@ -1080,7 +1080,7 @@ BREAKAGES: Final = (
     Breakage(
         name="forgotten-record-adopted",
         invariant=22,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="            if self.state.epoch != epoch:\n                return None\n",
         new="",
         tests=(f"{CORE}/test_forget_race.py::test_what_was_forgotten_is_not_adopted",),
@@ -1088,7 +1088,7 @@ BREAKAGES: Final = (
     Breakage(
         name="shared-refresh-token-sent-without-the-lease",
         invariant=21,
-        file="_ledger.py",
+        file="_token/cache.py",
         old="return None if held is None or held.shared else held",
         new="return held",
         tests=(
@@ -1098,7 +1098,7 @@ BREAKAGES: Final = (
     Breakage(
         name="refresh-token-sent-after-the-lease-is-lost",
         invariant=21,
-        file="_issuance.py",
+        file="_token/renewal.py",
         old="        if marked is not SaveResult.SAVED:\n",
         new="        if False:\n",
         tests=(f"{AUTH}/test_shared_stores.py::test_a_lost_lease_sends_nothing",),
@@ -1114,7 +1114,7 @@ BREAKAGES: Final = (
     Breakage(
         name="store-that-is-down-said-at-each-call",
         invariant=24,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="        if not self._problems:\n            self._reporter.add(StoreFailed",
         new="        if True:\n            self._reporter.add(StoreFailed",
         tests=(f"{CORE}/test_guarded_store.py::test_reports_changes_only",),

@@ -86,7 +86,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="redis-on-trio-is-an-outage",
         invariant=24,
-        file="_guarded_store.py",
+        file="_token/guarded_store.py",
         old="                return Misconfigured(reason=str(cause))\n",
         new="                raise OSError from cause\n",
         tests=(f"{REDIS}::test_on_trio_the_first_use_says_so",),
@@ -252,7 +252,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="waiters-do-not-look-into-the-store",
         invariant=21,
-        file="_renewal.py",
+        file="_token/lease_wait.py",
         old="        if seen is None and into_store:\n",
         new="        if False:\n",
         tests=(

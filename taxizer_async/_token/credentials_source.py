@@ -10,10 +10,10 @@ from typing import TypeAlias, final
 import anyio
 
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._failures import CredentialsUnavailable
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import Misconfigured
 from taxizer_async._threads import run_in_thread
+from taxizer_async._token.failures import CredentialsUnavailable
 
 
 CredentialsLike: TypeAlias = Credentials | Callable[[], Credentials | Awaitable[Credentials]]

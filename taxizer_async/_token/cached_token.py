@@ -6,7 +6,6 @@ Nothing here changes state; the provider swaps one value for the next.
 
 from __future__ import annotations
 
-import enum
 import math
 
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from taxizer_async._models import Token
-from taxizer_async._policy import Advice, Lifespan
+from taxizer_async._policy import Freshness, Lifespan
 from taxizer_async.stores import TokenRecord
 
 
@@ -24,40 +23,20 @@ if TYPE_CHECKING:
     from taxizer_async._policy import RenewalPolicy
 
 
-class Stage(enum.Enum):
-    """How the token that is held may be used."""
-
-    FRESH = enum.auto()
-    #: One caller renews it, the others use it.
-    DUE = enum.auto()
-    #: It is alive, but callers wait for the next one.
-    PRESSING = enum.auto()
-    #: There is none, or it is refused or dead.
-    GONE = enum.auto()
-
-
-_STAGES = {
-    Advice.USE: Stage.FRESH,
-    Advice.RENEW_AHEAD: Stage.DUE,
-    Advice.MUST_RENEW: Stage.PRESSING,
-    Advice.ENDED: Stage.GONE,
-}
-
-
-def _authorization(held: Held) -> str:
+def _authorization(held: CachedToken) -> str:
     return f"Bearer {held.token.jwt.reveal()}"
 
 
-def _fresh_until(held: Held) -> float:
+def _fresh_until(held: CachedToken) -> float:
     return -math.inf if held.refused else held.asked_at + held.lifespan.renew_after
 
 
-def _fresh_until_wall(held: Held) -> float:
+def _fresh_until_wall(held: CachedToken) -> float:
     return held.asked_wall + held.lifespan.renew_after
 
 
 @attrs.frozen(kw_only=True)
-class Held:
+class CachedToken:
     """
     A token and what this process knows of it.
 
@@ -75,7 +54,7 @@ class Held:
         refused: Whether one was answered 401, so that it is not used again.
         answers_refusal: Whether it was issued because of a 401 for the one before.
         authorization: The header's value.
-        fresh_until: Until when it is `Stage.FRESH`, by `Clock.monotonic` …
+        fresh_until: Until when it is `Freshness.FRESH`, by `Clock.monotonic` …
         fresh_until_wall: … and by `Clock.wall`.
     """
 
@@ -106,17 +85,17 @@ class Held:
         """Return the seconds since it was asked for; the wall clock knows of a machine's sleep."""
         return max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)
 
-    def stage(self, clock: Clock) -> Stage:
+    def freshness(self, clock: Clock) -> Freshness:
         """Return how it may be used now."""
         if self.refused:
-            return Stage.GONE
-        return _STAGES[self.lifespan.advise(self.age(clock))]
+            return Freshness.EXPIRED
+        return self.lifespan.advise(self.age(clock))
 
     def remaining(self, clock: Clock) -> float:
         """Return the seconds until it ends; infinite for one that is used until refused."""
         return self.lifespan.ends_after - self.age(clock)
 
-    def same_token(self, other: Held | None) -> bool:
+    def same_token(self, other: CachedToken | None) -> bool:
         """Say whether *other* carries the same JWT."""
         return other is not None and self.token.jwt == other.token.jwt
 
@@ -138,7 +117,7 @@ class Held:
         )
 
 
-def hold_issued(
+def from_issued(
     issued: Issued,
     *,
     version: str,
@@ -146,13 +125,13 @@ def hold_issued(
     policy: RenewalPolicy,
     jitter: float,
     answers_refusal: bool,
-) -> Held:
+) -> CachedToken:
     """Return what is held of a token that was just issued."""
     lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
     # Dead on arrival says that one of the two clocks is wrong.
     age = clock.monotonic() - issued.asked_at
     credible = lifetime if lifetime > age else -math.inf
-    return Held(
+    return CachedToken(
         token=issued.token,
         version=version,
         lifetime=max(0.0, credible),
@@ -164,9 +143,11 @@ def hold_issued(
     )
 
 
-def hold_record(record: TokenRecord, *, clock: Clock, policy: RenewalPolicy, jitter: float) -> Held:
+def from_record(
+    record: TokenRecord, *, clock: Clock, policy: RenewalPolicy, jitter: float
+) -> CachedToken:
     """Return what is held of a token that a store had."""
-    return Held(
+    return CachedToken(
         token=record.token,
         version=record.version,
         lifetime=record.lifetime,

@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._held import Held, Stage
-from taxizer_async._ledger import Ledger
 from taxizer_async._outcomes import Refused, Unavailable
+from taxizer_async._policy import Freshness
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
 
 
 if TYPE_CHECKING:
-    from taxizer_async._ledger import State
+    from taxizer_async._token.cache import CacheState
 
 
 LIFETIMES = st.sampled_from([0.0, 1.0, 60.0, 3600.0])
@@ -29,11 +30,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.policy = RenewalPolicy()
         self.clock = ManualClock()
-        self.ledger = Ledger(
+        self.cache = TokenCache(
             policy=self.policy, clock=self.clock, random=lambda: 0.5, client_id="app"
         )
-        self.known: list[Held] = []
-        self.before: State = self.ledger.state
+        self.known: list[CachedToken] = []
+        self.before: CacheState = self.cache.state
 
     def _token(self) -> Token:
         number = len(self.known)
@@ -49,7 +50,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(lifetime=LIFETIMES, answers_refusal=st.booleans(), behind=st.integers(0, 1))
     def issue(self, *, lifetime: float, answers_refusal: bool, behind: int) -> None:
-        held = Held(
+        held = CachedToken(
             token=self._token(),
             version=f"v{len(self.known)}",
             lifetime=lifetime,
@@ -60,10 +61,10 @@ class LedgerMachine(RuleBasedStateMachine):
             answers_refusal=answers_refusal,
         )
         self.known.append(held)
-        epoch = self.ledger.state.epoch - behind
-        done = self.ledger.issue(held, login=True, elapsed=0.1, epoch=epoch)
+        epoch = self.cache.state.epoch - behind
+        done = self.cache.issue(held, login=True, elapsed=0.1, epoch=epoch)
         assert done is (behind == 0)
-        assert (self.ledger.state.held is held) is done
+        assert (self.cache.state.cached is held) is done
 
     @rule(lifetime=LIFETIMES, age=st.sampled_from([0.0, 50.0, 3590.0]), behind=st.integers(0, 1))
     def adopt(self, lifetime: float, age: float, behind: int) -> None:
@@ -75,78 +76,78 @@ class LedgerMachine(RuleBasedStateMachine):
             age=age,
             refresh_spent=False,
         )
-        self.known.append(self.ledger.hold(record))
-        epoch = self.ledger.state.epoch - behind
-        held = self.ledger.adopt(record, self.ledger.state.held, epoch=epoch)
+        self.known.append(self.cache.hold(record))
+        epoch = self.cache.state.epoch - behind
+        held = self.cache.adopt(record, self.cache.state.cached, epoch=epoch)
         if held is not None:
             assert behind == 0
-            assert held.stage(self.clock) in (Stage.FRESH, Stage.DUE)
-            assert self.ledger.state.held is held
+            assert held.freshness(self.clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+            assert self.cache.state.cached is held
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def refuse(self, data: st.DataObject) -> None:
         held = data.draw(st.sampled_from(self.known))
-        before = self.ledger.state
-        answer = self.ledger.refuse(held)
+        before = self.cache.state
+        answer = self.cache.refuse(held)
         if answer is True:
-            assert self.ledger.alive() is None
-            assert self.ledger.refuse(held) is None
+            assert self.cache.alive() is None
+            assert self.cache.refuse(held) is None
         else:
-            assert self.ledger.state is before
+            assert self.cache.state is before
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
-        self.ledger.accept(data.draw(st.sampled_from(self.known)))
+        self.cache.accept(data.draw(st.sampled_from(self.known)))
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), spent=st.booleans())
     def mark(self, *, data: st.DataObject, spent: bool) -> None:
-        self.ledger.mark_spent(
+        self.cache.mark_spent(
             data.draw(st.sampled_from(self.known)).version, spent=spent, shared=False
         )
 
     @rule(retry_after=st.none() | st.floats(0, 1e9))
     def outage(self, retry_after: float | None) -> None:
         cause = Unavailable(reason="x", retry_after=retry_after)
-        failure = self.ledger.remember(cause, endpoint="/c", rejected=None, recheck=False)
+        failure = self.cache.remember(cause, endpoint="/c", rejected=None, recheck=False)
         assert 0 < failure.until - self.clock.monotonic() <= 30.0
-        assert self.ledger.active_failure() is failure
+        assert self.cache.active_failure() is failure
 
     @rule(recheck=st.booleans())
     def rejection(self, *, recheck: bool) -> None:
         pair = Credentials("app", "s3cret")
-        failure = self.ledger.remember(
+        failure = self.cache.remember(
             Refused(status_code=400), endpoint="/c", rejected=pair, recheck=recheck
         )
         assert failure.until <= failure.rejected_until
-        assert self.ledger.rejection_of(pair) is failure
+        assert self.cache.rejection_of(pair) is failure
 
     @rule()
     def forget(self) -> None:
-        self.ledger.forget()
-        assert self.ledger.state.held is None
+        self.cache.forget()
+        assert self.cache.state.cached is None
 
     @invariant()
     def readers_agree(self) -> None:
-        held, stage = self.ledger.state.held, self.ledger.stage()
-        fresh, alive = self.ledger.fresh(), self.ledger.alive()
-        assert (fresh is not None) is (stage is Stage.FRESH)
-        assert (alive is not None) is (stage is not Stage.GONE)
+        held, stage = self.cache.state.cached, self.cache.freshness()
+        fresh, alive = self.cache.fresh(), self.cache.alive()
+        assert (fresh is not None) is (stage is Freshness.FRESH)
+        assert (alive is not None) is (stage is not Freshness.EXPIRED)
         assert fresh in (None, held)
         assert alive in (None, held)
-        assert self.ledger.successor(held) is None
+        assert self.cache.successor(held) is None
 
     @invariant()
     def the_budget_holds(self) -> None:
-        refusals = self.ledger.state.refusals
+        refusals = self.cache.state.refusals
         assert list(refusals) == sorted(refusals)
         assert len(refusals) <= self.policy.unauthorized_budget
 
     @invariant()
     def counters_only_grow(self) -> None:
-        before, now = self.before, self.ledger.state
+        before, now = self.before, self.cache.state
         assert before.epoch <= now.epoch
         assert before.logins <= now.logins
         assert before.adoptions <= now.adoptions
@@ -159,13 +160,15 @@ TestLedgerMachine = LedgerMachine.TestCase
 
 def test_threads_lose_no_change() -> None:
     """Changes made by eight threads at once are all there in the end."""
-    ledger = Ledger(policy=RenewalPolicy(), clock=ManualClock(), random=lambda: 0.5, client_id=None)
+    cache = TokenCache(
+        policy=RenewalPolicy(), clock=ManualClock(), random=lambda: 0.5, client_id=None
+    )
     start = threading.Barrier(8)
 
     def forget_often() -> None:
         start.wait(10)
         for _ in range(500):
-            ledger.forget()
+            cache.forget()
 
     threads = [threading.Thread(target=forget_often) for _ in range(8)]
     for thread in threads:
@@ -173,4 +176,4 @@ def test_threads_lose_no_change() -> None:
     for thread in threads:
         thread.join()
 
-    assert ledger.state.epoch == 4000
+    assert cache.state.epoch == 4000

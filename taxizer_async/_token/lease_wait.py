@@ -1,27 +1,27 @@
 """
 What a flight's leader does to get the lease, and what it looks at until it has it.
 
-What is done with the lease in hand is in `_issuance`; `_provider` says why things are in this order.
+What is done with the lease in hand is in `renewal`; `provider` says why things are in this order.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, final
 
-from taxizer_async._errand import Again
 from taxizer_async._events import LeaseAwaited
-from taxizer_async._failures import Failure
-from taxizer_async._guarded_store import NoLease
-from taxizer_async._held import Held
-from taxizer_async._issuance import Issuance, adopt, ask, fail
 from taxizer_async._outcomes import Misconfigured
 from taxizer_async._policy import LOOKS_PER_LEASE
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.errand import Again
+from taxizer_async._token.failures import Failure
+from taxizer_async._token.guarded_store import NoLease
+from taxizer_async._token.renewal import Issuance, adopt, ask, fail
 from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from taxizer_async._errand import Errand, Tools
-    from taxizer_async._flight import Airfield
+    from taxizer_async._token.errand import Errand, Tools
+    from taxizer_async._token.single_flight import Airfield
     from taxizer_async.stores import Lease
 
 
@@ -34,7 +34,7 @@ class Renewal:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def run(self, errand: Errand, airfield: Airfield) -> Held | Failure | None:
+    async def run(self, errand: Errand, airfield: Airfield) -> CachedToken | Failure | None:
         """Return the token that replaces the stale one; None if somebody else sees to that."""
         clock = self._tools.clock
         give_up_at = clock.monotonic() + errand.waits
@@ -45,7 +45,7 @@ class Renewal:
             result = await self._take_off(errand, key, airfield)
             if result is Again.NOW:
                 continue
-            if isinstance(result, (Held, Failure)) or errand.waits <= 0:
+            if isinstance(result, (CachedToken, Failure)) or errand.waits <= 0:
                 return None if isinstance(result, Again) else result
             if errand.waiting_since is None:
                 errand.waiting_since = clock.monotonic()
@@ -64,8 +64,8 @@ class Renewal:
 
     async def key(self, errand: Errand | None = None) -> StoreKey | Failure:
         """Return whose token it is; asks for the credentials if that is not known yet."""
-        ledger = self._tools.ledger
-        client_id = ledger.state.client_id
+        cache = self._tools.cache
+        client_id = cache.state.client_id
         if client_id is None:
             asked = await ask(self._tools)
             if isinstance(asked, Failure):
@@ -73,12 +73,12 @@ class Renewal:
             if errand is not None:
                 errand.asked = asked
             client_id = asked.client_id
-            ledger.note_client_id(client_id)
+            cache.note_client_id(client_id)
         return StoreKey(self._tools.endpoints.base_url, client_id)
 
     async def _take_off(
         self, errand: Errand, key: StoreKey, airfield: Airfield
-    ) -> Held | Failure | Again | None:
+    ) -> CachedToken | Failure | Again | None:
         """Return None if another loop of this process is on its way."""
         with airfield.try_runway() as cleared:
             if not cleared:
@@ -99,9 +99,9 @@ class Renewal:
 
     async def _with_lease(
         self, errand: Errand, key: StoreKey, lease: Lease | NoLease
-    ) -> Held | Failure | Again:
+    ) -> CachedToken | Failure | Again:
         try:
-            held = self._tools.ledger.successor(errand.stale)
+            held = self._tools.cache.successor(errand.stale)
             if held is not None:
                 return held
             return await Issuance(self._tools, errand, key, lease).run()
@@ -111,7 +111,7 @@ class Renewal:
 
     async def _watch(
         self, errand: Errand, key: StoreKey, give_up_at: float, *, into_store: bool
-    ) -> Held | Failure | None:
+    ) -> CachedToken | Failure | None:
         """Look around for as long as one waits between two attempts at the lease."""
         clock, policy = self._tools.clock, self._tools.policy
         for _ in range(LOOKS_PER_LEASE):
@@ -123,10 +123,10 @@ class Renewal:
 
     async def _look_around(
         self, errand: Errand, key: StoreKey, *, into_store: bool
-    ) -> Held | Failure | None:
+    ) -> CachedToken | Failure | None:
         """Return what others have come to meanwhile."""
-        ledger = self._tools.ledger
-        seen = ledger.successor(errand.stale) or ledger.active_failure()
+        cache = self._tools.cache
+        seen = cache.successor(errand.stale) or cache.active_failure()
         if seen is None and into_store:
             return adopt(self._tools, errand, await self._tools.store.load(key))
         return seen

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import RenewalPolicy, Secret, Token
-from taxizer_async._held import Held, Stage, hold_issued, hold_record
 from taxizer_async._outcomes import Issued
+from taxizer_async._policy import Freshness
+from taxizer_async._token.cached_token import CachedToken, from_issued, from_record
 from taxizer_async.testing._manual_clock import ManualClock
 
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenRecord
 
 
-def _hold_issued(issued: Issued, clock: ManualClock, *, answers_refusal: bool = False) -> Held:
-    return hold_issued(
+def _hold_issued(
+    issued: Issued, clock: ManualClock, *, answers_refusal: bool = False
+) -> CachedToken:
+    return from_issued(
         issued,
         version="v",
         clock=clock,
@@ -32,7 +35,7 @@ def _hold_issued(issued: Issued, clock: ManualClock, *, answers_refusal: bool = 
     )
 
 
-def test_age(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_age(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """The age counts from when the token was asked for."""
     held = hold()
     clock.advance(12.5)
@@ -40,7 +43,7 @@ def test_age(hold: Callable[..., Held], clock: ManualClock) -> None:
     assert held.age(clock) == 12.5
 
 
-def test_age_after_sleep(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_age_after_sleep(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A machine that slept, so that only the wall clock went on, has an older token."""
     held = hold()
     clock.advance(10)
@@ -49,7 +52,7 @@ def test_age_after_sleep(hold: Callable[..., Held], clock: ManualClock) -> None:
     assert held.age(clock) == 3610
 
 
-def test_age_after_a_step_back(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_age_after_a_step_back(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A wall clock that is set back does not make the token younger."""
     held = hold()
     clock.advance(10)
@@ -58,7 +61,7 @@ def test_age_after_a_step_back(hold: Callable[..., Held], clock: ManualClock) ->
     assert held.age(clock) == 10
 
 
-def test_age_is_never_negative(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_age_is_never_negative(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A token asked for in the future, by either clock, is just new."""
     held = hold(asked_at=clock.monotonic() + 5, asked_wall=clock.wall() + 5)
 
@@ -68,32 +71,32 @@ def test_age_is_never_negative(hold: Callable[..., Held], clock: ManualClock) ->
 @pytest.mark.parametrize(
     ("seconds", "stage"),
     [
-        (0, Stage.FRESH),
-        (74, Stage.FRESH),
-        (80, Stage.DUE),
-        (89, Stage.DUE),
-        (90, Stage.PRESSING),
-        (99, Stage.PRESSING),
-        (100, Stage.GONE),
-        (1e9, Stage.GONE),
+        (0, Freshness.FRESH),
+        (74, Freshness.FRESH),
+        (80, Freshness.RENEW_AHEAD),
+        (89, Freshness.RENEW_AHEAD),
+        (90, Freshness.MUST_RENEW),
+        (99, Freshness.MUST_RENEW),
+        (100, Freshness.EXPIRED),
+        (1e9, Freshness.EXPIRED),
     ],
 )
 def test_stages(
-    hold: Callable[..., Held], clock: ManualClock, seconds: float, stage: Stage
+    hold: Callable[..., CachedToken], clock: ManualClock, seconds: float, stage: Freshness
 ) -> None:
     """A token is fresh, due, pressing, and gone, in this order."""
     held = hold(lifetime=100.0)
     clock.advance(seconds)
 
-    assert held.stage(clock) is stage
+    assert held.freshness(clock) is stage
 
 
-def test_a_refused_token_is_gone(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_a_refused_token_is_gone(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A token that was refused is gone, however new."""
-    assert hold(refused=True).stage(clock) is Stage.GONE
+    assert hold(refused=True).freshness(clock) is Freshness.EXPIRED
 
 
-def test_remaining(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_remaining(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """What remains shrinks to 0 and below; one used until refused never ends."""
     held, undying = hold(lifetime=100.0), hold(lifetime=0.0)
     clock.advance(130)
@@ -102,7 +105,7 @@ def test_remaining(hold: Callable[..., Held], clock: ManualClock) -> None:
     assert undying.remaining(clock) == math.inf
 
 
-def test_same_token(hold: Callable[..., Held]) -> None:
+def test_same_token(hold: Callable[..., CachedToken]) -> None:
     """Two are the same token exactly if their JWTs are equal."""
     assert hold("1").same_token(hold("1", version="another", refused=True))
     assert not hold("1").same_token(hold("2"))
@@ -121,7 +124,7 @@ def test_same_token(hold: Callable[..., Held]) -> None:
 )
 def test_refreshable(
     *,
-    hold: Callable[..., Held],
+    hold: Callable[..., CachedToken],
     clock: ManualClock,
     refresh_lifetime: float | None,
     seconds: float,
@@ -134,17 +137,21 @@ def test_refreshable(
     assert held.refreshable(clock) is refreshable
 
 
-def test_a_spent_one_is_not_refreshable(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_a_spent_one_is_not_refreshable(
+    hold: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """A refresh token that was sent is not sent again."""
     assert not hold(refresh_spent=True).refreshable(clock)
 
 
-def test_without_a_refresh_token(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_without_a_refresh_token(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A token that came without a refresh token cannot be refreshed."""
     assert not hold(token=Token(jwt=Secret("j"))).refreshable(clock)
 
 
-def test_a_refused_token_is_refreshable(hold: Callable[..., Held], clock: ManualClock) -> None:
+def test_a_refused_token_is_refreshable(
+    hold: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """A 401 for the JWT does not lose the refresh token (invariant 9)."""
     assert hold(refused=True).refreshable(clock)
 
@@ -188,11 +195,11 @@ def test_hold_issued_dead_on_arrival(
     clock.advance(29)
 
     assert held.lifetime == 0
-    assert held.stage(clock) is Stage.FRESH
+    assert held.freshness(clock) is Freshness.FRESH
     clock.advance(1)
-    assert held.stage(clock) is Stage.DUE
+    assert held.freshness(clock) is Freshness.RENEW_AHEAD
     clock.advance(1e9)
-    assert held.stage(clock) is Stage.DUE
+    assert held.freshness(clock) is Freshness.RENEW_AHEAD
 
 
 def test_hold_issued_after_retries(issue: Callable[..., Issued], clock: ManualClock) -> None:
@@ -209,7 +216,7 @@ def test_hold_record(
 ) -> None:
     """What a store had is held at the age that it has, and known to be shared."""
     stored = record(age=600.0, refresh_lifetime=7200.0, refresh_spent=True)
-    held = hold_record(stored, clock=clock, policy=policy, jitter=0.0)
+    held = from_record(stored, clock=clock, policy=policy, jitter=0.0)
     clock.advance(10)
 
     assert held.age(clock) == 610
@@ -225,7 +232,7 @@ def test_hold_record_of_one_used_until_refused(
     record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
 ) -> None:
     """A token without a credible end stays one after a store had it."""
-    held = hold_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
+    held = from_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
 
     assert held.remaining(clock) == math.inf
 
@@ -253,7 +260,7 @@ def test_records_round_trip(
     held = _hold_issued(issued, here)
     here.advance(age)
     record = held.record(here)
-    again = hold_record(record, clock=there, policy=RenewalPolicy(), jitter=0.0)
+    again = from_record(record, clock=there, policy=RenewalPolicy(), jitter=0.0)
 
     assert again.token == token
     assert again.version == held.version

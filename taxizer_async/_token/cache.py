@@ -15,29 +15,29 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from taxizer_async._failures import Failure
-from taxizer_async._held import Held, Stage, hold_record
 from taxizer_async._outcomes import Refused, Unavailable
-from taxizer_async._policy import still_counting
+from taxizer_async._policy import Freshness, still_counting
+from taxizer_async._token.cached_token import CachedToken, from_record
+from taxizer_async._token.failures import Failure
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from taxizer_async._clock import Clock
-    from taxizer_async._failures import Cause
     from taxizer_async._models import Credentials
     from taxizer_async._policy import RenewalPolicy
+    from taxizer_async._token.failures import Cause
     from taxizer_async.stores import TokenRecord
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class State:
+class CacheState:
     """
     Everything that changes, in one value.
 
     Attributes:
-        held: The token.
+        cached: The token.
         failure: Why the last exchange failed; None once one has succeeded.
         rejection: The last failure that was a refusal of the credentials, likewise.
         failures: How many have failed in a row.
@@ -50,7 +50,7 @@ class State:
         adoptions: Tokens taken from the store.
     """
 
-    held: Held | None = None
+    cached: CachedToken | None = None
     failure: Failure | None = None
     rejection: Failure | None = None
     failures: int = 0
@@ -64,9 +64,9 @@ class State:
 
 
 @final
-class Ledger:
+class TokenCache:
     """
-    Holds the `State`.
+    Holds the `CacheState`.
 
     Args:
         policy: All durations and limits.
@@ -92,11 +92,11 @@ class Ledger:
         self._random = random
         self._pid = os.getpid()
         self._mutex = threading.Lock()
-        self.state = State(client_id=client_id)
+        self.state = CacheState(client_id=client_id)
 
-    def fresh(self) -> Held | None:
+    def fresh(self) -> CachedToken | None:
         """Return the token if it is fresh: this is the fast path."""
-        held = self.state.held
+        held = self.state.cached
         if (
             held is not None
             and self._monotonic() < held.fresh_until
@@ -105,24 +105,28 @@ class Ledger:
             return held
         return None
 
-    def stage(self) -> Stage:
+    def freshness(self) -> Freshness:
         """Return how the token that is held may be used."""
-        held = self.state.held
-        return Stage.GONE if held is None else held.stage(self._clock)
+        held = self.state.cached
+        return Freshness.EXPIRED if held is None else held.freshness(self._clock)
 
-    def alive(self) -> Held | None:
+    def alive(self) -> CachedToken | None:
         """Return the token unless it is refused or dead."""
-        held = self.state.held
-        if held is None or held.stage(self._clock) is Stage.GONE:
+        held = self.state.cached
+        if held is None or held.freshness(self._clock) is Freshness.EXPIRED:
             return None
         return held
 
-    def successor(self, stale: Held | None) -> Held | None:
+    def successor(self, stale: CachedToken | None) -> CachedToken | None:
         """Return the token if it is good and another than *stale*."""
-        held = self.state.held
+        held = self.state.cached
         if held is None or held.same_token(stale):
             return None
-        return held if held.stage(self._clock) in (Stage.FRESH, Stage.DUE) else None
+        return (
+            held
+            if held.freshness(self._clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+            else None
+        )
 
     def active_failure(self) -> Failure | None:
         """Return the failure that is still served from memory, if there is one."""
@@ -138,25 +142,25 @@ class Ledger:
             return None
         return rejection if self._clock.monotonic() < rejection.rejected_until else None
 
-    def private(self) -> Held | None:
+    def private(self) -> CachedToken | None:
         """Return what is held, if nobody else can have its refresh token."""
         with self._changing():
-            held = self.state.held
+            held = self.state.cached
         return None if held is None or held.shared else held
 
-    def hold(self, record: TokenRecord) -> Held:
+    def hold(self, record: TokenRecord) -> CachedToken:
         """Return what would be held of *record*."""
-        return hold_record(record, clock=self._clock, policy=self._policy, jitter=self._random())
+        return from_record(record, clock=self._clock, policy=self._policy, jitter=self._random())
 
-    def accept(self, held: Held) -> None:
+    def accept(self, held: CachedToken) -> None:
         """Note that the server took *held*."""
         with self._changing():
-            current = self.state.held
+            current = self.state.cached
             if current is None or current.accepted or not current.same_token(held):
                 return
             self._replace(attrs.evolve(current, accepted=True))
 
-    def refuse(self, held: Held) -> bool | None:
+    def refuse(self, held: CachedToken) -> bool | None:
         """
         Note that the server answered 401 to *held*.
 
@@ -166,7 +170,7 @@ class Ledger:
             budget is used up, or the token was issued because of a 401 and never worked.
         """
         with self._changing():
-            current = self.state.held
+            current = self.state.cached
             if current is None or not current.same_token(held) or current.refused:
                 return None
             now = self._clock.monotonic()
@@ -182,12 +186,12 @@ class Ledger:
                 return False
             self.state = attrs.evolve(
                 self.state,
-                held=attrs.evolve(current, refused=True),
+                cached=attrs.evolve(current, refused=True),
                 refusals=(*refusals, now),
             )
             return True
 
-    def issue(self, held: Held, *, login: bool, elapsed: float, epoch: int) -> bool:
+    def issue(self, held: CachedToken, *, login: bool, elapsed: float, epoch: int) -> bool:
         """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""
         with self._changing():
             state = self.state
@@ -195,7 +199,7 @@ class Ledger:
                 return False
             self.state = attrs.evolve(
                 state,
-                held=held,
+                cached=held,
                 failure=None,
                 rejection=None,
                 failures=0,
@@ -212,19 +216,21 @@ class Ledger:
         Then the store was set back, by a restart from a snapshot or the like: the refresh token in it
         may have been sent long ago.
         """
-        held = self.state.held
+        held = self.state.cached
         if held is None or held.version == record.version:
             return False
         return record.age > held.age(self._clock)
 
-    def adopt(self, record: TokenRecord, stale: Held | None, *, epoch: int) -> Held | None:
+    def adopt(
+        self, record: TokenRecord, stale: CachedToken | None, *, epoch: int
+    ) -> CachedToken | None:
         """
         Hold what the store had, if it is good and newer than what is held, which is *stale* as a rule.
 
         None, too, if a token was forgotten since *epoch*.
         """
         held = self.hold(record)
-        good = held.stage(self._clock) in (Stage.FRESH, Stage.DUE)
+        good = held.freshness(self._clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
         if not good or held.same_token(stale) or self.outdates(record):
             return None
         with self._changing():
@@ -232,7 +238,7 @@ class Ledger:
                 return None
             self.state = attrs.evolve(
                 self.state,
-                held=held,
+                cached=held,
                 failure=None,
                 failures=0,
                 adoptions=self.state.adoptions + 1,
@@ -246,7 +252,7 @@ class Ledger:
         Where that is written into the store, too, others find the token there: then it is *shared*.
         """
         with self._changing():
-            held = self.state.held
+            held = self.state.cached
             if held is not None and held.version == version:
                 shared = shared or held.shared
                 self._replace(attrs.evolve(held, refresh_spent=spent, shared=shared))
@@ -295,7 +301,7 @@ class Ledger:
     def forget(self) -> None:
         """Drop the token, and whatever is being asked for now."""
         with self._changing():
-            self.state = attrs.evolve(self.state, held=None, epoch=self.state.epoch + 1)
+            self.state = attrs.evolve(self.state, cached=None, epoch=self.state.epoch + 1)
 
     def note_client_id(self, client_id: str) -> None:
         """Note whose token it is from now on."""
@@ -314,8 +320,8 @@ class Ledger:
         remaining = held.remaining(self._clock)
         return min(wait, max(min(self._policy.outage_backoff, remaining), remaining / 2))
 
-    def _replace(self, held: Held) -> None:
-        self.state = attrs.evolve(self.state, held=held)
+    def _replace(self, held: CachedToken) -> None:
+        self.state = attrs.evolve(self.state, cached=held)
 
     @contextmanager
     def _changing(self) -> Generator[None]:
@@ -328,7 +334,7 @@ class Ledger:
         # A thread that is not in this process may have held the mutex for ever.
         self._mutex = threading.Lock()
         self._pid = os.getpid()
-        held = self.state.held
+        held = self.state.cached
         if held is not None:
             # The refresh token is the parent's, who will spend it.
             self._replace(attrs.evolve(held, refresh_spent=True))

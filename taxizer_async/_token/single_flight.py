@@ -19,14 +19,14 @@ from weakref import WeakKeyDictionary, ref
 
 import anyio
 
-from taxizer_async._guarded_store import on_behalf_of
+from taxizer_async._token.guarded_store import on_behalf_of
 
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from taxizer_async._failures import Failure
-    from taxizer_async._held import Held
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.failures import Failure
 
 
 #: By the ends of which flights the running code was started: what a leader starts has its context.
@@ -50,7 +50,7 @@ class Flight:
         self._since: dict[int, float] = {}
         #: Seconds that tasks waited for it.
         self.waits: list[float] = []
-        self.held: Held | None = None
+        self.held: CachedToken | None = None
         self.failure: Failure | None = None
 
     # A cold crowd pays for each step of this as often as it has members.
@@ -151,7 +151,7 @@ class Airfield:
         self.pid = os.getpid()
         #: How many tasks run `keep_fresh`.
         self.keepers = 0
-        # Held for a few statements, never across an await.
+        # CachedToken for a few statements, never across an await.
         self._mutex = threading.Lock()
         self._runway = threading.Lock()
         self._seats: WeakKeyDictionary[object, Seat] = WeakKeyDictionary()

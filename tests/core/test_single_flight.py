@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._flight import Flight, Seat, _part_of
+from taxizer_async._token.single_flight import Flight, Seat, _part_of
 from tests.limits import HANG
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._held import Held
+    from taxizer_async._token.cached_token import CachedToken
 
 
 async def test_one_leads() -> None:
@@ -47,10 +47,10 @@ async def test_after_landing_another_leads() -> None:
     seat.land(second)
 
 
-async def test_landing_wakes_all(hold: Callable[..., Held]) -> None:
+async def test_landing_wakes_all(hold: Callable[..., CachedToken]) -> None:
     """All who wait for a flight wake up when it lands, and find what came of it."""
     seat = Seat()
-    found: list[Held | None] = []
+    found: list[CachedToken | None] = []
     waiting = 0
     held = hold()
 

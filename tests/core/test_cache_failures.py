@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import Credentials
-from taxizer_async._failures import CredentialsUnavailable, Failure
 from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._token.failures import CredentialsUnavailable, Failure
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._failures import Cause
-    from taxizer_async._held import Held
-    from taxizer_async._ledger import Ledger
+    from taxizer_async._token.cache import TokenCache
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.failures import Cause
     from taxizer_async.testing._manual_clock import ManualClock
 
 
@@ -23,24 +23,24 @@ OUTAGE = Unavailable(reason="answered 503", status_code=503)
 NO = Refused(status_code=400)
 
 
-def _outage(ledger: Ledger, cause: Cause = OUTAGE) -> Failure:
-    return ledger.remember(cause, endpoint="/c", rejected=None, recheck=False)
+def _outage(cache: TokenCache, cause: Cause = OUTAGE) -> Failure:
+    return cache.remember(cause, endpoint="/c", rejected=None, recheck=False)
 
 
 def _wait(failure: Failure, clock: ManualClock) -> float:
     return failure.until - clock.monotonic()
 
 
-def test_a_failure_is_served_until_its_time(ledger: Ledger, clock: ManualClock) -> None:
+def test_a_failure_is_served_until_its_time(cache: TokenCache, clock: ManualClock) -> None:
     """A failure is served from memory for its while, to the moment, and kept for the record."""
-    failure = _outage(ledger)
-    assert ledger.active_failure() is failure
+    failure = _outage(cache)
+    assert cache.active_failure() is failure
     clock.advance(0.999)
-    assert ledger.active_failure() is failure
+    assert cache.active_failure() is failure
     clock.advance(0.001)
 
-    assert ledger.active_failure() is None
-    assert ledger.state.failure is failure
+    assert cache.active_failure() is None
+    assert cache.state.failure is failure
 
 
 @pytest.mark.parametrize(
@@ -53,37 +53,37 @@ def test_a_failure_is_served_until_its_time(ledger: Ledger, clock: ManualClock) 
     ],
     ids=lambda c: type(c).__name__,
 )
-def test_backoff_doubles(ledger: Ledger, clock: ManualClock, cause: Cause) -> None:
+def test_backoff_doubles(cache: TokenCache, clock: ManualClock, cause: Cause) -> None:
     """Failures in a row are remembered for 1 s, doubling to 30 s."""
     waits = []
     for _ in range(7):
-        failure = _outage(ledger, cause)
+        failure = _outage(cache, cause)
         waits.append(_wait(failure, clock))
         clock.advance(waits[-1])
 
     assert waits == [1, 2, 4, 8, 16, 30, 30]
-    assert ledger.state.failures == 7
+    assert cache.state.failures == 7
 
 
 def test_success_restarts_the_backoff(
-    ledger: Ledger, hold: Callable[..., Held], clock: ManualClock
+    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """After a success the back-off starts at 1 s again."""
     for _ in range(5):
-        _outage(ledger)
-    ledger.issue(hold(), login=True, elapsed=0.1, epoch=0)
+        _outage(cache)
+    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
 
-    assert _wait(_outage(ledger), clock) == 1
+    assert _wait(_outage(cache), clock) == 1
 
 
 @pytest.mark.parametrize(
     ("retry_after", "wait"), [(None, 1.0), (0.0, 1.0), (7.5, 7.5), (3600.0, 30.0)]
 )
 def test_the_server_may_ask_for_more(
-    ledger: Ledger, clock: ManualClock, retry_after: float | None, wait: float
+    cache: TokenCache, clock: ManualClock, retry_after: float | None, wait: float
 ) -> None:
     """`Retry-After` lengthens the wait, up to 30 s."""
-    failure = _outage(ledger, Unavailable(reason="429", retry_after=retry_after))
+    failure = _outage(cache, Unavailable(reason="429", retry_after=retry_after))
 
     assert _wait(failure, clock) == wait
     assert failure.retry_at == clock.wall() + wait
@@ -99,29 +99,29 @@ def test_the_server_may_ask_for_more(
     ],
 )
 def test_the_last_try_is_not_slept_through(
-    ledger: Ledger, hold: Callable[..., Held], clock: ManualClock, age: float, wait: float
+    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock, age: float, wait: float
 ) -> None:
     """While the token lives, the back-off is at most half of what is left."""
-    ledger.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
     clock.advance(age)
-    failure = _outage(ledger, Unavailable(reason="429", retry_after=60.0))
+    failure = _outage(cache, Unavailable(reason="429", retry_after=60.0))
 
     assert _wait(failure, clock) == wait
 
 
 def test_a_token_without_an_end_caps_nothing(
-    ledger: Ledger, hold: Callable[..., Held], clock: ManualClock
+    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """A token that is used until refused leaves the back-off as it is."""
-    ledger.issue(hold(lifetime=0.0), login=True, elapsed=0.1, epoch=0)
+    cache.issue(hold(lifetime=0.0), login=True, elapsed=0.1, epoch=0)
 
-    assert _wait(_outage(ledger), clock) == 1
+    assert _wait(_outage(cache), clock) == 1
 
 
 @pytest.mark.report(76)
-def test_refused_credentials(ledger: Ledger, clock: ManualClock) -> None:
+def test_refused_credentials(cache: TokenCache, clock: ManualClock) -> None:
     """Refused credentials given by value are remembered for a minute (report 76)."""
-    failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
+    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
 
     assert _wait(failure, clock) == 60
     assert failure.retry_at == clock.wall() + 60
@@ -129,71 +129,71 @@ def test_refused_credentials(ledger: Ledger, clock: ManualClock) -> None:
     assert failure.endpoint == "/c"
 
 
-def test_refused_credentials_that_may_change(ledger: Ledger, clock: ManualClock) -> None:
+def test_refused_credentials_that_may_change(cache: TokenCache, clock: ManualClock) -> None:
     """Where they come from a callable, that is asked again after 1 s, the server after a minute."""
-    failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
 
     assert _wait(failure, clock) == 1
     assert failure.retry_at == clock.wall() + 60
     assert failure.rejected_until == clock.monotonic() + 60
 
 
-def test_rejection_of(ledger: Ledger, clock: ManualClock) -> None:
+def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:
     """The same credentials stay refused for a minute, rotated ones are not."""
-    assert ledger.rejection_of(PAIR) is None
-    failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    assert cache.rejection_of(PAIR) is None
+    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
 
-    assert ledger.rejection_of(Credentials("app", "s3cret")) is failure
-    assert ledger.rejection_of(Credentials("app", "rotated")) is None
+    assert cache.rejection_of(Credentials("app", "s3cret")) is failure
+    assert cache.rejection_of(Credentials("app", "rotated")) is None
     clock.advance(59.9)
-    assert ledger.rejection_of(PAIR) is failure
+    assert cache.rejection_of(PAIR) is failure
     clock.advance(0.1)
-    assert ledger.rejection_of(PAIR) is None
+    assert cache.rejection_of(PAIR) is None
 
 
-def test_an_outage_rejects_nobody(ledger: Ledger) -> None:
+def test_an_outage_rejects_nobody(cache: TokenCache) -> None:
     """Credentials that were never refused are not known as such."""
-    _outage(ledger)
+    _outage(cache)
 
-    assert ledger.rejection_of(PAIR) is None
+    assert cache.rejection_of(PAIR) is None
 
 
-def test_serve_longer(ledger: Ledger, clock: ManualClock) -> None:
+def test_serve_longer(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal whose credentials have not changed is served for another second."""
-    failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
     clock.advance(5)
-    assert ledger.active_failure() is None
-    longer = ledger.serve_longer(failure)
+    assert cache.active_failure() is None
+    longer = cache.serve_longer(failure)
 
-    assert ledger.active_failure() is longer
+    assert cache.active_failure() is longer
     assert _wait(longer, clock) == 1
     assert longer.retry_at == failure.retry_at
-    assert ledger.state.failures == 1
+    assert cache.state.failures == 1
 
 
-def test_serve_longer_ends_with_the_refusal(ledger: Ledger, clock: ManualClock) -> None:
+def test_serve_longer_ends_with_the_refusal(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal is not served beyond its minute."""
-    failure = ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
     clock.advance(59.5)
-    longer = ledger.serve_longer(failure)
+    longer = cache.serve_longer(failure)
 
     assert _wait(longer, clock) == 0.5
 
 
-def test_a_refusal_without_credentials(ledger: Ledger, clock: ManualClock) -> None:
+def test_a_refusal_without_credentials(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal that no credentials are known of ends with its own wait."""
-    failure = ledger.remember(NO, endpoint="/c", rejected=None, recheck=True)
+    failure = cache.remember(NO, endpoint="/c", rejected=None, recheck=True)
 
     assert _wait(failure, clock) == 1
     assert failure.rejected_until == failure.until
 
 
 @pytest.mark.report(47)
-def test_failures_leave_the_token(ledger: Ledger, hold: Callable[..., Held]) -> None:
+def test_failures_leave_the_token(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     """A failure never drops the token, nor its refresh token (report 47)."""
     held = hold()
-    ledger.issue(held, login=True, elapsed=0.1, epoch=0)
-    _outage(ledger)
-    ledger.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
+    cache.issue(held, login=True, elapsed=0.1, epoch=0)
+    _outage(cache)
+    cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
 
-    assert ledger.state.held is held
+    assert cache.state.cached is held

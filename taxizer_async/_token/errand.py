@@ -1,4 +1,4 @@
-"""What a flight is about and what it works with: the arguments of `_renewal` and `_issuance`, as values."""
+"""What a flight is about and what it works with: the arguments of `lease_wait` and `renewal`, as values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 import attrs
 
 from taxizer_async._clock import Clock
-from taxizer_async._credentials_source import CredentialsSource
-from taxizer_async._guarded_store import GuardedStore
-from taxizer_async._held import Held
-from taxizer_async._ledger import Ledger
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import Exchange
 from taxizer_async._policy import RenewalPolicy
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.credentials_source import CredentialsSource
+from taxizer_async._token.guarded_store import GuardedStore
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -36,7 +36,7 @@ class Tools:
     credentials: CredentialsSource
     exchange: Exchange
     store: GuardedStore
-    ledger: Ledger
+    cache: TokenCache
     policy: RenewalPolicy
     clock: Clock
     random: Callable[[], float]
@@ -59,7 +59,7 @@ class Errand:
         waiting_since: `Clock.monotonic` when it began to wait for the lease, while it does.
     """
 
-    stale: Held | None
+    stale: CachedToken | None
     attempts: int
     seconds: float
     waits: float

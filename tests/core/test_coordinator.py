@@ -11,7 +11,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from taxizer_async._flight import Airfield, Seat
+from taxizer_async._token.single_flight import Airfield, Seat
 
 
 if TYPE_CHECKING:

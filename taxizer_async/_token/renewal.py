@@ -2,7 +2,7 @@
 What is done with the lease in hand: look into the store, refresh or log in, save.
 
 Everything that goes wrong is returned as a `Failure`: only cancellation leaves as an exception. Whoever
-forgets the token meanwhile (`Ledger.forget`) is respected after each await.
+forgets the token meanwhile (`TokenCache.forget`) is respected after each await.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ import anyio
 import attrs
 
 from taxizer_async import _events as events
-from taxizer_async._credentials_source import ask_credentials
-from taxizer_async._errand import Again
-from taxizer_async._failures import Failure
-from taxizer_async._guarded_store import NoLease, SaveResult
-from taxizer_async._held import Held, hold_issued
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import (
     Effort,
@@ -29,16 +24,21 @@ from taxizer_async._outcomes import (
     Refused,
     Unavailable,
 )
+from taxizer_async._token.cached_token import CachedToken, from_issued
+from taxizer_async._token.credentials_source import ask_credentials
+from taxizer_async._token.errand import Again
+from taxizer_async._token.failures import Failure
+from taxizer_async._token.guarded_store import NoLease, SaveResult
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async._errand import Errand, Tools
     from taxizer_async._events import ExchangeKind
-    from taxizer_async._failures import Cause
     from taxizer_async._models import Secret
     from taxizer_async._outcomes import Outcome
+    from taxizer_async._token.errand import Errand, Tools
+    from taxizer_async._token.failures import Cause
     from taxizer_async.stores import Lease, StoreKey, TokenRecord
 
 
@@ -70,7 +70,7 @@ class Issuance:
             attempts=errand.attempts, deadline=anyio.current_time() + errand.seconds
         )
 
-    async def run(self) -> Held | Failure | Again:
+    async def run(self) -> CachedToken | Failure | Again:
         """Adopt what is in the store, or refresh it, or log in."""
         record = await self._tools.store.load(self._key) if self._lease else None
         adopted = adopt(self._tools, self._errand, record)
@@ -86,7 +86,7 @@ class Issuance:
                 return result
         return await self.log_in()
 
-    async def log_in(self) -> Held | Failure | Again:
+    async def log_in(self) -> CachedToken | Failure | Again:
         """Log in at Connect, unless these very credentials were refused a moment ago."""
         credentials: Credentials | Failure | None
         credentials, self._errand.asked = self._errand.asked, None
@@ -96,11 +96,11 @@ class Issuance:
             return credentials
         if credentials.client_id != self._key.client_id:
             self._errand.asked = credentials
-            self._tools.ledger.note_client_id(credentials.client_id)
+            self._tools.cache.note_client_id(credentials.client_id)
             return Again.NOW
-        known = self._tools.ledger.rejection_of(credentials)
+        known = self._tools.cache.rejection_of(credentials)
         if known is not None:
-            return self._tools.ledger.serve_longer(known)
+            return self._tools.cache.serve_longer(known)
         if self._lease is not None and await self._tools.store.lost(self._lease):
             # A process that was stopped meanwhile finds that others have gone on.
             self._errand.asked = credentials
@@ -109,7 +109,7 @@ class Issuance:
         result = await self._perform(
             lambda received: connect(credentials, self._effort, received), login=True
         )
-        if isinstance(result, (Held, Again)):
+        if isinstance(result, (CachedToken, Again)):
             return result
         rejected = credentials if isinstance(result, Refused) else None
         return fail(
@@ -121,14 +121,16 @@ class Issuance:
             elapsed=self._since(began),
         )
 
-    def _refreshable(self, record: TokenRecord | None) -> Held | None:
-        ledger, clock = self._tools.ledger, self._tools.clock
-        held = None if record is None or ledger.outdates(record) else ledger.hold(record)
+    def _refreshable(self, record: TokenRecord | None) -> CachedToken | None:
+        cache, clock = self._tools.cache, self._tools.clock
+        held = None if record is None or cache.outdates(record) else cache.hold(record)
         if held is None or not held.refreshable(clock):
-            held = ledger.private()
+            held = cache.private()
         return held if held is not None and held.refreshable(clock) else None
 
-    async def _refresh(self, held: Held, refresh_token: Secret) -> Held | Failure | Again | None:
+    async def _refresh(
+        self, held: CachedToken, refresh_token: Secret
+    ) -> CachedToken | Failure | Again | None:
         """Return None if a login has to follow."""
         marked = await self._mark(held, spent=True)
         if marked is not SaveResult.SAVED:
@@ -142,7 +144,7 @@ class Issuance:
             lambda received: refresh(refresh_token, self._effort, received), login=False
         )
         elapsed = self._since(began)
-        if isinstance(result, (Held, Again)):
+        if isinstance(result, (CachedToken, Again)):
             return result
         if self._is_outdated:
             return self._start_over()
@@ -164,9 +166,9 @@ class Issuance:
         )
         return None
 
-    async def _mark(self, held: Held, *, spent: bool) -> SaveResult:
+    async def _mark(self, held: CachedToken, *, spent: bool) -> SaveResult:
         shared = self._lease is not None
-        self._tools.ledger.mark_spent(held.version, spent=spent, shared=shared)
+        self._tools.cache.mark_spent(held.version, spent=spent, shared=shared)
         if self._lease is None:
             return SaveResult.SAVED
         record = attrs.evolve(held, refresh_spent=spent).record(self._tools.clock)
@@ -174,9 +176,9 @@ class Issuance:
 
     async def _perform(
         self, call: _Ask, *, login: bool
-    ) -> Held | Again | Refused | Unavailable | Malformed | Misconfigured:
+    ) -> CachedToken | Again | Refused | Unavailable | Malformed | Misconfigured:
         received: list[Issued] = []
-        kept: Held | Again = Again.NOW
+        kept: CachedToken | Again = Again.NOW
         try:
             outcome = await self._with_heartbeat(lambda: call(received.append))
         finally:
@@ -194,11 +196,11 @@ class Issuance:
             heart.cancel_scope.cancel()
         return outcomes[0]
 
-    async def _keep(self, issued: Issued, *, login: bool) -> Held | Again:
+    async def _keep(self, issued: Issued, *, login: bool) -> CachedToken | Again:
         if self._is_outdated:
             return self._start_over()
         tools, stale = self._tools, self._errand.stale
-        held = hold_issued(
+        held = from_issued(
             issued,
             version=os.urandom(8).hex(),
             clock=tools.clock,
@@ -216,7 +218,7 @@ class Issuance:
             # A save that failed or was cut short may have been done all the same.
             shared = self._lease is not None and saved is not SaveResult.LEASE_LOST
             held = attrs.evolve(held, shared=shared)
-            is_held = tools.ledger.issue(
+            is_held = tools.cache.issue(
                 held, login=login, elapsed=issued.elapsed, epoch=self._errand.epoch
             )
             happened = events.LoggedIn if login else events.Renewed
@@ -233,18 +235,18 @@ class Issuance:
 
     @property
     def _is_outdated(self) -> bool:
-        return self._tools.ledger.state.epoch != self._errand.epoch
+        return self._tools.cache.state.epoch != self._errand.epoch
 
     def _start_over(self) -> Again:
-        self._errand.epoch, self._errand.stale = self._tools.ledger.state.epoch, None
+        self._errand.epoch, self._errand.stale = self._tools.cache.state.epoch, None
         return Again.NOW
 
 
-def adopt(tools: Tools, errand: Errand, record: TokenRecord | None) -> Held | None:
+def adopt(tools: Tools, errand: Errand, record: TokenRecord | None) -> CachedToken | None:
     """Hold *record* if it replaces the stale token."""
     if record is None:
         return None
-    held = tools.ledger.adopt(record, errand.stale, epoch=errand.epoch)
+    held = tools.cache.adopt(record, errand.stale, epoch=errand.epoch)
     if held is not None:
         tools.reporter.add(events.Adopted(expires_at=held.token.expires_at))
     return held
@@ -268,8 +270,8 @@ def fail(
     elapsed: float = 0.0,
 ) -> Failure:
     """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
-    ahead_of_need = tools.ledger.alive() is not None
-    failure = tools.ledger.remember(
+    ahead_of_need = tools.cache.alive() is not None
+    failure = tools.cache.remember(
         cause,
         endpoint=endpoint,
         rejected=rejected,

@@ -4,15 +4,15 @@ TokenProvider: the state machine of one token, and the only writer of its state.
 Rules of this file:
 
 - It knows neither HTTP nor files. The exchange, the store, the clock and randomness come in.
-- All state is in the ledger, one immutable value that is read without a lock. Only the ledger changes
-  it, and only this file, `_renewal` and `_issuance` ask it to.
+- All state is in the cache, one immutable value that is read without a lock. Only the cache changes
+  it, and only this file, `lease_wait` and `renewal` ask it to.
 - No lock is held while a resource request runs, while user code runs, or across a `yield`.
 - What can go wrong is a value (`Failure`) until the last moment: an exception raised here would carry
   frames that callers' error reporters capture.
 
 Theory of operation:
 
-A token passes through stages (`Stage`). FRESH: use it; nothing is awaited. DUE: the first caller to
+A token passes through stages (`Freshness`). FRESH: use it; nothing is awaited. DUE: the first caller to
 notice renews it, all others use it. PRESSING and GONE: callers need the next one. `acquire` is a loop
 over "look at the stage; use, fail from memory, lead a flight, or wait for the leader's", so whoever
 has waited looks again before it does anything.
@@ -41,36 +41,36 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from taxizer_async import _events as events
-from taxizer_async._errand import Errand, Tools
 from taxizer_async._errors import TokenStoreError
-from taxizer_async._failures import Failure
-from taxizer_async._flight import Airfield
-from taxizer_async._guarded_store import GuardedStore
-from taxizer_async._held import Held, Stage
-from taxizer_async._ledger import Ledger
 from taxizer_async._models import AuthStatus, TokenState
-from taxizer_async._policy import HEALTHY_FACTOR, KEEPER_LOOKS_EVERY
-from taxizer_async._renewal import Renewal
+from taxizer_async._policy import HEALTHY_FACTOR, KEEPER_LOOKS_EVERY, Freshness
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.errand import Errand, Tools
+from taxizer_async._token.failures import Failure
+from taxizer_async._token.guarded_store import GuardedStore
+from taxizer_async._token.lease_wait import Renewal
+from taxizer_async._token.single_flight import Airfield
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async._clock import Clock
-    from taxizer_async._credentials_source import CredentialsSource
-    from taxizer_async._errand import Endpoints
-    from taxizer_async._flight import Flight, Seat
     from taxizer_async._outcomes import Exchange
     from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import Reporter
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.credentials_source import CredentialsSource
+    from taxizer_async._token.errand import Endpoints
+    from taxizer_async._token.single_flight import Flight, Seat
     from taxizer_async.stores import TokenStore
 
 
 _TOKEN_STATES: Final = {
-    Stage.FRESH: TokenState.FRESH,
-    Stage.DUE: TokenState.RENEWAL_DUE,
-    Stage.PRESSING: TokenState.RENEWAL_DUE,
-    Stage.GONE: TokenState.EXPIRED,
+    Freshness.FRESH: TokenState.FRESH,
+    Freshness.RENEW_AHEAD: TokenState.RENEWAL_DUE,
+    Freshness.MUST_RENEW: TokenState.RENEWAL_DUE,
+    Freshness.EXPIRED: TokenState.EXPIRED,
 }
 
 
@@ -107,7 +107,7 @@ class TokenProvider:
         self._reporter = reporter
         self._airfield_now = Airfield()
         self._store = GuardedStore(store, timeout=policy.store_timeout, reporter=reporter)
-        self._ledger = Ledger(
+        self._cache = TokenCache(
             policy=policy,
             clock=clock,
             random=random,
@@ -119,7 +119,7 @@ class TokenProvider:
                 credentials=credentials,
                 exchange=exchange,
                 store=self._store,
-                ledger=self._ledger,
+                cache=self._cache,
                 policy=policy,
                 clock=clock,
                 random=random,
@@ -127,9 +127,9 @@ class TokenProvider:
             )
         )
         #: The fast path: the token if it is fresh, without waiting for anything; else None.
-        self.fresh: Final = self._ledger.fresh
+        self.fresh: Final = self._cache.fresh
 
-    async def acquire(self) -> Held:
+    async def acquire(self) -> CachedToken:
         """
         Return a usable token; log in, renew, or wait for who does, if it takes that.
 
@@ -138,40 +138,42 @@ class TokenProvider:
             ConfigurationError: If the user's part (credentials, http_client) failed.
         """
         while True:
-            held, stage = self._ledger.state.held, self._ledger.stage()
-            failure = self._ledger.active_failure()
-            if held is not None and stage is not Stage.GONE:
+            held, stage = self._cache.state.cached, self._cache.freshness()
+            failure = self._cache.active_failure()
+            if held is not None and stage is not Freshness.EXPIRED:
                 patient = failure is not None or self._airfield().keepers > 0
-                if patient or stage is Stage.FRESH:
+                if patient or stage is Freshness.FRESH:
                     return held
             elif failure is not None:
                 raise failure.error(from_memory=True)
             seat = self._airfield().seat()
             flight = seat.try_lead()
             if flight is not None:
-                await self._fly(seat, flight, waits=stage is not Stage.DUE, for_caller=True)
-            elif held is not None and stage is Stage.DUE:
+                await self._fly(
+                    seat, flight, waits=stage is not Freshness.RENEW_AHEAD, for_caller=True
+                )
+            elif held is not None and stage is Freshness.RENEW_AHEAD:
                 return held
             else:
                 flight = seat.flight
-                await (flight.wait() if stage is Stage.GONE else self._wait_a_while(flight))
-            alive = self._ledger.alive() or flight.held
+                await (flight.wait() if stage is Freshness.EXPIRED else self._wait_a_while(flight))
+            alive = self._cache.alive() or flight.held
             if alive is not None:
                 return alive
             if flight.failure is not None:
                 raise flight.failure.error()
 
-    def accept(self, held: Held) -> None:
+    def accept(self, held: CachedToken) -> None:
         """Note that the server took *held*."""
-        self._ledger.accept(held)
+        self._cache.accept(held)
 
-    def refuse(self, held: Held) -> bool:
+    def refuse(self, held: CachedToken) -> bool:
         """
         Note that the server answered 401 to *held*; say whether another token is worth a try.
 
         A 401 for a token that was replaced meanwhile costs nothing.
         """
-        renewing = self._ledger.refuse(held)
+        renewing = self._cache.refuse(held)
         if renewing is None:
             return True
         self._reporter.add(events.TokenRefused(renewing=renewing))
@@ -195,13 +197,13 @@ class TokenProvider:
             TokenStoreError: If the store could not drop it.
             AuthError: If the credentials callable failed, so that it is unknown whose token it is.
         """
-        self._ledger.forget()
+        self._cache.forget()
         key = await self._renewal.key()
         if isinstance(key, Failure):
             raise key.error()
         cleared = await self._store.clear(key)
         # Who came while the store was being cleared may have found the record still there.
-        self._ledger.forget()
+        self._cache.forget()
         self._airfield().seat().announce_change()
         self._reporter.add(events.Forgotten())
         await self._reporter.deliver()
@@ -214,12 +216,12 @@ class TokenProvider:
 
     def status(self) -> AuthStatus:
         """Return what can be said of the token now."""
-        state = self._ledger.state
-        held, failure = state.held, state.failure
+        state = self._cache.state
+        held, failure = state.cached, state.failure
         remaining = held.remaining(self._clock) if held else math.inf
         return AuthStatus(
             state=self._token_state(held),
-            usable=self._ledger.alive() is not None,
+            usable=self._cache.alive() is not None,
             expires_in=remaining if math.isfinite(remaining) else None,
             refreshable=held is not None and held.refreshable(self._clock),
             keep_fresh_running=self._airfield().keepers > 0,
@@ -231,12 +233,12 @@ class TokenProvider:
             store_failing=self._store.failing is not None,
         )
 
-    def _token_state(self, held: Held | None) -> TokenState:
+    def _token_state(self, held: CachedToken | None) -> TokenState:
         if held is None:
             return TokenState.NONE
         if held.refused:
             return TokenState.REFUSED
-        return _TOKEN_STATES[held.stage(self._clock)]
+        return _TOKEN_STATES[held.freshness(self._clock)]
 
     async def _wait_a_while(self, flight: Flight) -> None:
         with anyio.move_on_after(self._patience()):
@@ -248,7 +250,7 @@ class TokenProvider:
             if isinstance(result, Failure):
                 flight.failure = result
             # It may have been forgotten while the lease was given back.
-            elif result is not None and result.same_token(self._ledger.state.held):
+            elif result is not None and result.same_token(self._cache.state.cached):
                 flight.held = result
         finally:
             seat.land(flight)
@@ -263,13 +265,13 @@ class TokenProvider:
             self._reporter.add(events.TokenAwaited(callers=len(waits), waits=waits))
 
     def _errand(self, *, waits: bool) -> Errand:
-        policy, state, alive = self._policy, self._ledger.state, self._ledger.alive()
+        policy, state, alive = self._policy, self._cache.state, self._cache.alive()
         attempts, seconds = policy.attempts, policy.exchange_timeout
         if alive is not None:
             # The back-off between single tries is in what is remembered of a failure.
             attempts, seconds = 1, policy.attempt_timeout
         return Errand(
-            stale=state.held,
+            stale=state.cached,
             attempts=attempts,
             seconds=seconds,
             waits=min(policy.lease_wait, self._patience()) if waits else 0.0,
@@ -291,19 +293,19 @@ class TokenProvider:
 
     def _patience(self) -> float:
         """Return how long a renewal may be waited for: a token that lives is not waited to death."""
-        held = self._ledger.alive()
+        held = self._cache.alive()
         if held is None:
             return math.inf
-        return self._policy.patience(held.remaining(self._clock), self._ledger.state.last_elapsed)
+        return self._policy.patience(held.remaining(self._clock), self._cache.state.last_elapsed)
 
     def _until_renewal(self) -> float:
         """Return the seconds until `keep_fresh` has to do something."""
-        failure = self._ledger.active_failure()
+        failure = self._cache.active_failure()
         pause = failure.until - self._clock.monotonic() if failure else 0.0
-        held = self._ledger.alive()
+        held = self._cache.alive()
         if held is None:
             return pause
-        margin = HEALTHY_FACTOR * self._ledger.state.last_elapsed
+        margin = HEALTHY_FACTOR * self._cache.state.last_elapsed
         due = held.lifespan.keep_after(margin) - held.age(self._clock)
         return max(due, pause)
 

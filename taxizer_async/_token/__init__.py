@@ -1,0 +1,1 @@
+"""The life of a token in a process: no HTTP in here."""

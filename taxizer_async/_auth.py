@@ -109,7 +109,7 @@ class TaxizerAuth(httpx.Auth):
 
     async def keep_fresh(self) -> None:
         """
-        Renew ahead of need until cancelled, so that no request ever waits for that.
+        Renew though no request asks, until cancelled: for idle services, and to log in at the start.
 
         Failures are logged, reported and tried again, never raised:
         `task_group.start_soon(auth.keep_fresh)`.

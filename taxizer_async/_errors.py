@@ -95,7 +95,11 @@ class CredentialsRejectedError(AuthError):
 
 
 class TokenEndpointUnavailableError(AuthError):
-    """The token endpoint could not be reached, timed out, or answered 429 or 5xx, after retries."""
+    """
+    The token endpoint could not be reached, timed out, or answered 429 or 5xx, for as long as was tried.
+
+    Or another client that shares the store was at it all the time.
+    """
 
 
 class TokenResponseError(AuthError):

@@ -53,7 +53,7 @@ class Adopted:
 @attrs.frozen(kw_only=True)
 class RefreshRefused:
     """
-    A refresh token was refused or is of uncertain state, so a login follows; *reason* says why.
+    AppRefreshToken refused or failed, and a login follows; *reason* says why.
 
     That took *elapsed* seconds, retries included.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import logging
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from taxizer_async._clock import Clock
     from taxizer_async._http_library import HttpLibrary
     from taxizer_async._models import Credentials, Secret, Token
-    from taxizer_async._outcomes import Effort, Outcome
+    from taxizer_async._outcomes import Outcome, RetryBudget
     from taxizer_async._policy import RenewalPolicy
 
 
@@ -55,8 +56,8 @@ REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
 
 _REFUSALS: Final = frozenset({400, 401, 403})
 _TRY_LATER: Final = frozenset({408, 429})
-# Of what says "not now", these also say that the request was not looked at.
-_UNTOUCHED: Final = frozenset({429, 503})
+# A gateway's 503 may well come after the server took the request.
+_UNTOUCHED: Final = HTTPStatus.TOO_MANY_REQUESTS
 
 _log: Final = logging.getLogger("taxizer_async")
 
@@ -66,11 +67,10 @@ HttpClientFactory: TypeAlias = Callable[[], Any]
 
 @attrs.frozen(eq=False, repr=False)
 class _Call:
-    """One of the two requests; *repeatable* says whether it may be sent again when in doubt."""
+    """One of the two requests."""
 
     path: str
     encode: Callable[[], bytes]
-    repeatable: bool
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -115,87 +115,44 @@ class HttpExchange:
         self._library = library
         self._http_client = http_client
 
-    async def connect(
-        self,
-        credentials: Credentials,
-        effort: Effort,
-        received: Callable[[Issued], None],
-        /,
-    ) -> Outcome:
-        """Log in at Connect."""
+    async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
+        """Log in at Connect; try again until the time is over, where that may help."""
         encode = functools.partial(encode_credentials, credentials)
-        call = _Call(CONNECT_PATH, encode, repeatable=True)
-        return await self._try(call, effort, received)
-
-    async def refresh(
-        self, refresh_token: Secret, effort: Effort, received: Callable[[Issued], None], /
-    ) -> Outcome:
-        """Renew at AppRefreshToken."""
-        encode = functools.partial(encode_refresh_token, refresh_token)
-        call = _Call(REFRESH_PATH, encode, repeatable=False)
-        return await self._try(call, effort, received)
-
-    async def _try(
-        self, call: _Call, effort: Effort, received: Callable[[Issued], None]
-    ) -> Outcome:
         began = self._clock.monotonic()
-        attempt = 0
-        while True:
-            attempt += 1
-            left = effort.deadline - anyio.current_time()
-            if left <= 0:
-                return Unavailable(reason="there was no time left to ask it", untouched=True)
-            seconds = min(self._policy.attempt_timeout, left)
-            outcome = await self._attempt(call, seconds, began, received)
-            if not isinstance(outcome, Unavailable) or attempt >= effort.attempts:
-                return outcome
-            if not (call.repeatable or outcome.untouched):
-                return outcome
+        for attempt in itertools.count(1):
+            outcome = await self._attempt(_Call(CONNECT_PATH, encode), budget, began)
+            if not isinstance(outcome, Unavailable) or not budget.wants_more():
+                break
             wait = self._policy.retry_wait(attempt, self._random(), outcome.retry_after)
-            if anyio.current_time() + wait >= effort.deadline:
-                return outcome
+            if self._clock.monotonic() + wait >= budget.deadline:
+                break
             await self._clock.sleep(wait)
+        return outcome
 
-    async def _attempt(
-        self,
-        call: _Call,
-        seconds: float,
-        began: float,
-        received: Callable[[Issued], None],
-    ) -> Outcome:
+    async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
+        """Renew at AppRefreshToken, in one attempt."""
+        encode = functools.partial(encode_refresh_token, refresh_token)
+        return await self._attempt(
+            _Call(REFRESH_PATH, encode), budget, began=self._clock.monotonic()
+        )
+
+    async def _attempt(self, call: _Call, budget: RetryBudget, began: float) -> Outcome:
         asked = _Asked(at=self._clock.monotonic(), wall=self._clock.wall(), began=began)
+        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)
+        if seconds <= 0:
+            return Unavailable(reason="there was no time left to ask it", untouched=True)
         answer = Answer()
         problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
         with anyio.move_on_after(seconds):
             try:
                 await self._send(call, answer)
             except ConfigurationError as cause:
-                problem = Misconfigured(reason=str(cause))
+                return Misconfigured(reason=str(cause))
             except self._library.never_sent as cause:
                 problem = Unavailable(reason=tell_network_error(cause), untouched=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
                 problem = Unavailable(reason=tell_network_error(cause))
-            except BaseException as interruption:  # noqa: BLE001 - it is raised again
-                problem = self._salvage(answer, asked, received) or problem
-                # Frames and causes below here hold what was sent.
-                interruption.__cause__ = interruption.__context__ = None
-                raise interruption.with_traceback(None)  # noqa: B904
-        if not answer.is_usable or isinstance(problem, Issued):
-            return problem
-        outcome = self._read(answer, asked)
-        if isinstance(outcome, Issued):
-            received(outcome)
-        return outcome
-
-    def _salvage(
-        self, answer: Answer, asked: _Asked, received: Callable[[Issued], None]
-    ) -> Issued | None:
-        """Hand over the token of an answer whose end was cut off, if it is all there."""
-        outcome = self._read(answer, asked) if answer.is_success else None
-        if not isinstance(outcome, Issued):
-            return None
-        received(outcome)
-        return outcome
+        return self._read(answer, asked) if answer.is_usable else problem
 
     async def _send(self, call: _Call, answer: Answer) -> None:
         async with AsyncExitStack() as stack:
@@ -225,7 +182,7 @@ class HttpExchange:
         # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
         try:
             (client,) = await run_in_thread(self._make_client)
-        except Exception as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
+        except (Exception, SystemExit) as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
             problem = f"raised {type(cause).__name__}"
         else:
             if not self._library.is_client(client):
@@ -267,7 +224,7 @@ class HttpExchange:
                     answer.headers.get("Retry-After"),
                     now=self._clock.wall() if server_date is None else server_date,
                 ),
-                untouched=status in _UNTOUCHED,
+                untouched=status == _UNTOUCHED,
             )
         body = answer.body()
         if body is None:

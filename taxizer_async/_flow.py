@@ -18,8 +18,8 @@ from taxizer_async._events import OriginSkipped
 from taxizer_async._exchange import CONNECT_PATH, REFRESH_PATH, HttpExchange
 from taxizer_async._headers import lacks_scope
 from taxizer_async._reporter import Reporter
-from taxizer_async._token.errand import Endpoints
 from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.stores import MemoryTokenStore
 
 

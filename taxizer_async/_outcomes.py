@@ -7,6 +7,7 @@ the frames of an exception would show what was sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
@@ -15,8 +16,6 @@ from taxizer_async._models import Token
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from taxizer_async._models import Credentials, Secret
 
 
@@ -91,37 +90,31 @@ Outcome: TypeAlias = Issued | Refused | Unavailable | Malformed | Misconfigured
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Effort:
-    """How hard to try: at most *attempts* requests, all done by *deadline* (event loop time)."""
+class RetryBudget:
+    """
+    How hard to try.
 
-    attempts: int
+    Attributes:
+        deadline: When all has to be over (`Clock.monotonic`).
+        wants_more: Returns whether another attempt is worth while after one that failed: ahead of need
+            one is enough.
+    """
+
     deadline: float
+    wants_more: Callable[[], bool]
 
 
 class Exchange(Protocol):
     """
     Asks a token endpoint.
 
-    Neither method raises on anything that the network or the server does. *received* is called with
-    the token as soon as it is there, so that a cancellation on the way out does not lose it.
+    Neither method raises on anything that the network or the server does.
     """
 
-    async def connect(
-        self,
-        credentials: Credentials,
-        effort: Effort,
-        received: Callable[[Issued], None],
-        /,
-    ) -> Outcome:
+    async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         """Log in."""
         ...
 
-    async def refresh(
-        self, refresh_token: Secret, effort: Effort, received: Callable[[Issued], None], /
-    ) -> Outcome:
-        """
-        Renew.
-
-        Tries again only while the server certainly did not take the refresh token.
-        """
+    async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
+        """Renew, in one attempt: a login is what follows one that fails."""
         ...

@@ -25,11 +25,19 @@ MUST_SHARE: Final = 0.1
 JITTER_SHARE: Final = 0.2
 #: Below this a lifetime says nothing, as `Date` counts whole seconds: used until refused.
 SHORTEST_LIFETIME: Final = 0.5
-#: `keep_fresh` looks at the clocks this often, as a sleeping machine or another thread wakes nobody.
-KEEPER_LOOKS_EVERY: Final = 10.0
+#: `keep_fresh` looks at the clocks this often, as a sleeping machine wakes nobody.
+KEEP_FRESH_INTERVAL: Final = 10.0
 #: So many looks at the store come before another attempt at a lease that somebody else has: a token is
 #: waited for by many, and a holder seldom dies.
-LOOKS_PER_LEASE: Final = 4
+POLLS_PER_LEASE_ATTEMPT: Final = 4
+#: No pause between two looks at a store that another holds is longer, in the mean.
+LONGEST_LEASE_POLL: Final = 0.25
+#: A refresh on another event loop is looked after this often …
+WATCH_INTERVAL: Final = 0.25
+#: … and left behind once its loop has not answered for so long.
+BLOCKED_AFTER: Final = 5.0
+#: No pause between two attempts is longer, unless `backoff` is.
+LONGEST_RETRY_WAIT: Final = 4.0
 #: An exchange in health takes so many times the last one's duration at most; `keep_fresh` starts that
 #: long before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
@@ -56,17 +64,21 @@ class RenewalPolicy:
             renewed this seldom; a just-issued token that a 401 met is not renewed again within it.
         unauthorized_budget: So many renewals may be caused by 401s …
         unauthorized_window: … within so many seconds; past that a 401 is handed back.
-        attempts: Requests made at most for one login or renewal.
-        attempt_timeout: What one of these may take.
+        attempt_timeout: What a single request of a login or renewal may take.
         connect_timeout: What opening its connection may take.
-        exchange_timeout: What all of them may take, waits between them included.
-        backoff: The first of those waits; it doubles each time, with jitter.
+        exchange_timeout: What a login or renewal may take as a whole: asking for the credentials,
+            waiting for the lease, all requests, and the pauses between them.
+        backoff: The first of those pauses; it doubles each time up to 4 s, with jitter.
         retry_after_limit: `Retry-After` is honoured up to this.
         rejected_for: So long a refusal of the credentials is served from memory.
         outage_backoff: So long a first failure of another kind is; it doubles up to …
         outage_backoff_limit: … this.
+        refresh_passed_over: So long AppRefreshToken is passed over after a failure that was no
+            refusal …
+        refresh_distrusted: … and after a token of its was refused and had never been accepted.
         store_timeout: What a single call to the token store may take.
-        lease_poll: The mean time between two looks at a store that another holds.
+        lease_poll: The first pause between two looks at a store whose lease another client has; it
+            grows by half each time up to 0.25 s, with jitter.
         hook_timeout: What an async `on_event` may take.
 
     Raises:
@@ -79,7 +91,6 @@ class RenewalPolicy:
     refused_interval: float = 30.0
     unauthorized_budget: int = 3
     unauthorized_window: float = 30.0
-    attempts: int = 4
     attempt_timeout: float = 10.0
     connect_timeout: float = 5.0
     exchange_timeout: float = 30.0
@@ -87,7 +98,9 @@ class RenewalPolicy:
     retry_after_limit: float = 30.0
     rejected_for: float = 60.0
     outage_backoff: float = 1.0
-    outage_backoff_limit: float = 30.0
+    outage_backoff_limit: float = 5.0
+    refresh_passed_over: float = 60.0
+    refresh_distrusted: float = 600.0
     store_timeout: float = 2.0
     lease_poll: float = 0.01
     hook_timeout: float = 5.0
@@ -101,11 +114,6 @@ class RenewalPolicy:
             if problem:
                 msg = f"{field.name} must be {problem}"
                 raise ConfigurationError(msg)
-
-    @property
-    def lease_wait(self) -> float:
-        """What a caller waits at most for another process to be done, before it logs in alone."""
-        return self.exchange_timeout + 2 * self.store_timeout
 
     def lifespan(self, lifetime: float, jitter: float) -> Lifespan:
         """
@@ -130,12 +138,13 @@ class RenewalPolicy:
 
     def retry_wait(self, attempt: int, jitter: float, retry_after: float | None) -> float:
         """Return the wait after the *attempt*-th try (from 1); *jitter* in [0, 1) shortens it by up to half."""
-        own = self.backoff * 2.0 ** min(attempt - 1, _DOUBLINGS) * (1 - jitter / 2)
+        longest = max(self.backoff, LONGEST_RETRY_WAIT)
+        own = min(longest, self.backoff * 2.0 ** min(attempt - 1, _DOUBLINGS)) * (1 - jitter / 2)
         if retry_after is None:
             return own
         return max(own, min(retry_after, self.retry_after_limit))
 
-    def patience(self, remaining: float, last_elapsed: float) -> float:
+    def follower_timeout(self, remaining: float, last_elapsed: float) -> float:
         """
         Return how long to wait for somebody else's renewal.
 

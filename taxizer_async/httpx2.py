@@ -93,7 +93,7 @@ class TaxizerAuth(httpx2.Auth):
         return await self.flow.token()
 
     async def keep_fresh(self) -> None:
-        """Renew ahead of need until cancelled, so that no request ever waits for that."""
+        """Renew though no request asks, until cancelled: for idle services, and to log in at the start."""
         await self.flow.provider.keep_fresh()
 
     def status(self) -> AuthStatus:

@@ -7,6 +7,7 @@ statements and never across an await. There is no I/O here, and no decision abou
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 
@@ -42,6 +43,7 @@ class CacheState:
         rejection: The last failure that was a refusal of the credentials, likewise.
         failures: How many have failed in a row.
         refusals: When 401s caused renewals (`Clock.monotonic`), as far as that still counts.
+        refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
         epoch: Counts `forget`: what was asked for before one is not held after it.
         client_id: Whose token it is; None until the credentials were asked for.
         last_elapsed: Seconds that the last exchange took.
@@ -55,6 +57,7 @@ class CacheState:
     rejection: Failure | None = None
     failures: int = 0
     refusals: tuple[float, ...] = ()
+    refresh_passed_over_until: float = -math.inf
     epoch: int = 0
     client_id: str | None = None
     last_elapsed: float = 0.0
@@ -117,7 +120,7 @@ class TokenCache:
             return None
         return held
 
-    def successor(self, stale: CachedToken | None) -> CachedToken | None:
+    def replacement_for(self, stale: CachedToken | None) -> CachedToken | None:
         """Return the token if it is good and another than *stale*."""
         held = self.state.cached
         if held is None or held.same_token(stale):
@@ -177,8 +180,13 @@ class TokenCache:
             refusals = still_counting(
                 self.state.refusals, now=now, window=self._policy.unauthorized_window
             )
+            unproven = current.by_refresh and not current.accepted
+            if unproven:
+                # Not the token may be at fault, but the endpoint that it came from.
+                self._pass_over_refresh(self._policy.refresh_distrusted)
             hopeless = (
                 current.answers_refusal
+                and not unproven
                 and not current.accepted
                 and current.age(self._clock) < self._policy.refused_interval
             )
@@ -195,8 +203,10 @@ class TokenCache:
         """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""
         with self._changing():
             state = self.state
-            if state.epoch != epoch:
-                return False
+            current = state.cached
+            is_late = current is not None and current.asked_at > held.asked_at
+            if state.epoch != epoch or is_late:
+                return state.epoch == epoch
             self.state = attrs.evolve(
                 state,
                 cached=held,
@@ -282,6 +292,7 @@ class TokenCache:
                 retry_at=self._clock.wall() + refused_for,
                 rejected=rejected,
                 rejected_until=now + refused_for,
+                ahead_of_need=self.alive() is not None,
             )
             rejection = self.state.rejection if rejected is None else failure
             self.state = attrs.evolve(
@@ -298,10 +309,22 @@ class TokenCache:
             self.state = attrs.evolve(self.state, failure=longer)
             return longer
 
-    def forget(self) -> None:
-        """Drop the token, and whatever is being asked for now."""
+    def pass_over_refresh(self, seconds: float) -> None:
+        """Ask Connect and not AppRefreshToken for *seconds* from now on."""
         with self._changing():
-            self.state = attrs.evolve(self.state, cached=None, epoch=self.state.epoch + 1)
+            self._pass_over_refresh(seconds)
+
+    def passes_over_refresh(self) -> bool:
+        """Return whether Connect is to be asked and not AppRefreshToken."""
+        return self._clock.monotonic() < self.state.refresh_passed_over_until
+
+    def forget(self) -> None:
+        """Drop the token, what is remembered of failures, and whatever is being asked for now."""
+        with self._changing():
+            state = self.state
+            self.state = attrs.evolve(
+                state, cached=None, failure=None, rejection=None, failures=0, epoch=state.epoch + 1
+            )
 
     def note_client_id(self, client_id: str) -> None:
         """Note whose token it is from now on."""
@@ -316,9 +339,12 @@ class TokenCache:
         held = self.alive()
         if held is None:
             return wait
-        # Tries become more frequent towards its end, and what failed before is no answer after it.
-        remaining = held.remaining(self._clock)
-        return min(wait, max(min(self._policy.outage_backoff, remaining), remaining / 2))
+        # Tries become more frequent towards its end; who needs a token then does not wait for the next.
+        return min(wait, max(self._policy.outage_backoff, held.remaining(self._clock) / 2))
+
+    def _pass_over_refresh(self, seconds: float) -> None:
+        until = max(self.state.refresh_passed_over_until, self._clock.monotonic() + seconds)
+        self.state = attrs.evolve(self.state, refresh_passed_over_until=until)
 
     def _replace(self, held: CachedToken) -> None:
         self.state = attrs.evolve(self.state, cached=held)

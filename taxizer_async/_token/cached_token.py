@@ -53,6 +53,7 @@ class CachedToken:
         accepted: Whether a request that carried it was answered otherwise than with 401.
         refused: Whether one was answered 401, so that it is not used again.
         answers_refusal: Whether it was issued because of a 401 for the one before.
+        by_refresh: Whether this process got it from AppRefreshToken.
         authorization: The header's value.
         fresh_until: Until when it is `Freshness.FRESH`, by `Clock.monotonic` …
         fresh_until_wall: … and by `Clock.wall`.
@@ -70,6 +71,7 @@ class CachedToken:
     accepted: bool = False
     refused: bool = False
     answers_refusal: bool = False
+    by_refresh: bool = False
     # What each request asks for, worked out once.
     authorization: str = attrs.field(
         default=attrs.Factory(_authorization, takes_self=True), init=False, eq=False, repr=False
@@ -125,6 +127,7 @@ def from_issued(
     policy: RenewalPolicy,
     jitter: float,
     answers_refusal: bool,
+    by_refresh: bool,
 ) -> CachedToken:
     """Return what is held of a token that was just issued."""
     lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
@@ -140,6 +143,7 @@ def from_issued(
         asked_wall=issued.asked_wall,
         refresh_lifetime=issued.refresh_lifetime,
         answers_refusal=answers_refusal,
+        by_refresh=by_refresh,
     )
 
 

@@ -86,7 +86,7 @@ async def ask_credentials(
             answer = await source.ask()
         except ConfigurationError as cause:
             return Misconfigured(reason=str(cause))
-        except Exception as cause:  # noqa: BLE001 - it is the user's
+        except (Exception, SystemExit) as cause:  # noqa: BLE001 - it is the user's
             problem = f"raised {type(cause).__name__}"
         else:
             if isinstance(answer, Credentials):

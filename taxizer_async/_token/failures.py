@@ -29,7 +29,16 @@ class CredentialsUnavailable:
     reason: str
 
 
-Cause: TypeAlias = Refused | Unavailable | Malformed | Misconfigured | CredentialsUnavailable
+@attrs.frozen
+class LeaseNeverFree:
+    """Somebody else had the lease of the token store for all of *seconds*."""
+
+    seconds: float
+
+
+Cause: TypeAlias = (
+    Refused | Unavailable | Malformed | Misconfigured | CredentialsUnavailable | LeaseNeverFree
+)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -44,6 +53,7 @@ class Failure:
         retry_at: When the server is asked again, epoch seconds by the wall clock.
         rejected: The credentials that Connect refused, if it did …
         rejected_until: … and until when (`Clock.monotonic`) that is taken for granted.
+        ahead_of_need: Whether there was a living token at the end of it, so that one attempt was made.
     """
 
     cause: Cause
@@ -52,6 +62,7 @@ class Failure:
     retry_at: float
     rejected: Credentials | None
     rejected_until: float
+    ahead_of_need: bool
 
     @property
     def retry_at_utc(self) -> datetime:
@@ -67,6 +78,11 @@ class Failure:
     def error_name(self) -> str:
         """The name of the class of `error`."""
         return type(self.error()).__name__
+
+    @property
+    def answers_need(self) -> bool:
+        """Whether it is an answer for callers who have no token: one attempt ahead of need is none."""
+        return not self.ahead_of_need or isinstance(self.cause, Refused)
 
     def describe(self) -> str:
         """Say what happened, at which endpoint, and what to do."""
@@ -85,6 +101,11 @@ class Failure:
             )
         if isinstance(cause, Misconfigured):
             return cause.reason
+        if isinstance(cause, LeaseNeverFree):
+            return (
+                f"another client has had the lease of the token store for {cause.seconds:g} s, so "
+                f"{self.endpoint} was not asked"
+            )
         return f"the credentials callable {cause.reason}, so {self.endpoint} was not asked"
 
     def error(self, *, from_memory: bool = False) -> AuthError | ConfigurationError:
@@ -114,6 +135,6 @@ class Failure:
     def _error_class(self) -> type[AuthError]:
         if isinstance(self.cause, Refused):
             return CredentialsRejectedError
-        if isinstance(self.cause, Unavailable):
+        if isinstance(self.cause, (Unavailable, LeaseNeverFree)):
             return TokenEndpointUnavailableError
         return AuthError

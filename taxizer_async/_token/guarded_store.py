@@ -10,7 +10,6 @@ import enum
 import math
 import os
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-#: The task that waits for the running one, if that only makes a call to a store.
-on_behalf_of: Final[ContextVar[int | None]] = ContextVar("on_behalf_of", default=None)
 
 _ASPECTS: Final = {
     "load": "reading",
@@ -95,8 +91,8 @@ class GuardedStore:
         return None if record is _Failed.FAILED else record
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease) -> SaveResult:
-        """Save what has been paid for already: a cancellation waits until it is done."""
-        saved = await self._call_to_the_end("save", lambda: self._store.save(key, record, lease))
+        """Replace the record of *key*."""
+        saved = await self._call("save", lambda: self._store.save(key, record, lease))
         if saved is _Failed.FAILED:
             return SaveResult.DOWN
         return SaveResult.SAVED if saved else SaveResult.LEASE_LOST
@@ -124,7 +120,8 @@ class GuardedStore:
 
     async def release(self, lease: Lease) -> None:
         """Give *lease* back, even while being cancelled."""
-        await self._call_to_the_end("release", lease.release)
+        with anyio.CancelScope(shield=True):
+            await self._call("release", lease.release)
 
     async def keep(self, lease: Lease) -> None:
         """Extend *lease* for as long as this runs; returns when it is lost."""
@@ -136,24 +133,6 @@ class GuardedStore:
     async def lost(self, lease: Lease) -> bool:
         """Extend *lease*; True if somebody else may have it, and not if the store does not answer."""
         return await self._call("extend", lease.extend) is False
-
-    async def _call_to_the_end(
-        self, operation: str, call: Callable[[], Awaitable[T]]
-    ) -> T | Literal[_Failed.FAILED]:
-        values: list[T | Literal[_Failed.FAILED]] = []
-
-        caller = anyio.get_current_task().id
-
-        async def run() -> None:
-            on_behalf_of.set(caller)
-            with anyio.CancelScope(shield=True):
-                values.append(await self._call(operation, call))
-
-        # In a task of its own, as asyncio's own cancellation of this one heeds no shield.
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(run)
-        return values[0]
 
     async def _call(
         self, operation: str, call: Callable[[], Awaitable[T]]

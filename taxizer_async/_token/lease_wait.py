@@ -1,5 +1,5 @@
 """
-What a flight's leader does to get the lease, and what it looks at until it has it.
+How a refresh gets the lease, and what it looks at until it has it.
 
 What is done with the lease in hand is in `renewal`; `provider` says why things are in this order.
 """
@@ -10,123 +10,103 @@ from typing import TYPE_CHECKING, Literal, final
 
 from taxizer_async._events import LeaseAwaited
 from taxizer_async._outcomes import Misconfigured
-from taxizer_async._policy import LOOKS_PER_LEASE
-from taxizer_async._token.cached_token import CachedToken
-from taxizer_async._token.errand import Again
-from taxizer_async._token.failures import Failure
+from taxizer_async._policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
+from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
-from taxizer_async._token.renewal import Issuance, adopt, ask, fail
+from taxizer_async._token.renewal_request import SUPERSEDED, Restart
 from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from taxizer_async._token.errand import Errand, Tools
-    from taxizer_async._token.single_flight import Airfield
+    from taxizer_async._models import Credentials
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.failures import Failure
+    from taxizer_async._token.renewal import Renewal
+    from taxizer_async._token.renewal_request import RenewalRequest, Result, Step
+    from taxizer_async._token.single_flight import SharedRefresh
     from taxizer_async.stores import Lease
 
 
 @final
-class Renewal:
-    """Runs errands with *tools*; keeps nothing between two of them."""
+class LeaseWait:
+    """Runs refreshes of *renewal*, each under the lease; keeps nothing between two of them."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_renewal",)
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, renewal: Renewal) -> None:
+        self._renewal = renewal
 
-    async def run(self, errand: Errand, airfield: Airfield) -> CachedToken | Failure | None:
-        """Return the token that replaces the stale one; None if somebody else sees to that."""
-        clock = self._tools.clock
-        give_up_at = clock.monotonic() + errand.waits
-        while True:
-            key = await self.key(errand)
-            if isinstance(key, Failure):
-                return key
-            result = await self._take_off(errand, key, airfield)
-            if result is Again.NOW:
+    async def run(self, request: RenewalRequest, refresh: SharedRefresh) -> Result:
+        """Return the token that replaces the stale one, or why there is none."""
+        renewal = self._renewal
+        asked: Credentials | None = None
+        waiting_since: float | None = None
+        pause = renewal.policy.lease_poll
+        while not renewal.is_superseded(request):
+            key, asked = await renewal.key(asked, seconds=renewal.seconds_left(request))
+            if renewal.is_superseded(request):
+                break
+            if not isinstance(key, StoreKey):
+                return renewal.fail(key)
+            lease = await renewal.store.lease(key)
+            if lease is not NoLease.BUSY:
+                self._end_wait(waiting_since, "acquired")
+                waiting_since = None
+                result = await self._with_lease(request, refresh, key, lease, asked)
+                if not isinstance(result, Restart):
+                    return result
+                asked = result.credentials
                 continue
-            if isinstance(result, (CachedToken, Failure)) or errand.waits <= 0:
-                return None if isinstance(result, Again) else result
-            if errand.waiting_since is None:
-                errand.waiting_since = clock.monotonic()
-            seen = await self._watch(errand, key, give_up_at, into_store=result is not None)
-            if seen is not None:
-                self._end_wait(errand, "served")
-                return seen
-            if clock.monotonic() >= give_up_at:
-                self._end_wait(errand, "gave_up")
-                if not errand.urgent:
-                    return None
-                # The refresh token may be in the hands of who sits on the lease.
-                alone = await Issuance(self._tools, errand, key, NoLease.DOWN).log_in()
-                if not isinstance(alone, Again):
-                    return alone
-
-    async def key(self, errand: Errand | None = None) -> StoreKey | Failure:
-        """Return whose token it is; asks for the credentials if that is not known yet."""
-        cache = self._tools.cache
-        client_id = cache.state.client_id
-        if client_id is None:
-            asked = await ask(self._tools)
-            if isinstance(asked, Failure):
-                return asked
-            if errand is not None:
-                errand.asked = asked
-            client_id = asked.client_id
-            cache.note_client_id(client_id)
-        return StoreKey(self._tools.endpoints.base_url, client_id)
-
-    async def _take_off(
-        self, errand: Errand, key: StoreKey, airfield: Airfield
-    ) -> CachedToken | Failure | Again | None:
-        """Return None if another loop of this process is on its way."""
-        with airfield.try_runway() as cleared:
-            if not cleared:
-                return None
-            lease = await self._tools.store.lease(key)
-            if lease is NoLease.BUSY:
-                return Again.LATER
-            self._end_wait(errand, "acquired")
-            if isinstance(lease, Misconfigured):
-                return fail(self._tools, lease, self._tools.endpoints.connect)
-            return await self._with_lease(errand, key, lease)
-
-    def _end_wait(self, errand: Errand, outcome: Literal["acquired", "served", "gave_up"]) -> None:
-        since, errand.waiting_since = errand.waiting_since, None
-        if since is not None:
-            elapsed = self._tools.clock.monotonic() - since
-            self._tools.reporter.add(LeaseAwaited(elapsed=elapsed, outcome=outcome))
+            if waiting_since is None:
+                waiting_since = renewal.clock.monotonic()
+            for _ in range(POLLS_PER_LEASE_ATTEMPT):
+                seen = await self._poll_once(request, key)
+                if seen is not None:
+                    self._end_wait(waiting_since, "served")
+                    return seen
+                if renewal.is_superseded(request) or not renewal.seconds_left(request):
+                    self._end_wait(waiting_since, "gave_up")
+                    return self._give_up(request)
+                await renewal.clock.sleep(pause * (0.5 + renewal.random()))
+                pause = min(LONGEST_LEASE_POLL, 1.5 * pause)
+        return SUPERSEDED
 
     async def _with_lease(
-        self, errand: Errand, key: StoreKey, lease: Lease | NoLease
-    ) -> CachedToken | Failure | Again:
+        self,
+        request: RenewalRequest,
+        refresh: SharedRefresh,
+        key: StoreKey,
+        lease: Lease | NoLease | Misconfigured,
+        asked: Credentials | None,
+    ) -> Step:
+        renewal = self._renewal
+        if isinstance(lease, Misconfigured):
+            return renewal.fail(lease)
+        if isinstance(lease, NoLease):
+            return await renewal.run(request, key, None, asked)
+        refresh.lease = lease
         try:
-            held = self._tools.cache.successor(errand.stale)
-            if held is not None:
-                return held
-            return await Issuance(self._tools, errand, key, lease).run()
+            return await renewal.run(request, key, lease, asked)
         finally:
-            if not isinstance(lease, NoLease):
-                await self._tools.store.release(lease)
+            refresh.lease = None
+            await renewal.store.release(lease)
 
-    async def _watch(
-        self, errand: Errand, key: StoreKey, give_up_at: float, *, into_store: bool
-    ) -> CachedToken | Failure | None:
-        """Look around for as long as one waits between two attempts at the lease."""
-        clock, policy = self._tools.clock, self._tools.policy
-        for _ in range(LOOKS_PER_LEASE):
-            seen = await self._look_around(errand, key, into_store=into_store)
-            if seen is not None or clock.monotonic() >= give_up_at:
-                return seen
-            await clock.sleep(policy.lease_poll * (0.5 + self._tools.random()))
-        return None
-
-    async def _look_around(
-        self, errand: Errand, key: StoreKey, *, into_store: bool
+    async def _poll_once(
+        self, request: RenewalRequest, key: StoreKey
     ) -> CachedToken | Failure | None:
         """Return what others have come to meanwhile."""
-        cache = self._tools.cache
-        seen = cache.successor(errand.stale) or cache.active_failure()
-        if seen is None and into_store:
-            return adopt(self._tools, errand, await self._tools.store.load(key))
-        return seen
+        renewal = self._renewal
+        seen = renewal.cache.replacement_for(request.stale)
+        return seen or renewal.adopt(request, await renewal.store.load(key))
+
+    def _give_up(self, request: RenewalRequest) -> Result:
+        if self._renewal.is_superseded(request):
+            return SUPERSEDED
+        return self._renewal.fail(LeaseNeverFree(self._renewal.policy.exchange_timeout))
+
+    def _end_wait(
+        self, since: float | None, outcome: Literal["acquired", "served", "gave_up"]
+    ) -> None:
+        if since is not None:
+            elapsed = self._renewal.clock.monotonic() - since
+            self._renewal.reporter.add(LeaseAwaited(elapsed=elapsed, outcome=outcome))

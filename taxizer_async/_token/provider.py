@@ -12,30 +12,30 @@ Rules of this file:
 
 Theory of operation:
 
-A token passes through stages (`Freshness`). FRESH: use it; nothing is awaited. DUE: the first caller to
-notice renews it, all others use it. PRESSING and GONE: callers need the next one. `acquire` is a loop
-over "look at the stage; use, fail from memory, lead a flight, or wait for the leader's", so whoever
-has waited looks again before it does anything.
+A token passes through stages (`Freshness`). FRESH: use it; nothing is awaited. RENEW_AHEAD: the first
+caller to notice starts a refresh, and all go on with the token. MUST_RENEW and EXPIRED: callers wait
+for the refresh, the former for a while only. `acquire` is a loop over "look at the stage; use, fail from
+memory, or wait for the refresh that is under way", so a caller that has waited looks again.
 
-A flight has three gates, each narrower: the seat (one task per event loop), the runway (one loop per
-process), the store's lease (one process of all). Behind the last one the leader reads the store
-again, adopts what others have put there, and only then asks the server: the refresh token first, if
-it is good, else the credentials.
+A refresh belongs to no caller. It is a task of its own (`single_flight`), so callers may leave, all of
+them, and it finishes, saves and tells. The refreshes of an event loop are ordered by an anyio lock, those
+of all that share a store by the store's lease. Behind both the refresh looks at the store again, adopts
+what others have put there, and only then asks the server: the refresh token first, if it is good,
+else the credentials.
 
 A refresh token is spent the moment it is sent: the mark is written first, in memory and in the store,
-and taken back only if the server certainly never looked at the request. Whoever finds a spent one
-logs in. A refresh token that others may hold too is only sent under the lease.
-
-What has been received is saved and held even if the leader is cancelled at that moment; until it is
-saved nobody uses it.
+and taken back only if the request certainly did not arrive. A spent one leads to a login. A refresh
+token that others may have, too, is only sent under the lease. A token is saved before anyone uses it.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
@@ -43,13 +43,17 @@ import anyio
 from taxizer_async import _events as events
 from taxizer_async._errors import TokenStoreError
 from taxizer_async._models import AuthStatus, TokenState
-from taxizer_async._policy import HEALTHY_FACTOR, KEEPER_LOOKS_EVERY, Freshness
+from taxizer_async._outcomes import Unavailable
+from taxizer_async._policy import HEALTHY_FACTOR, KEEP_FRESH_INTERVAL, Freshness
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.errand import Errand, Tools
+from taxizer_async._token.event_loops import start_task
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.guarded_store import GuardedStore
-from taxizer_async._token.lease_wait import Renewal
-from taxizer_async._token.single_flight import Airfield
+from taxizer_async._token.lease_wait import LeaseWait
+from taxizer_async._token.renewal import Renewal
+from taxizer_async._token.renewal_request import SUPERSEDED, RenewalRequest
+from taxizer_async._token.single_flight import RefreshCoordinator
+from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
@@ -61,10 +65,12 @@ if TYPE_CHECKING:
     from taxizer_async._reporter import Reporter
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.credentials_source import CredentialsSource
-    from taxizer_async._token.errand import Endpoints
-    from taxizer_async._token.single_flight import Flight, Seat
+    from taxizer_async._token.renewal_request import Endpoints, Result
+    from taxizer_async._token.single_flight import SharedRefresh, Sleeper
     from taxizer_async.stores import TokenStore
 
+
+_log: Final = logging.getLogger("taxizer_async")
 
 _TOKEN_STATES: Final = {
     Freshness.FRESH: TokenState.FRESH,
@@ -105,7 +111,6 @@ class TokenProvider:
         self._policy = policy
         self._clock = clock
         self._reporter = reporter
-        self._airfield_now = Airfield()
         self._store = GuardedStore(store, timeout=policy.store_timeout, reporter=reporter)
         self._cache = TokenCache(
             policy=policy,
@@ -114,54 +119,64 @@ class TokenProvider:
             client_id=credentials.fixed.client_id if credentials.fixed else None,
         )
         self._renewal = Renewal(
-            Tools(
-                endpoints=endpoints,
-                credentials=credentials,
-                exchange=exchange,
-                store=self._store,
-                cache=self._cache,
-                policy=policy,
-                clock=clock,
-                random=random,
-                reporter=reporter,
-            )
+            endpoints=endpoints,
+            credentials=credentials,
+            exchange=exchange,
+            store=self._store,
+            cache=self._cache,
+            policy=policy,
+            clock=clock,
+            random=random,
+            reporter=reporter,
         )
+        self._lease_wait = LeaseWait(self._renewal)
+        self._own_coordinator = RefreshCoordinator(self._run)
         #: The fast path: the token if it is fresh, without waiting for anything; else None.
         self.fresh: Final = self._cache.fresh
 
     async def acquire(self) -> CachedToken:
         """
-        Return a usable token; log in, renew, or wait for who does, if it takes that.
+        Return a usable token; start a refresh, or wait for the one under way, if it takes that.
 
         Raises:
             AuthError: If there is none, and none can be had now.
             ConfigurationError: If the user's part (credentials, http_client) failed.
         """
         while True:
-            held, stage = self._cache.state.cached, self._cache.freshness()
+            cached, freshness = self._cache.state.cached, self._cache.freshness()
             failure = self._cache.active_failure()
-            if held is not None and stage is not Freshness.EXPIRED:
-                patient = failure is not None or self._airfield().keepers > 0
-                if patient or stage is Freshness.FRESH:
-                    return held
-            elif failure is not None:
-                raise failure.error(from_memory=True)
-            seat = self._airfield().seat()
-            flight = seat.try_lead()
-            if flight is not None:
-                await self._fly(
-                    seat, flight, waits=stage is not Freshness.RENEW_AHEAD, for_caller=True
-                )
-            elif held is not None and stage is Freshness.RENEW_AHEAD:
-                return held
+            if cached is None or freshness is Freshness.EXPIRED:
+                found = await self._wait_for_token(failure)
+            elif freshness is Freshness.FRESH or failure is not None:
+                return cached
             else:
-                flight = seat.flight
-                await (flight.wait() if stage is Freshness.EXPIRED else self._wait_a_while(flight))
-            alive = self._cache.alive() or flight.held
-            if alive is not None:
-                return alive
-            if flight.failure is not None:
-                raise flight.failure.error()
+                found = await self._go_on_or_wait(cached, freshness)
+            if found is not None:
+                return found
+
+    async def _go_on_or_wait(self, cached: CachedToken, freshness: Freshness) -> CachedToken | None:
+        """Have *cached* renewed; of need wait for that, but not for long."""
+        coordinator = self._coordinator()
+        native = coordinator.loop()
+        refresh = coordinator.join_or_start(native)
+        if freshness is Freshness.RENEW_AHEAD:
+            return cached
+        with anyio.move_on_after(self._follower_timeout(refresh)):
+            await refresh.wait(native)
+        return self._cache.alive()
+
+    async def _wait_for_token(self, failure: Failure | None) -> CachedToken | None:
+        """Wait for the refresh under way; return None if it was half-hearted, or is of no use."""
+        if failure is not None and failure.answers_need:
+            raise failure.error(from_memory=True)
+        coordinator = self._coordinator()
+        native = coordinator.loop()
+        refresh = coordinator.join_or_start(native)
+        await refresh.wait(native)
+        result = self._cache.alive() or refresh.result
+        if isinstance(result, Failure) and result.answers_need:
+            raise result.error()
+        return None if isinstance(result, Failure) else result
 
     def accept(self, held: CachedToken) -> None:
         """Note that the server took *held*."""
@@ -181,30 +196,25 @@ class TokenProvider:
 
     async def keep_fresh(self) -> None:
         """Renew ahead of need until cancelled; failures are backed off, and never raised."""
-        airfield = self._airfield()
-        airfield.add_keeper(1)
-        try:
+        with self._coordinator().sleeper() as sleeper:
             while True:
-                await self._keep(airfield.seat())
-        finally:
-            airfield.add_keeper(-1)
+                await self._keep_fresh_step(sleeper)
 
     async def forget(self) -> None:
         """
-        Drop the token here and in the store; what is being asked for now is not held either.
+        Drop the token here and in the store; what is being asked for now is not used either.
 
         Raises:
             TokenStoreError: If the store could not drop it.
             AuthError: If the credentials callable failed, so that it is unknown whose token it is.
         """
-        self._cache.forget()
-        key = await self._renewal.key()
-        if isinstance(key, Failure):
-            raise key.error()
+        self._drop()
+        key, _ = await self._renewal.key()
+        if not isinstance(key, StoreKey):
+            raise self._renewal.fail(key).error()
         cleared = await self._store.clear(key)
-        # Who came while the store was being cleared may have found the record still there.
-        self._cache.forget()
-        self._airfield().seat().announce_change()
+        # A refresh that began while the store was being cleared may have found the record still there.
+        self._drop()
         self._reporter.add(events.Forgotten())
         await self._reporter.deliver()
         if not cleared:
@@ -213,6 +223,10 @@ class TokenProvider:
                 "this process, but others may go on with it; try again when the store is back"
             )
             raise TokenStoreError(msg)
+
+    def _drop(self) -> None:
+        self._cache.forget()
+        self._coordinator().supersede()
 
     def status(self) -> AuthStatus:
         """Return what can be said of the token now."""
@@ -224,7 +238,7 @@ class TokenProvider:
             usable=self._cache.alive() is not None,
             expires_in=remaining if math.isfinite(remaining) else None,
             refreshable=held is not None and held.refreshable(self._clock),
-            keep_fresh_running=self._airfield().keepers > 0,
+            keep_fresh_running=self._coordinator().keeps_fresh,
             last_error=failure.describe() if failure else None,
             retry_at=failure.retry_at_utc if failure else None,
             logins=state.logins,
@@ -240,73 +254,99 @@ class TokenProvider:
             return TokenState.REFUSED
         return _TOKEN_STATES[held.freshness(self._clock)]
 
-    async def _wait_a_while(self, flight: Flight) -> None:
-        with anyio.move_on_after(self._patience()):
-            await flight.wait()
-
-    async def _fly(self, seat: Seat, flight: Flight, *, waits: bool, for_caller: bool) -> None:
+    async def _run(self, refresh: SharedRefresh) -> None:
+        """Run *refresh*, in the task of its own that it has."""
+        refresh.enter()
+        refresh.guard = start_task(
+            self._coordinator().loop(), lambda: self._end_in_time(refresh), Context(), grace=0
+        )
         try:
-            result = await self._renewal.run(self._errand(waits=waits), self._airfield())
-            if isinstance(result, Failure):
-                flight.failure = result
-            # It may have been forgotten while the lease was given back.
-            elif result is not None and result.same_token(self._cache.state.cached):
-                flight.held = result
-        finally:
-            seat.land(flight)
-            self._report_waits(flight, for_caller=for_caller)
+            result = await self._refresh_in_turn(refresh)
+        except GeneratorExit:
+            # Its loop is gone, and whoever needs a token sees that.
+            raise
+        except Exception as cause:  # noqa: BLE001 - callers wait, and trio ends with a system task
+            # Its text and frames may hold what was sent.
+            problem = f"the refresh failed with {type(cause).__name__}, which is a mistake of ours"
+            _log.error("%s", problem)
+            result = self._renewal.fail(Unavailable(reason=problem))
+        except BaseException:
+            if not refresh.is_over:
+                problem = "the event loop ended before there was an answer"
+                self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))
+            raise
+        self._end(refresh, result)
         await self._reporter.deliver()
 
-    def _report_waits(self, flight: Flight, *, for_caller: bool) -> None:
-        waits = tuple(flight.waits)
-        if for_caller:
-            waits += (time.monotonic() - flight.began,)
-        if waits:
+    async def _end_in_time(self, refresh: SharedRefresh) -> None:
+        """Let callers go though *refresh* does not end, as code of the user's in it hangs."""
+        seconds = self._policy.exchange_timeout + self._policy.store_timeout
+        await anyio.sleep(seconds)
+        if refresh.is_over:
+            return
+        problem = f"the login did not end within {seconds:g} s"
+        self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))
+
+    def _end(self, refresh: SharedRefresh, result: Result) -> None:
+        self._coordinator().end(refresh, None if result is SUPERSEDED else result)
+        if refresh.waits:
+            waits = tuple(refresh.waits)
             self._reporter.add(events.TokenAwaited(callers=len(waits), waits=waits))
 
-    def _errand(self, *, waits: bool) -> Errand:
-        policy, state, alive = self._policy, self._cache.state, self._cache.alive()
-        attempts, seconds = policy.attempts, policy.exchange_timeout
-        if alive is not None:
-            # The back-off between single tries is in what is remembered of a failure.
-            attempts, seconds = 1, policy.attempt_timeout
-        return Errand(
-            stale=state.cached,
-            attempts=attempts,
-            seconds=seconds,
-            waits=min(policy.lease_wait, self._patience()) if waits else 0.0,
-            urgent=alive is None,
-            epoch=state.epoch,
-        )
+    async def _refresh_in_turn(self, refresh: SharedRefresh) -> Result:
+        deadline = self._clock.monotonic() + self._policy.exchange_timeout
+        # What comes while it waits is not stale, and a `forget` meanwhile is respected.
+        state = self._cache.state
+        request = RenewalRequest(stale=state.cached, generation=state.epoch, deadline=deadline)
+        predecessor = refresh.predecessor
+        if predecessor is not None and predecessor.lease is not None:
+            # Its loop is gone or blocked: without the lease it can't save when it comes back.
+            await self._store.release(predecessor.lease)
+        lock = self._coordinator().lock()
+        with anyio.move_on_after(self._policy.exchange_timeout) as scope:
+            await lock.acquire()
+        if scope.cancelled_caught:
+            if self._renewal.is_superseded(request):
+                return SUPERSEDED
+            return self._renewal.fail(Unavailable(reason="the one before it does not end"))
+        try:
+            failure = self._cache.active_failure()
+            if failure is not None and failure.answers_need:
+                # The one before it has failed after all, while this waited.
+                return failure
+            return await self._lease_wait.run(request, refresh)
+        finally:
+            lock.release()
 
-    async def _keep(self, seat: Seat) -> None:
-        changed = seat.changed
+    async def _keep_fresh_step(self, sleeper: Sleeper) -> None:
+        changed = sleeper.changed
         wait = self._until_renewal()
         if wait > 0:
-            await self._sleep(changed, min(wait, KEEPER_LOOKS_EVERY))
+            await self._sleep(changed, min(wait, KEEP_FRESH_INTERVAL))
             return
-        flight = seat.try_lead()
-        if flight is None:
-            await seat.flight.wait()
-        else:
-            await self._fly(seat, flight, waits=True, for_caller=False)
+        coordinator = self._coordinator()
+        native = coordinator.loop()
+        await coordinator.join_or_start(native).wait(native, counts=False)
 
-    def _patience(self) -> float:
-        """Return how long a renewal may be waited for: a token that lives is not waited to death."""
-        held = self._cache.alive()
-        if held is None:
+    def _follower_timeout(self, refresh: SharedRefresh) -> float:
+        """Return how long *refresh* may be waited for: a token that lives is not waited to death."""
+        cached, state = self._cache.alive(), self._cache.state
+        if cached is None:
             return math.inf
-        return self._policy.patience(held.remaining(self._clock), self._cache.state.last_elapsed)
+        if state.failure is not None:
+            return 0.0
+        longest = self._policy.follower_timeout(cached.remaining(self._clock), state.last_elapsed)
+        return max(0.0, longest - (time.monotonic() - refresh.began))
 
     def _until_renewal(self) -> float:
         """Return the seconds until `keep_fresh` has to do something."""
         failure = self._cache.active_failure()
         pause = failure.until - self._clock.monotonic() if failure else 0.0
-        held = self._cache.alive()
-        if held is None:
+        cached = self._cache.alive()
+        if cached is None:
             return pause
         margin = HEALTHY_FACTOR * self._cache.state.last_elapsed
-        due = held.lifespan.keep_after(margin) - held.age(self._clock)
+        due = cached.lifespan.keep_after(margin) - cached.age(self._clock)
         return max(due, pause)
 
     async def _sleep(self, changed: anyio.Event, seconds: float) -> None:
@@ -321,7 +361,7 @@ class TokenProvider:
             await self._clock.sleep(seconds)
             tasks.cancel_scope.cancel()
 
-    def _airfield(self) -> Airfield:
-        if self._airfield_now.pid != os.getpid():
-            self._airfield_now = Airfield()
-        return self._airfield_now
+    def _coordinator(self) -> RefreshCoordinator:
+        if self._own_coordinator.pid != os.getpid():
+            self._own_coordinator = RefreshCoordinator(self._run)
+        return self._own_coordinator

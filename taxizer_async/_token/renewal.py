@@ -1,299 +1,358 @@
 """
-What is done with the lease in hand: look into the store, refresh or log in, save.
+One refresh or login with the lease in hand: look into the store, ask a token endpoint, save.
 
-Everything that goes wrong is returned as a `Failure`: only cancellation leaves as an exception. Whoever
-forgets the token meanwhile (`TokenCache.forget`) is respected after each await.
+Everything that goes wrong is returned as a `Failure`: only cancellation leaves as an exception. A
+`forget()` meanwhile is respected after each await.
 """
 
 from __future__ import annotations
 
 import os
 
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, final
 
 import anyio
 import attrs
 
 from taxizer_async import _events as events
+from taxizer_async._clock import Clock
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import (
-    Effort,
+    Exchange,
     Issued,
     Malformed,
     Misconfigured,
     Refused,
+    RetryBudget,
     Unavailable,
 )
-from taxizer_async._token.cached_token import CachedToken, from_issued
-from taxizer_async._token.credentials_source import ask_credentials
-from taxizer_async._token.errand import Again
-from taxizer_async._token.failures import Failure
-from taxizer_async._token.guarded_store import NoLease, SaveResult
+from taxizer_async._policy import RenewalPolicy
+from taxizer_async._reporter import Reporter
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import from_issued
+from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
+from taxizer_async._token.guarded_store import GuardedStore, SaveResult
+from taxizer_async._token.renewal_request import SUPERSEDED, Endpoints, Restart
+from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from taxizer_async._events import ExchangeKind
     from taxizer_async._models import Secret
-    from taxizer_async._outcomes import Outcome
-    from taxizer_async._token.errand import Errand, Tools
-    from taxizer_async._token.failures import Cause
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure
+    from taxizer_async._token.renewal_request import RenewalRequest, Step, Superseded
+    from taxizer_async.stores import Lease, TokenRecord
 
 
 T = TypeVar("T")
 
-_Ask: TypeAlias = "Callable[[Callable[[Issued], None]], Awaitable[Outcome]]"
-
 
 @final
-class Issuance:
-    """
-    One attempt to get a token for *errand* with *lease*, or with none if the store is down.
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Renewal:
+    """Gets tokens for one provider, whose parts these are; see `TokenProvider`."""
 
-    Args:
-        tools: The provider's.
-        errand: What it is about.
-        key: Whose token it is.
-        lease: `NoLease.DOWN` keeps away from the store, and from refresh tokens that are shared.
-    """
+    endpoints: Endpoints
+    credentials: CredentialsSource
+    exchange: Exchange
+    store: GuardedStore
+    cache: TokenCache
+    policy: RenewalPolicy
+    clock: Clock
+    random: Callable[[], float]
+    reporter: Reporter
 
-    __slots__ = ("_effort", "_errand", "_key", "_lease", "_tools")
+    async def key(
+        self, asked: Credentials | None = None, *, seconds: float | None = None
+    ) -> tuple[StoreKey | CredentialsUnavailable | Misconfigured, Credentials | None]:
+        """
+        Return whose token it is, or why that is unknown, and the credentials if they were asked for.
 
-    def __init__(self, tools: Tools, errand: Errand, key: StoreKey, lease: Lease | NoLease) -> None:
-        self._tools = tools
-        self._errand = errand
-        self._key = key
-        self._lease = None if isinstance(lease, NoLease) else lease
-        self._effort = Effort(
-            attempts=errand.attempts, deadline=anyio.current_time() + errand.seconds
-        )
+        Args:
+            asked: The credentials, if they were asked for already.
+            seconds: How long asking for them may take, if that is not known yet.
+        """
+        client_id = self.cache.state.client_id if asked is None else asked.client_id
+        if client_id is None:
+            credentials = await ask_credentials(
+                self.credentials,
+                seconds=self.policy.exchange_timeout if seconds is None else seconds,
+            )
+            if not isinstance(credentials, Credentials):
+                return credentials, None
+            asked, client_id = credentials, credentials.client_id
+            self.cache.note_client_id(client_id)
+        return StoreKey(self.endpoints.base_url, client_id), asked
 
-    async def run(self) -> CachedToken | Failure | Again:
-        """Adopt what is in the store, or refresh it, or log in."""
-        record = await self._tools.store.load(self._key) if self._lease else None
-        adopted = adopt(self._tools, self._errand, record)
+    async def run(
+        self,
+        request: RenewalRequest,
+        key: StoreKey,
+        lease: Lease | None,
+        asked: Credentials | None,
+    ) -> Step:
+        """
+        Adopt what is in the store, or refresh it, or log in.
+
+        Args:
+            request: What it is about.
+            key: Whose token it is.
+            lease: None if the store is down; then it is left alone, and so are refresh tokens that
+                others may have, too.
+            asked: The credentials, if they were asked for already.
+        """
+        newer = self.cache.replacement_for(request.stale)
+        if newer is not None:
+            return newer
+        record = await self.store.load(key) if lease else None
+        adopted = self.adopt(request, record)
         if adopted is not None:
             return adopted
-        if self._is_outdated:
-            return self._start_over()
-        held = self._refreshable(record)
-        refresh_token = held.token.refresh_token if held else None
-        if held is not None and refresh_token is not None:
-            result = await self._refresh(held, refresh_token)
+        if self.is_superseded(request):
+            return SUPERSEDED
+        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)
+        refresh_token = cached.token.refresh_token if cached else None
+        if cached is not None and refresh_token is not None:
+            result = await self._refresh(request, key, lease, cached, refresh_token)
             if result is not None:
                 return result
-        return await self.log_in()
+        return await self._log_in(request, key, lease, asked)
 
-    async def log_in(self) -> CachedToken | Failure | Again:
-        """Log in at Connect, unless these very credentials were refused a moment ago."""
-        credentials: Credentials | Failure | None
-        credentials, self._errand.asked = self._errand.asked, None
-        if credentials is None:
-            credentials = await self._with_heartbeat(lambda: ask(self._tools))
-        if isinstance(credentials, Failure):
-            return credentials
-        if credentials.client_id != self._key.client_id:
-            self._errand.asked = credentials
-            self._tools.cache.note_client_id(credentials.client_id)
-            return Again.NOW
-        known = self._tools.cache.rejection_of(credentials)
-        if known is not None:
-            return self._tools.cache.serve_longer(known)
-        if self._lease is not None and await self._tools.store.lost(self._lease):
-            # A process that was stopped meanwhile finds that others have gone on.
-            self._errand.asked = credentials
-            return Again.LATER
-        connect, began = self._tools.exchange.connect, self._tools.clock.monotonic()
-        result = await self._perform(
-            lambda received: connect(credentials, self._effort, received), login=True
-        )
-        if isinstance(result, (CachedToken, Again)):
-            return result
-        rejected = credentials if isinstance(result, Refused) else None
-        return fail(
-            self._tools,
-            result,
-            self._tools.endpoints.connect,
+    def adopt(self, request: RenewalRequest, record: TokenRecord | None) -> CachedToken | None:
+        """Use *record* from now on if it replaces the stale token."""
+        if record is None:
+            return None
+        cached = self.cache.adopt(record, request.stale, epoch=request.generation)
+        if cached is not None:
+            self.reporter.add(events.Adopted(expires_at=cached.token.expires_at))
+        return cached
+
+    def is_superseded(self, request: RenewalRequest) -> bool:
+        """Return whether the token was forgotten since *request* was made."""
+        return self.cache.state.epoch != request.generation
+
+    def fail(
+        self,
+        cause: Cause,
+        *,
+        rejected: Credentials | None = None,
+        kind: ExchangeKind | None = None,
+        elapsed: float = 0.0,
+    ) -> Failure:
+        """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
+        failure = self.cache.remember(
+            cause,
+            endpoint=self.endpoints.refresh if kind == "refresh" else self.endpoints.connect,
             rejected=rejected,
-            kind="connect",
-            elapsed=self._since(began),
+            recheck=self.credentials.fixed is None,
         )
+        self.reporter.add(
+            events.ExchangeFailed(
+                reason=failure.describe(),
+                status_code=failure.status_code,
+                retry_at=failure.retry_at_utc,
+                ahead_of_need=failure.ahead_of_need,
+                # A misconfigured http_client sent nothing.
+                kind=None if isinstance(cause, Misconfigured) else kind,
+                elapsed=elapsed,
+                error=failure.error_name,
+            )
+        )
+        return failure
+
+    def seconds_left(self, request: RenewalRequest) -> float:
+        """Return the seconds until *request* has to be over."""
+        return max(0.0, request.deadline - self.clock.monotonic())
 
     def _refreshable(self, record: TokenRecord | None) -> CachedToken | None:
-        cache, clock = self._tools.cache, self._tools.clock
-        held = None if record is None or cache.outdates(record) else cache.hold(record)
-        if held is None or not held.refreshable(clock):
-            held = cache.private()
-        return held if held is not None and held.refreshable(clock) else None
+        cached = None
+        if record is not None and not self.cache.outdates(record):
+            cached = self.cache.hold(record)
+        if cached is None or not cached.refreshable(self.clock):
+            cached = self.cache.private()
+        return cached if cached is not None and cached.refreshable(self.clock) else None
 
     async def _refresh(
-        self, held: CachedToken, refresh_token: Secret
-    ) -> CachedToken | Failure | Again | None:
+        self,
+        request: RenewalRequest,
+        key: StoreKey,
+        lease: Lease | None,
+        cached: CachedToken,
+        refresh_token: Secret,
+    ) -> Step | None:
         """Return None if a login has to follow."""
-        marked = await self._mark(held, spent=True)
+        marked = await self._mark(key, lease, cached, spent=True)
         if marked is not SaveResult.SAVED:
-            return Again.LATER if marked is SaveResult.LEASE_LOST else None
-        if self._is_outdated:
+            return Restart() if marked is SaveResult.LEASE_LOST else None
+        if self.is_superseded(request):
             # The mark may have brought back what was cleared.
-            await self._tools.store.clear(self._key)
-            return self._start_over()
-        refresh, began = self._tools.exchange.refresh, self._tools.clock.monotonic()
-        result = await self._perform(
-            lambda received: refresh(refresh_token, self._effort, received), login=False
+            await self.store.clear(key)
+            return SUPERSEDED
+        began = self.clock.monotonic()
+        outcome = await self._with_heartbeat(
+            lease, lambda: self.exchange.refresh(refresh_token, self._budget(request))
         )
-        elapsed = self._since(began)
-        if isinstance(result, (CachedToken, Again)):
-            return result
-        if self._is_outdated:
-            return self._start_over()
-        if isinstance(result, Misconfigured) or (
-            isinstance(result, Unavailable) and result.untouched
+        if isinstance(outcome, Issued):
+            return await self._keep(request, key, lease, outcome, login=False)
+        if self.is_superseded(request):
+            return SUPERSEDED
+        if isinstance(outcome, Misconfigured) or (
+            isinstance(outcome, Unavailable) and outcome.untouched
         ):
-            await self._mark(held, spent=False)
-            return fail(
-                self._tools,
-                result,
-                self._tools.endpoints.refresh,
-                kind="refresh",
-                elapsed=elapsed,
-            )
-        self._tools.reporter.add(
+            await self._mark(key, lease, cached, spent=False)
+            if self.is_superseded(request):
+                # Likewise.
+                await self.store.clear(key)
+                return SUPERSEDED
+        return self._after_failed_refresh(request, outcome, self.clock.monotonic() - began)
+
+    def _after_failed_refresh(
+        self,
+        request: RenewalRequest,
+        outcome: Refused | Unavailable | Malformed | Misconfigured,
+        elapsed: float,
+    ) -> Failure | None:
+        """Return None if a login has to follow."""
+        if isinstance(outcome, Misconfigured):
+            return self.fail(outcome, kind="refresh", elapsed=elapsed)
+        if not isinstance(outcome, Refused):
+            self.cache.pass_over_refresh(self.policy.refresh_passed_over)
+            if not self._is_needed(request):
+                return self.fail(outcome, kind="refresh", elapsed=elapsed)
+        self.reporter.add(
             events.RefreshRefused(
-                reason=_reason(result), status_code=result.status_code, elapsed=elapsed
+                reason=_reason(outcome), status_code=outcome.status_code, elapsed=elapsed
             )
         )
         return None
 
-    async def _mark(self, held: CachedToken, *, spent: bool) -> SaveResult:
-        shared = self._lease is not None
-        self._tools.cache.mark_spent(held.version, spent=spent, shared=shared)
-        if self._lease is None:
+    async def _log_in(
+        self,
+        request: RenewalRequest,
+        key: StoreKey,
+        lease: Lease | None,
+        asked: Credentials | None,
+    ) -> Step:
+        """Log in at Connect, unless these very credentials were refused a moment ago."""
+        credentials: Credentials | CredentialsUnavailable | Misconfigured | None = asked
+        if credentials is None:
+            seconds = self.seconds_left(request)
+            if not seconds:
+                # As after the process was stopped for a while.
+                return self.fail(Unavailable(reason="there was no time left to ask it"))
+            credentials = await self._with_heartbeat(
+                lease, lambda: ask_credentials(self.credentials, seconds=seconds)
+            )
+        if self.is_superseded(request):
+            return SUPERSEDED
+        if not isinstance(credentials, Credentials):
+            return self.fail(credentials)
+        if credentials.client_id != key.client_id:
+            self.cache.note_client_id(credentials.client_id)
+            return Restart(credentials)
+        known = self.cache.rejection_of(credentials)
+        if known is not None:
+            return self.cache.serve_longer(known)
+        return await self._connect(request, key, lease, credentials)
+
+    async def _connect(
+        self, request: RenewalRequest, key: StoreKey, lease: Lease | None, credentials: Credentials
+    ) -> Step:
+        if lease is not None and await self.store.lost(lease):
+            # A process that was stopped meanwhile finds that others have gone on.
+            return Restart(credentials)
+        if self.is_superseded(request):
+            return SUPERSEDED
+        began = self.clock.monotonic()
+        outcome = await self._with_heartbeat(
+            lease, lambda: self.exchange.connect(credentials, self._budget(request))
+        )
+        if isinstance(outcome, Issued):
+            return await self._keep(request, key, lease, outcome, login=True)
+        if self.is_superseded(request):
+            return SUPERSEDED
+        return self.fail(
+            outcome,
+            rejected=credentials if isinstance(outcome, Refused) else None,
+            kind="connect",
+            elapsed=self.clock.monotonic() - began,
+        )
+
+    def _budget(self, request: RenewalRequest) -> RetryBudget:
+        return RetryBudget(deadline=request.deadline, wants_more=lambda: self._is_needed(request))
+
+    def _is_needed(self, request: RenewalRequest) -> bool:
+        """Return whether callers have no token to go on with."""
+        return self.cache.alive() is None and not self.is_superseded(request)
+
+    async def _mark(
+        self, key: StoreKey, lease: Lease | None, cached: CachedToken, *, spent: bool
+    ) -> SaveResult:
+        self.cache.mark_spent(cached.version, spent=spent, shared=lease is not None)
+        if lease is None:
             return SaveResult.SAVED
-        record = attrs.evolve(held, refresh_spent=spent).record(self._tools.clock)
-        return await self._tools.store.save(self._key, record, self._lease)
+        record = attrs.evolve(cached, refresh_spent=spent).record(self.clock)
+        return await self.store.save(key, record, lease)
 
-    async def _perform(
-        self, call: _Ask, *, login: bool
-    ) -> CachedToken | Again | Refused | Unavailable | Malformed | Misconfigured:
-        received: list[Issued] = []
-        kept: CachedToken | Again = Again.NOW
-        try:
-            outcome = await self._with_heartbeat(lambda: call(received.append))
-        finally:
-            if received:
-                kept = await self._keep(received[0], login=login)
-        return kept if isinstance(outcome, Issued) else outcome
-
-    async def _with_heartbeat(self, call: Callable[[], Awaitable[T]]) -> T:
-        if self._lease is None or self._lease.heartbeat is None:
+    async def _with_heartbeat(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
+        if lease is None or lease.heartbeat is None:
             return await call()
-        outcomes: list[T] = []
-        async with anyio.create_task_group() as heart:
-            heart.start_soon(self._tools.store.keep, self._lease)
-            outcomes.append(await call())
-            heart.cancel_scope.cancel()
-        return outcomes[0]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.store.keep, lease)
+            result = await call()
+            tasks.cancel_scope.cancel()
+        return result
 
-    async def _keep(self, issued: Issued, *, login: bool) -> CachedToken | Again:
-        if self._is_outdated:
-            return self._start_over()
-        tools, stale = self._tools, self._errand.stale
-        held = from_issued(
+    async def _keep(
+        self,
+        request: RenewalRequest,
+        key: StoreKey,
+        lease: Lease | None,
+        issued: Issued,
+        *,
+        login: bool,
+    ) -> CachedToken | Superseded:
+        if self.is_superseded(request):
+            return SUPERSEDED
+        cached = from_issued(
             issued,
             version=os.urandom(8).hex(),
-            clock=tools.clock,
-            policy=tools.policy,
-            jitter=tools.random(),
-            answers_refusal=stale is not None and stale.refused,
+            clock=self.clock,
+            policy=self.policy,
+            jitter=self.random(),
+            answers_refusal=request.stale is not None and request.stale.refused,
+            by_refresh=not login,
         )
         saved: SaveResult | None = None
-        is_held = False
+        is_used = False
         try:
-            if self._lease is not None:
-                record = held.record(tools.clock)
-                saved = await tools.store.save(self._key, record, self._lease)
+            if lease is not None:
+                saved = await self.store.save(key, cached.record(self.clock), lease)
         finally:
             # A save that failed or was cut short may have been done all the same.
-            shared = self._lease is not None and saved is not SaveResult.LEASE_LOST
-            held = attrs.evolve(held, shared=shared)
-            is_held = tools.cache.issue(
-                held, login=login, elapsed=issued.elapsed, epoch=self._errand.epoch
+            shared = lease is not None and saved is not SaveResult.LEASE_LOST
+            cached = attrs.evolve(cached, shared=shared)
+            is_used = self.cache.issue(
+                cached, login=login, elapsed=issued.elapsed, epoch=request.generation
             )
             happened = events.LoggedIn if login else events.Renewed
-            tools.reporter.add(happened(elapsed=issued.elapsed, expires_at=issued.token.expires_at))
-        if not is_held:
-            await tools.store.clear(self._key)
-            return self._start_over()
+            self.reporter.add(happened(elapsed=issued.elapsed, expires_at=issued.token.expires_at))
+        if not is_used:
+            await self.store.clear(key)
+            return SUPERSEDED
         if saved is SaveResult.LEASE_LOST:
-            return adopt(tools, self._errand, await tools.store.load(self._key)) or held
-        return held
-
-    def _since(self, began: float) -> float:
-        return self._tools.clock.monotonic() - began
-
-    @property
-    def _is_outdated(self) -> bool:
-        return self._tools.cache.state.epoch != self._errand.epoch
-
-    def _start_over(self) -> Again:
-        self._errand.epoch, self._errand.stale = self._tools.cache.state.epoch, None
-        return Again.NOW
-
-
-def adopt(tools: Tools, errand: Errand, record: TokenRecord | None) -> CachedToken | None:
-    """Hold *record* if it replaces the stale token."""
-    if record is None:
-        return None
-    held = tools.cache.adopt(record, errand.stale, epoch=errand.epoch)
-    if held is not None:
-        tools.reporter.add(events.Adopted(expires_at=held.token.expires_at))
-    return held
-
-
-async def ask(tools: Tools) -> Credentials | Failure:
-    """Ask for the credentials."""
-    asked = await ask_credentials(tools.credentials, seconds=tools.policy.exchange_timeout)
-    if isinstance(asked, Credentials):
-        return asked
-    return fail(tools, asked, tools.endpoints.connect)
-
-
-def fail(
-    tools: Tools,
-    cause: Cause,
-    endpoint: str,
-    *,
-    rejected: Credentials | None = None,
-    kind: ExchangeKind | None = None,
-    elapsed: float = 0.0,
-) -> Failure:
-    """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
-    ahead_of_need = tools.cache.alive() is not None
-    failure = tools.cache.remember(
-        cause,
-        endpoint=endpoint,
-        rejected=rejected,
-        recheck=tools.credentials.fixed is None,
-    )
-    tools.reporter.add(
-        events.ExchangeFailed(
-            reason=failure.describe(),
-            status_code=failure.status_code,
-            retry_at=failure.retry_at_utc,
-            ahead_of_need=ahead_of_need,
-            # A misconfigured http_client sent nothing.
-            kind=None if isinstance(cause, Misconfigured) else kind,
-            elapsed=elapsed,
-            error=failure.error_name,
-        )
-    )
-    return failure
+            return self.adopt(request, await self.store.load(key)) or cached
+        return cached
 
 
 def _reason(outcome: Refused | Unavailable | Malformed) -> str:
     match outcome:
+        case Unavailable(reason=reason, untouched=True):
+            return reason
         case Unavailable(reason=reason):
             return f"{reason}, so the server may have taken it"
         case Malformed(excerpt=excerpt):

@@ -1,88 +1,164 @@
 """
-Who is renewing right now, in this process: one seat per event loop, one runway for all loops.
+Single flight: the one refresh that is under way in this process, and how callers wait for it.
 
-An anyio lock per event loop picks the leader among its tasks; the others wait for the leader's event
-and share what came of it. A thread lock, only ever tried and never waited for, picks one loop. All of
-it belongs to one process: a forked child makes its own, as its parent's locks may be held for ever.
+A refresh belongs to no caller. It runs in a task of its own; callers on its event loop wait for an
+event, callers on others are woken through their loop. All of it belongs to one process: a forked child
+makes its own, as its parent's locks may be held for ever. Nothing here knows how a token is got.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Final, final
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import anyio
 
-from taxizer_async._token.guarded_store import on_behalf_of
+from taxizer_async._policy import BLOCKED_AFTER, WATCH_INTERVAL
+from taxizer_async._token.event_loops import EventLoop, start_task
 
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import Any
 
     from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.event_loops import Cancellable
     from taxizer_async._token.failures import Failure
+    from taxizer_async.stores import Lease
 
 
-#: By the ends of which flights the running code was started: what a leader starts has its context.
-_part_of: Final[ContextVar[tuple[anyio.Event, ...]]] = ContextVar("part_of", default=())
+#: The refresh that the running code is a part of.
+_part_of: Final[ContextVar[SharedRefresh | None]] = ContextVar("part_of", default=None)
 
 
 @final
-class Flight:
-    """One leader's attempt to get a token, and what came of it; neither, if it was cancelled."""
+class SharedRefresh:
+    """
+    One refresh, which all callers share.
 
-    __slots__ = ("_boarded", "_landed", "_leader", "_since", "began", "failure", "held", "waits")
+    Attributes:
+        began: When it began (`time.monotonic`).
+        result: The token or the failure that it ended with; None until then, or if it was superseded.
+        lease: The lease of the store that it holds, for whoever takes over from it.
+        waits: Seconds that callers waited for it, once it is over.
+        task: What it runs in, while it is under way.
+        guard: What ends it if its task does not, as code of the user's hangs.
+        predecessor: The refresh that it takes over from, as that one's loop is gone or blocked.
+    """
 
-    def __init__(self) -> None:
-        self._landed = anyio.Event()
-        self._leader = anyio.get_current_task().id
-        _part_of.set((*(end for end in _part_of.get() if not end.is_set()), self._landed))
-        #: When it began (`time.monotonic`).
-        self.began = time.monotonic()
-        self._boarded = 0
-        # Of those who wait, by their number.
+    __slots__ = (
+        "_elsewhere",
+        "_ended",
+        "_loop",
+        "_mutex",
+        "_numbers",
+        "_since",
+        "_task_id",
+        "began",
+        "guard",
+        "is_over",
+        "lease",
+        "predecessor",
+        "result",
+        "task",
+        "waits",
+    )
+
+    def __init__(self, native: object, predecessor: SharedRefresh | None = None) -> None:
+        self._loop = EventLoop(native)
+        self._ended = anyio.Event()
+        # Held for a few statements.
+        self._mutex = threading.Lock()
+        self._elsewhere: list[_EndElsewhere] = []
+        self._numbers = itertools.count()
+        # When each caller began to wait, by its number.
         self._since: dict[int, float] = {}
-        #: Seconds that tasks waited for it.
+        self._task_id: int | None = None
+        self.task: Cancellable | None = None
+        self.guard: Cancellable | None = None
+        self.predecessor = predecessor
+        self.began = time.monotonic()
+        self.is_over = False
+        self.result: CachedToken | Failure | None = None
+        self.lease: Lease | None = None
         self.waits: list[float] = []
-        self.held: CachedToken | None = None
-        self.failure: Failure | None = None
+
+    @property
+    def loop(self) -> EventLoop:
+        """The event loop that it runs in."""
+        return self._loop
+
+    def enter(self) -> None:
+        """Make the running task the one that the refresh runs in."""
+        self._task_id = anyio.get_current_task().id
 
     # A cold crowd pays for each step of this as often as it has members.
-    async def wait(self) -> None:
+    async def wait(self, native: object, *, counts: bool = True) -> None:
         """
-        Wait until it is over.
+        Wait, on the running loop *native*, until it is over; *counts* if that keeps a caller waiting.
 
         Raises:
-            RuntimeError: If the leader itself waits, or what it has a store do: that would be for ever.
+            RuntimeError: If the refresh itself waits, in a credentials callable or the like.
         """
-        if self._landed in _part_of.get():
+        if _part_of.get() is self:
             self._refuse_its_own()
-        number = self._boarded = self._boarded + 1
-        self._since[number] = time.monotonic()
+        number = next(self._numbers)
+        if counts:
+            self._since[number] = time.monotonic()
         try:
-            await self._landed.wait()
+            await (self._ended if self._loop.is_same(native) else self._end_for(native)).wait()
         except BaseException:
             since = self._since.pop(number, None)
-            if since is not None:  # it is still in the air
+            if since is not None:  # it is not over
                 self.waits.append(time.monotonic() - since)
             raise
 
-    def land(self) -> None:
-        """Wake all that wait."""
+    def finish(self, result: CachedToken | Failure | None) -> bool:
+        """End it with *result* and wake all callers; return False if it was over already."""
+        with self._mutex:
+            if self.is_over:
+                return False
+            self.is_over, self.result = True, result
+            elsewhere, self._elsewhere = self._elsewhere, []
         now = time.monotonic()
-        self.waits.extend(now - since for since in self._since.values())
+        self.waits.extend(now - since for since in list(self._since.values()))
         self._since.clear()
-        self._landed.set()
+        self.task = self.predecessor = None
+        for end in elsewhere:
+            end.loop.call_soon(end.event.set)
+        return True
+
+    def wake_own_loop(self) -> None:
+        """Wake the callers on its own loop; in that loop's thread only."""
+        self._ended.set()
+        if self.guard is not None:
+            self.guard.cancel()
+
+    def _end_for(self, native: object) -> anyio.Event:
+        """Return the event that tells the other loop *native* of the end."""
+        with self._mutex:
+            for end in self._elsewhere:
+                if end.loop.is_same(native):
+                    return end.event
+            event = anyio.Event()
+            if self.is_over:
+                event.set()
+                return event
+            end = _EndElsewhere(EventLoop(native), event)
+            self._elsewhere.append(end)
+        end.watcher = start_task(native, lambda: _watch(self, event), Context(), grace=0)
+        return event
 
     def _refuse_its_own(self) -> None:
-        # Other tasks that the leader started may wait, as it does not wait for them.
-        if self._leader not in (anyio.get_current_task().id, on_behalf_of.get()):
+        # Other tasks that it started may wait, as it does not wait for them.
+        if anyio.get_current_task().id != self._task_id:
             return
         msg = (
             "a token was asked for from within the login that it would have to wait for: a "
@@ -92,96 +168,168 @@ class Flight:
 
 
 @final
-class Seat:
-    """The flight of one event loop, if one is under way."""
+class _EndElsewhere:
+    """What tells another event loop that a refresh is over."""
 
-    __slots__ = ("_changed", "_flight", "_lock")
+    __slots__ = ("event", "loop", "watcher")
 
-    def __init__(self) -> None:
-        self._lock = anyio.Lock()
-        self._changed: anyio.Event | None = None
-        self._flight: Flight | None = None
+    def __init__(self, loop: EventLoop, event: anyio.Event) -> None:
+        self.loop = loop
+        self.event = event
+        self.watcher: Cancellable | None = None
 
-    @property
-    def flight(self) -> Flight:
-        """The flight under way: there is one whenever `try_lead` has just said no."""
-        assert self._flight is not None  # noqa: S101 - both change in one step
-        return self._flight
 
-    def try_lead(self) -> Flight | None:
-        """Make the calling task the leader of a new flight; None if there is one already."""
-        if self._flight is not None:
-            return None
-        self._lock.acquire_nowait()
-        self._flight = Flight()
-        return self._flight
+async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
+    """Give up *refresh* for those who wait for *ended* if its loop is gone or blocked."""
+    answers = 0
 
-    def land(self, flight: Flight) -> None:
-        """End the *flight* that the calling task leads, and wake all that wait for it."""
-        self._flight = None
-        self._lock.release()
-        flight.land()
-        self.announce_change()
+    def answer() -> None:
+        nonlocal answers
+        answers += 1
 
-    @property
-    def changed(self) -> anyio.Event:
-        """What is set once a task of this loop changes what is held: take it, look, then wait."""
-        if self._changed is None:
-            self._changed = anyio.Event()
-        return self._changed
-
-    def announce_change(self) -> None:
-        """Wake those that wait for `changed`."""
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+    asked = turns = 0
+    while not refresh.is_over:
+        # In turns of this loop, so that it does not take its own stall for the other's.
+        turns = turns + 1 if answers < asked else 0
+        if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
+            refresh.finish(None)
+            refresh.loop.call_soon(refresh.wake_own_loop)
+            return
+        if answers == asked:
+            asked += 1
+            refresh.loop.call_soon(answer)
+        with anyio.move_on_after(WATCH_INTERVAL):
+            await ended.wait()
 
 
 @final
-class Airfield:
-    """All that the loops of one process share for one provider."""
+class RefreshCoordinator:
+    """
+    All that the event loops of one process share for one provider.
 
-    __slots__ = ("_current_token", "_latest", "_mutex", "_runway", "_seats", "keepers", "pid")
+    Args:
+        run: Runs a refresh; is called in a task of its own.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_current",
+        "_current_token",
+        "_locks",
+        "_mutex",
+        "_run",
+        "_sleepers",
+        "pid",
+    )
+
+    def __init__(self, run: Callable[[SharedRefresh], Coroutine[Any, Any, None]]) -> None:
         # Not at the top: it is a good part of what `import taxizer_async` would cost.
         from anyio.lowlevel import current_token  # noqa: PLC0415
 
         self._current_token = current_token
+        self._run = run
         self.pid = os.getpid()
-        #: How many tasks run `keep_fresh`.
-        self.keepers = 0
-        # CachedToken for a few statements, never across an await.
+        # Held for a few statements, never across an await.
         self._mutex = threading.Lock()
-        self._runway = threading.Lock()
-        self._seats: WeakKeyDictionary[object, Seat] = WeakKeyDictionary()
-        # There is one loop as a rule.
-        self._latest: tuple[ref[object], Seat] | None = None
+        self._current: SharedRefresh | None = None
+        self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
+        self._sleepers: list[Sleeper] = []
 
-    def seat(self) -> Seat:
-        """Return the seat of the running event loop."""
-        loop = self._current_token().native_token
-        latest = self._latest
-        if latest is not None and latest[0]() is loop:
-            return latest[1]
-        with self._mutex:
-            seat = self._seats.get(loop)
-            if seat is None:
-                seat = self._seats[loop] = Seat()
-            self._latest = ref(loop), seat
-            return seat
+    def loop(self) -> object:
+        """Return the running event loop: asyncio's, or trio's token."""
+        return self._current_token().native_token
 
-    def add_keeper(self, change: int) -> None:
-        """Count one more or one less."""
+    def join_or_start(self, native: object) -> SharedRefresh:
+        """Return the refresh that is under way; start one in the running loop *native* if none is."""
+        refresh = self._current
+        if refresh is not None and refresh.loop.is_same(native) and not refresh.is_over:
+            return refresh
         with self._mutex:
-            self.keepers += change
+            before = self._current
+            if before is not None and not before.is_over and not before.loop.is_gone:
+                return before
+            refresh = self._current = SharedRefresh(native, before)
+        if before is not None and before.finish(None):
+            before.loop.call_soon(before.wake_own_loop)
+        context = Context()
+        context.run(_part_of.set, refresh)
+        started = False
+        try:
+            # What is shared is set before: an eager task would run at once.
+            refresh.task = start_task(native, lambda: self._run(refresh), context)
+            started = True
+        finally:
+            if not started:
+                self.end(refresh, None)
+        return refresh
+
+    def end(self, refresh: SharedRefresh, result: CachedToken | Failure | None) -> None:
+        """End *refresh* with *result*, in its own loop, and wake all that wait for it or for a change."""
+        with self._mutex:
+            if self._current is refresh:
+                self._current = None
+        refresh.finish(result)
+        refresh.wake_own_loop()
+        self.announce_change()
+
+    def supersede(self) -> None:
+        """Have callers wait no longer for what is under way: the next one starts another refresh."""
+        with self._mutex:
+            refresh, self._current = self._current, None
+        if refresh is not None and refresh.finish(None):
+            refresh.loop.call_soon(refresh.wake_own_loop)
+        self.announce_change()
+
+    def lock(self) -> anyio.Lock:
+        """Return the lock that orders the refreshes of the running loop."""
+        native = self.loop()
+        with self._mutex:
+            return self._locks.setdefault(native, anyio.Lock())
 
     @contextmanager
-    def try_runway(self) -> Generator[bool]:
-        """Yield whether this flight is now the only one of the process that may ask the server."""
-        mine = self._runway.acquire(blocking=False)
+    def sleeper(self) -> Iterator[Sleeper]:
+        """Yield what a `keep_fresh` of the running loop sleeps on."""
+        sleeper = Sleeper(self.loop())
+        with self._mutex:
+            self._sleepers.append(sleeper)
         try:
-            yield mine
+            yield sleeper
         finally:
-            if mine:
-                self._runway.release()
+            with self._mutex:
+                self._sleepers.remove(sleeper)
+
+    @property
+    def keeps_fresh(self) -> bool:
+        """Whether a `keep_fresh` runs, in a loop that does."""
+        with self._mutex:
+            sleepers = list(self._sleepers)
+        return any(not sleeper.loop.is_gone for sleeper in sleepers)
+
+    def announce_change(self) -> None:
+        """Wake all that sleep until the token changes."""
+        with self._mutex:
+            self._sleepers = [each for each in self._sleepers if not each.loop.is_gone]
+            sleepers = list(self._sleepers)
+        for sleeper in sleepers:
+            sleeper.loop.call_soon(sleeper.wake)
+
+
+@final
+class Sleeper:
+    """A `keep_fresh` that sleeps until something changes."""
+
+    __slots__ = ("_changed", "loop")
+
+    def __init__(self, native: object) -> None:
+        self.loop = EventLoop(native)
+        self._changed = anyio.Event()
+
+    def wake(self) -> None:
+        """Wake it; in its own loop."""
+        self._changed.set()
+
+    @property
+    def changed(self) -> anyio.Event:
+        """What is set at the next change: take it, look, then wait."""
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        return self._changed

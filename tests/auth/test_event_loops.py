@@ -36,7 +36,7 @@ def _eager() -> asyncio.AbstractEventLoop:
 def test_all_of_it_works(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, make_loop: object
 ) -> None:
-    """A cold start, a revocation, a cancelled leader and an outage end as on any other loop."""
+    """A cold start, a revocation, a caller that leaves and an outage end as on any other loop."""
     sandbox.connect_latency = sandbox.refresh_latency = 0.05
 
     async def main() -> None:
@@ -50,7 +50,7 @@ def test_all_of_it_works(
                 await auth.token()
             assert await clients.send(50) == [200] * 50
             sandbox.revoke()
-            sandbox.fail("refresh", Fault.status(503), times=2)
+            sandbox.fail("refresh", Fault.status(503), times=1)
             assert await clients.send(50) == [200] * 50
             tasks.cancel_scope.cancel()
 
@@ -58,6 +58,6 @@ def test_all_of_it_works(
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(main())
 
-    assert sandbox.counters.connects_ok <= 3
-    assert sandbox.counters.refreshes_ok == 2
+    assert sandbox.counters.connects_ok <= 4
+    assert sandbox.counters.refreshes_ok == 1
     assert sandbox.counters.reuses == 0

@@ -12,15 +12,14 @@ from taxizer_async import Credentials, MemoryTokenStore, RenewalPolicy, Secret, 
 from taxizer_async._outcomes import Issued
 from taxizer_async._reporter import Reporter
 from taxizer_async._token.credentials_source import CredentialsSource
-from taxizer_async._token.errand import Endpoints
 from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.testing import ManualClock
+from tests.refreshes import settle
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._outcomes import Effort
+    from taxizer_async._outcomes import RetryBudget
 
 
 class Issuer:
@@ -32,22 +31,18 @@ class Issuer:
         self._latency = latency
         self.issued: list[float] = []
 
-    async def connect(
-        self, _: Credentials, _effort: Effort, received: Callable[[Issued], None], /
-    ) -> Issued:
-        return self._issue(received)
+    async def connect(self, _: Credentials, _budget: RetryBudget, /) -> Issued:
+        return self._issue()
 
-    async def refresh(
-        self, _: Secret, _effort: Effort, received: Callable[[Issued], None], /
-    ) -> Issued:
-        return self._issue(received)
+    async def refresh(self, _: Secret, _budget: RetryBudget, /) -> Issued:
+        return self._issue()
 
-    def _issue(self, received: Callable[[Issued], None]) -> Issued:
+    def _issue(self) -> Issued:
         asked_at, asked_wall = self._clock.monotonic(), self._clock.wall()
         self.issued.append(asked_at)
         self._clock.advance(self._latency)
         number = len(self.issued)
-        issued = Issued(
+        return Issued(
             token=Token(jwt=Secret(f"jwt-{number}"), refresh_token=Secret(f"refresh-{number}")),
             lifetime=self.lifetime,
             refresh_lifetime=None,
@@ -55,8 +50,6 @@ class Issuer:
             asked_wall=asked_wall,
             elapsed=self._latency,
         )
-        received(issued)
-        return issued
 
 
 def provider_of(issuer: Issuer, clock: ManualClock, seed: int = 0) -> TokenProvider:
@@ -86,6 +79,7 @@ async def test_two_exchanges_per_life_at_most(lifetime: float, latency: float) -
     while clock.monotonic() - began < 20 * lifetime:
         held = provider.fresh() or await provider.acquire()
         assert held.remaining(clock) > 0
+        await settle(provider)
         clock.advance(lifetime / 97)
 
     lives = (clock.monotonic() - began) / lifetime
@@ -105,6 +99,7 @@ async def test_lives_that_get_shorter_are_noticed() -> None:
     for _ in range(1_000):
         held = provider.fresh() or await provider.acquire()
         assert held.remaining(clock) > 0
+        await settle(provider)
         clock.advance(0.1)
 
     assert 10 <= len(issuer.issued) <= 20
@@ -122,6 +117,7 @@ async def test_a_fleet_spreads_its_renewals() -> None:
         while len(issuer.issued) < 2:
             clock.advance(1.0)
             await provider.acquire()
+            await settle(provider)
         moments.add(issuer.issued[1])
 
     assert len(moments) > 20

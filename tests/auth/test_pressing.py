@@ -54,9 +54,9 @@ async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
     advance_to_near_the_end(clock, auth)
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("refresh") as gate:
+            began = anyio.current_time()
             tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
-            began = anyio.current_time()
             with anyio.fail_after(HANG):
                 token = await auth.token()
             waited = anyio.current_time() - began

@@ -20,6 +20,7 @@ from taxizer_async import (
 )
 from taxizer_async.testing import Fault, ManualClock
 from tests.limits import HANG
+from tests.refreshes import renew, settle
 
 from .conftest import DUE
 
@@ -42,6 +43,8 @@ async def test_each_path_to_a_token_tells_the_operator(
         await client.post("/v1/Devices/Register")
         clock.advance(DUE)
         await client.post("/v1/Devices/Register")
+        await settle(aging_auth.flow.provider)
+        await client.post("/v1/Devices/Register")
         sandbox.revoke()
         await client.post("/v1/Devices/Register")
 
@@ -59,6 +62,7 @@ async def test_short_lives_cost_two_exchanges_at_most(
     async with fleet(aging_auth) as clients:
         for _ in range(5 * 20):
             assert await clients.send(5) == [200] * 5
+            await settle(aging_auth.flow.provider)
             clock.advance(sandbox.lifetime / 20)
     lives = (clock.monotonic() - began) / sandbox.lifetime
 
@@ -120,14 +124,16 @@ async def test_keep_fresh_logs_in_renews_and_survives_failures(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(kept_auth.keep_fresh)
         await sandbox.wait_until_async(lambda counters: counters.connects_ok == 1)
-        sandbox.fail("refresh", Fault.status(503), times=2)
-        while sandbox.counters.refreshes_ok < 1:
+        sandbox.fail("refresh", Fault.status(503))
+        sandbox.fail("connect", Fault.status(503), times=1)
+        while sandbox.counters.connects_ok < 2:
             await still_clock.wait_until_asleep()
             still_clock.advance(still_clock.next_wake or 0.0)
             await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
 
-    assert sandbox.counters.refreshes == 3
+    # AppRefreshToken is passed over once it has failed.
+    assert (sandbox.counters.refreshes, sandbox.counters.connects) == (1, 3)
     assert kept_auth.status().usable
     assert len([event for event in events if isinstance(event, ExchangeFailed)]) == 2
 
@@ -155,9 +161,9 @@ async def test_a_policy_is_obeyed(sandbox: Sandbox, clock: ManualClock) -> None:
     )
     await auth.token()
     clock.advance(LIFETIME - 12)
-    await auth.token()
+    await renew(auth)
     assert sandbox.counters.exchanges == 1
 
     clock.advance(6)
-    await auth.token()
+    await renew(auth)
     assert sandbox.counters.exchanges == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,17 +16,17 @@ from taxizer_async import (
     ConfigurationError,
     Credentials,
     LoggedIn,
-    RenewalPolicy,
     Renewed,
     StoreFailed,
     StoreRecovered,
     TokenAwaited,
     TokenStoreError,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock
 from tests.limits import HANG
 
-from .conftest import DUE, PRESSING
+from .conftest import PRESSING
+from .scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
 
     from taxizer_async import Event, TaxizerAuth
     from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import ManualClock, Sandbox
-
-    from .scripted_store import ScriptedStore
+    from taxizer_async.testing import Sandbox
 
 
 def _ways(events: list[Event]) -> list[type[Event]]:
@@ -101,38 +101,38 @@ async def test_who_waits_for_a_lease_leaves_when_a_token_appears(
 
 @pytest.mark.report(37)
 @pytest.mark.report(90)
-async def test_past_the_bound_a_waiter_logs_in_alone(
+async def test_a_lease_that_never_ends_fails_the_refresh(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """Who has waited long enough logs in, leaves the shared refresh token alone, and saves nothing."""
+    """While the store answers nobody logs in without the lease: callers get an error to retry on."""
     auth = make_auth()
     await auth.token()
     saves = len(store.saved)
     clock.advance(1_000)
     store.busy = True
     began = clock.monotonic()
-    await auth.token()
+    with pytest.raises(AuthError, match="had the lease of the token store for 30 s") as caught:
+        await auth.token()
 
-    assert clock.monotonic() - began >= RenewalPolicy().lease_wait
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+    assert caught.value.retryable
+    assert 30 <= clock.monotonic() - began < 31
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
     assert len(store.saved) == saves
 
 
-@pytest.mark.parametrize("age", [DUE, PRESSING])
+@pytest.mark.parametrize("remaining", [100.0, 0.5])
 async def test_a_living_token_is_not_waited_to_death(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
-    age: float,
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], remaining: float
 ) -> None:
-    """While somebody sits on the lease, callers go on with the token that they have."""
-    auth = make_auth()
+    """While another client keeps the lease, callers go on with the token that they have."""
+    clock = ManualClock(start=time.time())
+    store = ScriptedStore(clock)
+    auth = make_auth(clock=clock, store=store)
     token = await auth.token()
-    clock.advance(age)
+    clock.advance((auth.status().expires_in or 0.0) - remaining)
     store.busy = True
 
     assert (await auth.token()).jwt == token.jwt
@@ -516,13 +516,13 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
     await auth.token()
     store.down = set()
     clock.advance(PRESSING)
-    sandbox.fail("refresh", Fault.status(503), times=4)
+    sandbox.fail("refresh", Fault.status(429), times=1)
     await auth.token()
     await make_auth().token()
     assert sandbox.counters.refreshes_ok == 1
 
     store.down = {"lease"}
-    clock.advance(60)
+    clock.advance(61)
     await auth.token()
     assert sandbox.counters.reuses == 0
 

@@ -19,6 +19,7 @@ import pytest
 from benchmarks.bench import undisturbed
 from taxizer_async import TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock
+from tests.refreshes import renew
 
 
 if TYPE_CHECKING:
@@ -212,6 +213,6 @@ async def test_an_outage_is_asked_after_once_in_a_back_off_step(sandbox: Sandbox
     sandbox.reset_counters()
     clock.advance(sandbox.lifetime * 0.8)
     for _ in range(50):
-        await auth.token()
+        await renew(auth)
 
     assert sandbox.counters.exchanges == 1

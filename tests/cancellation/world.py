@@ -15,10 +15,10 @@ from tests.limits import HANG
 
 
 if TYPE_CHECKING:
-    from taxizer_async._clock import Clock
     from taxizer_async._token.credentials_source import CredentialsLike
+    from taxizer_async._token.single_flight import RefreshCoordinator
     from taxizer_async.stores import TokenRecord, TokenStore
-    from taxizer_async.testing import Sandbox
+    from taxizer_async.testing import ManualClock, Sandbox
 
 
 PATH = "/v1/Invoices/GenerateInvoice"
@@ -121,12 +121,13 @@ class World:
         sandbox: Sandbox,
         store: TokenStore,
         *,
-        clock: Clock | None = None,
+        clock: ManualClock | None = None,
         credentials: CredentialsLike | None = None,
         needs: int = 1,
     ) -> None:
         self.sandbox = sandbox
         self.store = store
+        self.clock = clock
         self.key = StoreKey(sandbox.base_url, sandbox.client_id)
         self.needs = needs
         #: The paths of all exchanges that were begun.
@@ -169,10 +170,26 @@ class World:
         return self.auth.status().state is TokenState.FRESH
 
     @property
-    def followers(self) -> int:
-        """How many tasks wait for the leader of a flight."""
-        flight = self.auth.flow.provider._airfield().seat()._flight
-        return 0 if flight is None else flight._landed.statistics().tasks_waiting
+    def coordinator(self) -> RefreshCoordinator:
+        """What the auth's refreshes go through."""
+        return self.auth.flow.provider._coordinator()
+
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether a refresh is under way, a superseded one included."""
+        return self.coordinator._current is not None or self.coordinator.lock().locked()
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for the refresh under way, the one who started it included."""
+        refresh = self.coordinator._current
+        return 0 if refresh is None else len(refresh._since)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no refresh is under way; join none, and start none."""
+        with anyio.fail_after(HANG):
+            while self.is_refreshing:  # noqa: ASYNC110 - who waits for its event is a caller
+                await anyio.sleep(0.001)
 
     async def send(self) -> None:
         """Send a request that has to succeed."""
@@ -183,29 +200,31 @@ class World:
         """Send a plain request, and see that nothing was left behind that holds others up."""
         with anyio.fail_after(HANG):
             await self.send()
+        await self.wait_until_idle()
         assert self.is_fresh
-        assert self.followers == 0
         assert not self.auth.status().store_failing
         assert self.sandbox.counters.reuses == 0
+        await self.check_that_the_lease_is_free()
+
+    async def check_that_the_lease_is_free(self) -> None:
+        """See that whoever had it has given it back."""
+        store = self.store.inner if isinstance(self.store, BusyStore) else self.store
         with anyio.fail_after(HANG):
-            await self._wait_for_the_lease()
+            # A thread that was left alone by who was cut off may be at it for another moment.
+            while (lease := await store.lease(self.key)) is None:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            await lease.release()
 
     async def check_that_it_is_saved(self) -> None:
         """See that the store has the token that is held."""
         with anyio.fail_after(HANG):
-            # A thread that was left alone by who was cancelled may be at it for another moment.
+            # As above.
             while not await self._is_saved():  # noqa: ASYNC110
                 await anyio.sleep(0.001)
 
     async def _is_saved(self) -> bool:
         held, record = self.auth.flow.provider._cache.state.cached, await self.store.load(self.key)
         return held is not None and record is not None and record.token.jwt == held.token.jwt
-
-    async def _wait_for_the_lease(self) -> None:
-        # As above.
-        while (lease := await self.store.lease(self.key)) is None:  # noqa: ASYNC110
-            await anyio.sleep(0.001)
-        await lease.release()
 
 
 @final

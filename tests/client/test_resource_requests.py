@@ -71,7 +71,7 @@ async def test_a_resent_request_carries_the_new_token_once(
 
     assert answer.status_code == 401
     assert onlooker.authorizations() == [[f"Bearer {jwt}"] for jwt in sandbox.issued_jwts]
-    assert len(sandbox.issued_jwts) == 2
+    assert len(sandbox.issued_jwts) == 3
 
 
 async def test_event_hooks_see_no_exchange(sandbox: Sandbox) -> None:

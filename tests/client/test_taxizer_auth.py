@@ -94,7 +94,7 @@ async def test_a_pickle_has_the_arguments_and_no_token(
     auth = TaxizerAuth(
         Credentials.from_env,
         base_url=sandbox.base_url,
-        policy=RenewalPolicy(attempts=1),
+        policy=RenewalPolicy(backoff=60.0),
         http_client=httpx.AsyncClient,
         extra_origins=["https://other.example"],
         store=MemoryTokenStore(),
@@ -108,7 +108,7 @@ async def test_a_pickle_has_the_arguments_and_no_token(
         assert secret.encode() not in pickled
     await again.token()
     assert sandbox.counters.connects_ok == 2
-    assert again.flow.arguments.given["policy"] == RenewalPolicy(attempts=1)
+    assert again.flow.arguments.given["policy"] == RenewalPolicy(backoff=60.0)
     assert again.flow._origins == auth.flow._origins
 
 

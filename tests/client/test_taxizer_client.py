@@ -57,7 +57,7 @@ async def test_options_of_the_auth_reach_it(sandbox: Sandbox, events: list[Event
         "base_url": sandbox.base_url,
         "store": store,
         "on_event": events.append,
-        "policy": RenewalPolicy(attempts=1),
+        "policy": RenewalPolicy(backoff=60.0),
     }
     async with TaxizerClient(sandbox.credentials, **options) as first:
         await first.get("/v1/x")
@@ -176,7 +176,7 @@ async def test_logins_of_one_client_build_no_tls_context_each(
     async with TaxizerClient(
         sandbox.credentials,
         base_url=sandbox.base_url,
-        policy=RenewalPolicy(attempts=1, outage_backoff=1e-6, outage_backoff_limit=1e-6),
+        policy=RenewalPolicy(backoff=60.0, outage_backoff=1e-6, outage_backoff_limit=1e-6),
         **options,
     ) as client:
         monkeypatch.setattr(ssl, "create_default_context", count)

@@ -22,6 +22,7 @@ from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
+from tests.core.loops import Refreshes
 
 
 if TYPE_CHECKING:
@@ -99,6 +100,11 @@ def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToke
         return CachedToken(**fields | changes)
 
     return hold
+
+
+@pytest.fixture(name="refreshes")
+def _refreshes(hold: Callable[..., CachedToken]) -> Refreshes:
+    return Refreshes(hold())
 
 
 @pytest.fixture(name="record")

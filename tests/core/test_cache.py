@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from taxizer_async._outcomes import Unavailable
+from taxizer_async import Credentials
+from taxizer_async._outcomes import Refused, Unavailable
 from taxizer_async._policy import Freshness
 from taxizer_async._token.cache import CacheState, TokenCache
 
@@ -30,7 +31,7 @@ def test_begins_empty(cache: TokenCache) -> None:
     assert cache.freshness() is Freshness.EXPIRED
     assert cache.fresh() is None
     assert cache.alive() is None
-    assert cache.successor(None) is None
+    assert cache.replacement_for(None) is None
     assert cache.private() is None
     assert cache.active_failure() is None
 
@@ -67,12 +68,53 @@ def test_issue_after_forget(cache: TokenCache, hold: Callable[..., CachedToken])
     assert cache.issue(hold(), login=True, elapsed=0.1, epoch=cache.state.epoch)
 
 
-def test_forget_drops_the_token_alone(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
-    """Forgetting drops the token, and neither counters nor whose it is."""
+def test_a_late_token_replaces_none(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+    """A token that was asked for before the one that is held comes too late, and is no fault."""
+    early = hold("1", asked_at=900.0)
+    late = _issue(cache, hold("2", asked_at=900.1))
+    before = cache.state
+
+    assert cache.issue(early, login=True, elapsed=0.1, epoch=0)
+    assert cache.state is before
+    cache.forget()
+    assert not cache.issue(early, login=True, elapsed=0.1, epoch=0)
+    assert not cache.issue(late, login=True, elapsed=0.1, epoch=0)
+
+
+def test_a_token_asked_for_at_once_replaces(
+    cache: TokenCache, hold: Callable[..., CachedToken]
+) -> None:
+    """Of two that were asked for at the same moment the one that comes last is held."""
+    _issue(cache, hold("1"))
+    second = _issue(cache, hold("2"))
+
+    assert cache.state.cached is second
+
+
+def test_forget(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+    """Forgetting drops the token and what failed, and neither counters nor whose it is."""
     _issue(cache, hold())
+    cache.remember(
+        Refused(status_code=400), endpoint="/c", rejected=Credentials("app", "x"), recheck=False
+    )
     cache.forget()
 
     assert cache.state == CacheState(client_id="app", epoch=1, logins=1, last_elapsed=0.1)
+
+
+def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
+    """AppRefreshToken is passed over for as long as was said last, unless that was longer before."""
+    assert not cache.passes_over_refresh()
+    cache.pass_over_refresh(60.0)
+    cache.pass_over_refresh(10.0)
+    clock.advance(59.9)
+    assert cache.passes_over_refresh()
+    cache.pass_over_refresh(10.0)
+    clock.advance(9.9)
+    assert cache.passes_over_refresh()
+    clock.advance(0.2)
+
+    assert not cache.passes_over_refresh()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +134,7 @@ def test_stages(
     seconds: float,
     stage: Freshness,
 ) -> None:
-    """Only a fresh token is on the fast path, one that lives is alive, one that will do succeeds."""
+    """Only a fresh token is on the fast path, one that lives is alive, one that will do replaces."""
     held = _issue(cache, hold(lifetime=100.0))
     clock.advance(seconds)
 
@@ -100,7 +142,7 @@ def test_stages(
     assert cache.fresh() is (held if stage is Freshness.FRESH else None)
     assert cache.alive() is (None if stage is Freshness.EXPIRED else held)
     good = stage in (Freshness.FRESH, Freshness.RENEW_AHEAD)
-    assert cache.successor(None) is (held if good else None)
+    assert cache.replacement_for(None) is (held if good else None)
 
 
 @pytest.mark.parametrize("jump", [0.0, 3600.0, 86_400.0], ids=["awake", "an hour", "a day"])
@@ -132,16 +174,16 @@ def test_a_refused_token_is_not_used(cache: TokenCache, hold: Callable[..., Cach
 
     assert cache.fresh() is None
     assert cache.alive() is None
-    assert cache.successor(None) is None
+    assert cache.replacement_for(None) is None
     assert cache.freshness() is Freshness.EXPIRED
 
 
-def test_successor(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
-    """The successor of a token is another one: the same JWT is none."""
+def test_replacement_for(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+    """The replacement of a token is another one: the same JWT is none."""
     held = _issue(cache, hold("2"))
 
-    assert cache.successor(hold("1")) is held
-    assert cache.successor(hold("2", version="another")) is None
+    assert cache.replacement_for(hold("1")) is held
+    assert cache.replacement_for(hold("2", version="another")) is None
 
 
 def test_private(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from taxizer_async import Credentials
 from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._token.failures import CredentialsUnavailable, Failure
+from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
 
 
 if TYPE_CHECKING:
@@ -50,18 +50,19 @@ def test_a_failure_is_served_until_its_time(cache: TokenCache, clock: ManualCloc
         Malformed(status_code=200, excerpt="a list"),
         Misconfigured(reason="wrong"),
         CredentialsUnavailable("raised OSError"),
+        LeaseNeverFree(30.0),
     ],
     ids=lambda c: type(c).__name__,
 )
 def test_backoff_doubles(cache: TokenCache, clock: ManualClock, cause: Cause) -> None:
-    """Failures in a row are remembered for 1 s, doubling to 30 s."""
+    """Failures in a row are remembered for 1 s, doubling to 5 s."""
     waits = []
     for _ in range(7):
         failure = _outage(cache, cause)
         waits.append(_wait(failure, clock))
         clock.advance(waits[-1])
 
-    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert waits == [1, 2, 4, 5, 5, 5, 5]
     assert cache.state.failures == 7
 
 
@@ -116,6 +117,25 @@ def test_a_token_without_an_end_caps_nothing(
     cache.issue(hold(lifetime=0.0), login=True, elapsed=0.1, epoch=0)
 
     assert _wait(_outage(cache), clock) == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "ahead"), [(0, True), (3599, True), (3600, False)], ids=["fresh", "alive", "dead"]
+)
+def test_a_failure_knows_whether_a_token_lived(
+    *,
+    cache: TokenCache,
+    hold: Callable[..., CachedToken],
+    clock: ManualClock,
+    age: float,
+    ahead: bool,
+) -> None:
+    """A failure while the token lives was one ahead of need; without a token it never is."""
+    assert not _outage(cache).ahead_of_need
+    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    clock.advance(age)
+
+    assert _outage(cache).ahead_of_need is ahead
 
 
 @pytest.mark.report(76)

@@ -137,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (alive is not None) is (stage is not Freshness.EXPIRED)
         assert fresh in (None, held)
         assert alive in (None, held)
-        assert self.cache.successor(held) is None
+        assert self.cache.replacement_for(held) is None
 
     @invariant()
     def the_budget_holds(self) -> None:

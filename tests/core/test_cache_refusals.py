@@ -146,3 +146,32 @@ def test_a_first_token_is_not_hopeless(
 ) -> None:
     """A token that no 401 caused is replaced, whether it ever worked or not."""
     assert cache.refuse(_issue(cache, hold(accepted=accepted))) is True
+
+
+@pytest.mark.parametrize("answers_refusal", [False, True])
+def test_a_refresh_that_never_worked_is_distrusted(
+    *,
+    cache: TokenCache,
+    hold: Callable[..., CachedToken],
+    clock: ManualClock,
+    answers_refusal: bool,
+) -> None:
+    """A 401 for a token of AppRefreshToken that never worked costs a login, and ten minutes of them."""
+    held = _issue(cache, hold(by_refresh=True, answers_refusal=answers_refusal))
+
+    assert cache.refuse(held) is True
+    clock.advance(599.9)
+    assert cache.passes_over_refresh()
+    clock.advance(0.1)
+    assert not cache.passes_over_refresh()
+
+
+def test_a_refresh_that_worked_is_trusted(
+    cache: TokenCache, hold: Callable[..., CachedToken]
+) -> None:
+    """A token of AppRefreshToken that worked was revoked: the next refresh may well work."""
+    held = _issue(cache, hold(by_refresh=True))
+    cache.accept(held)
+
+    assert cache.refuse(held) is True
+    assert not cache.passes_over_refresh()

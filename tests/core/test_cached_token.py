@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def _hold_issued(
-    issued: Issued, clock: ManualClock, *, answers_refusal: bool = False
+    issued: Issued,
+    clock: ManualClock,
+    *,
+    answers_refusal: bool = False,
+    by_refresh: bool = False,
 ) -> CachedToken:
     return from_issued(
         issued,
@@ -32,6 +36,7 @@ def _hold_issued(
         policy=RenewalPolicy(),
         jitter=0.0,
         answers_refusal=answers_refusal,
+        by_refresh=by_refresh,
     )
 
 
@@ -159,7 +164,7 @@ def test_a_refused_token_is_refreshable(
 def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
     """What was just issued is held from the moment it was asked for."""
     issued = issue()
-    held = _hold_issued(issued, clock, answers_refusal=True)
+    held = _hold_issued(issued, clock, answers_refusal=True, by_refresh=True)
     clock.advance(5)
 
     assert held.token is issued.token
@@ -168,6 +173,7 @@ def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
     assert held.refresh_lifetime == 7200
     assert held.age(clock) == 5
     assert held.answers_refusal
+    assert held.by_refresh
     assert not held.accepted
     assert not held.refused
     assert not held.shared

@@ -14,7 +14,7 @@ from taxizer_async import (
     TokenResponseError,
 )
 from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._token.failures import CredentialsUnavailable, Failure
+from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
 
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ CAUSES = [
         True,
         id="credentials unavailable",
     ),
+    pytest.param(
+        LeaseNeverFree(30.0),
+        TokenEndpointUnavailableError,
+        f"another client has had the lease of the token store for 30 s, so {WHERE} was not asked",
+        None,
+        True,
+        id="lease never free",
+    ),
 ]
 
 
@@ -89,6 +97,7 @@ def _failure(cause: Cause, **changes: Any) -> Failure:
         "retry_at": WHEN.timestamp(),
         "rejected": None,
         "rejected_until": 1_060.0,
+        "ahead_of_need": False,
     }
     return Failure(**fields | changes)
 
@@ -170,11 +179,31 @@ def test_the_next_try_is_aware() -> None:
 
 
 @pytest.mark.parametrize(
-    "cause", [Misconfigured(reason="x"), CredentialsUnavailable("x")], ids=repr
+    "cause",
+    [Misconfigured(reason="x"), CredentialsUnavailable("x"), LeaseNeverFree(1.0)],
+    ids=lambda cause: type(cause).__name__,
 )
 def test_no_answer_has_no_status(cause: Cause) -> None:
     """Where nothing was asked there is no status."""
     assert _failure(cause).status_code is None
+
+
+@pytest.mark.parametrize(
+    ("cause", "ahead_of_need", "answers"),
+    [
+        (Unavailable(reason="x"), False, True),
+        (Unavailable(reason="x"), True, False),
+        (Malformed(status_code=200, excerpt="x"), True, False),
+        (CredentialsUnavailable("x"), True, False),
+        (LeaseNeverFree(1.0), True, False),
+        (Refused(status_code=400), False, True),
+        (Refused(status_code=400), True, True),
+    ],
+    ids=repr,
+)
+def test_answers_need(*, cause: Cause, ahead_of_need: bool, answers: bool) -> None:
+    """One attempt ahead of need is no answer for who needs a token, unless it was a refusal."""
+    assert _failure(cause, ahead_of_need=ahead_of_need).answers_need is answers
 
 
 def test_rejected_credentials_are_masked(

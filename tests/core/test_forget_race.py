@@ -8,17 +8,18 @@ from taxizer_async import Credentials, RenewalPolicy, Secret, Token
 from taxizer_async._outcomes import Issued
 from taxizer_async._reporter import Reporter
 from taxizer_async._token.credentials_source import CredentialsSource
-from taxizer_async._token.errand import Endpoints
 from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+from tests.core.loops import until
 from tests.limits import HANG
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._outcomes import Effort
-    from taxizer_async.stores import Lease
+    from taxizer_async._outcomes import RetryBudget
+    from taxizer_async.stores import Lease, TokenStore
     from taxizer_async.testing._manual_clock import ManualClock
 
 
@@ -30,19 +31,21 @@ class NewTokens:
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
+        self.asked = 0
+        #: Logins wait for it.
+        self.go = anyio.Event()
+        self.go.set()
 
-    async def connect(
-        self, _: Credentials, _effort: Effort, received: Callable[[Issued], None], /
-    ) -> Issued:
-        return self._issue(received)
+    async def connect(self, _: Credentials, _budget: RetryBudget, /) -> Issued:
+        self.asked += 1
+        await self.go.wait()
+        return self._issue()
 
-    async def refresh(
-        self, _: Secret, _effort: Effort, received: Callable[[Issued], None], /
-    ) -> Issued:
-        return self._issue(received)
+    async def refresh(self, _: Secret, _budget: RetryBudget, /) -> Issued:
+        return self._issue()
 
-    def _issue(self, received: Callable[[Issued], None]) -> Issued:
-        issued = Issued(
+    def _issue(self) -> Issued:
+        return Issued(
             token=Token(jwt=Secret("new")),
             lifetime=3600.0,
             refresh_lifetime=None,
@@ -50,8 +53,6 @@ class NewTokens:
             asked_wall=self._clock.wall(),
             elapsed=0.0,
         )
-        received(issued)
-        return issued
 
 
 class SlowToLoad:
@@ -78,6 +79,35 @@ class SlowToLoad:
         return await self._inner.lease(key)
 
 
+class WithoutLeases:
+    """A store that is empty, and has no leases to give."""
+
+    async def load(self, _: StoreKey, /) -> TokenRecord | None:
+        return None
+
+    async def save(self, _: StoreKey, _record: TokenRecord, _lease: Lease, /) -> bool:
+        return True
+
+    async def clear(self, _: StoreKey, /) -> None:
+        pass
+
+    async def lease(self, _: StoreKey, /) -> Lease | None:
+        raise OSError
+
+
+def _provider(exchange: NewTokens, store: TokenStore, clock: ManualClock) -> TokenProvider:
+    return TokenProvider(
+        endpoints=Endpoints(base_url=KEY.base_url, connect="/c", refresh="/r"),
+        credentials=CredentialsSource(Credentials("app", "s3cret")),
+        exchange=exchange,
+        store=store,
+        policy=RenewalPolicy(),
+        clock=clock,
+        random=lambda: 0.5,
+        reporter=Reporter(None, timeout=HANG),
+    )
+
+
 async def test_what_was_forgotten_is_not_adopted(
     clock: ManualClock, record: Callable[..., TokenRecord]
 ) -> None:
@@ -88,16 +118,7 @@ async def test_what_was_forgotten_is_not_adopted(
     await memory.save(KEY, record("old"), lease)
     await lease.release()
     store = SlowToLoad(memory)
-    provider = TokenProvider(
-        endpoints=Endpoints(base_url=KEY.base_url, connect="/c", refresh="/r"),
-        credentials=CredentialsSource(Credentials("app", "s3cret")),
-        exchange=NewTokens(clock),
-        store=store,
-        policy=RenewalPolicy(),
-        clock=clock,
-        random=lambda: 0.5,
-        reporter=Reporter(None, timeout=HANG),
-    )
+    provider = _provider(NewTokens(clock), store, clock)
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(provider.acquire)
@@ -108,3 +129,23 @@ async def test_what_was_forgotten_is_not_adopted(
 
     assert held is None or held.token.jwt == Secret("new")
     assert stored is None or stored.token.jwt == Secret("new")
+
+
+async def test_a_login_waits_for_the_one_that_was_superseded(clock: ManualClock) -> None:
+    """After `forget` there is another login, once the first one is over, even where no lease says so."""
+    exchange = NewTokens(clock)
+    exchange.go = anyio.Event()
+    provider = _provider(exchange, WithoutLeases(), clock)
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(provider.acquire)
+            await until(lambda: exchange.asked)
+            await provider.forget()
+            tasks.start_soon(provider.acquire)
+            lock = provider._coordinator().lock()
+            await until(lambda: exchange.asked > 1 or lock.statistics().tasks_waiting)
+            assert exchange.asked == 1
+            exchange.go.set()
+
+    assert exchange.asked == 2
+    assert provider.status().logins == 1

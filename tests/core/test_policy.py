@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taxizer_async import ConfigurationError, RenewalPolicy
 
 
-COUNTS = ["unauthorized_budget", "attempts"]
+COUNTS = ["unauthorized_budget"]
 DURATIONS = [f.name for f in attrs.fields(RenewalPolicy) if f.name not in COUNTS]
 
 #: As DESIGN.md and the docstrings have them.
@@ -22,12 +22,14 @@ DEFAULTS = {
     "refused_interval": 30.0,
     "unauthorized_budget": 3,
     "unauthorized_window": 30.0,
-    "attempts": 4,
     "exchange_timeout": 30.0,
     "retry_after_limit": 30.0,
     "rejected_for": 60.0,
     "outage_backoff": 1.0,
-    "outage_backoff_limit": 30.0,
+    "outage_backoff_limit": 5.0,
+    "refresh_passed_over": 60.0,
+    "refresh_distrusted": 600.0,
+    "lease_poll": 0.01,
 }
 
 
@@ -93,18 +95,10 @@ def test_good_counts(name: str, value: int) -> None:
 
 def test_is_a_value() -> None:
     """Equal policies are equal and hash alike, and none can be changed."""
-    assert RenewalPolicy(attempts=2) == RenewalPolicy(attempts=2)
+    assert RenewalPolicy(unauthorized_budget=2) == RenewalPolicy(unauthorized_budget=2)
     assert hash(RenewalPolicy()) == hash(RenewalPolicy())
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        RenewalPolicy().attempts = 2  # type: ignore[misc]
-
-
-@pytest.mark.report(90)
-def test_lease_wait_outlasts_an_exchange() -> None:
-    """Who waits for another process waits longer than that may take, saves included (report 90)."""
-    policy = RenewalPolicy(exchange_timeout=10, store_timeout=1)
-
-    assert policy.lease_wait == 12
+        RenewalPolicy().unauthorized_budget = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +107,11 @@ def test_lease_wait_outlasts_an_exchange() -> None:
         pytest.param(1, 0.0, None, 0.25, id="first"),
         pytest.param(2, 0.0, None, 0.5, id="second doubles"),
         pytest.param(3, 0.0, None, 1.0, id="third doubles again"),
+        pytest.param(5, 0.0, None, 4.0, id="the longest"),
+        pytest.param(6, 0.0, None, 4.0, id="no longer one"),
+        pytest.param(10**9, 0.0, None, 4.0, id="however many there were"),
         pytest.param(1, 0.5, None, 0.1875, id="jitter shortens"),
+        pytest.param(10, 0.5, None, 3.0, id="the longest, too"),
         pytest.param(1, 0.0, 7.0, 7.0, id="the server's wish"),
         pytest.param(1, 0.0, 300.0, 30.0, id="a wish is cut short"),
         pytest.param(1, 0.0, float("inf"), 30.0, id="an endless wish is cut short"),
@@ -124,6 +122,12 @@ def test_lease_wait_outlasts_an_exchange() -> None:
 def test_retry_wait(attempt: int, jitter: float, retry_after: float | None, wait: float) -> None:
     """The wait between tries doubles, is jittered, and honours the server within limits."""
     assert RenewalPolicy().retry_wait(attempt, jitter, retry_after) == wait
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 9])
+def test_a_long_backoff_stays(attempt: int) -> None:
+    """A first wait above the usual longest one is not cut short, and does not grow."""
+    assert RenewalPolicy(backoff=6.0).retry_wait(attempt, 0.0, None) == 6.0
 
 
 @given(st.integers(1, 20), st.floats(0, 1, exclude_max=True))
@@ -137,10 +141,10 @@ def test_retry_wait_is_at_least_half(attempt: int, jitter: float) -> None:
 
 @pytest.mark.parametrize(
     ("failures", "wait"),
-    [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (7, 30.0), (10**9, 30.0)],
+    [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, 5.0), (10**9, 5.0)],
 )
 def test_outage_wait(failures: int, wait: float) -> None:
-    """An outage is remembered for 1 s, doubling up to 30 s, however many there are."""
+    """An outage is remembered for 1 s, doubling up to 5 s, however many there are."""
     assert RenewalPolicy().outage_wait(failures, None) == wait
 
 
@@ -153,7 +157,7 @@ def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("remaining", "last_elapsed", "patience"),
+    ("remaining", "last_elapsed", "seconds"),
     [
         (60.0, 0.5, 30.0),
         (2.0, 0.5, 1.5),
@@ -173,6 +177,6 @@ def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None
         "endless",
     ],
 )
-def test_patience(remaining: float, last_elapsed: float, patience: float) -> None:
+def test_follower_timeout(remaining: float, last_elapsed: float, seconds: float) -> None:
     """A renewal is waited for half of what is left, or what one takes in health if that is more."""
-    assert RenewalPolicy().patience(remaining, last_elapsed) == patience
+    assert RenewalPolicy().follower_timeout(remaining, last_elapsed) == seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,7 +18,7 @@ from taxizer_async._base_url import parse_base_url
 from taxizer_async._clock import SystemClock
 from taxizer_async._exchange import HttpExchange
 from taxizer_async._models import Secret
-from taxizer_async._outcomes import Effort, Issued, Outcome
+from taxizer_async._outcomes import Outcome, RetryBudget
 
 from .raw_server import RawServer
 
@@ -37,16 +39,17 @@ PAIR = Credentials("sandbox-client", "sandbox-secret")
 
 @final
 class HastyClock:
-    """The machine's clock, but a sleep takes no time and is noted; *ahead* shifts the wall clock."""
+    """The machine's clock, but a sleep moves it at once and is noted; *ahead* shifts the wall clock."""
 
     def __init__(self, *, ahead: float = 0.0) -> None:
         self.slept: list[float] = []
         self._ahead = ahead
 
-    monotonic = staticmethod(SystemClock.monotonic)
+    def monotonic(self) -> float:
+        return SystemClock.monotonic() + sum(self.slept)
 
     def wall(self) -> float:
-        return SystemClock.wall() + self._ahead
+        return SystemClock.wall() + self._ahead + sum(self.slept)
 
     async def sleep(self, seconds: float, /) -> None:
         self.slept.append(seconds)
@@ -55,7 +58,7 @@ class HastyClock:
 
 @final
 class Asker:
-    """Makes the two calls at one server, and keeps what is handed over."""
+    """Makes the two calls at one server."""
 
     def __init__(
         self,
@@ -68,7 +71,6 @@ class Asker:
         **policy: Any,
     ) -> None:
         self.clock = HastyClock(ahead=ahead)
-        self.received: list[Issued] = []
         self.exchange = HttpExchange(
             base_url=parse_base_url(base_url),
             policy=RenewalPolicy(**policy),
@@ -82,17 +84,22 @@ class Asker:
         self,
         credentials: Credentials = PAIR,
         *,
-        attempts: int = 4,
+        attempts: float = math.inf,
         seconds: float = 30.0,
     ) -> Outcome:
-        effort = Effort(attempts=attempts, deadline=anyio.current_time() + seconds)
-        return await self.exchange.connect(credentials, effort, self.received.append)
+        """Log in within *seconds*, as long as fewer than *attempts* have failed."""
+        return await self.exchange.connect(credentials, self._budget(attempts, seconds))
 
-    async def refresh(
-        self, refresh_token: str = "r-1", *, attempts: int = 4, seconds: float = 30.0
-    ) -> Outcome:
-        effort = Effort(attempts=attempts, deadline=anyio.current_time() + seconds)
-        return await self.exchange.refresh(Secret(refresh_token), effort, self.received.append)
+    async def refresh(self, refresh_token: str = "r-1", *, seconds: float = 30.0) -> Outcome:
+        """Renew within *seconds*, with more attempts wanted."""
+        return await self.exchange.refresh(Secret(refresh_token), self._budget(math.inf, seconds))
+
+    def _budget(self, attempts: float, seconds: float) -> RetryBudget:
+        failed = itertools.count(1)
+        return RetryBudget(
+            deadline=self.clock.monotonic() + seconds,
+            wants_more=lambda: next(failed) < attempts,
+        )
 
 
 @pytest.fixture(name="asker")

@@ -67,7 +67,6 @@ async def test_a_success_without_a_token_is_malformed(
 
     assert outcome == Malformed(status_code=200, excerpt=excerpt)
     assert sandbox.counters.exchanges == 1
-    assert asker.received == []
 
 
 @pytest.mark.report(70)
@@ -117,12 +116,10 @@ async def test_a_1xx_in_place_of_an_answer_is_a_typed_failure(
 ) -> None:
     """A switch of protocols, or an informational answer and no other, is no token."""
     server = serve((f"HTTP/1.1 {status}\r\nUpgrade: websocket\r\n\r\n".encode() + TOKEN.encode(),))
-    asker = Asker(server.base_url)
-    outcome = await asker.connect(attempts=1)
+    outcome = await Asker(server.base_url).connect(attempts=1)
 
     assert isinstance(outcome, (Malformed, Unavailable))
     assert "cnry" not in repr(outcome)
-    assert asker.received == []
 
 
 @pytest.mark.report(70)
@@ -160,12 +157,10 @@ async def test_what_is_not_http_is_a_typed_failure(
 ) -> None:
     """Bytes that are no HTTP answer give a failure that quotes none of them."""
     server = serve((raw,))
-    asker = Asker(server.base_url)
-    outcome = await asker.connect(attempts=1)
+    outcome = await Asker(server.base_url).connect(attempts=1)
 
     assert isinstance(outcome, (Malformed, Unavailable))
     assert "cnry" not in repr(outcome)
-    assert asker.received == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -200,7 +195,6 @@ async def test_a_truncated_compressed_answer_is_a_typed_failure(
     outcome = await asker.connect(attempts=1)
 
     assert isinstance(outcome, (Malformed, Unavailable))
-    assert asker.received == []
 
 
 @pytest.mark.parametrize(("padding", "is_token"), [(0, True), (1, False)])

@@ -1,4 +1,4 @@
-"""When a call is made again, and when that could spend a refresh token twice."""
+"""When a login is attempted again, and that a refresh never is."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ TRANSIENT = [
     Fault.drop_after_processing(),
     Fault.truncate(),
 ]
-UNTOUCHED = [Fault.status(429), Fault.status(503)]
-TOUCHED = [fault for fault in TRANSIENT if fault not in UNTOUCHED]
 
 
 def name(fault: Fault) -> str:
@@ -56,85 +54,93 @@ async def test_connect_is_repeated_after_a_transient_failure(
 
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)
-async def test_attempts_end(sandbox: Sandbox, asker: Asker, fault: Fault) -> None:
-    """No more attempts are made than the effort allows, and the last failure is returned."""
+async def test_attempts_end_when_no_more_are_wanted(
+    sandbox: Sandbox, asker: Asker, fault: Fault
+) -> None:
+    """Connect asks after each failure whether more is wanted; if not, it returns the last failure."""
     sandbox.fail("connect", fault)
     outcome = await asker.connect(attempts=2)
 
     assert isinstance(outcome, Unavailable)
     assert outcome.status_code == (fault.code if fault.kind == "answer" else None)
     assert sandbox.counters.connects == 2
-    assert len(asker.clock.slept) == 1
+    assert asker.clock.slept == [0.25]
 
 
-@pytest.mark.parametrize("fault", UNTOUCHED, ids=name)
-async def test_refresh_is_repeated_if_it_was_certainly_not_looked_at(
-    sandbox: Sandbox, asker: Asker, fault: Fault
-) -> None:
-    """AppRefreshToken is repeated after 429 and 503."""
-    await asker.connect()
-    sandbox.fail("refresh", fault, times=3)
-    outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
+async def test_connect_tries_until_the_time_is_over(sandbox: Sandbox, asker: Asker) -> None:
+    """The pauses double up to 4 s, and none begins that would pass the deadline."""
+    sandbox.fail("connect", Fault.status(500), times=10)
+    sandbox.fail("connect", Fault.status(503))
+    outcome = await asker.connect(seconds=31.5)
 
-    assert isinstance(outcome, Issued)
-    assert sandbox.counters.refreshes == 4
-    assert sandbox.counters.reuses == 0
+    assert isinstance(outcome, Unavailable)
+    assert outcome.status_code == 503
+    assert sandbox.counters.connects == 11
+    assert asker.clock.slept == [0.25, 0.5, 1.0, 2.0, *[4.0] * 6]
 
 
-@pytest.mark.parametrize("fault", TOUCHED, ids=name)
-async def test_refresh_is_not_repeated_in_doubt(
-    sandbox: Sandbox, asker: Asker, fault: Fault
-) -> None:
-    """AppRefreshToken is sent once if the server may have taken the refresh token."""
+async def test_a_longer_first_pause_does_not_grow(sandbox: Sandbox) -> None:
+    """A first pause of more than 4 s is also the longest one."""
+    sandbox.fail("connect", Fault.status(500))
+    asker = Asker(sandbox.base_url, backoff=10.0)
+    await asker.connect(seconds=29.0)
+
+    assert sandbox.counters.connects == 3
+    assert asker.clock.slept == [10.0, 10.0]
+
+
+@pytest.mark.parametrize("fault", TRANSIENT, ids=name)
+async def test_a_refresh_is_one_attempt(sandbox: Sandbox, asker: Asker, fault: Fault) -> None:
+    """AppRefreshToken is asked once, and only a 429 says that the refresh token is unspent."""
     await asker.connect()
     sandbox.fail("refresh", fault, times=1)
     outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
 
     assert isinstance(outcome, Unavailable)
-    assert not outcome.untouched
+    assert outcome.untouched is (fault.code == 429)
     assert sandbox.counters.refreshes == 1
     assert asker.clock.slept == []
 
 
-async def test_refresh_stops_at_the_first_doubt(sandbox: Sandbox, asker: Asker) -> None:
-    """After a 503 AppRefreshToken is sent again, after the 500 that follows it is not."""
-    sandbox.fail("refresh", Fault.status(503), times=1)
-    sandbox.fail("refresh", Fault.status(500), times=1)
-    outcome = await asker.refresh()
-
-    assert isinstance(outcome, Unavailable)
-    assert (outcome.status_code, outcome.untouched) == (500, False)
-    assert sandbox.counters.refreshes == 2
-
-
 @pytest.mark.report(47)
-async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Asker) -> None:
-    """A refresh token that never left is sent again, and is reported as untouched."""
+async def test_a_refresh_without_a_connection_is_untouched(sandbox: Sandbox, asker: Asker) -> None:
+    """A refresh token that never left is reported as untouched, and not sent again either."""
     sandbox.stop()
     outcome = await asker.refresh()
 
     assert isinstance(outcome, Unavailable)
     assert outcome.untouched
     assert outcome.reason.startswith("ConnectError")
-    assert len(asker.clock.slept) == 3
+    assert asker.clock.slept == []
+
+
+@pytest.mark.report(47)
+async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Asker) -> None:
+    """Connect tries again where nobody listens, until no more is wanted."""
+    sandbox.stop()
+    outcome = await asker.connect(attempts=4)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.untouched
+    assert outcome.reason.startswith("ConnectError")
+    assert asker.clock.slept == [0.25, 0.5, 1.0]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, call: str) -> None:
-    """400, 401 and 403 are answers: nothing is repeated, and nothing received."""
+    """400, 401 and 403 are answers: nothing is repeated."""
     sandbox.fail(call, Fault.status(status))
     outcome = await (asker.connect() if call == "connect" else asker.refresh())
 
     assert outcome == Refused(status_code=status)
     assert sandbox.counters.exchanges == 1
-    assert asker.received == []
 
 
 async def test_jitter_shortens_waits() -> None:
     """With jitter the waits are shorter, so that a fleet does not try in step."""
     asker = Asker("http://127.0.0.1:1", jitter=0.5)
-    await asker.connect()
+    await asker.connect(attempts=4)
 
     assert asker.clock.slept == [0.1875, 0.375, 0.75]
 
@@ -171,7 +177,7 @@ async def test_retry_after_is_honoured_in_any_form(
     later = answer(b"", f"Retry-After: {value}", f"Date: {date}", status=status)
     server = serve((later,), (answer(b'{"jwtToken": "j"}'),))
     asker = Asker(server.base_url, retry_after_limit=30.0)
-    outcome = await asker.refresh(seconds=60)
+    outcome = await asker.connect(seconds=60)
 
     assert isinstance(outcome, Issued)
     assert asker.clock.slept == [pytest.approx(wait)]
@@ -204,7 +210,6 @@ async def test_the_last_failure_says_when_to_come_again(
         reason="answered 503 Service Unavailable",
         status_code=503,
         retry_after=25.0,
-        untouched=True,
     )
     assert len(server.requests) == 1
     assert asker.clock.slept == []

@@ -11,7 +11,7 @@ import pytest
 
 from fastapi import FastAPI, WebSocket
 
-from taxizer_async import TaxizerClient
+from taxizer_async import RenewalPolicy, TaxizerClient
 from taxizer_async.fastapi import (
     Taxizer,
     add_exception_handlers,
@@ -33,7 +33,9 @@ PATH = "/v1/Invoices/GenerateInvoice"
 
 @pytest.fixture(name="make_client")
 def _make_client(sandbox: Sandbox) -> Callable[[], TaxizerClient]:
-    return lambda: TaxizerClient(sandbox.credentials, base_url=sandbox.base_url)
+    # An outage is told after the first attempt.
+    once = RenewalPolicy(backoff=60.0)
+    return lambda: TaxizerClient(sandbox.credentials, base_url=sandbox.base_url, policy=once)
 
 
 @pytest.fixture(name="app")

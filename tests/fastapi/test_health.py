@@ -142,7 +142,7 @@ async def test_it_is_ready_again_without_a_request_once_the_outage_is_over(
     sandbox.fail("connect", Fault.status(503))
     lifespan = taxizer_lifespan(
         lambda: TaxizerClient(
-            sandbox.credentials, base_url=sandbox.base_url, policy=RenewalPolicy(attempts=1)
+            sandbox.credentials, base_url=sandbox.base_url, policy=RenewalPolicy(backoff=60.0)
         )
     )
     async with lifespan(app) as state, asking(app, state) as asker:

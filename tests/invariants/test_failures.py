@@ -115,7 +115,8 @@ async def test_invariant_18_an_outage_fails_callers_at_once_until_the_next_try(
     """Without a live token callers get the cause and the time of the next try; then it works again."""
     await aging_auth.token()
     clock.advance(LIFETIME + 1)
-    sandbox.fail("refresh", Fault.status(503, headers={"Retry-After": "0"}))
+    sandbox.fail("refresh", Fault.status(503))
+    sandbox.fail("connect", Fault.status(503))
     with pytest.raises(TokenEndpointUnavailableError) as first:
         await aging_auth.token()
     tried = sandbox.counters.exchanges
@@ -133,17 +134,17 @@ async def test_invariant_18_an_outage_fails_callers_at_once_until_the_next_try(
     sandbox.heal()
     clock.advance(1)
     await aging_auth.token()
-    assert (sandbox.counters.connects, sandbox.counters.refreshes_ok) == (1, 1)
+    assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
 
 
 async def test_invariant_18_outages_are_remembered_for_longer_and_longer(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """The server is asked again after 1 s, 2 s, 4 s … and then every 30 s."""
-    auth = make_auth(policy=RenewalPolicy(attempts=1))
+    """The server is asked again after 1 s, 2 s, 4 s … and then every 5 s."""
+    auth = make_auth(policy=RenewalPolicy(backoff=60.0))
     sandbox.fail("connect", Fault.status(500))
     moments = []
-    for second in range(93):
+    for second in range(23):
         before = sandbox.counters.connects
         with pytest.raises(TokenEndpointUnavailableError):
             await auth.token()
@@ -151,7 +152,7 @@ async def test_invariant_18_outages_are_remembered_for_longer_and_longer(
             moments.append(second)
         clock.advance(1)
 
-    assert moments == [0, 1, 3, 7, 15, 31, 61, 91]
+    assert moments == [0, 1, 3, 7, 12, 17, 22]
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
@@ -183,10 +184,10 @@ async def test_invariant_19_a_refusal_is_final(
     assert sandbox.counters.connects == 1
 
 
-async def test_invariant_19_there_is_no_fifth_try(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
+async def test_invariant_19_a_login_ends_with_its_time(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """Four failures, or four connections that nobody takes, are one typed error."""
+    """Attempts go on for 30 s, at most 4 s apart; all of them are one typed error."""
     made = 0
 
     def http_client() -> httpx.AsyncClient:
@@ -195,14 +196,16 @@ async def test_invariant_19_there_is_no_fifth_try(
         return httpx.AsyncClient()
 
     sandbox.fail("connect", Fault.status(500))
+    began = clock.monotonic()
     with pytest.raises(TokenEndpointUnavailableError):
         await make_auth().token()
-    assert sandbox.counters.connects == 4
+    assert 26 <= clock.monotonic() - began <= 30
+    assert 10 <= sandbox.counters.connects <= 20
 
     sandbox.stop()
     with pytest.raises(TokenEndpointUnavailableError):
         await make_auth(http_client=http_client).token()
-    assert made == 4
+    assert 10 <= made <= 20
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ async def test_invariant_13_a_consumed_stream_gets_its_401_back(
 async def test_invariant_13_a_body_in_memory_is_sent_once_more(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
-    """After the renewal the request is sent again, whole, and if that meets a 401 no more."""
+    """After a renewal the request is sent again, whole: once by a refresh, and if that fails by a login."""
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         await client.post(PATH)
         sandbox.revoke()
@@ -140,7 +140,7 @@ async def test_invariant_13_a_body_in_memory_is_sent_once_more(
         assert (await client.post(PATH, content=b"invoice")).status_code == 401
 
     sent = [(entry.status, entry.body) for entry in sandbox.resource_log[1:]]
-    assert sent == [(status, b"invoice") for status in (401, 200, 401, 401)]
+    assert sent == [(status, b"invoice") for status in (401, 200, 401, 401, 401)]
 
 
 async def test_invariant_13_insufficient_scope_and_403_renew_nothing(
@@ -177,13 +177,13 @@ async def test_invariant_14_the_budget_of_renewals_comes_back(
 
 
 @pytest.mark.report(40)
-async def test_invariant_14_a_fresh_token_that_never_works_is_tried_once(
+async def test_invariant_14_fresh_tokens_that_never_work_are_tried_twice(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
-    """If the API refuses each new token, a request is sent twice and no more."""
+    """If the API refuses each new token, that of a refresh and that of a login are tried, and no more."""
     sandbox.fail("resource", Fault.unauthorized())
     async with fleet(auth) as clients:
         assert await clients.send(1) == [401]
 
-    assert sandbox.counters.resources == 2
-    assert sandbox.counters.exchanges == 2
+    assert sandbox.counters.resources == 3
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)

@@ -19,25 +19,21 @@ _MOST_ROUNDS = 1_200
 
 
 async def finish(sim: Simulation) -> None:
-    """Heal all, end or cancel what is under way, and send one request each; a stranger may keep the lease."""
+    """Heal all, end or cancel what is under way, and send one request each."""
     world = sim.world
     world.note("finale")
     world.server.heal()
     world.server.secret = sim.world.processes[1].given = f"{CANARY}-secret-0"
     world.processes[1].vault_down = False
     await mend_store(sim)
-    if sim.rng.random() < 0.5:
-        await return_lease(sim)
+    await return_lease(sim)
     for keeper in sim.keepers:
         keeper.scope.cancel()
     if sim.rng.random() < 0.5:
         world.note("all are cancelled")
-        for call in world.calls:
-            call.scope.cancel()
+        await sim.give_up(world.calls)
     await _run_out(sim)
-    if world.asking():
-        world.violations.append("no exchange goes on for nobody")
-    if world.shelf.leased and world.shelf.stranger is None:
+    if world.shelf.leased:
         world.violations.append("nobody keeps a lease")
     pass_time(sim, 61.0)
     await sim.settle()
@@ -61,17 +57,15 @@ async def _run_out(sim: Simulation) -> None:
     for _ in range(_MOST_ROUNDS):
         await sim.settle()
         gates = [*world.shelf.gates, *(call.gate for call in world.calls if call.gate)]
-        pending = world.asking()
+        pending = world.unanswered()
         for gate in gates:
             gate.set()
         for asking in pending:
-            if not asking.gate.is_set():
-                answer(asking, Mood.FINE)
-            elif asking.dawdle is not None:
-                asking.dawdle.set()
+            answer(asking, Mood.FINE)
         if not gates and not pending:
-            if not world.calls:
+            busy = [process for process in world.processes if process.is_busy]
+            if not world.calls and not busy:
                 return
             pass_time(sim, 0.1)
-    world.violations.append(f"{len(world.calls)} calls end once all is well")
+    world.violations.append(f"{len(world.calls)} calls and the refreshes end once all is well")
     await sim.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ import anyio
 import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._outcomes import Outcome, Unavailable
+from taxizer_async._events import ExchangeFailed
+from taxizer_async._outcomes import Outcome, RetryBudget, Unavailable
 from taxizer_async._reporter import Reporter
 from taxizer_async._token.credentials_source import CredentialsSource
-from taxizer_async._token.errand import Endpoints
+from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.renewal_request import Endpoints
 from tests.model.checks import Watch
 from tests.model.server import CANARY, Grant, Mood
 from tests.model.store import LeaseState, View
@@ -23,23 +26,17 @@ from tests.model.store import LeaseState, View
 if TYPE_CHECKING:
     import random
 
-    from collections.abc import Callable
-
     from taxizer_async import Secret
-    from taxizer_async._outcomes import Effort, Issued
+    from taxizer_async._events import Event
     from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.errand import Errand
-    from taxizer_async._token.failures import Failure
-    from taxizer_async._token.lease_wait import Renewal
-    from taxizer_async._token.single_flight import Airfield
+    from taxizer_async._token.renewal_request import RenewalRequest, Result
+    from taxizer_async._token.single_flight import SharedRefresh
     from taxizer_async.testing import ManualClock
     from tests.model.world import World
 
 
 BASE_URL = "https://api.test"
 CLIENT_ID = "the-app"
-#: `lease_poll` sleeps no longer; `keep_fresh` does.
-_LONGEST_POLL = 0.031
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -49,34 +46,71 @@ class Asking:
     process: Process
     kind: str
     secret: str
-    asked_at: float
-    asked_wall: float
-    deadline: float
     lease: LeaseState
+    budget: RetryBudget
+    #: When it began.
+    began: float
+    #: When the request that is under way was sent, and until when it is waited for.
+    asked_at: float = 0.0
+    asked_wall: float = 0.0
+    deadline: float = 0.0
     gate: anyio.Event = attrs.field(factory=anyio.Event)
     processed: bool = False
     grant: Grant | None = None
     outcome: Outcome | None = None
-    #: Set if the leader is to be found between what it received and its return.
-    dawdle: anyio.Event | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the server, and does not pause between two requests."""
+        return not self.gate.is_set()
 
 
-class ProcessClock:
-    """Counts who waits for a lease."""
+@attrs.define(eq=False, kw_only=True)
+class Refresh:
+    """A refresh under way that has had its turn."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    began: float
+    #: How often was forgotten before it, and how often leases had been taken away.
+    forgets: int
+    breaks: int
+    #: What it has asked so far.
+    kinds: list[str] = attrs.field(factory=list)
+    polls: int = 0
+    #: Whether callers had no living token when AppRefreshToken had failed.
+    owes_login: bool = False
+
+
+class PollingClock:
+    """What waits for a lease sleeps on; counts who does."""
+
+    def __init__(self, process: Process, clock: ManualClock) -> None:
+        self._process = process
         self.monotonic = clock.monotonic
         self.wall = clock.wall
         self._sleep = clock.sleep
         self.pollers = 0
 
     async def sleep(self, seconds: float, /) -> None:
-        polls = seconds <= _LONGEST_POLL
-        self.pollers += polls
+        self._process.watch.polling(seconds)
+        self.pollers += 1
         try:
             await self._sleep(seconds)
         finally:
-            self.pollers -= polls
+            self.pollers -= 1
+
+
+class _WatchedReporter:
+    """Notes when a failure is recorded."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._reporter = Reporter(None, timeout=5.0)
+        self.deliver = self._reporter.deliver
+
+    def add(self, event: Event) -> None:
+        self._reporter.add(event)
+        if isinstance(event, ExchangeFailed):
+            self._process.watch.recording(event)
 
 
 class _Given:
@@ -89,20 +123,21 @@ class _Given:
         return self.fixed
 
 
-class _Errands:
-    """Notes when an errand begins."""
+class _Refreshes:
+    """Notes when a refresh has its turn, and when it ends."""
 
-    def __init__(self, process: Process, renewal: Renewal) -> None:
+    def __init__(self, process: Process, lease_wait: LeaseWait) -> None:
         self._process = process
-        self._renewal = renewal
-        self.key = renewal.key
+        self._lease_wait = lease_wait
 
-    async def run(self, errand: Errand, airfield: Airfield) -> CachedToken | Failure | None:
-        self._process.errand_begins()
+    async def run(self, request: RenewalRequest, shared: SharedRefresh) -> Result:
+        self._process.refresh_begins(request, shared)
+        result: Result | None = None
         try:
-            return await self._renewal.run(errand, airfield)
+            result = await self._lease_wait.run(request, shared)
+            return result
         finally:
-            self._process.errands += 1
+            self._process.refresh_ends(result)
 
 
 class Process:
@@ -111,7 +146,7 @@ class Process:
     def __init__(self, number: int, world: World, rng: random.Random) -> None:
         self.number = number
         self.world = world
-        self.clock = ProcessClock(world.clock)
+        self.clock = PollingClock(self, world.clock)
         self.view = View(world.shelf)
         self.given = f"{CANARY}-secret-0"
         self.vault_down = False
@@ -119,6 +154,7 @@ class Process:
         #: The first has its credentials by value, the second asks for them.
         self.fixed = number == 0
         policy = RenewalPolicy()
+        reporter: Any = _WatchedReporter(self)
         source: Any = _Given(Credentials(CLIENT_ID, self.given))
         if not self.fixed:
             source = CredentialsSource(self._from_vault)
@@ -128,20 +164,23 @@ class Process:
             exchange=self,
             store=self.view,
             policy=policy,
-            clock=self.clock,
+            clock=world.clock,
             random=rng.random,
-            reporter=Reporter(None, timeout=policy.hook_timeout),
+            reporter=reporter,
         )
         inside: Any = self.provider
-        inside._renewal = _Errands(self, inside._renewal)
-        #: When its last errand began.
-        self.errand_since = 0.0
-        self._errand_offset = 0.0
-        #: How many have ended.
-        self.errands = 0
+        lease_wait = LeaseWait(attrs.evolve(inside._renewal, clock=self.clock))
+        inside._lease_wait = _Refreshes(self, lease_wait)
+        self._drop = inside._drop
+        inside._drop = self._note_forget
+        #: The refresh that has its turn.
+        self.turn: Refresh | None = None
+        self.refreshes_begun = self.refreshes_ended = self.requests = 0
+        #: How many refreshes have ended that nothing was forgotten in.
+        self.results = 0
         self.watch = Watch(self)
         self.auth = TaxizerAuth(
-            Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=self.clock
+            Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
         )
         inside = self.auth.flow
         inside.provider, inside._fresh = self.watch, self.provider.fresh
@@ -161,68 +200,113 @@ class Process:
     def remaining(self) -> float:
         """Seconds that it lives, as far as the process knows."""
         held = self.provider._cache.alive()
-        return 0.0 if held is None else held.remaining(self.clock)
-
-    def errand_begins(self) -> None:
-        """Note the time."""
-        self.errand_since = self.clock.monotonic()
-        self._errand_offset = self.clock.wall() - self.clock.monotonic()
-        self.watch.forgets_at_errand = self.watch.forgets
+        return 0.0 if held is None else held.remaining(self.world.clock)
 
     @property
-    def errand_jumped(self) -> bool:
-        """Whether the wall clock was set since then, so that a dead token may have come to life."""
-        return abs(self.clock.wall() - self.clock.monotonic() - self._errand_offset) > 0.1
+    def shared_refresh(self) -> SharedRefresh | None:
+        """The refresh that callers wait for, whether or not it has had its turn."""
+        return self.provider._own_coordinator._current
 
-    async def connect(
-        self, credentials: Credentials, effort: Effort, received: Callable[[Issued], None], /
-    ) -> Outcome:
-        return await self._ask("connect", credentials.client_secret.reveal(), effort, received)
+    @property
+    def is_busy(self) -> bool:
+        """Whether a refresh is under way."""
+        return self.turn is not None or self.shared_refresh is not None
 
-    async def refresh(
-        self, refresh_token: Secret, effort: Effort, received: Callable[[Issued], None], /
-    ) -> Outcome:
-        return await self._ask("refresh", refresh_token.reveal(), effort, received)
+    def work(self) -> object:
+        """Return what would differ if it had done anything."""
+        done = self.refreshes_begun, self.refreshes_ended, self.requests, self.view.calls
+        return (*done, self.shared_refresh, self.clock.pollers, id(self.provider._cache.state))
 
-    async def _ask(
-        self, kind: str, secret: str, effort: Effort, received: Callable[[Issued], None]
-    ) -> Outcome:
-        now = self.world.clock.monotonic()
-        seconds = min(10.0, max(1.0, round(effort.deadline - anyio.current_time())))
+    def refresh_begins(self, request: RenewalRequest, shared: SharedRefresh) -> None:
+        """Note a refresh that has its turn."""
+        self.watch.refreshing(request, shared)
+        self.refreshes_begun += 1
+        self.world.note(f"{self} has refresh {self.refreshes_begun} under way")
+        self.turn = Refresh(
+            began=shared.began, forgets=request.generation, breaks=self.world.shelf.breaks
+        )
+
+    def refresh_ends(self, result: Result | None) -> None:
+        """Note what it has come to; None if it was cut short."""
+        assert self.turn is not None
+        self.watch.refreshed(self.turn, result)
+        self.refreshes_ended += 1
+        self.results += self.turn.forgets == self.watch.forgets
+        self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
+        self.turn = None
+
+    @property
+    def has_jumped(self) -> bool:
+        """Whether the wall clock was set during the refresh, so that a dead token may be alive again."""
+        return self.turn is not None and self.world.jumped_at >= self.turn.began
+
+    async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
+        return await self._ask("connect", credentials.client_secret.reveal(), budget)
+
+    async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
+        return await self._ask("refresh", refresh_token.reveal(), budget)
+
+    async def _ask(self, kind: str, secret: str, budget: RetryBudget) -> Outcome:
         asking = Asking(
             process=self,
             kind=kind,
             secret=secret,
-            asked_at=now,
-            asked_wall=self.world.clock.wall(),
-            deadline=now + seconds,
             lease=self.view.state,
+            budget=budget,
+            began=self.world.clock.monotonic(),
         )
         self.watch.asking(asking)
         self.asking.append(asking)
         self.world.note(f"{self} asks {kind} {secret[-12:]} ({asking.lease.name})")
         outcome: Outcome | None = None
         try:
-            await asking.gate.wait()
-            assert asking.outcome is not None
-            if asking.grant is not None and not isinstance(asking.outcome, Unavailable):
-                outcome = asking.outcome
-                received(self.world.server.issued(asking.grant))
-                if asking.dawdle is not None:
-                    await asking.dawdle.wait()
-            outcome = asking.outcome
+            outcome = await self._converse(asking)
             return outcome
         finally:
             self.asking.remove(asking)
-            if asking.grant is not None:
-                self.world.server.arrive(asking.grant)
             self.watch.asked(asking, outcome)
+
+    async def _converse(self, asking: Asking) -> Outcome:
+        """Ask, and ask Connect again for as long as that is of use."""
+        for attempt in itertools.count():
+            outcome = await self._attempt(asking)
+            if asking.kind == "refresh" or not isinstance(outcome, Unavailable):
+                break
+            pause = min(4.0, 0.25 * 2.0**attempt)
+            if not self.watch.wants_more(asking):
+                break
+            if self.world.clock.monotonic() + pause >= asking.budget.deadline:
+                break
+            await self.world.clock.sleep(pause)
+        return outcome
+
+    async def _attempt(self, asking: Asking) -> Outcome:
+        clock = self.world.clock
+        seconds = min(10.0, asking.budget.deadline - clock.monotonic())
+        if seconds <= 0:
+            return Unavailable(reason="there was no time left to ask it", untouched=True)
+        self.requests += 1
+        asking.asked_at, asking.asked_wall = clock.monotonic(), clock.wall()
+        asking.deadline = asking.asked_at + seconds
+        asking.processed, asking.grant, asking.outcome = False, None, None
+        asking.gate = anyio.Event()
+        await asking.gate.wait()
+        assert asking.outcome is not None
+        if asking.grant is not None:
+            self.world.server.arrive(asking.grant)
+        return asking.outcome
 
     async def _from_vault(self) -> Credentials:
         await self.world.shelf.pause()
         if self.vault_down:
             raise OSError(CANARY)
         return Credentials(CLIENT_ID, self.given)
+
+    def _note_forget(self) -> None:
+        self.watch.forgetting()
+        self.world.note(f"{self} forgets")
+        self.world.uncover(self)
+        self._drop()
 
 
 def process_request(asking: Asking) -> None:
@@ -234,7 +318,7 @@ def process_request(asking: Asking) -> None:
     asking.grant = asking.process.world.server.process(asking.kind, asking.secret, asked=asked)
 
 
-def answer(asking: Asking, mood: Mood, *, dawdle: bool = False) -> None:
+def answer(asking: Asking, mood: Mood) -> None:
     """Have the server answer as it does in this *mood*."""
     server = asking.process.world.server
     if asking.processed and mood is not Mood.FINE:
@@ -246,8 +330,7 @@ def answer(asking: Asking, mood: Mood, *, dawdle: bool = False) -> None:
         if asking.grant is None:
             asking.outcome = server.failure(Mood.REFUSING)
         else:
-            asking.outcome = server.issued(asking.grant)
-            asking.dawdle = anyio.Event() if dawdle else None
+            asking.outcome = server.issued(asking.grant, began=asking.began)
     else:
         asking.grant = None
         asking.outcome = server.failure(mood)

@@ -51,7 +51,8 @@ class Mood(enum.Enum):
 
     FINE = "answers"
     UNTOUCHED = "is not reached"
-    BUSY = "says 503 with Retry-After"
+    BUSY = "says 429 with Retry-After"
+    OVERLOADED = "says 503 with Retry-After"
     LOST = "breaks the connection before it looks"
     EATEN = "breaks the connection after it has done it"
     REFUSING = "refuses all"
@@ -131,10 +132,13 @@ class Server:
         match mood:
             case Mood.UNTOUCHED:
                 return Unavailable(reason="could not connect", untouched=True)
-            case Mood.BUSY:
-                after = self._rng.choice([0.0, 3.0, 100.0])
+            case Mood.BUSY | Mood.OVERLOADED:
+                status = 429 if mood is Mood.BUSY else 503
                 return Unavailable(
-                    reason="answered 503", status_code=503, retry_after=after, untouched=True
+                    reason=f"answered {status}",
+                    status_code=status,
+                    retry_after=self._rng.choice([0.0, 3.0, 100.0]),
+                    untouched=mood is Mood.BUSY,
                 )
             case Mood.REFUSING:
                 return Refused(status_code=self._rng.choice([400, 401, 403]))
@@ -167,8 +171,8 @@ class Server:
         """Note that a client has *grant* from now on."""
         grant.late = self._clock.monotonic() - grant.asked_at >= grant.believed
 
-    def issued(self, grant: Grant) -> Issued:
-        """Return the answer that brings *grant*."""
+    def issued(self, grant: Grant, *, began: float) -> Issued:
+        """Return the answer that brings *grant*, to an exchange that *began* then."""
         return Issued(
             token=Token(
                 jwt=Secret(grant.jwt),
@@ -178,5 +182,5 @@ class Server:
             refresh_lifetime=self.refresh_life,
             asked_at=grant.asked_at,
             asked_wall=grant.asked_wall,
-            elapsed=self._clock.monotonic() - grant.asked_at,
+            elapsed=self._clock.monotonic() - began,
         )

@@ -1,19 +1,29 @@
-"""Running all tasks until each waits for something, in the same order each time, on both backends."""
+"""
+Running all tasks until each waits for something, in the same order each time, on both backends.
+
+The time-outs of the event loop go by the simulated clock, too, so that they end when the simulation says.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import sniffio
 import trio
 import trio.testing
 
+from taxizer_async._token import provider, single_flight
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from taxizer_async.testing import ManualClock
 
 
 #: A turn that needs more than this never ends.
@@ -44,3 +54,36 @@ def in_order(seed: int) -> Iterator[None]:
         yield
     finally:
         run._ALLOW_DETERMINISTIC_SCHEDULING = before
+
+
+@contextmanager
+def on_clock(clock: ManualClock) -> Iterator[None]:
+    """Have the running event loop, and what asks `time` how long a refresh has run, go by *clock*."""
+    with ExitStack() as stack:
+        for module in (provider, single_flight):
+            stub = SimpleNamespace(monotonic=clock.monotonic)
+            stack.enter_context(mock.patch.object(module, "time", stub))
+        if sniffio.current_async_library() == "trio":
+            internals: Any = trio._core._run
+            runner = internals.GLOBAL_RUN_CONTEXT.runner
+            stack.enter_context(mock.patch.object(runner, "clock", _TrioClock(clock)))
+        else:
+            loop = asyncio.get_running_loop()
+            stack.enter_context(mock.patch.object(loop, "time", clock.monotonic))
+            # A timer that came early would be set anew, and come again at once.
+            stack.enter_context(mock.patch.object(loop, "_clock_resolution", 0.0))
+        yield
+
+
+class _TrioClock(trio.abc.Clock):
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    def start_clock(self) -> None:
+        """Do nothing, as trio runs already."""
+
+    def current_time(self) -> float:
+        return self._clock.monotonic()
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return deadline - self._clock.monotonic()

@@ -20,13 +20,13 @@ import attrs
 from tests.model.finale import finish
 from tests.model.process import Process
 from tests.model.requests import run_call
-from tests.model.settling import in_order, settle
+from tests.model.settling import in_order, on_clock, settle
 from tests.model.steps import STEPS, draw_weights
 from tests.model.world import Call, World, listening
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from anyio.abc import TaskGroup
 
@@ -68,7 +68,7 @@ class Simulation:
         Raises:
             BrokenError: If a check fails.
         """
-        with in_order(self.seed), listening(self.world):
+        with in_order(self.seed), listening(self.world), on_clock(self.world.clock):
             async with anyio.create_task_group() as self.tasks:
                 for number in range(self.steps):
                     step = self.rng.choices(STEPS, self._weights)[0]
@@ -89,6 +89,16 @@ class Simulation:
             self.world.violations.append("no task spins")
         self.world.look()
         self._check()
+
+    async def give_up(self, calls: Iterable[Call]) -> None:
+        """Cancel *calls*, and see that nothing else changes."""
+        await self.settle()
+        before = self.world.work()
+        for call in list(calls):
+            call.scope.cancel()
+        await self.settle()
+        if self.world.work() != before:
+            self.world.violations.append("a caller that gave up changed nothing")
 
     def start_call(self, process: Process, *, replayable: bool | None = None) -> Call | None:
         """Have *process* send a request."""
@@ -129,9 +139,8 @@ class Simulation:
         self._nobody_is_stuck()
         self._who_is_cancelled_ends()
         self._no_refresh_token_is_reused()
-        if not self.world.shelf.gates:
-            for process in self.world.processes:
-                process.watch.settled()
+        for process in self.world.processes:
+            process.watch.settled()
         self.world.calls = [call for call in self.world.calls if not call.done]
         if self.world.violations:
             trace = "\n".join(self.world.trace[-120:])
@@ -144,9 +153,6 @@ class Simulation:
             self.world.violations.append("every caller is done, or waits for what is under way")
 
     def _who_is_cancelled_ends(self) -> None:
-        # A save is not interrupted, and a slow store may be at one.
-        if self.world.shelf.gates:
-            return
         if any(call.scope.cancel_called and not call.done for call in self.world.calls):
             self.world.violations.append("who is cancelled ends at once")
 

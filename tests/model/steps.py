@@ -34,19 +34,38 @@ async def cancel_a_call(sim: Simulation) -> None:
     calls = sim.world.calls
     waiting = [call for call in calls if call.wants_token]
     if waiting and sim.rng.random() < 0.8:
-        sim.rng.choice(waiting).scope.cancel()
+        await sim.give_up([sim.rng.choice(waiting)])
     elif calls:
-        sim.rng.choice(calls).scope.cancel()
+        await sim.give_up([sim.rng.choice(calls)])
+
+
+async def call_impatiently(sim: Simulation) -> None:
+    """Many ask for a token, and all that wait for it give up before it is there, again and again."""
+    process = sim.rng.choice(sim.world.processes)
+    for _ in range(sim.rng.randint(1, 4)):
+        for _ in range(sim.rng.randint(1, 6)):
+            sim.start_call(process)
+        await sim.settle()
+        sim.world.note(f"all callers of {process} give up")
+        await sim.give_up(
+            call for call in sim.world.calls if call.process is process and call.wants_token
+        )
+        if sim.rng.random() < 0.5:
+            pass_time(sim, sim.rng.choice([0.001, 0.05, 1.0]))
+            await sim.settle()
 
 
 async def cancel_and_answer(sim: Simulation) -> None:
     """Both in one moment."""
-    if sim.rng.random() < 0.5:
-        await cancel_a_call(sim)
+    waiting = [call for call in sim.world.calls if call.wants_token]
+    leaving = sim.rng.sample(waiting, sim.rng.randint(0, len(waiting)))
+    answer_first = sim.rng.random() < 0.5
+    if answer_first:
         await answer_an_exchange(sim)
-    else:
+    for call in leaving:
+        call.scope.cancel()
+    if not answer_first:
         await answer_an_exchange(sim)
-        await cancel_a_call(sim)
 
 
 async def answer_something(sim: Simulation) -> None:
@@ -60,24 +79,20 @@ async def answer_something(sim: Simulation) -> None:
 
 
 async def answer_an_exchange(sim: Simulation) -> None:
-    pending = sim.world.asking()
+    pending = sim.world.unanswered()
     if not pending:
         return
     asking = sim.rng.choice(pending)
-    if asking.gate.is_set():
-        if asking.dawdle is not None:
-            asking.dawdle.set()
-        return
     mood = sim.world.server.moods[asking.kind]
     if mood is Mood.HANGING:
         return
     sim.world.note(f"{asking.process} {asking.kind}: {mood.name}")
-    answer(asking, mood, dawdle=sim.rng.random() < 0.2)
+    answer(asking, mood)
 
 
 async def process_an_exchange(sim: Simulation) -> None:
     """The server does what is asked, but is not done answering."""
-    pending = [asking for asking in sim.world.asking() if not asking.gate.is_set()]
+    pending = sim.world.unanswered()
     if pending:
         asking = sim.rng.choice(pending)
         if sim.world.server.moods[asking.kind] in (Mood.FINE, Mood.EATEN, Mood.HANGING):
@@ -88,9 +103,8 @@ def pass_time(sim: Simulation, seconds: float) -> None:
     """Let time pass, and exchanges end that it ends."""
     sim.world.clock.advance(seconds)
     sim.world.note(f"{seconds:.3f} s later")
-    for asking in sim.world.asking():
-        late = sim.world.clock.monotonic() >= asking.deadline
-        if late and not asking.gate.is_set():
+    for asking in sim.world.unanswered():
+        if sim.world.clock.monotonic() >= asking.deadline:
             if sim.rng.random() < 0.3:
                 process_request(asking)
             time_out(asking)
@@ -123,6 +137,7 @@ async def wait_long(sim: Simulation) -> None:
 async def jump(sim: Simulation) -> None:
     seconds = sim.rng.choice([-86_400.0, -100.0, -1.0, 1.0, 50.0, 86_400.0])
     sim.world.clock.jump(seconds)
+    sim.world.jumped_at = sim.world.clock.monotonic()
     sim.world.note(f"the wall clock jumps by {seconds}")
 
 
@@ -180,8 +195,6 @@ async def forget(sim: Simulation) -> None:
 
 async def forget_now(sim: Simulation, process: Process) -> None:
     """Forget, as a task of its own: the store may be slow."""
-    process.watch.forgets += 1
-    sim.world.uncover(process)
     held, saves = process.held, sim.world.shelf.saves
     try:
         await process.provider.forget()
@@ -191,9 +204,7 @@ async def forget_now(sim: Simulation, process: Process) -> None:
         if not process.view.down and process.provider._store.failing is None:
             sim.world.violations.append("forget fails only if the store does")
     except TaxizerError as problem:
-        process.watch.failed(problem, covered=False, misconfigured=False)
-    finally:
-        process.watch.forgets += 1  # once it is over it counts again, as the store may be slow
+        process.watch.told(problem)
 
 
 async def start_keeper(sim: Simulation) -> None:
@@ -244,6 +255,7 @@ _WEIGHTED: dict[Callable[[Simulation], Awaitable[None]], float] = {
     start_many_calls: 6,
     cancel_a_call: 6,
     cancel_and_answer: 2,
+    call_impatiently: 4,
     answer_something: 40,
     process_an_exchange: 4,
     wait_a_moment: 12,

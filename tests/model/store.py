@@ -38,6 +38,8 @@ class Shelf:
         self.tried: set[str] = set()
         #: How many saves there were, and by JWT which was the last of each view.
         self.saves = 0
+        #: How often leases were taken away.
+        self.breaks = 0
         self.last_saves: dict[tuple[str, View], int] = {}
         #: Refresh tokens that may be in the store.
         self.shared: set[str] = set()
@@ -62,6 +64,19 @@ class Shelf:
             if saved == jwt and view is not other_than
         )
 
+    def last_saver(self, jwt: str) -> View | None:
+        """Return the view that was the last to save *jwt*."""
+        numbers = {
+            number: view for (saved, view), number in self.last_saves.items() if saved == jwt
+        }
+        return numbers[max(numbers)] if numbers else None
+
+    def stored_jwt(self) -> str | None:
+        """Return the JWT that is in the store."""
+        for _, _, record in self.inner._own_shelf().records.values():
+            return record.token.jwt.reveal()
+        return None
+
     @property
     def leased(self) -> bool:
         """Whether anybody has a lease."""
@@ -70,6 +85,7 @@ class Shelf:
     def break_leases(self) -> None:
         """Take the lease from whoever has it."""
         self.inner._own_shelf().leases.clear()
+        self.breaks += 1
         self.stranger = None
 
     async def lend_to_stranger(self) -> None:
@@ -93,6 +109,8 @@ class View:
         self.state = LeaseState.NONE
         #: Whether the lease that it has was taken from it.
         self.robbed = False
+        #: How many calls there were.
+        self.calls = 0
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         await self._enter("load")
@@ -101,7 +119,7 @@ class View:
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         assert isinstance(lease, _Lease)
         token = record.token
-        # One that fails may have been done all the same; one that is cancelled was not seen to the end.
+        # One that fails or takes too long may have been done all the same.
         done = True
         clock = self._shelf.clock
         began, began_wall = clock.monotonic(), clock.wall()
@@ -111,7 +129,7 @@ class View:
             passed = max(clock.monotonic() - began, clock.wall() - began_wall)
             record = attrs.evolve(record, age=record.age + passed)
             done = await self._shelf.inner.save(key, record, lease.inner)
-        except OSError:
+        except BaseException:
             self._note(token, shared=True)
             raise
         self._note(token, shared=done)
@@ -134,7 +152,8 @@ class View:
         self.robbed = False
         try:
             await self._enter("lease")
-        except OSError:
+        except BaseException:
+            # It failed, or took too long.
             self.state = LeaseState.DOWN
             raise
         inner = await self._shelf.inner.lease(key)
@@ -152,6 +171,7 @@ class View:
         await self._enter("release")
 
     async def _enter(self, operation: str) -> None:
+        self.calls += 1
         await self._shelf.pause()
         if operation in self.down:
             msg = f"CANARY: {operation}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,8 +40,8 @@ class Call:
     wants_token: bool = True
     #: Whether there has been a living token for as long as it has waited for one.
     covered: bool = False
-    #: How many errands of its process had ended when it began to wait for one.
-    errands: int = 0
+    #: How many refreshes of its process had ended when it began to wait for one.
+    refreshes: int = 0
     gate: anyio.Event | None = None
     sends: int = 0
     status: int | None = None
@@ -61,6 +62,8 @@ class World:
         self.calls: list[Call] = []
         self.trace: list[str] = []
         self.violations: list[str] = []
+        #: When the wall clock was set last (`Clock.monotonic`).
+        self.jumped_at = -math.inf
         self.processes = [Process(number, self, rng) for number in range(2)]
 
     def note(self, line: str) -> None:
@@ -71,6 +74,19 @@ class World:
         """Return the exchanges under way."""
         return [asking for process in self.processes for asking in process.asking]
 
+    def unanswered(self) -> list[Asking]:
+        """Return those of them that wait for the server."""
+        return [asking for asking in self.asking() if asking.waits]
+
+    def work(self) -> object:
+        """Return what would differ if anything had been done in the name of callers."""
+        return (
+            len(self.server.grants),
+            [gate for gate in self.shelf.gates if not gate.is_set()],
+            self.asking(),
+            [process.work() for process in self.processes],
+        )
+
     def is_over(self, grant: Grant) -> bool:
         """Say whether a client takes *grant* to be dead."""
         return is_over(grant, self.clock)
@@ -78,13 +94,14 @@ class World:
     def begin_waiting(self, call: Call) -> None:
         """Note that *call* wants a token from now on."""
         call.wants_token, call.covered = True, call.process.alive()
-        call.errands = call.process.errands
+        call.refreshes = call.process.refreshes_ended
 
     def uncover(self, process: Process) -> None:
         """Note that *process* has no living token, so that its callers may fail."""
         for call in self.calls:
             if call.process is process:
                 call.covered = False
+        process.watch.uncover()
 
     def look(self) -> None:
         """Note who has no living token."""
@@ -101,6 +118,8 @@ class _Ear(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if CANARY in f"{record.getMessage()} {record.args} {record.exc_text}" or record.exc_info:
             self._world.violations.append("what is logged holds no secret, and no traceback")
+        if record.levelno >= logging.ERROR:
+            self._world.violations.append(f"nothing is wrong with us: {record.getMessage()}")
 
 
 @contextmanager

@@ -87,25 +87,18 @@ BREAKAGES: Final = (
     ),
     # 3: One exchange at a time, and who has waited looks again.
     Breakage(
-        name="no-look-at-the-cache-behind-the-lease",
-        invariant=3,
-        file="_token/lease_wait.py",
-        old="            held = self._tools.cache.successor(errand.stale)\n",
-        new="            held = None\n",
-    ),
-    Breakage(
         name="no-look-into-the-store-behind-the-lease",
         invariant=3,
         file="_token/renewal.py",
-        old="        record = await self._tools.store.load(self._key) if self._lease else None",
-        new="        record = None",
+        old="        record = await self.store.load(key) if lease else None\n",
+        new="        record = None\n",
     ),
     Breakage(
-        name="runway-for-all",
+        name="a-refresh-for-each-loop",
         invariant=3,
         file="_token/single_flight.py",
-        old="            yield mine\n",
-        new="            yield True\n",
+        old="            if before is not None and not before.is_over and not before.loop.is_gone:\n                return before\n",
+        new="            if before is not None and before.loop.is_same(native) and not before.is_over:\n                return before\n",
     ),
     Breakage(
         name="lease-for-all",
@@ -115,24 +108,25 @@ BREAKAGES: Final = (
         new="            shelf.leases[key] = lease\n            return lease",
     ),
     Breakage(
-        name="seat-for-all",
+        name="a-refresh-for-each-caller",
         invariant=3,
         file="_token/single_flight.py",
-        old=(
-            "        if self._flight is not None:\n            return None\n"
-            "        self._lock.acquire_nowait()\n"
-        ),
-        new="        self._lock = anyio.Lock()\n        self._lock.acquire_nowait()\n",
+        old="        if refresh is not None and refresh.loop.is_same(native) and not refresh.is_over:\n            return refresh\n        with self._mutex:\n            before = self._current\n            if before is not None and not before.is_over and not before.loop.is_gone:\n                return before\n",
+        new="        with self._mutex:\n            before = None\n",
+    ),
+    Breakage(
+        name="no-lock",
+        invariant=3,
+        file="_token/provider.py",
+        old="            await lock.acquire()\n",
+        new="            lock = anyio.Lock()\n            await lock.acquire()\n",
     ),
     # 4: Waiters share the outcome.
     Breakage(
         name="waiters-each-make-their-own-try",
         invariant=4,
         file="_token/provider.py",
-        old=(
-            "            if flight.failure is not None:\n"
-            "                raise flight.failure.error()\n"
-        ),
+        old="        if isinstance(result, Failure) and result.answers_need:\n            raise result.error()\n",
         new="",
     ),
     Breakage(
@@ -146,89 +140,48 @@ BREAKAGES: Final = (
         name="waiters-not-woken",
         invariant=4,
         file="_token/single_flight.py",
-        old="        flight.land()\n",
+        old="        self._ended.set()\n",
         new="",
+    ),
+    Breakage(
+        name="half-hearted-failure-raised",
+        invariant=4,
+        file="_token/failures.py",
+        old="        return not self.ahead_of_need or isinstance(self.cause, Refused)\n",
+        new="        return True\n",
+        tests=(f"{AUTH}/test_pressing.py",),
     ),
     # 5: A cancellation ends its caller and nobody else, and loses nothing.
     Breakage(
         name="cancellation-swallowed",
         invariant=5,
         file="_exchange.py",
-        old="                raise interruption.with_traceback(None)  # noqa: B904\n",
-        new=(
-            '                if type(interruption).__name__ == "CancelledError":\n'
-            "                    return problem\n"
-            "                raise interruption.with_traceback(None)\n"
-        ),
-    ),
-    Breakage(
-        name="received-token-dropped-by-the-exchange",
-        invariant=5,
-        file="_exchange.py",
-        old="                problem = self._salvage(answer, asked, received) or problem\n",
-        new="",
-    ),
-    Breakage(
-        name="received-token-dropped-by-the-leader",
-        invariant=5,
-        file="_token/renewal.py",
-        old=(
-            "        try:\n"
-            "            outcome = await self._with_heartbeat(lambda: call(received.append))\n"
-            "        finally:\n"
-            "            if received:\n"
-            "                kept = await self._keep(received[0], login=login)\n"
-        ),
-        new=(
-            "        outcome = await self._with_heartbeat(lambda: call(received.append))\n"
-            "        if received:\n"
-            "            kept = await self._keep(received[0], login=login)\n"
-        ),
-    ),
-    Breakage(
-        name="save-cut-short",
-        invariant=5,
-        file="_token/guarded_store.py",
-        old='self._call_to_the_end("save"',
-        new='self._call("save"',
+        old="            except Exception as cause:  # noqa: BLE001 - whatever a transport raises\n",
+        new="            except BaseException as cause:\n",
+        tests=(f"{EXCHANGE}/test_cancellation.py::test_a_call_can_be_cancelled_wherever_it_waits",),
     ),
     Breakage(
         name="lease-not-given-back-when-cancelled",
         invariant=5,
         file="_token/guarded_store.py",
-        old='self._call_to_the_end("release"',
-        new='self._call("release"',
+        old='        with anyio.CancelScope(shield=True):\n            await self._call("release", lease.release)\n',
+        new='        await self._call("release", lease.release)\n',
+        tests=(f"{CANCELLATION}",),
     ),
     Breakage(
-        name="shield-that-asyncio-does-not-heed",
-        invariant=5,
-        file="_token/guarded_store.py",
-        old="                tasks.start_soon(run)\n        return values[0]\n",
-        new="                await run()\n        return values[0]\n",
-        tests=(f"{CANCELLATION}/test_leaders.py",),
-    ),
-    Breakage(
-        name="cancelled-leader-never-lands",
+        name="refresh-that-is-cut-off-never-ends",
         invariant=5,
         file="_token/provider.py",
-        old="        finally:\n            seat.land(flight)\n",
-        new="        except Exception:\n            raise\n        else:\n            seat.land(flight)\n",
+        old="                self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))\n            raise\n",
+        new="                self._renewal.fail(Unavailable(reason=problem))\n            raise\n",
+        tests=(f"{CANCELLATION}",),
     ),
     Breakage(
-        name="follower-takes-its-leader-down",
+        name="caller-takes-the-refresh-down",
         invariant=5,
         file="_token/provider.py",
-        old=(
-            "                await (flight.wait() if stage is Freshness.EXPIRED "
-            "else self._wait_a_while(flight))\n"
-        ),
-        new=(
-            "                try:\n"
-            "                    await flight.wait()\n"
-            "                except BaseException:\n"
-            "                    seat.land(flight)\n"
-            "                    raise\n"
-        ),
+        old="        refresh = coordinator.join_or_start(native)\n        await refresh.wait(native)\n",
+        new="        refresh = coordinator.join_or_start(native)\n        try:\n            await refresh.wait(native)\n        except BaseException:\n            refresh.task and refresh.task.cancel()\n            raise\n",
     ),
     Breakage(
         name="hanging-store-waited-for",
@@ -238,44 +191,19 @@ BREAKAGES: Final = (
         new="        with anyio.CancelScope():\n",
     ),
     Breakage(
-        name="runway-kept-when-cancelled",
-        invariant=5,
-        file="_token/single_flight.py",
-        old=(
-            "        try:\n            yield mine\n        finally:\n            if mine:\n"
-            "                self._runway.release()\n"
-        ),
-        new="        yield mine\n        if mine:\n            self._runway.release()\n",
-    ),
-    Breakage(
         name="keeper-counted-when-cancelled",
         invariant=5,
-        file="_token/provider.py",
-        old=(
-            "        try:\n            while True:\n"
-            "                await self._keep(airfield.seat())\n"
-            "        finally:\n            airfield.add_keeper(-1)\n"
-        ),
-        new=(
-            "        while True:\n            await self._keep(airfield.seat())\n"
-            "        airfield.add_keeper(-1)\n"
-        ),
+        file="_token/single_flight.py",
+        old="        try:\n            yield sleeper\n        finally:\n            with self._mutex:\n                self._sleepers.remove(sleeper)\n",
+        new="        yield sleeper\n        with self._mutex:\n            self._sleepers.remove(sleeper)\n",
         tests=(f"{CANCELLATION}/test_keepers.py::test_keep_fresh_loses_nothing",),
     ),
     Breakage(
         name="forgotten-when-the-store-has",
         invariant=5,
         file="_token/provider.py",
-        old=(
-            "        self._cache.forget()\n        key = await self._renewal.key()\n"
-            "        if isinstance(key, Failure):\n            raise key.error()\n"
-            "        cleared = await self._store.clear(key)\n"
-        ),
-        new=(
-            "        key = await self._renewal.key()\n"
-            "        if isinstance(key, Failure):\n            raise key.error()\n"
-            "        cleared = await self._store.clear(key)\n"
-        ),
+        old="        self._drop()\n        key, _ = await self._renewal.key()\n",
+        new="        key, _ = await self._renewal.key()\n",
         tests=(f"{CANCELLATION}/test_keepers.py::test_forget_forgets_here_and_harms_nothing",),
     ),
     Breakage(
@@ -284,15 +212,15 @@ BREAKAGES: Final = (
         file="stores/file.py",
         old="            attempt.give_up()\n",
         new="",
-        tests=(f"{CANCELLATION}/test_leaders.py::test_a_leader_loses_nothing_and_hurts_nobody",),
+        tests=(f"{CANCELLATION}/test_refreshes.py",),
     ),
     # 6: Renewal ahead of need.
     Breakage(
         name="failure-ahead-of-need-raised",
         invariant=6,
         file="_token/provider.py",
-        old="            alive = self._cache.alive() or flight.held\n",
-        new="            alive = flight.held\n",
+        old="            elif freshness is Freshness.FRESH or failure is not None:\n                return cached\n",
+        new="            elif freshness is Freshness.FRESH:\n                return cached\n            elif failure is not None:\n                raise failure.error()\n",
     ),
     Breakage(
         name="failed-renewal-unsaid",
@@ -305,25 +233,15 @@ BREAKAGES: Final = (
         name="all-wait-for-a-renewal-ahead-of-need",
         invariant=6,
         file="_token/provider.py",
-        old=(
-            "            elif held is not None and stage is Freshness.RENEW_AHEAD:\n"
-            "                return held\n"
-        ),
+        old="        if freshness is Freshness.RENEW_AHEAD:\n            return cached\n",
         new="",
     ),
     Breakage(
         name="failure-ahead-of-need-not-backed-off",
         invariant=6,
         file="_token/provider.py",
-        old="failure is not None or self._airfield().keepers > 0",
-        new="self._airfield().keepers > 0",
-    ),
-    Breakage(
-        name="keepers-ignored",
-        invariant=6,
-        file="_token/provider.py",
-        old="failure is not None or self._airfield().keepers > 0",
-        new="failure is not None",
+        old="            elif freshness is Freshness.FRESH or failure is not None:\n",
+        new="            elif freshness is Freshness.FRESH:\n",
     ),
     Breakage(
         name="fleet-in-step",
@@ -371,34 +289,26 @@ BREAKAGES: Final = (
         tests=(f"{AUTH}/test_pressing.py",),
     ),
     Breakage(
-        name="tried-to-the-death-of-the-token",
+        name="attempts-ahead-of-need-without-end",
         invariant=7,
-        file="_token/provider.py",
-        old="            attempts, seconds = 1, policy.attempt_timeout\n",
-        new="            seconds = policy.attempt_timeout\n",
-        tests=(f"{AUTH}/test_pressing.py",),
+        file="_token/renewal.py",
+        old="        return self.cache.alive() is None and not self.is_superseded(request)\n",
+        new="        return not self.is_superseded(request)\n",
+        tests=(f"{AUTH}/test_pressing.py", "tests/invariants/test_renewal.py"),
     ),
     Breakage(
-        name="failure-outlives-the-token",
-        invariant=18,
-        file="_token/cache.py",
-        old="max(min(self._policy.outage_backoff, remaining), remaining / 2)",
-        new="max(self._policy.outage_backoff, remaining / 2)",
-        tests=(f"{AUTH}/test_pressing.py",),
-    ),
-    Breakage(
-        name="leader-waits-for-itself",
+        name="refresh-waits-for-itself",
         invariant=4,
         file="_token/single_flight.py",
-        old="        if self._landed in _part_of.get():\n            self._refuse_its_own()\n",
+        old="        if _part_of.get() is self:\n            self._refuse_its_own()\n",
         new="",
         tests=(f"{CORE}/test_single_flight.py",),
     ),
     Breakage(
-        name="what-a-leader-started-is-taken-for-it",
+        name="what-a-refresh-started-is-taken-for-it",
         invariant=4,
         file="_token/single_flight.py",
-        old="        if self._leader not in (anyio.get_current_task().id, on_behalf_of.get()):\n            return\n",
+        old="        if anyio.get_current_task().id != self._task_id:\n            return\n",
         new="",
         tests=(f"{CORE}/test_single_flight.py",),
     ),
@@ -407,8 +317,22 @@ BREAKAGES: Final = (
         name="login-in-place-of-refresh",
         invariant=8,
         file="_token/renewal.py",
-        old="        held = self._refreshable(record)\n",
-        new="        held = None\n",
+        old="        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)\n",
+        new="        cached = None\n",
+    ),
+    Breakage(
+        name="sick-refresh-endpoint-asked-again",
+        invariant=8,
+        file="_token/renewal.py",
+        old="        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)\n",
+        new="        cached = self._refreshable(record)\n",
+    ),
+    Breakage(
+        name="no-login-after-a-sick-refresh",
+        invariant=8,
+        file="_token/renewal.py",
+        old="            if not self._is_needed(request):\n                return self.fail(outcome",
+        new="            if True:\n                return self.fail(outcome",
     ),
     Breakage(
         name="empty-refresh-token-sent",
@@ -431,29 +355,29 @@ BREAKAGES: Final = (
         name="sent-unmarked",
         invariant=8,
         file="_token/renewal.py",
-        old="        marked = await self._mark(held, spent=True)\n",
+        old="        marked = await self._mark(key, lease, cached, spent=True)\n",
         new="        marked = SaveResult.SAVED\n",
     ),
     Breakage(
         name="spent-refresh-token-kept-in-memory",
         invariant=8,
         file="_token/renewal.py",
-        old="        self._tools.cache.mark_spent(held.version, spent=spent, shared=shared)\n",
+        old="        self.cache.mark_spent(cached.version, spent=spent, shared=lease is not None)\n",
         new="",
     ),
     Breakage(
         name="unmarked-after-an-uncertain-failure",
         invariant=8,
         file="_token/renewal.py",
-        old="isinstance(result, Unavailable) and result.untouched\n",
-        new="isinstance(result, Unavailable)\n",
+        old="            isinstance(outcome, Unavailable) and outcome.untouched\n",
+        new="            isinstance(outcome, Unavailable)\n",
     ),
     Breakage(
         name="outage-costs-the-refresh-token",
         invariant=8,
         file="_token/renewal.py",
-        old="            await self._mark(held, spent=False)\n",
-        new="",
+        old="            await self._mark(key, lease, cached, spent=False)\n",
+        new="            pass\n",
     ),
     # 9: A rotated refresh token is saved first, and never lost.
     Breakage(
@@ -472,7 +396,7 @@ BREAKAGES: Final = (
         name="never-saved",
         invariant=9,
         file="_token/renewal.py",
-        old="                saved = await tools.store.save(self._key, record, self._lease)\n",
+        old="                saved = await self.store.save(key, cached.record(self.clock), lease)\n",
         new="                saved = SaveResult.SAVED\n",
     ),
     Breakage(
@@ -773,6 +697,14 @@ BREAKAGES: Final = (
             "        except zlib.error:\n            return raw\n"
         ),
     ),
+    Breakage(
+        name="token-of-an-unfinished-answer-used",
+        invariant=16,
+        file="_answer.py",
+        old="        return self.complete or (self.status_code != 0 and not self.is_success)\n",
+        new="        return self.status_code != 0\n",
+        tests=(f"{EXCHANGE}/test_deadlines.py",),
+    ),
     # 17: No secret anywhere.
     Breakage(
         name="secret-in-its-repr",
@@ -787,29 +719,6 @@ BREAKAGES: Final = (
         file="_models.py",
         old="    def __reduce__(self) -> NoReturn:\n        self.__getstate__()\n",
         new="    def __reduce__(self):\n        return Secret, (self._value,)\n",
-    ),
-    Breakage(
-        name="cancellation-with-its-context",
-        invariant=17,
-        file="_exchange.py",
-        old="interruption.__cause__ = interruption.__context__ = None",
-        new="interruption.__cause__ = None",
-        tests=(f"{EXCHANGE}/test_cancellation.py::test_a_cancellation_is_bare",),
-    ),
-    Breakage(
-        name="interruption-with-its-cause",
-        invariant=17,
-        file="_exchange.py",
-        old="interruption.__cause__ = interruption.__context__ = None",
-        new="interruption.__context__ = None",
-        tests=(f"{EXCHANGE}/test_cancellation.py::test_other_interruptions_leave_as_bare",),
-    ),
-    Breakage(
-        name="cancellation-with-its-frames",
-        invariant=17,
-        file="_exchange.py",
-        old="                raise interruption.with_traceback(None)  # noqa: B904\n",
-        new="                raise\n",
     ),
     Breakage(
         name="error-raised-within-except",
@@ -866,7 +775,7 @@ BREAKAGES: Final = (
         name="refused-credentials-sent-again",
         invariant=18,
         file="_token/renewal.py",
-        old="        known = self._tools.cache.rejection_of(credentials)\n",
+        old="        known = self.cache.rejection_of(credentials)\n",
         new="        known = None\n",
     ),
     Breakage(
@@ -908,11 +817,15 @@ BREAKAGES: Final = (
         name="refusal-tried-again",
         invariant=19,
         file="_exchange.py",
-        old="            if not isinstance(outcome, Unavailable) or attempt >= effort.attempts:\n",
+        old=(
+            "            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n"
+            "                break\n"
+        ),
         new=(
-            "            if isinstance(outcome, Refused) and attempt < effort.attempts:\n"
+            "            if isinstance(outcome, Refused) and attempt == 1:\n"
             "                continue\n"
-            "            if not isinstance(outcome, Unavailable) or attempt >= effort.attempts:\n"
+            "            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n"
+            "                break\n"
         ),
     ),
     Breakage(
@@ -920,10 +833,26 @@ BREAKAGES: Final = (
         invariant=8,
         file="_exchange.py",
         old=(
-            "            if not (call.repeatable or outcome.untouched):\n"
-            "                return outcome\n"
+            "        return await self._attempt(\n"
+            "            _Call(REFRESH_PATH, encode), budget, began=self._clock.monotonic()\n"
+            "        )\n"
         ),
-        new="",
+        new=(
+            "        call, began = _Call(REFRESH_PATH, encode), self._clock.monotonic()\n"
+            "        outcome = await self._attempt(call, budget, began=began)\n"
+            "        if not isinstance(outcome, Unavailable):\n"
+            "            return outcome\n"
+            "        return await self._attempt(call, budget, began=began)\n"
+        ),
+        tests=(f"{EXCHANGE}/test_retries.py::test_a_refresh_is_one_attempt",),
+    ),
+    Breakage(
+        name="refresh-kept-after-a-503",
+        invariant=8,
+        file="_exchange.py",
+        old="                untouched=status == _UNTOUCHED,\n",
+        new="                untouched=status in {_UNTOUCHED, 503},\n",
+        tests=(f"{EXCHANGE}/test_retries.py::test_a_refresh_is_one_attempt",),
     ),
     Breakage(
         name="retries-without-jitter",
@@ -936,15 +865,31 @@ BREAKAGES: Final = (
         name="attempts-without-end",
         invariant=19,
         file="_exchange.py",
-        old=" or attempt >= effort.attempts:\n",
-        new=" or attempt > effort.attempts:\n",
+        old="            if self._clock.monotonic() + wait >= budget.deadline:\n                break\n",
+        new="",
+        tests=(f"{EXCHANGE}/test_retries.py::test_connect_tries_until_the_time_is_over",),
+    ),
+    Breakage(
+        name="attempts-that-nobody-wants",
+        invariant=19,
+        file="_exchange.py",
+        old="            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n",
+        new="            if not isinstance(outcome, Unavailable):\n",
+        tests=(f"{EXCHANGE}/test_retries.py::test_attempts_end_when_no_more_are_wanted",),
+    ),
+    Breakage(
+        name="one-attempt-of-a-login",
+        invariant=19,
+        file="_exchange.py",
+        old="            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n",
+        new="            if attempt:\n",
     ),
     Breakage(
         name="exchange-past-its-deadline",
         invariant=19,
         file="_exchange.py",
-        old="            seconds = min(self._policy.attempt_timeout, left)\n",
-        new="            seconds = self._policy.attempt_timeout\n",
+        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
+        new="        seconds = self._policy.attempt_timeout\n",
     ),
     Breakage(
         name="attempt-past-its-own-deadline",
@@ -958,8 +903,8 @@ BREAKAGES: Final = (
         name="attempts-past-their-common-deadline",
         invariant=19,
         file="_exchange.py",
-        old="            seconds = min(self._policy.attempt_timeout, left)\n",
-        new="            seconds = min(self._policy.attempt_timeout, 5 * left)\n",
+        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
+        new="        seconds = min(self._policy.attempt_timeout, 5 * (budget.deadline - asked.at))\n",
         tests=(f"{EXCHANGE}/test_deadlines.py::test_the_deadline_bounds_all_attempts_together",),
     ),
     Breakage(
@@ -978,19 +923,11 @@ BREAKAGES: Final = (
     ),
     # 20: Hooks and stores.
     Breakage(
-        name="hook-called-within-the-flight",
+        name="hook-called-within-the-refresh",
         invariant=20,
         file="_token/provider.py",
-        old=(
-            "        finally:\n            seat.land(flight)\n"
-            "            self._report_waits(flight, for_caller=for_caller)\n"
-            "        await self._reporter.deliver()\n"
-        ),
-        new=(
-            "            self._report_waits(flight, for_caller=for_caller)\n"
-            "            await self._reporter.deliver()\n"
-            "        finally:\n            seat.land(flight)\n"
-        ),
+        old="        self._end(refresh, result)\n        await self._reporter.deliver()\n",
+        new="        await self._reporter.deliver()\n        self._end(refresh, result)\n",
     ),
     Breakage(
         name="hooks-error-raised",
@@ -1019,7 +956,7 @@ BREAKAGES: Final = (
         file="_exchange.py",
         old="            (client,) = await run_in_thread(self._make_client)\n",
         new=(
-            "            default_tls_context()\n"
+            "            self._library.default_tls_context()\n"
             "            (client,) = await run_in_thread(self._make_client)\n"
         ),
         tests=(f"{EXCHANGE}/test_event_loop.py::test_the_first_login_does_not_block_the_loop",),
@@ -1040,10 +977,10 @@ BREAKAGES: Final = (
         new="        if False:\n",
     ),
     Breakage(
-        name="forked-child-waits-for-its-parents-flight",
+        name="forked-child-waits-for-its-parents-refresh",
         invariant=3,
         file="_token/provider.py",
-        old="        if self._airfield_now.pid != os.getpid():\n",
+        old="        if self._own_coordinator.pid != os.getpid():\n",
         new="        if False:\n",
     ),
     Breakage(
@@ -1059,8 +996,8 @@ BREAKAGES: Final = (
         name="forgotten-login-held",
         invariant=22,
         file="_token/cache.py",
-        old="            if state.epoch != epoch:\n                return False\n",
-        new="",
+        old="            if state.epoch != epoch or is_late:\n                return state.epoch == epoch\n",
+        new="            if is_late:\n                return True\n",
         tests=(
             f"{CORE}/test_cache.py::test_issue_after_forget",
             f"{AUTH}/test_shared_stores.py::test_forget_during_a_refresh_brings_nothing_back",
@@ -1070,11 +1007,8 @@ BREAKAGES: Final = (
         name="forgotten-login-saved",
         invariant=22,
         file="_token/renewal.py",
-        old=(
-            "        if self._is_outdated:\n            return self._start_over()\n"
-            "        tools, stale"
-        ),
-        new="        tools, stale",
+        old="        if self.is_superseded(request):\n            return SUPERSEDED\n        cached = from_issued(\n",
+        new="        cached = from_issued(\n",
         tests=(f"{AUTH}/test_flow.py::test_forget_during_a_login_drops_what_comes_of_it",),
     ),
     Breakage(

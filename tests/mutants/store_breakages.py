@@ -253,8 +253,8 @@ STORE_BREAKAGES: Final = (
         name="waiters-do-not-look-into-the-store",
         invariant=21,
         file="_token/lease_wait.py",
-        old="        if seen is None and into_store:\n",
-        new="        if False:\n",
+        old="        return seen or renewal.adopt(request, await renewal.store.load(key))\n",
+        new="        return seen\n",
         tests=(
             "tests/auth/test_shared_stores.py",
             f"{FLEET}/test_cold_start.py",

@@ -25,8 +25,10 @@ from taxizer_async import (
     LoggedIn,
     RenewalPolicy,
     TaxizerAuth,
+    TokenAwaited,
+    TokenEndpointUnavailableError,
 )
-from taxizer_async._policy import LOOKS_PER_LEASE
+from taxizer_async._policy import POLLS_PER_LEASE_ATTEMPT
 from taxizer_async.otel import TaxizerTelemetry
 from taxizer_async.testing import Fault
 from tests.auth.scripted_store import ScriptedStore
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 #: Past the point from which callers wait for the successor of a token of 900 s.
 PRESSING = 875.0
-ONCE = RenewalPolicy(attempts=1)
+ONCE = RenewalPolicy(backoff=60.0)
 
 
 def server(sandbox: Sandbox) -> dict[str, Any]:
@@ -132,16 +134,16 @@ async def test_units(
     assert duration.data.data_points[0].explicit_bounds[0] == pytest.approx(0.005)
 
 
-async def test_a_span_is_under_the_request_that_led(
+async def test_a_span_of_a_login_is_in_no_requests_trace(
     make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """Whose request had to log in finds that in its trace."""
+    """A login belongs to all requests that wait for it, so its span is a root."""
     auth = make_auth()
-    with recorded.tracers.get_tracer("service").start_as_current_span("request") as request:
+    with recorded.tracers.get_tracer("service").start_as_current_span("request"):
         await auth.token()
 
     connect = next(span for span in recorded.spans() if span.name == "taxizer.connect")
-    assert connect.parent == request.get_span_context()
+    assert connect.parent is None
 
 
 async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Recorded) -> None:
@@ -272,19 +274,21 @@ async def wait_for_lease(
     auth: TaxizerAuth, clock: ManualClock, store: ScriptedStore, then: Any, *, looks: int
 ) -> None:
     """Have *auth* wait for the lease for a second, do *then*, and have it look again so often."""
+
+    async def pass_a_look(seconds: float) -> None:
+        await clock.wait_until_asleep()
+        clock.advance(seconds)
+
     store.busy = True
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
-            for _ in range(LOOKS_PER_LEASE):
-                await clock.wait_until_asleep()
-                clock.advance(1.0 / LOOKS_PER_LEASE)
+            for _ in range(POLLS_PER_LEASE_ATTEMPT):
+                await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
             await clock.wait_until_asleep()
             await then()
-            clock.advance(1.0 / LOOKS_PER_LEASE)
-            for _ in range(looks - 1):
-                await clock.wait_until_asleep()
-                clock.advance(1.0 / LOOKS_PER_LEASE)
+            for _ in range(looks):
+                await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
 
 
 async def test_a_wait_for_the_lease(
@@ -299,7 +303,7 @@ async def test_a_wait_for_the_lease(
     async def free() -> None:
         store.busy = False
 
-    await wait_for_lease(make_auth(), clock, store, free, looks=LOOKS_PER_LEASE)
+    await wait_for_lease(make_auth(), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
 
     lease, connect = recorded.spans()
     assert lease.name == "taxizer.lease.wait"
@@ -336,18 +340,23 @@ async def test_a_wait_that_another_client_ends(
 
 
 async def test_a_wait_that_is_given_up(
-    clock: ManualClock, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
+    sandbox: Sandbox,
+    clock: ManualClock,
+    store: ScriptedStore,
+    make_auth: MakeAuth,
+    recorded: Recorded,
 ) -> None:
-    """Past its bound the wait ends, and a login follows."""
+    """Past its bound the wait ends, and with it the refresh."""
 
     async def let_time_pass() -> None:
-        clock.advance(RenewalPolicy().lease_wait)
+        clock.advance(RenewalPolicy().exchange_timeout)
 
-    await wait_for_lease(make_auth(), clock, store, let_time_pass, looks=1)
+    with pytest.RaisesGroup(TokenEndpointUnavailableError, flatten_subgroups=True):
+        await wait_for_lease(make_auth(), clock, store, let_time_pass, looks=0)
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
     assert wait.attributes["taxizer.lease.wait.outcome"] == "gave_up"
-    assert exchanges(recorded) == {("connect", "success"): 1}
+    assert sandbox.counters.exchanges == 0
 
 
 async def test_the_life_that_is_left(
@@ -412,15 +421,20 @@ async def test_the_users_own_hook(
 ) -> None:
     """It hears of each event, before the span is made, and is awaited if it is async."""
     heard: list[tuple[Event, int]] = []
+    told = anyio.Event()
 
     def sync_hook(event: Event) -> None:
         heard.append((event, len(recorded.spans())))
+        if isinstance(event, TokenAwaited):
+            told.set()
 
     async def async_hook(event: Event) -> None:
         await anyio.lowlevel.checkpoint()
         sync_hook(event)
 
     await make_auth(then=async_hook if is_async else sync_hook).token()
+    with anyio.fail_after(HANG):
+        await told.wait()
 
     assert [spans for event, spans in heard if isinstance(event, LoggedIn)] == [0]
     assert len(recorded.spans()) == 1

@@ -426,4 +426,14 @@ CATALOGUE: Final = (
         "an unread 401 keeps its connection while the renewal waits for one",
         ("karpetrosyan/hishel/issues/82", "encode/httpx/issues/2139"),
     ),
+    Report(
+        101,
+        "callers whose deadlines are shorter than a login end it, one after the other, for ever",
+        (),
+    ),
+    Report(
+        102,
+        "the same of a renewal after a revocation",
+        (),
+    ),
 )

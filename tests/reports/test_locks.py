@@ -161,12 +161,14 @@ async def test_a_request_that_waits_for_its_answer_blocks_nobody(
 async def test_a_hook_may_cause_the_next_renewal(sandbox: Sandbox, kind: type[Event]) -> None:
     """A hook that hears of a new token, and whose own call meets a 401, has it renewed and goes on."""
     statuses: list[int] = []
+    heard = anyio.Event()
 
     async def call_back(event: Event) -> None:
         if isinstance(event, kind) and not statuses:
             statuses.append((await client.post(PATH)).status_code)
             sandbox.revoke()
             statuses.append((await client.post(PATH)).status_code)
+            heard.set()
 
     # A hook that waits for ever is given more time than this test.
     policy = RenewalPolicy(hook_timeout=3 * HANG)
@@ -178,5 +180,7 @@ async def test_a_hook_may_cause_the_next_renewal(sandbox: Sandbox, kind: type[Ev
             assert (await client.post(PATH)).status_code == 200
             sandbox.revoke()
             assert (await client.post(PATH)).status_code == 200
+
+            await heard.wait()
 
     assert statuses == [200, 200]

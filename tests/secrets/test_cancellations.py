@@ -21,12 +21,13 @@ from tests.limits import HANG
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from taxizer_async import Event
     from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="auth")
-def _auth(sandbox: Sandbox) -> TaxizerAuth:
-    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
+    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
 
 
 async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[object]) -> list[Any]:
@@ -49,10 +50,10 @@ async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[ob
 
 
 @pytest.mark.parametrize("where", ["connect", "refresh"])
-async def test_nothing_is_seen_by_a_cancelled_leader(
+async def test_nothing_is_seen_by_who_started_a_refresh_and_is_cancelled(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
 ) -> None:
-    """Who is cancelled in the middle of a login or a renewal sees no canary."""
+    """Who is cancelled in the middle of the login or renewal that it started sees no canary."""
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         if where == "refresh":
             await client.get("/v1/x")
@@ -115,10 +116,10 @@ async def test_nothing_is_seen_by_asyncios_own_ways(
     assert exposed(caught.value, task, auth, auth.status()) == []
 
 
-async def test_nothing_is_seen_by_a_cancelled_follower(
+async def test_nothing_is_seen_by_who_waits_too_and_is_cancelled(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]]
 ) -> None:
-    """Who waits for another's login and is cancelled sees no canary."""
+    """Who waits for a login that another caller started, and is cancelled, sees no canary."""
     with sandbox.hold("connect") as gate:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
@@ -127,6 +128,29 @@ async def test_nothing_is_seen_by_a_cancelled_follower(
             gate.release()
 
     assert exposed(*raised) == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nothing_is_seen_of_a_login_that_ends_with_its_loop(
+    sandbox: Sandbox,
+    auth: TaxizerAuth,
+    events: list[Event],
+    exposed: Callable[..., list[str]],
+    backend: str,
+) -> None:
+    """A login that is cut off as its event loop ends leaves no canary in the log or the status."""
+
+    async def leave() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            tasks.cancel_scope.cancel()
+
+    with sandbox.hold("connect") as gate:
+        anyio.run(leave, backend=backend)
+
+    assert "the event loop ended" in (auth.status().last_error or "")
+    assert exposed(auth, auth.status(), *events) == []
 
 
 async def test_nothing_is_seen_of_a_vault_that_is_waited_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx
 import pytest
 
@@ -12,6 +13,7 @@ from taxizer_async import (
     AuthError,
     CredentialsRejectedError,
     Event,
+    ExchangeFailed,
     MemoryTokenStore,
     RenewalPolicy,
     TaxizerAuth,
@@ -20,6 +22,7 @@ from taxizer_async import (
     TokenResponseError,
 )
 from taxizer_async.testing import Fault, ManualClock
+from tests.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
 
 
 SAID = "cnry-client-5b1e7a and cnry-echoed-9c2d44"
-POLICY = RenewalPolicy(attempts=2, backoff=0.001)
+#: Of 30 s, so that a login makes two or three attempts.
+POLICY = RenewalPolicy(backoff=20.0)
 #: For a server that never answers.
-HASTY = RenewalPolicy(attempts=2, backoff=0.001, attempt_timeout=0.2)
+HASTY = RenewalPolicy(backoff=20.0, attempt_timeout=0.2)
 
 FAULTS = {
     "400-echo": (Fault.status(400, body=SAID), CredentialsRejectedError),
@@ -76,15 +80,25 @@ def _policy() -> RenewalPolicy:
     return POLICY
 
 
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock(autojump=True)
+
+
 @pytest.fixture(name="auth")
 def _auth(
-    sandbox: Sandbox, events: list[Event], store: MemoryTokenStore, policy: RenewalPolicy
+    sandbox: Sandbox,
+    events: list[Event],
+    store: MemoryTokenStore,
+    policy: RenewalPolicy,
+    clock: ManualClock,
 ) -> TaxizerAuth:
     return TaxizerAuth(
         sandbox.credentials,
         base_url=sandbox.base_url,
         store=store,
         policy=policy,
+        clock=clock,
         on_event=events.append,
     )
 
@@ -123,12 +137,14 @@ async def test_nothing_is_seen_of_a_failed_renewal(
     events: list[Event],
     exposed: Callable[..., list[str]],
     store: MemoryTokenStore,
+    clock: ManualClock,
     name: str,
 ) -> None:
     """A renewal that fails after a 401, and the login after it that fails too, show no canary."""
     fault, _ = FAULTS[name]
     # One that has time to log in.
-    await TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store).token()
+    patient = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store, clock=clock)
+    await patient.token()
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         await client.get("/v1/x")
         sandbox.fail("refresh", fault)
@@ -198,15 +214,21 @@ async def test_a_renewal_ahead_of_need_that_fails_shows_nothing(
     sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]]
 ) -> None:
     """A renewal that fails while the old token lives is logged, without a canary."""
-    clock = ManualClock()
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, clock=clock, on_event=events.append
-    )
+    clock, failed = ManualClock(), anyio.Event()
+
+    def note(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, ExchangeFailed):
+            failed.set()
+
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, on_event=note)
     await auth.token()
     sandbox.fail("refresh", Fault.status(500, body=SAID))
     sandbox.fail("connect", Fault.status(500, body=SAID))
     clock.advance(800)
     token = await auth.token()
+    with anyio.fail_after(HANG):
+        await failed.wait()
 
     assert sandbox.counters.refreshes == 1
     assert exposed(token, auth, auth.status(), *events) == []

@@ -209,7 +209,7 @@ def test_nothing_is_seen_of_what_is_no_secret(
     assert exposed(caught.value) == []
 
 
-@pytest.mark.parametrize("policy", [{"attempts": 0}, {"backoff": -1}])
+@pytest.mark.parametrize("policy", [{"unauthorized_budget": 0}, {"backoff": -1}])
 def test_an_error_of_a_policy_is_plain(
     policy: dict[str, Any], exposed: Callable[..., list[str]]
 ) -> None:

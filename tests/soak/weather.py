@@ -3,16 +3,17 @@ Which faults come, and what may be asked of the policy while they are there.
 
 A shower is a fault that the policy can save every request from, so none may fail. It holds for each:
 
-- An endpoint says "no" at most three times, or for less time than the waits between four attempts add
-  up to: whoever needs a token gets one with the fourth attempt at the latest.
+- An endpoint says "no" at most three times, or for less time than the pauses between the first four
+  attempts add up to: whoever needs a token gets one with the fourth attempt at the latest.
 - A try ahead of need is answered at once or in the end with a token, so a failure of it is over, and
   its short back-off too, before the token is.
 - A token is refused once. The next shower comes only when nobody is busy with this one, and everybody
   has had an answer to a new request.
 - Nothing but 401 is wrong with the answers to resource requests: all else is theirs and no credential's.
 
-An outage is longer than any attempt and, unless the token is revoked, than the token's life. Requests
-may fail then, with the error that is meant for it; how, `judge` says.
+An outage is longer than any login tries and, unless the token is revoked, than the token's life. Requests
+may fail then, with the error that is meant for it; how, `judge` says. A brief one is of a kind that ends
+a login at its first answer.
 """
 
 from __future__ import annotations
@@ -48,30 +49,29 @@ POLICY: Final = RenewalPolicy(
     backoff=0.1,
     attempt_timeout=3.0,
     connect_timeout=3.0,
-    exchange_timeout=6.0,
+    exchange_timeout=4.0,
     retry_after_limit=0.5,
     outage_backoff=0.02,
     outage_backoff_limit=0.5,
     rejected_for=0.5,
+    refresh_passed_over=0.2,
+    refresh_distrusted=0.2,
     unauthorized_budget=30,
     unauthorized_window=5.0,
 )
 #: Seconds between two showers at least, so that their refusals stay within the budget.
 PAUSE: Final = 0.25
 
-#: Seconds that the attempts of one exchange spread over, at least and at most.
-SHORTEST_EFFORT: Final = POLICY.backoff * (2 ** (POLICY.attempts - 1) - 1) / 2
-LONGEST_EFFORT: Final = {
-    "503, later": POLICY.retry_after_limit * (POLICY.attempts - 1),
-    "hang": POLICY.exchange_timeout,
-}
-_OTHERS_EFFORT: Final = 2 * SHORTEST_EFFORT
+#: Answers that go wrong in a burst, at most.
+LONGEST_BURST: Final = 3
+#: Seconds that the first attempts of a login spread over at least: one for each of those, and one more.
+SHORTEST_EFFORT: Final = POLICY.backoff * (2**LONGEST_BURST - 1) / 2
 
 #: Seconds that a failure is remembered at most.
 LONGEST_BACKOFF: Final = max(POLICY.outage_backoff_limit, POLICY.rejected_for)
 #: Seconds from the end of an outage until everybody is served again: what is left of the longest
-#: back-off, or of the longest wait of an exchange, and then an exchange on a very busy machine.
-RECOVERS_WITHIN: Final = LONGEST_BACKOFF + POLICY.retry_after_limit + 30.0
+#: back-off, or of a login, and then a login on a very busy machine.
+RECOVERS_WITHIN: Final = LONGEST_BACKOFF + POLICY.exchange_timeout + 30.0
 
 _ENDPOINTS: Final = ("refresh", "connect")
 _UNAVAILABLE: Final = ("503", "503, later", "429", "500", "reset")
@@ -168,13 +168,18 @@ def draw_shower(rng: random.Random) -> Shower:
 
 def draw_outages(rng: random.Random, *, brief: bool) -> Iterator[Outage]:
     """Draw one after the other, each kind in its turn; a *brief* one is over within two seconds."""
-    kinds = [kind for kind in _ERRORS if not (brief and kind in LONGEST_EFFORT)]
+    kinds = [kind for kind in _ERRORS if not (brief and _is_retried(kind))]
     while True:
         for kind in rng.sample(kinds, len(kinds)):
             revoked = brief or rng.random() < 0.5
-            effort = LONGEST_EFFORT.get(kind, _OTHERS_EFFORT)
+            effort = POLICY.exchange_timeout if _is_retried(kind) else 2 * SHORTEST_EFFORT
             more = rng.uniform(0.1, 0.3 if brief else 1.0) + (0.0 if revoked else LIFETIME)
             yield Outage(kind=kind, seconds=effort + more, revoked=revoked, error=_ERRORS[kind])
+
+
+def _is_retried(kind: str) -> bool:
+    """Return whether a login goes on after an answer of that *kind* for as long as it may."""
+    return _ERRORS[kind] is TokenEndpointUnavailableError
 
 
 _Trouble = tuple[str, tuple["Step", ...], float]
@@ -184,7 +189,7 @@ def _burst(rng: random.Random) -> _Trouble:
     """A few answers go wrong, whenever they are asked for."""
     where = rng.choice(_ENDPOINTS)
     fault = rng.choice(_BURSTS[where])
-    times = rng.randint(1, POLICY.attempts - 1)
+    times = rng.randint(1, LONGEST_BURST)
     steps = (("fail", where, fault, times), ("last", rng.uniform(0.05, 0.6)), ("heal",))
     return f"{where}: {fault}, {times} times", steps, math.inf
 

@@ -59,7 +59,7 @@ async def test_a_failed_login_is_an_error_of_ours(
 ) -> None:
     """Each way to fail has its class on each stack, is told to all who wait, and sends nothing."""
     sandbox.fail("connect", fault)
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(attempts=2, backoff=0.01))
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
     raised: list[AuthError] = []
 
     async def send() -> None:
@@ -79,7 +79,7 @@ async def test_a_failed_login_is_an_error_of_ours(
 
 async def test_a_login_that_nobody_answers_is_an_outage(sandbox: Sandbox, stack: Stack) -> None:
     """A port that is closed is told as what it is, by the operating system's name for it."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(attempts=1))
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
     sandbox.stop()
     async with stack.open(auth) as sender:
         with pytest.raises(TokenEndpointUnavailableError, match="Connection refused"):
@@ -133,11 +133,12 @@ async def test_a_renewal_that_fails_after_a_401_is_an_error_of_ours(
     sandbox: Sandbox, stack: Stack
 ) -> None:
     """A 401 whose renewal and login fail raises; the connection of the 401 is free again."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(attempts=1, outage_backoff=0.001))
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0, outage_backoff=0.001))
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)
         sandbox.revoke()
         sandbox.fail("refresh", Fault.status(503), times=1)
+        sandbox.fail("connect", Fault.status(503), times=1)
         with pytest.raises(TokenEndpointUnavailableError):
             await sender.send("GET", PATH)
         with anyio.fail_after(HANG):
@@ -235,7 +236,7 @@ async def test_no_error_shows_a_secret(
     auth = stack.make_auth(
         sandbox,
         on_event=events.append,
-        policy=RenewalPolicy(attempts=1, outage_backoff=0.001, rejected_for=0.001),
+        policy=RenewalPolicy(backoff=60.0, outage_backoff=0.001, rejected_for=0.001),
     )
     await auth.token()
     sandbox.fail("connect", fault)

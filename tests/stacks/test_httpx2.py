@@ -111,7 +111,7 @@ async def test_what_was_never_sent_is_known_as_over_httpx(way: str, sandbox: San
         for library, module in ((HTTPX2, httpx2), (HTTPX, httpx)):
             base_url, client = make(module)
             asker = Asker(base_url, library=library, http_client=client, connect_timeout=0.2)
-            outcomes.append(await asker.refresh(attempts=1))
+            outcomes.append(await asker.refresh())
 
     ours, theirs = outcomes
     assert isinstance(ours, Unavailable)
@@ -215,7 +215,7 @@ async def test_verify_of_the_client_is_the_logins_too() -> None:
     with RawServer(ISSUING, tls=of_server) as server:
         async with TaxizerClient(PAIR, base_url=server.base_url, verify=of_client) as client:
             assert (await client.get("/v1/x")).status_code == 200
-        once = RenewalPolicy(attempts=1)
+        once = RenewalPolicy(backoff=60.0)
         async with TaxizerClient(PAIR, base_url=server.base_url, policy=once) as client:
             with pytest.raises(TokenEndpointUnavailableError, match="certificate"):
                 await client.get("/v1/x")

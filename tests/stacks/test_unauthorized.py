@@ -44,7 +44,7 @@ async def test_a_401_costs_one_renewal_and_one_resend(
 async def test_the_token_is_carried_once_in_place_of_the_users_header(
     sandbox: Sandbox, stack: Stack, onlooker: Onlooker
 ) -> None:
-    """The first request and the resent one have one Authorization header each, built anew."""
+    """The first request and those sent again have one Authorization header each, built anew."""
     onlooker.status = 401
     auth = stack.make_auth(sandbox, extra_origins=[onlooker.url])
     async with stack.open(auth) as sender:
@@ -53,7 +53,7 @@ async def test_the_token_is_carried_once_in_place_of_the_users_header(
         )
 
     assert reply.status == 401
-    assert len(sandbox.issued_jwts) == 2
+    assert len(sandbox.issued_jwts) == 3
     assert onlooker.authorizations() == [[f"Bearer {jwt}"] for jwt in sandbox.issued_jwts]
 
 

@@ -1,0 +1,150 @@
+"""
+Event loops as other threads see them, and the task of its own that a refresh runs in.
+
+What belongs to one of the two backends of anyio is here and nowhere else. Nothing here knows of tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from weakref import ref
+
+import anyio
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+    #: What the task runs.
+    Body = Callable[[], Coroutine[Any, Any, None]]
+
+
+#: Seconds that a task gets to finish when its event loop ends.
+GRACE: Final = 2.0
+
+
+@final
+class EventLoop:
+    """
+    An event loop, which this does not keep alive.
+
+    Args:
+        native: asyncio's loop, or trio's token.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: object) -> None:
+        self._native: ref[Any] = ref(native)
+
+    def is_same(self, native: object) -> bool:
+        """Return whether it is the loop called *native*."""
+        return self._native() is native
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is closed or does not run, so that nothing in it goes on."""
+        native = self._native()
+        if isinstance(native, asyncio.AbstractEventLoop):
+            return not native.is_running()
+        return not self.call_soon(_nothing)
+
+    def call_soon(self, call: Callable[[], object]) -> bool:
+        """Have the loop make *call* in its own thread; return False if it has ended."""
+        native = self._native()
+        if native is None:
+            return False
+        try:
+            if isinstance(native, asyncio.AbstractEventLoop):
+                native.call_soon_threadsafe(call)
+            else:
+                native.run_sync_soon(call)
+        except RuntimeError:  # trio's RunFinishedError is one, too
+            return False
+        return True
+
+
+class Cancellable(Protocol):
+    """A task that was started; hold it, as asyncio does not."""
+
+    def cancel(self) -> object:
+        """End it at once."""
+        ...
+
+
+def start_task(
+    native: object, body: Body, context: Context, *, grace: float = GRACE
+) -> Cancellable:
+    """
+    Run *body* in a task of its own in the running loop, outside every cancel scope of the caller's.
+
+    When the loop ends, the task gets *grace* seconds to finish. Its exceptions must not leave *body*.
+
+    Args:
+        native: The running loop: asyncio's loop, or trio's token.
+        body: What runs.
+        context: The context that it runs in.
+        grace: Seconds.
+    """
+    if isinstance(native, asyncio.AbstractEventLoop):
+        end = anyio.CancelScope()
+        task = _Task(_run_in_asyncio(body, end), loop=native, context=context)
+        task.end, task.grace = end, grace
+        return task
+    # Only where trio runs already.
+    from trio.lowlevel import spawn_system_task  # noqa: PLC0415
+
+    scope = anyio.CancelScope(shield=True)
+    spawn_system_task(_run_in_trio, body, scope, grace, context=context)
+    return scope
+
+
+@final
+class _Task(asyncio.Task[None]):
+    """
+    A task that is not cancelled together with all others when its loop ends.
+
+    `asyncio.run`, `asyncio.Runner` and aiohttp's `run_app` cancel all tasks while the loop stands
+    still, and then run it until they are done. Cancel scopes and time-outs cancel while it runs.
+    """
+
+    #: Unlike asyncio's own cancellation it heeds shields, and does not get lost.
+    end: anyio.CancelScope
+    grace = GRACE
+    _is_ending = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        loop = self.get_loop()
+        if loop.is_running() or self.grace <= 0 or self.done():
+            return super().cancel(msg)
+        if not self._is_ending:
+            self._is_ending = True
+            loop.call_later(self.grace, self.end.cancel)
+        return True
+
+
+async def _run_in_asyncio(body: Body, end: anyio.CancelScope) -> None:
+    with end:
+        await body()
+
+
+async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_after_grace, scope, grace)
+        with scope:
+            await body()
+        tasks.cancel_scope.cancel()
+
+
+async def _end_after_grace(scope: anyio.CancelScope, grace: float) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        scope.deadline = min(scope.deadline, anyio.current_time() + grace)
+
+
+def _nothing() -> None:
+    """Show that the loop takes calls."""

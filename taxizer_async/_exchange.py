@@ -83,6 +83,27 @@ class _Asked:
 
 
 @final
+class _Progress:
+    """How far a request has come, as httpcore's trace tells; other transports tell nothing."""
+
+    __slots__ = ("_has_left", "_is_told")
+
+    def __init__(self) -> None:
+        self._is_told = False
+        self._has_left = False
+
+    async def __call__(self, event: str, _info: object) -> None:
+        self._is_told = True
+        if event.endswith("send_request_headers.started"):
+            self._has_left = True
+
+    @property
+    def never_left(self) -> bool:
+        """Whether certainly no byte of the request was sent."""
+        return self._is_told and not self._has_left
+
+
+@final
 class HttpExchange:
     """
     Asks the token endpoints under *base_url*; see the `Exchange` protocol.
@@ -137,24 +158,36 @@ class HttpExchange:
         )
 
     async def _attempt(self, call: _Call, budget: RetryBudget, began: float) -> Outcome:
+        outcome = await self._ask(call, budget, began) or await self._ask(call, budget, began)
+        return outcome or Unavailable(reason="its connection was given up", untouched=True)
+
+    async def _ask(self, call: _Call, budget: RetryBudget, began: float) -> Outcome | None:
+        """
+        Ask once; return None if the request was disturbed before it left.
+
+        An event loop that ends cancels the tasks that open a connection, but not the one that this
+        runs in.
+        """
         asked = _Asked(at=self._clock.monotonic(), wall=self._clock.wall(), began=began)
         seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)
         if seconds <= 0:
             return Unavailable(reason="there was no time left to ask it", untouched=True)
-        answer = Answer()
+        answer, progress = Answer(), _Progress()
         problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
         with anyio.move_on_after(seconds):
             try:
-                await self._send(call, answer)
+                await self._send(call, answer, progress)
             except ConfigurationError as cause:
                 return Misconfigured(reason=str(cause))
             except self._library.never_sent as cause:
                 problem = Unavailable(reason=tell_network_error(cause), untouched=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
+                if progress.never_left and not isinstance(cause, self._library.transport_error):
+                    return None
                 problem = Unavailable(reason=tell_network_error(cause))
         return self._read(answer, asked) if answer.is_usable else problem
 
-    async def _send(self, call: _Call, answer: Answer) -> None:
+    async def _send(self, call: _Call, answer: Answer, progress: _Progress) -> None:
         async with AsyncExitStack() as stack:
             client = await self._open(stack)
             client.event_hooks = {}
@@ -171,6 +204,7 @@ class HttpExchange:
                 timeout=self._library.timeout(
                     self._policy.attempt_timeout, connect=self._policy.connect_timeout
                 ),
+                extensions={"trace": progress},
             )
             # Not documented as wanted, so a default of the client's is not sent.
             request.headers.pop("Authorization", None)

@@ -25,9 +25,10 @@ class HttpLibrary:
         client: Its `AsyncClient`.
         timeout: Its `Timeout`.
         never_sent: Its errors that say that a request did not leave.
+        transport_error: What all errors of its network are.
     """
 
-    __slots__ = ("_module", "_tls", "client", "name", "never_sent", "timeout")
+    __slots__ = ("_module", "_tls", "client", "name", "never_sent", "timeout", "transport_error")
 
     def __init__(self, module: ModuleType) -> None:
         library: Any = module
@@ -36,6 +37,7 @@ class HttpLibrary:
         self.name: Final = module.__name__
         self.client: Final[type[Any]] = library.AsyncClient
         self.timeout: Final[Any] = library.Timeout
+        self.transport_error: Final[type[Exception]] = library.TransportError
         self.never_sent: Final[tuple[type[Exception], ...]] = (
             library.ConnectError,
             library.ConnectTimeout,

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 GRACE: Final = 2.0
 
 
+def running_loop() -> object:
+    """Return the running event loop: asyncio's, or trio's token."""
+    # Not at the top: it is a good part of what `import taxizer_async` would cost.
+    from anyio.lowlevel import current_token  # noqa: PLC0415
+
+    return current_token().native_token
+
+
 @final
 class EventLoop:
     """

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar, final
 
-import anyio
 import attrs
 
 from taxizer_async import _events as events
@@ -32,6 +32,7 @@ from taxizer_async._reporter import Reporter
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
+from taxizer_async._token.event_loops import running_loop, start_task
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
 from taxizer_async._token.renewal_request import SUPERSEDED, Endpoints, Restart
 from taxizer_async.stores import StoreKey
@@ -301,11 +302,12 @@ class Renewal:
     async def _with_heartbeat(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
         if lease is None or lease.heartbeat is None:
             return await call()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.store.keep, lease)
-            result = await call()
-            tasks.cancel_scope.cancel()
-        return result
+        # In a task like the refresh's own: the end of the loop cancels those of task groups.
+        beat = start_task(running_loop(), lambda: self.store.keep(lease), Context())
+        try:
+            return await call()
+        finally:
+            beat.cancel()
 
     async def _keep(
         self,

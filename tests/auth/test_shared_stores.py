@@ -101,6 +101,7 @@ async def test_who_waits_for_a_lease_leaves_when_a_token_appears(
 
 @pytest.mark.report(37)
 @pytest.mark.report(90)
+@pytest.mark.report(110)
 async def test_a_lease_that_never_ends_fails_the_refresh(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],

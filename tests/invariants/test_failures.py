@@ -137,6 +137,7 @@ async def test_invariant_18_an_outage_fails_callers_at_once_until_the_next_try(
     assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
 
 
+@pytest.mark.report(111)
 async def test_invariant_18_outages_are_remembered_for_longer_and_longer(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:

@@ -326,6 +326,7 @@ async def test_invariant_08_one_in_doubt_is_not_sent_again_without_a_store(
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.report(115)
 @pytest.mark.parametrize(
     "fault",
     [

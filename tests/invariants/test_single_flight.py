@@ -318,6 +318,7 @@ async def test_invariant_04_waiters_share_a_failure(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.report(32)
+@pytest.mark.report(105)
 async def test_invariant_05_the_first_caller_may_leave(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:

@@ -436,4 +436,64 @@ CATALOGUE: Final = (
         "the same of a renewal after a revocation",
         (),
     ),
+    Report(
+        103,
+        "requests are lost to a renewal ahead of need that hangs, though the token is good",
+        (),
+    ),
+    Report(
+        105,
+        "a handler that is cancelled, as its client has left, takes a login of others down",
+        ("open-webui/open-webui/pull/23709",),
+    ),
+    Report(
+        106,
+        "a loop that is closed with a login pending makes each later login take 34 s",
+        (),
+    ),
+    Report(
+        107,
+        "an auth that is shared by loops that come and go keeps all of them alive",
+        (),
+    ),
+    Report(
+        108,
+        "a loop that blocks in mid-login holds all other loops up",
+        (),
+    ),
+    Report(
+        109,
+        "a token dies under its renewal, whose single failure is told to all callers",
+        (),
+    ),
+    Report(
+        110,
+        "a login that takes 30 s at most takes 64 s, as the wait for a lease is not counted in",
+        (),
+    ),
+    Report(
+        111,
+        "an outage is remembered for long after it has ended",
+        (),
+    ),
+    Report(
+        113,
+        "an outage of the refresh endpoint alone fails requests, though logins are well",
+        (),
+    ),
+    Report(
+        114,
+        "tokens of the refresh endpoint that never work are renewed again and again, and nobody logs in",
+        (),
+    ),
+    Report(
+        115,
+        "a refresh token is sent again after a gateway's 503, though the server had taken it",
+        (),
+    ),
+    Report(
+        125,
+        "after forgetting, a refused pair is still served from memory",
+        (),
+    ),
 )

@@ -363,6 +363,24 @@ async def test_invariant_08_a_spent_or_refused_one_leads_to_one_login(
 
 
 @pytest.mark.report(47)
+@pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(500), Fault.status(503)], ids=str)
+async def test_invariant_08_one_in_doubt_stays_spent(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fault: Fault
+) -> None:
+    """It is not sent again either once AppRefreshToken is asked again."""
+    await aging_auth.token()
+    clock.advance(DUE)
+    sandbox.fail("refresh", fault, times=1)
+    sandbox.fail("connect", Fault.status(503))
+    await renew(aging_auth)
+    assert not aging_auth.status().refreshable
+    sandbox.heal()
+    clock.advance(61)
+    await renew(aging_auth)
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+
+
 async def test_invariant_08_one_that_did_not_arrive_is_kept(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:

@@ -230,6 +230,25 @@ def test_invariant_03_processes_that_share_a_store_share_one_login(
     assert sandbox.counters.connects == 1
 
 
+@needs_fork
+def test_invariant_03_a_child_has_no_part_in_its_parents_refresh(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A child that is forked while its parent logs in finds no refresh under way."""
+
+    async def look() -> None:
+        assert auth.flow.provider._coordinator()._current is None
+
+    with sandbox.hold("connect") as gate:
+        thread = threading.Thread(target=anyio.run, args=(auth.token,))
+        thread.start()
+        gate.wait_until(1)
+        child = fork(look)
+    thread.join()
+
+    assert exit_code(child) == 0
+
+
 async def test_invariant_03_a_refresh_waits_for_the_one_before_it(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:

@@ -184,6 +184,8 @@ async def test_invariant_14_fresh_tokens_that_never_work_are_tried_twice(
     sandbox.fail("resource", Fault.unauthorized())
     async with fleet(auth) as clients:
         assert await clients.send(1) == [401]
+        assert sandbox.counters.resources == 3
+        assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+        assert await clients.send(1) == [401]
 
-    assert sandbox.counters.resources == 3
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert sandbox.counters.exchanges == 3

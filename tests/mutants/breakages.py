@@ -920,6 +920,7 @@ BREAKAGES: Final = (
         file="_codec.py",
         old="    except (ValueError, RecursionError):\n",
         new="    except RecursionError:\n",
+        tests=(f"{CORE}/test_codec_decode.py",),
     ),
     # 20: Hooks and stores.
     Breakage(

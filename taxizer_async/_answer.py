@@ -50,6 +50,12 @@ class Answer:
         """Whether the outcome can be told: a failure's status says enough."""
         return self.complete or (self.status_code != 0 and not self.is_success)
 
+    @property
+    def is_html(self) -> bool:
+        """Whether the body is a page."""
+        kind = self.headers.get("Content-Type", "").lower()
+        return "html" in kind or (self.body() or b"").lstrip().startswith(b"<")
+
     def add(self, chunk: bytes) -> bool:
         """Add a part of the body; say whether more is wanted."""
         self.raw += chunk

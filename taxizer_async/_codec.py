@@ -199,6 +199,11 @@ def _parse(body: bytes) -> Any:
         return _NOT_JSON
 
 
+def is_json(body: bytes) -> bool:
+    """Return whether *body* is JSON."""
+    return _parse(body) is not _NOT_JSON
+
+
 _NOT_JSON: Final = object()
 
 

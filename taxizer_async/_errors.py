@@ -118,11 +118,9 @@ class TokenResponseError(AuthError):
         status_code: int | None = None,
         retry_at: datetime | None = None,
         excerpt: str = "",
-        retryable: bool = False,
     ) -> None:
         super().__init__(message, endpoint=endpoint, status_code=status_code, retry_at=retry_at)
         self.excerpt = excerpt
-        self.retryable = retryable
 
 
 class TokenStoreError(TaxizerError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import logging
 
 from collections.abc import Callable
@@ -28,12 +27,13 @@ from taxizer_async._codec import (
     describe,
     encode_credentials,
     encode_refresh_token,
+    is_json,
 )
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._headers import parse_http_date, parse_retry_after
 from taxizer_async._network_errors import tell_network_error
 from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._policy import remaining_life
+from taxizer_async._policy import time_of_sending
 from taxizer_async._threads import run_in_thread
 from taxizer_async._version import __version__
 
@@ -140,15 +140,16 @@ class HttpExchange:
         """Log in at Connect; try again until the time is over, where that may help."""
         encode = functools.partial(encode_credentials, credentials)
         began = self._clock.monotonic()
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             outcome = await self._attempt(_Call(CONNECT_PATH, encode), budget, began)
             if not isinstance(outcome, Unavailable) or not budget.wants_more():
-                break
+                return outcome
             wait = self._policy.retry_wait(attempt, self._random(), outcome.retry_after)
             if self._clock.monotonic() + wait >= budget.deadline:
-                break
+                return outcome
             await self._clock.sleep(wait)
-        return outcome
 
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
         """Renew at AppRefreshToken, in one attempt."""
@@ -248,7 +249,7 @@ class HttpExchange:
     def _read(self, answer: Answer, asked: _Asked) -> Outcome:
         status = answer.status_code
         if status in _REFUSALS:
-            return Refused(status_code=status)
+            return _read_refusal(answer)
         server_date = parse_http_date(answer.headers.get("Date"))
         if status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Unavailable(
@@ -271,17 +272,15 @@ class HttpExchange:
         return self._issued(decoded.token, asked, server_date)
 
     def _issued(self, token: Token, asked: _Asked, server_date: float | None) -> Issued:
-        received_at = self._clock.wall()
-
         def life(expires_at: datetime | None) -> float | None:
-            if expires_at is None:
-                return None
-            return remaining_life(
-                expires_at.timestamp(),
-                sent_at=asked.wall,
-                received_at=received_at,
-                server_date=server_date,
-            )
+            return None if expires_at is None else expires_at.timestamp() - sent_at
+
+        sent_at = time_of_sending(
+            None if token.expires_at is None else token.expires_at.timestamp(),
+            sent_at=asked.wall,
+            received_at=self._clock.wall(),
+            server_date=server_date,
+        )
 
         return Issued(
             token=token,
@@ -305,6 +304,18 @@ async def _receive(response: Any, answer: Answer) -> None:
             if not enough.cancel_called and not answer.add(chunk):
                 enough.cancel()
     answer.complete = True
+
+
+def _read_refusal(answer: Answer) -> Outcome:
+    """Read an answer with a status of the API's refusals, which firewalls and proxies use, too."""
+    status = answer.status_code
+    if not answer.complete:
+        return Unavailable(reason=f"answered {_named(status)}, cut off", status_code=status)
+    body = answer.body() or b""
+    is_the_apis = not answer.is_html if status == HTTPStatus.BAD_REQUEST else is_json(body)
+    if is_the_apis:
+        return Refused(status_code=status)
+    return Malformed(status_code=status, excerpt=describe(body))
 
 
 def _unless_unset(moment: datetime | None) -> datetime | None:

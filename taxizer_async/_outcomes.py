@@ -73,11 +73,6 @@ class Malformed:
     status_code: int
     excerpt: str
 
-    @property
-    def is_success(self) -> bool:
-        """Whether it came with a success status, as the page of a gateway in maintenance does."""
-        return 200 <= self.status_code < 300  # noqa: PLR2004
-
 
 @attrs.frozen(kw_only=True)
 class Misconfigured:

@@ -41,6 +41,8 @@ LONGEST_RETRY_WAIT: Final = 4.0
 #: An exchange in health takes so many times the last one's duration at most; `keep_fresh` starts that
 #: long before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
+#: No token is believed to last longer.
+LONGEST_LIFE: Final = 400 * 86_400.0
 #: `Date` may differ this much from our clock before it is believed over it.
 CLOCK_TOLERANCE: Final = 2.0
 
@@ -210,23 +212,28 @@ class Lifespan:
         return Freshness.EXPIRED
 
 
-def remaining_life(
-    expires_at: float, *, sent_at: float, received_at: float, server_date: float | None
+def time_of_sending(
+    expires_at: float | None, *, sent_at: float, received_at: float, server_date: float | None
 ) -> float:
     """
-    Return how long after *sent_at* a token lasts, whatever our clock says.
+    Return when a request for a token was sent, by the clock that the token's end is given in.
+
+    That is the server's, as far as its `Date` can be believed: by it the token has to have some time
+    left, but not more than 400 days.
 
     Args:
-        expires_at: Its end by the server's clock, epoch seconds, like all here.
+        expires_at: The token's end by the server's clock, epoch seconds, like all here.
         sent_at: When the request was sent, by our clock.
         received_at: When the answer was there, by our clock.
         server_date: The answer's `Date`, if it had one.
     """
     if server_date is None:
-        return expires_at - sent_at
+        return sent_at
     if sent_at - CLOCK_TOLERANCE <= server_date <= received_at + CLOCK_TOLERANCE:
-        return expires_at - sent_at
-    return expires_at - server_date
+        return sent_at
+    if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:
+        return server_date
+    return sent_at if 0 < expires_at - sent_at <= LONGEST_LIFE else server_date
 
 
 def still_counting(spent: tuple[float, ...], *, now: float, window: float) -> tuple[float, ...]:

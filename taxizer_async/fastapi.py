@@ -141,9 +141,9 @@ def add_exception_handlers(app: Starlette) -> None:
     """
     Answer an `AuthError` that an endpoint lets through, as problem+json without anything secret.
 
-    One that trying again can help against (`retryable`: an outage, a vault that is down, an answer that
-    was cut off) is a 503, with the seconds until the next try in `Retry-After`. Others (credentials that
-    were rejected, an answer from who is not Taxizer) are a 502. What was wrong is in the log and in
+    One that trying again can help against (`retryable`: an outage, a vault that is down, a gateway's
+    page) is a 503, with the seconds until the next try in `Retry-After`. Credentials that were rejected
+    are a 502. What was wrong is in the log and in
     `status()`. A WebSocket that is not yet accepted is refused with the same answer; one that is open is
     closed, with 1013 or 1014.
 

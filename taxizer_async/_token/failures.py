@@ -123,7 +123,6 @@ class Failure:
                 status_code=self.status_code,
                 retry_at=self.retry_at_utc,
                 excerpt=self.cause.excerpt,
-                retryable=self.cause.is_success,
             )
         return self._error_class()(
             message,

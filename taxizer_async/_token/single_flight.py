@@ -25,7 +25,7 @@ from taxizer_async._token.event_loops import EventLoop, start_task
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Generator
     from typing import Any
 
     from taxizer_async._token.cached_token import CachedToken
@@ -286,7 +286,7 @@ class RefreshCoordinator:
             return self._locks.setdefault(native, anyio.Lock())
 
     @contextmanager
-    def sleeper(self) -> Iterator[Sleeper]:
+    def sleeper(self) -> Generator[Sleeper]:
         """Yield what a `keep_fresh` of the running loop sleeps on."""
         sleeper = Sleeper(self.loop())
         with self._mutex:

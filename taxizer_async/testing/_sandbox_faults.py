@@ -8,7 +8,9 @@ Nothing here knows how a fault is carried out (see `_sandbox_app`) or whose turn
 from __future__ import annotations
 
 import enum
+import json
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 import attrs
@@ -62,15 +64,20 @@ class Fault:
         code: int,
         *,
         headers: Mapping[str, str] | None = None,
-        body: str = "",
-        content_type: str = "text/html",
+        body: str | None = None,
+        content_type: str = "text/plain",
     ) -> Fault:
         """
         Answer with the status *code*, *headers* and *body*; nothing is processed.
 
+        Without a *body* it is a JSON one that says the status, as an API's own errors do.
+
         Raises:
             ValueError: If *code* is not a final HTTP status (200 to 599).
         """
+        if body is None:
+            content = json.dumps({"title": _phrase(code), "status": code}).encode()
+            return cls._answer(code, headers, content, "application/problem+json")
         return cls._answer(code, headers, body.encode(), content_type)
 
     @classmethod
@@ -148,3 +155,10 @@ class Fault:
         if not any(name.lower() == "content-type" for name, _ in pairs):
             pairs += (("Content-Type", content_type),)
         return cls(kind="answer", code=code, headers=pairs, content=content)
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return "Unknown"

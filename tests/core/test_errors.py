@@ -40,13 +40,10 @@ ERRORS = [
         id="TokenEndpointUnavailableError",
     ),
     pytest.param(
-        TokenResponseError(
-            "told", endpoint="/c", status_code=200, retry_at=WHEN, excerpt="a list", retryable=True
-        ),
+        TokenResponseError("told", endpoint="/c", status_code=200, retry_at=WHEN, excerpt="a list"),
         True,
-        id="TokenResponseError, retryable",
+        id="TokenResponseError",
     ),
-    pytest.param(TokenResponseError("told"), False, id="TokenResponseError"),
     pytest.param(TokenStoreError("told"), True, id="TokenStoreError"),
 ]
 

@@ -64,7 +64,7 @@ CAUSES = [
         TokenResponseError,
         f"{WHERE} answered 404 with an empty body, which is not documented",
         404,
-        False,
+        True,
         id="malformed",
     ),
     pytest.param(

@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("status", "success"),
-    [(199, False), (200, True), (204, True), (299, True), (300, False), (307, False), (404, False)],
-)
-def test_success_of_a_malformed_answer(*, status: int, success: bool) -> None:
-    """An undocumented answer is a success exactly if its status is 2xx."""
-    assert Malformed(status_code=status, excerpt="x").is_success is success
-
-
-@pytest.mark.parametrize(
     "outcome",
     [
         Refused(status_code=400),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async._answer import MAX_ANSWER
-from taxizer_async._outcomes import Issued, Malformed, Outcome, Unavailable
+from taxizer_async._outcomes import Issued, Malformed, Outcome, Refused, Unavailable
 from taxizer_async.testing import Fault
 
 from .conftest import Asker
@@ -105,6 +105,42 @@ async def test_other_statuses_are_no_tokens(
     serve: Callable[..., RawServer], raw: bytes, outcome: Outcome
 ) -> None:
     """What is neither a 2xx nor a refusal is never taken for a token, and told by its number."""
+    server = serve((raw,))
+
+    assert await Asker(server.base_url).connect(attempts=1) == outcome
+
+
+@pytest.mark.report(116)
+@pytest.mark.parametrize(
+    ("raw", "outcome"),
+    [
+        (answer(b"", status="400 Bad Request"), Refused(status_code=400)),
+        (answer(b"no such pair", status="400 Bad Request"), Refused(status_code=400)),
+        (answer(b"{}", status="401 Unauthorized"), Refused(status_code=401)),
+        (answer(b"{}", status="403 Forbidden"), Refused(status_code=403)),
+        (
+            answer(b" \n<html>Blocked", status="400 Bad Request"),
+            Malformed(status_code=400, excerpt="an HTML page of 15 bytes"),
+        ),
+        (
+            answer(b"", status="401 Unauthorized"),
+            Malformed(status_code=401, excerpt="an empty body"),
+        ),
+        (
+            answer(b"<html>Blocked", status="403 Forbidden"),
+            Malformed(status_code=403, excerpt="an HTML page of 13 bytes"),
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{",
+            Unavailable(reason="answered 400 Bad Request, cut off", status_code=400),
+        ),
+    ],
+    ids=["empty", "text", "401", "403", "400-html", "401-empty", "403-html", "cut-off"],
+)
+async def test_a_refusal_is_the_apis_own(
+    serve: Callable[..., RawServer], raw: bytes, outcome: Outcome
+) -> None:
+    """The page of a firewall or a proxy, and an answer that is cut off, refuse no credentials."""
     server = serve((raw,))
 
     assert await Asker(server.base_url).connect(attempts=1) == outcome

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from taxizer_async._exchange import HttpExchange
-from taxizer_async._outcomes import Issued, Malformed, Refused, Unavailable
+from taxizer_async._outcomes import Issued, Malformed, Unavailable
 from taxizer_async.testing import Fault
 from tests.limits import HANG
 
@@ -134,8 +134,8 @@ async def test_a_call_past_its_deadline_sends_nothing(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        ("400 Bad Request", Refused),
-        ("403 Forbidden", Refused),
+        ("400 Bad Request", Unavailable),
+        ("403 Forbidden", Unavailable),
         ("500 Internal Server Error", Unavailable),
         ("404 Not Found", Malformed),
     ],

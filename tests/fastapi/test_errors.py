@@ -54,7 +54,7 @@ CASES = [
     pytest.param(Fault.status(429, headers={"Retry-After": "40"}), 503, True, id="too many"),
     pytest.param(Fault.truncate(), 503, True, id="cut off"),
     pytest.param(Fault.status(400, body="canary-of-the-answer"), 502, False, id="rejected"),
-    pytest.param(Fault.junk(JUNK, status=404), 502, False, id="somebody else"),
+    pytest.param(Fault.junk(JUNK, status=404), 503, True, id="somebody else"),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from taxizer_async._headers import lacks_scope, parse_http_date, parse_retry_after
-from taxizer_async._policy import RenewalPolicy, remaining_life
+from taxizer_async._policy import RenewalPolicy, time_of_sending
 from tests.fuzz import headers
 from tests.fuzz.headers import NOW
 from tests.fuzz.target import Target, always
@@ -48,8 +48,8 @@ async def _feed_date(value: str) -> Verdict:
     if moment is None:
         return Verdict("None", deep=bool(re.match(r"[A-Z][a-z]{2}", value)))
     require(math.isfinite(moment), "a date can be reckoned with")
-    life = remaining_life(NOW + 60, sent_at=NOW, received_at=NOW + 1, server_date=moment)
-    require(math.isfinite(life), "a life that is reckoned from a date has an end")
+    sent = time_of_sending(NOW + 60, sent_at=NOW, received_at=NOW + 1, server_date=moment)
+    require(math.isfinite(sent), "a moment that is reckoned from a date is one")
     return Verdict("moment")
 
 

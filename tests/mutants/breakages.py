@@ -411,8 +411,24 @@ BREAKAGES: Final = (
         name="servers-date-ignored",
         invariant=10,
         file="_policy.py",
-        old="    return expires_at - server_date\n",
-        new="    return expires_at - sent_at\n",
+        old="        return server_date\n    return sent_at if",
+        new="        return sent_at\n    return sent_at if",
+    ),
+    Breakage(
+        name="absurd-date-believed",
+        invariant=10,
+        file="_policy.py",
+        old="    if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:\n",
+        new="    if True:\n",
+        tests=(f"{CORE}/test_policy_lifespan.py",),
+    ),
+    Breakage(
+        name="a-firewalls-page-is-a-refusal",
+        invariant=19,
+        file="_exchange.py",
+        old="    if is_the_apis:\n",
+        new="    if True:\n",
+        tests=(f"{EXCHANGE}/test_answers.py",),
     ),
     Breakage(
         name="date-believed-to-the-second",
@@ -819,13 +835,13 @@ BREAKAGES: Final = (
         file="_exchange.py",
         old=(
             "            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n"
-            "                break\n"
+            "                return outcome\n"
         ),
         new=(
             "            if isinstance(outcome, Refused) and attempt == 1:\n"
             "                continue\n"
             "            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n"
-            "                break\n"
+            "                return outcome\n"
         ),
     ),
     Breakage(
@@ -865,7 +881,7 @@ BREAKAGES: Final = (
         name="attempts-without-end",
         invariant=19,
         file="_exchange.py",
-        old="            if self._clock.monotonic() + wait >= budget.deadline:\n                break\n",
+        old="            if self._clock.monotonic() + wait >= budget.deadline:\n                return outcome\n",
         new="",
         tests=(f"{EXCHANGE}/test_retries.py::test_connect_tries_until_the_time_is_over",),
     ),
@@ -920,7 +936,7 @@ BREAKAGES: Final = (
         file="_codec.py",
         old="    except (ValueError, RecursionError):\n",
         new="    except RecursionError:\n",
-        tests=(f"{CORE}/test_codec_decode.py",),
+        tests=(f"{CORE}/test_codec_describe.py",),
     ),
     # 20: Hooks and stores.
     Breakage(

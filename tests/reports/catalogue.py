@@ -492,8 +492,18 @@ CATALOGUE: Final = (
         (),
     ),
     Report(
+        116,
+        "a firewall's page with 403 is taken for a refusal of the credentials",
+        ("planningcenter/developers/issues/1310",),
+    ),
+    Report(
         125,
         "after forgetting, a refused pair is still served from memory",
+        (),
+    ),
+    Report(
+        134,
+        "an absurd date of the server makes each new token look dead",
         (),
     ),
 )

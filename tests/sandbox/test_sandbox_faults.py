@@ -29,10 +29,19 @@ def test_a_status_fault_answers_as_told(sandbox: Sandbox, caller: Caller) -> Non
     assert (answer.status_code, answer.text) == (503, "<p>down")
     assert answer.headers["Retry-After"] == "7"
     assert answer.headers.get_list("Date") == ["yesterday"]
-    assert answer.headers["Content-Type"] == "text/html"
+    assert answer.headers["Content-Type"] == "text/plain"
     assert sandbox.issued_jwts == ()
     assert sandbox.counters.connects == 1
     assert sandbox.counters.connects_ok == 0
+
+
+def test_a_status_fault_without_a_body_is_an_apis_error(sandbox: Sandbox, caller: Caller) -> None:
+    """It says its status as JSON."""
+    for code, title in ((400, "Bad Request"), (599, "Unknown")):
+        sandbox.fail("connect", Fault.status(code), times=1)
+        answer = caller.connect()
+        assert answer.json() == {"title": title, "status": code}
+        assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 def test_a_junk_fault_sends_any_bytes(sandbox: Sandbox, caller: Caller) -> None:

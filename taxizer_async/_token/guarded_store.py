@@ -123,11 +123,12 @@ class GuardedStore:
         with anyio.CancelScope(shield=True):
             await self._call("release", lease.release)
 
-    async def keep(self, lease: Lease) -> None:
-        """Extend *lease* for as long as this runs; returns when it is lost."""
+    async def keep(self, lease: Lease, until: anyio.Event) -> None:
+        """Extend *lease* again and again *until* that is set, or the lease is lost."""
         while lease.heartbeat is not None:
-            await anyio.sleep(lease.heartbeat)
-            if await self.lost(lease):
+            with anyio.move_on_after(lease.heartbeat):
+                await until.wait()
+            if until.is_set() or await self.lost(lease):
                 return
 
     async def lost(self, lease: Lease) -> bool:

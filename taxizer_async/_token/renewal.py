@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar, final
 
+import anyio
 import attrs
 
 from taxizer_async import _events as events
@@ -303,11 +304,24 @@ class Renewal:
         if lease is None or lease.heartbeat is None:
             return await call()
         # In a task like the refresh's own: the end of the loop cancels those of task groups.
-        beat = start_task(running_loop(), lambda: self.store.keep(lease), Context())
+        done, ended = anyio.Event(), anyio.Event()
+
+        async def beat() -> None:
+            try:
+                await self.store.keep(lease, done)
+            finally:
+                ended.set()
+
+        task = start_task(running_loop(), beat, Context())
         try:
-            return await call()
-        finally:
-            beat.cancel()
+            result = await call()
+        except BaseException:
+            task.cancel()
+            raise
+        # A beat that is under way is not cut off: it has a connection of the store's.
+        done.set()
+        await ended.wait()
+        return result
 
     async def _keep(
         self,

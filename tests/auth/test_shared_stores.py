@@ -16,6 +16,7 @@ from taxizer_async import (
     ConfigurationError,
     Credentials,
     LoggedIn,
+    RenewalPolicy,
     Renewed,
     StoreFailed,
     StoreRecovered,
@@ -131,7 +132,7 @@ async def test_a_living_token_is_not_waited_to_death(
     """While another client keeps the lease, callers go on with the token that they have."""
     clock = ManualClock(start=time.time())
     store = ScriptedStore(clock)
-    auth = make_auth(clock=clock, store=store)
+    auth = make_auth(clock=clock, store=store, policy=RenewalPolicy(attempt_timeout=2.0))
     token = await auth.token()
     clock.advance((auth.status().expires_in or 0.0) - remaining)
     store.busy = True

@@ -241,7 +241,7 @@ async def test_a_rare_call_that_failed_once_is_outlived(
     moody.broken = {operation}
     if operation == "extend":
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.keep, moody)
+            tasks.start_soon(store.keep, moody, anyio.Event())
             with anyio.fail_after(HANG):
                 while store.failing is None:  # noqa: ASYNC110 - it is no event
                     await anyio.sleep(0.001)

@@ -123,7 +123,7 @@ async def test_keep_extends_until_lost(store: GuardedStore, slow: Slow) -> None:
     """A lease is extended again and again, through failures, until it is lost."""
     slow.extensions = [True, OSError(), True, False, True]
     with anyio.fail_after(HANG):
-        await store.keep(slow)
+        await store.keep(slow, anyio.Event())
 
     assert slow.extensions == [True]
 
@@ -132,18 +132,19 @@ async def test_keep_without_a_heartbeat(store: GuardedStore, slow: Slow) -> None
     """A lease that lasts by itself is left alone."""
     slow.heartbeat = None
     with anyio.fail_after(HANG):
-        await store.keep(slow)
+        await store.keep(slow, anyio.Event())
 
     assert slow.beats == 0
 
 
-async def test_keep_beats_until_cancelled(store: GuardedStore, slow: Slow) -> None:
-    """The heart beats until whoever needed the lease is done."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(store.keep, slow)
-        with anyio.fail_after(HANG):
+async def test_keep_beats_until_it_is_told_to_end(store: GuardedStore, slow: Slow) -> None:
+    """The lease is extended until the refresh that needs it is done."""
+    done = anyio.Event()
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.keep, slow, done)
             await slow.beaten.wait()
-        tasks.cancel_scope.cancel()
+            done.set()
 
     assert slow.beats >= 3
     assert store.failing is None

@@ -14,6 +14,7 @@ from taxizer_async import (
     Credentials,
     Event,
     MemoryTokenStore,
+    RenewalPolicy,
     TaxizerAuth,
     TokenStoreError,
 )
@@ -200,6 +201,7 @@ async def test_nothing_is_seen_of_a_failing_transport(
         base_url=sandbox.base_url,
         http_client=lambda: httpx.AsyncClient(transport=LeakyTransport()),
         on_event=events.append,
+        policy=RenewalPolicy(backoff=60.0),
     )
     with pytest.raises(AuthError) as caught:
         await auth.token()

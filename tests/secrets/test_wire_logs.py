@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async import AuthError, Event, TaxizerAuth
+from taxizer_async import AuthError, Event, RenewalPolicy, TaxizerAuth
 from taxizer_async.testing import Fault
 
 
@@ -43,7 +43,12 @@ async def test_a_secret_in_a_header_is_seen_in_httpcores_own_log_at_most(
             },
         ),
     )
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+    auth = TaxizerAuth(
+        sandbox.credentials,
+        base_url=sandbox.base_url,
+        on_event=events.append,
+        policy=RenewalPolicy(backoff=60.0),
+    )
     with pytest.raises(AuthError) as caught:
         await auth.token()
     log[:] = [(name, text) for name, text in log if not name.startswith("httpcore.")]

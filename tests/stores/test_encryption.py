@@ -26,6 +26,7 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.families import PATIENCE
 from tests.redis_server import RedisServer
+from tests.refreshes import settle
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 
 
@@ -65,6 +66,8 @@ async def use(sandbox: Sandbox, store: TokenStore) -> None:
         while sandbox.counters.refreshes == 0:
             await auth.token()
             await anyio.sleep(0.01)
+    # What is under way would open the store's connection again.
+    await settle(auth.flow.provider)
 
 
 @pytest.mark.parametrize("key", [None, NEW])

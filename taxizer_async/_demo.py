@@ -102,13 +102,13 @@ class Summary:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was not as it should be; nothing, if all is well."""
-        logins = self.progress.counters.connects
+        logins = self.progress.counters.connects_ok
         failures: collections.Counter[str] = collections.Counter()
         for outcome in self.outcomes:
             failures.update(dict(outcome.failures))
         return (
             *(f"{number} failed: {reason}" for reason, number in failures.most_common()),
-            *((f"{logins} logins in place of 1",) if logins != 1 else ()),
+            *((f"{logins} logins in place of {_LOGINS}",) if logins != _LOGINS else ()),
             *(f"there was no {incident} to be seen" for incident in self.missed),
         )
 
@@ -117,6 +117,9 @@ class Summary:
         ordered = sorted(latency for outcome in self.outcomes for latency in outcome.latencies)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
+
+#: One at the start, and one after the outage.
+_LOGINS: Final = 2
 
 Report: TypeAlias = Callable[[Progress | Note], None]
 

@@ -161,7 +161,7 @@ def _show_summary(console: Console, summary: Summary) -> None:
     for name, value in (
         ("requests", f"{progress.requests:,}"),
         ("failures", f"{progress.tally.failed:,}"),
-        ("logins", f"{counters.connects:,}"),
+        ("logins", f"{counters.connects_ok:,}"),
         ("renewals", f"{counters.refreshes_ok:,}"),
         ("401s met", f"{counters.unauthorized:,}"),
         ("calls to token endpoints", f"{counters.exchanges:,}"),

@@ -170,36 +170,41 @@ class Director:
         answer = Fault.status(
             HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(OUTAGE_RETRY_AFTER)}
         )
-        self.sandbox.fail("refresh", answer, times=OUTAGE_ANSWERS)
+        self.sandbox.fail("connect", answer, times=OUTAGE_ANSWERS)
+        self.sandbox.revoke_refresh_tokens()
         self.sandbox.revoke()
         self._note(
             Incident.OUTAGE,
-            f"the token is revoked and its endpoint is down, {self._in_flight} in flight",
+            f"all tokens are revoked and the login's endpoint is down, {self._in_flight} in flight",
         )
         for number in range(1, OUTAGE_ANSWERS + 1):
             await self._refusal(number)
-        await self._until(lambda now: now.refreshes_ok > before.refreshes_ok)
+        await self._until(lambda now: now.connects_ok > before.connects_ok)
         lasted = time.monotonic() - self._refusals()[0]
         after = await self._until(lambda _: self._crowd.tally.done >= settled)
         self._note(
-            Incident.OUTAGE, f"over after {lasted:.1f} s: {self._told(before, after)}", over=True
+            Incident.OUTAGE,
+            f"over after {lasted:.1f} s: {self._told(before, after, logins=1)}",
+            over=True,
         )
 
     async def _refusal(self, number: int) -> None:
         await self._until(lambda _: len(self._refusals()) >= number)
         self._note(
-            Incident.OUTAGE, f"503 to renewal attempt {number}, {self._in_flight} wait for a token"
+            Incident.OUTAGE, f"503 to login attempt {number}, {self._in_flight} wait for a token"
         )
 
     @property
     def _in_flight(self) -> str:
         return _count(self._crowd.tally.in_flight, "request")
 
-    def _told(self, before: SandboxCounters, after: SandboxCounters) -> str:
+    def _told(self, before: SandboxCounters, after: SandboxCounters, *, logins: int = 0) -> str:
         unauthorized = after.unauthorized - before.unauthorized
         met = f"{_count(unauthorized, 'request')} met a 401 and went again"
-        renewals = _count(after.refreshes_ok - before.refreshes_ok, "renewal")
-        return f"{renewals}, {met if unauthorized else 'no 401'}"
+        got = _count(after.refreshes_ok - before.refreshes_ok, "renewal")
+        if logins:
+            got = _count(after.connects_ok - before.connects_ok, "login")
+        return f"{got}, {met if unauthorized else 'no 401'}"
 
     def _refusals(self) -> list[float]:
         return self._answers(HTTPStatus.SERVICE_UNAVAILABLE)

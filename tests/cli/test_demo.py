@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.tim
 BROKEN = """
 import sys
 from taxizer_async import _demo_incidents
-_demo_incidents.OUTAGE_ANSWERS = 9
+_demo_incidents.OUTAGE_ANSWERS = 99
 from taxizer_async.__main__ import main
 sys.exit(main())
 """
@@ -63,8 +63,8 @@ def test_no_request_fails(ran: Ran) -> None:
 
     assert (ran.code, ran.stderr) == (0, "")
     assert table["failures"] == "0"
-    assert table["logins"] == "1"
-    assert table["renewals"] == "3"
+    assert table["logins"] == "2"
+    assert table["renewals"] == "2"
     assert table["calls to token endpoints"] == "6"
 
 
@@ -108,10 +108,10 @@ def test_outage_happens(ran: Ran) -> None:
     """The token endpoint answers 503 while requests wait for a token, and they get one after it."""
     down, first, second, over = ran.lines("outage")
 
-    assert "its endpoint is down" in down
-    assert re.fullmatch(r"503 to renewal attempt 1, [1-9]\d* requests? wait for a token", first)
-    assert re.fullmatch(r"503 to renewal attempt 2, [1-9]\d* requests? wait for a token", second)
-    assert re.match(r"over after ([2-9]|\d\d)\.\d s: 1 renewal, [1-9]\d* requests? met a 401", over)
+    assert "the login's endpoint is down" in down
+    assert re.fullmatch(r"503 to login attempt 1, [1-9]\d* requests? wait for a token", first)
+    assert re.fullmatch(r"503 to login attempt 2, [1-9]\d* requests? wait for a token", second)
+    assert re.match(r"over after ([2-9]|\d\d)\.\d s: 1 login, [1-9]\d* requests? met a 401", over)
 
 
 def test_plain_lines(ran: Ran) -> None:
@@ -155,13 +155,13 @@ def test_interrupt(backend: str) -> None:
 
 
 def test_second_login_is_a_problem() -> None:
-    """A summary with two logins says so."""
+    """A summary with three logins says so."""
     progress = Progress(
-        requests=20, tally=Tally(answered=20), elapsed=1.0, counters=SandboxCounters(connects=2)
+        requests=20, tally=Tally(answered=20), elapsed=1.0, counters=SandboxCounters(connects_ok=3)
     )
     summary = Summary(progress=progress, outcomes=(), missed=(Incident.EXPIRY,), latency=0.1)
 
-    assert summary.problems == ("2 logins in place of 1", "there was no expiry to be seen")
+    assert summary.problems == ("3 logins in place of 2", "there was no expiry to be seen")
 
 
 def test_failures_are_told_once_per_reason() -> None:
@@ -174,7 +174,7 @@ def test_failures_are_told_once_per_reason() -> None:
         requests=20,
         tally=Tally(answered=15, failed=5),
         elapsed=1.0,
-        counters=SandboxCounters(connects=1),
+        counters=SandboxCounters(connects_ok=2),
     )
     summary = Summary(progress=progress, outcomes=outcomes, missed=(), latency=0.1)
 

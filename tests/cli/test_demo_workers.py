@@ -119,7 +119,7 @@ def test_no_request_fails(ran: Ran) -> None:
     assert table["failures"] == "0"
     assert table["logins"] == "2"
     assert table["renewals"] == "2"
-    assert table["calls to token endpoints"] == "6"
+    assert table["calls to token endpoints"] == "7"
 
 
 def test_each_worker_is_told_of(ran: Ran, name: str) -> None:

@@ -58,7 +58,7 @@ def _ran(demos: Mapping[str, Ran], request: pytest.FixtureRequest) -> Ran:
 
 
 def test_no_request_fails(ran: Ran) -> None:
-    """The demo ends with no failed request, exactly one login, three renewals and exit code 0."""
+    """The demo ends with no failed request, two logins, two renewals and exit code 0."""
     table = ran.table
 
     assert (ran.code, ran.stderr) == (0, "")

@@ -182,9 +182,10 @@ class Director:
         await self._until(lambda now: now.connects_ok > before.connects_ok)
         lasted = time.monotonic() - self._refusals()[0]
         after = await self._until(lambda _: self._crowd.tally.done >= settled)
+        logins = _count(after.connects_ok - before.connects_ok, "login")
         self._note(
             Incident.OUTAGE,
-            f"over after {lasted:.1f} s: {self._told(before, after, logins=1)}",
+            f"over after {lasted:.1f} s: {logins}, {_refused(before, after)}",
             over=True,
         )
 
@@ -198,13 +199,10 @@ class Director:
     def _in_flight(self) -> str:
         return _count(self._crowd.tally.in_flight, "request")
 
-    def _told(self, before: SandboxCounters, after: SandboxCounters, *, logins: int = 0) -> str:
-        unauthorized = after.unauthorized - before.unauthorized
-        met = f"{_count(unauthorized, 'request')} met a 401 and went again"
-        got = _count(after.refreshes_ok - before.refreshes_ok, "renewal")
-        if logins:
-            got = _count(after.connects_ok - before.connects_ok, "login")
-        return f"{got}, {met if unauthorized else 'no 401'}"
+    @staticmethod
+    def _told(before: SandboxCounters, after: SandboxCounters) -> str:
+        renewals = _count(after.refreshes_ok - before.refreshes_ok, "renewal")
+        return f"{renewals}, {_refused(before, after)}"
 
     def _refusals(self) -> list[float]:
         return self._answers(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -232,6 +230,12 @@ class Director:
             self._over.add(incident)
         elapsed = time.monotonic() - self._began
         self._report(Note(elapsed=elapsed, incident=incident, text=text, over=over))
+
+
+def _refused(before: SandboxCounters, after: SandboxCounters) -> str:
+    unauthorized = after.unauthorized - before.unauthorized
+    met = f"{_count(unauthorized, 'request')} met a 401 and went again"
+    return met if unauthorized else "no 401"
 
 
 def _count(number: int, noun: str) -> str:

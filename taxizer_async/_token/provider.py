@@ -156,9 +156,7 @@ class TokenProvider:
 
     async def _go_on_or_wait(self, cached: CachedToken, freshness: Freshness) -> CachedToken | None:
         """Have *cached* renewed; of need wait for that, but not for long."""
-        coordinator = self._coordinator()
-        native = coordinator.loop()
-        refresh = coordinator.join_or_start(native)
+        refresh, native = self._join_or_start()
         if freshness is Freshness.RENEW_AHEAD:
             return cached
         with anyio.move_on_after(self._follower_timeout(refresh)):
@@ -169,9 +167,7 @@ class TokenProvider:
         """Wait for the refresh under way; return None if it was half-hearted, or is of no use."""
         if failure is not None and failure.answers_need:
             raise failure.error(from_memory=True)
-        coordinator = self._coordinator()
-        native = coordinator.loop()
-        refresh = coordinator.join_or_start(native)
+        refresh, native = self._join_or_start()
         await refresh.wait(native)
         result = self._cache.alive() or refresh.result
         if isinstance(result, Failure) and result.answers_need:
@@ -324,9 +320,8 @@ class TokenProvider:
         if wait > 0:
             await self._sleep(changed, min(wait, KEEP_FRESH_INTERVAL))
             return
-        coordinator = self._coordinator()
-        native = coordinator.loop()
-        await coordinator.join_or_start(native).wait(native, counts=False)
+        refresh, native = self._join_or_start()
+        await refresh.wait(native, counts=False)
 
     def _follower_timeout(self, refresh: SharedRefresh) -> float:
         """Return how long *refresh* may be waited for: a token that lives is not waited to death."""
@@ -360,6 +355,12 @@ class TokenProvider:
             tasks.start_soon(wake_on_change)
             await self._clock.sleep(seconds)
             tasks.cancel_scope.cancel()
+
+    def _join_or_start(self) -> tuple[SharedRefresh, object]:
+        """Return the refresh under way, started if need be, and the running loop to wait on."""
+        coordinator = self._coordinator()
+        native = coordinator.loop()
+        return coordinator.join_or_start(native), native
 
     def _coordinator(self) -> RefreshCoordinator:
         if self._own_coordinator.pid != os.getpid():

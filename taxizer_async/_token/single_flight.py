@@ -135,6 +135,11 @@ class SharedRefresh:
             end.loop.call_soon(end.event.set)
         return True
 
+    def abandon(self) -> None:
+        """End it without a result, from any thread, and have its callers look again."""
+        if self.finish(None):
+            self._loop.call_soon(self.wake_own_loop)
+
     def wake_own_loop(self) -> None:
         """Wake the callers on its own loop; in that loop's thread only."""
         self._ended.set()
@@ -192,8 +197,7 @@ async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
         # In turns of this loop, so that it does not take its own stall for the other's.
         turns = turns + 1 if answers < asked else 0
         if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
-            refresh.finish(None)
-            refresh.loop.call_soon(refresh.wake_own_loop)
+            refresh.abandon()
             return
         if answers == asked:
             asked += 1
@@ -248,8 +252,8 @@ class RefreshCoordinator:
             if before is not None and not before.is_over and not before.loop.is_gone:
                 return before
             refresh = self._current = SharedRefresh(native, before)
-        if before is not None and before.finish(None):
-            before.loop.call_soon(before.wake_own_loop)
+        if before is not None:
+            before.abandon()
         context = Context()
         context.run(_part_of.set, refresh)
         started = False
@@ -275,8 +279,8 @@ class RefreshCoordinator:
         """Have callers wait no longer for what is under way: the next one starts another refresh."""
         with self._mutex:
             refresh, self._current = self._current, None
-        if refresh is not None and refresh.finish(None):
-            refresh.loop.call_soon(refresh.wake_own_loop)
+        if refresh is not None:
+            refresh.abandon()
         self.announce_change()
 
     def lock(self) -> anyio.Lock:

@@ -180,8 +180,8 @@ BREAKAGES: Final = (
         name="caller-takes-the-refresh-down",
         invariant=5,
         file="_token/provider.py",
-        old="        refresh = coordinator.join_or_start(native)\n        await refresh.wait(native)\n",
-        new="        refresh = coordinator.join_or_start(native)\n        try:\n            await refresh.wait(native)\n        except BaseException:\n            refresh.task and refresh.task.cancel()\n            raise\n",
+        old="        refresh, native = self._join_or_start()\n        await refresh.wait(native)\n",
+        new="        refresh, native = self._join_or_start()\n        try:\n            await refresh.wait(native)\n        except BaseException:\n            refresh.task and refresh.task.cancel()\n            raise\n",
     ),
     Breakage(
         name="hanging-store-waited-for",

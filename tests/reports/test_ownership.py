@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
+    from taxizer_async.testing._sandbox_gate import Gate
 
 
 PATH = "/v1/Devices/Register"
 #: Of a token of 900 s.
 DUE, LIFETIME = 730.0, 900.0
+
+
+async def log_in_as_the_second(auth: TaxizerAuth, gate: Gate) -> None:
+    """Have *auth* log in while an earlier login of its is held at *gate*, and let both go then."""
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(2)
+            gate.release()
 
 
 @pytest.mark.report(103)
@@ -65,14 +75,7 @@ def test_a_loop_that_is_closed_in_mid_login_holds_nobody_up(
         loop.run_until_complete(gate.wait_until_async(1))
         loop.close()
 
-        async def take() -> None:
-            with anyio.fail_after(HANG):
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(auth.token)
-                    await gate.wait_until_async(2)
-                    gate.release()
-
-        anyio.run(take, backend=anyio_backend[0])
+        anyio.run(log_in_as_the_second, auth, gate, backend=anyio_backend[0])
 
     assert not task.done()
     assert sandbox.counters.connects == 2
@@ -126,15 +129,7 @@ def test_a_loop_that_blocks_in_mid_login_is_left_behind(
         thread.start()
         assert began.wait(HANG)
         try:
-
-            async def take() -> None:
-                with anyio.fail_after(HANG):
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(auth.token)
-                        await gate.wait_until_async(2)
-                        gate.release()
-
-            anyio.run(take, backend=anyio_backend[0])
+            anyio.run(log_in_as_the_second, auth, gate, backend=anyio_backend[0])
             assert not served.is_set()
         finally:
             served.set()

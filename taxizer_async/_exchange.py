@@ -275,10 +275,12 @@ class HttpExchange:
         def life(expires_at: datetime | None) -> float | None:
             return None if expires_at is None else expires_at.timestamp() - sent_at
 
+        now = self._clock.monotonic()
         sent_at = time_of_sending(
             None if token.expires_at is None else token.expires_at.timestamp(),
             sent_at=asked.wall,
-            received_at=self._clock.wall(),
+            # Not by the wall clock, which may have been set meanwhile.
+            received_at=asked.wall + now - asked.at,
             server_date=server_date,
         )
 
@@ -287,8 +289,7 @@ class HttpExchange:
             lifetime=life(token.expires_at),
             refresh_lifetime=life(_unless_unset(token.refresh_expires_at)),
             asked_at=asked.at,
-            asked_wall=asked.wall,
-            elapsed=self._clock.monotonic() - asked.began,
+            elapsed=now - asked.began,
         )
 
 

@@ -29,7 +29,6 @@ class Issued:
         lifetime: Seconds from *asked_at* that it lasts; None if the answer did not say.
         refresh_lifetime: Seconds from *asked_at* that its refresh token lasts, likewise.
         asked_at: `Clock.monotonic` before the request was sent.
-        asked_wall: `Clock.wall` at the same moment.
         elapsed: Seconds until the answer was there, retries included.
     """
 
@@ -37,7 +36,6 @@ class Issued:
     lifetime: float | None
     refresh_lifetime: float | None
     asked_at: float
-    asked_wall: float
     elapsed: float
 
 

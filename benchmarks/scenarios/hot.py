@@ -66,7 +66,7 @@ def run(scale: Scale) -> Section:
                 f"The static header is httpx's documented one, a sync `auth_flow` that httpx wraps. Put "
                 f"against the leanest there can be, an `async_auth_flow` of two statements, "
                 f"taxizer_async is {found[OWN].over(found[LEAN]).median:.2f} times as much: it compares "
-                f"the origin and reads two clocks besides."
+                f"the origin and reads a clock besides."
             ),
             peers_ahead(
                 found,

@@ -78,7 +78,7 @@ class TokenCache:
         client_id: Whose token it will be, if that is known.
     """
 
-    __slots__ = ("_clock", "_monotonic", "_mutex", "_pid", "_policy", "_random", "_wall", "state")
+    __slots__ = ("_clock", "_monotonic", "_mutex", "_pid", "_policy", "_random", "state")
 
     def __init__(
         self,
@@ -91,7 +91,6 @@ class TokenCache:
         self._policy = policy
         self._clock = clock
         self._monotonic = clock.monotonic
-        self._wall = clock.wall
         self._random = random
         self._pid = os.getpid()
         self._mutex = threading.Lock()
@@ -100,11 +99,7 @@ class TokenCache:
     def fresh(self) -> CachedToken | None:
         """Return the token if it is fresh: this is the fast path."""
         held = self.state.cached
-        if (
-            held is not None
-            and self._monotonic() < held.fresh_until
-            and self._wall() < held.fresh_until_wall
-        ):
+        if held is not None and self._monotonic() < held.fresh_until:
             return held
         return None
 

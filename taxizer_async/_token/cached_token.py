@@ -31,10 +31,6 @@ def _fresh_until(held: CachedToken) -> float:
     return -math.inf if held.refused else held.asked_at + held.lifespan.renew_after
 
 
-def _fresh_until_wall(held: CachedToken) -> float:
-    return held.asked_wall + held.lifespan.renew_after
-
-
 @attrs.frozen(kw_only=True)
 class CachedToken:
     """
@@ -46,7 +42,6 @@ class CachedToken:
         lifetime: Seconds that it lasts from when it was asked for.
         lifespan: The stages of that life.
         asked_at: `Clock.monotonic` when it was asked for.
-        asked_wall: `Clock.wall` at that moment.
         refresh_lifetime: Seconds that its refresh token lasts from then; None if unknown.
         refresh_spent: Whether the refresh token was sent.
         shared: Whether the store has it too, so that others may spend its refresh token.
@@ -55,8 +50,7 @@ class CachedToken:
         answers_refusal: Whether it was issued because of a 401 for the one before.
         by_refresh: Whether this process got it from AppRefreshToken.
         authorization: The header's value.
-        fresh_until: Until when it is `Freshness.FRESH`, by `Clock.monotonic` …
-        fresh_until_wall: … and by `Clock.wall`.
+        fresh_until: Until when it is `Freshness.FRESH` (`Clock.monotonic`).
     """
 
     token: Token
@@ -64,7 +58,6 @@ class CachedToken:
     lifetime: float
     lifespan: Lifespan
     asked_at: float
-    asked_wall: float
     refresh_lifetime: float | None
     refresh_spent: bool = False
     shared: bool = False
@@ -79,13 +72,10 @@ class CachedToken:
     fresh_until: float = attrs.field(
         default=attrs.Factory(_fresh_until, takes_self=True), init=False, eq=False, repr=False
     )
-    fresh_until_wall: float = attrs.field(
-        default=attrs.Factory(_fresh_until_wall, takes_self=True), init=False, eq=False, repr=False
-    )
 
     def age(self, clock: Clock) -> float:
-        """Return the seconds since it was asked for; the wall clock knows of a machine's sleep."""
-        return max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)
+        """Return the seconds since it was asked for."""
+        return max(clock.monotonic() - self.asked_at, 0.0)
 
     def freshness(self, clock: Clock) -> Freshness:
         """Return how it may be used now."""
@@ -140,7 +130,6 @@ def from_issued(
         lifetime=max(0.0, credible),
         lifespan=policy.lifespan(credible, jitter),
         asked_at=issued.asked_at,
-        asked_wall=issued.asked_wall,
         refresh_lifetime=issued.refresh_lifetime,
         answers_refusal=answers_refusal,
         by_refresh=by_refresh,
@@ -157,7 +146,6 @@ def from_record(
         lifetime=record.lifetime,
         lifespan=policy.lifespan(record.lifetime, jitter),
         asked_at=clock.monotonic() - record.age,
-        asked_wall=clock.wall() - record.age,
         refresh_lifetime=record.refresh_lifetime,
         refresh_spent=record.refresh_spent,
         shared=True,

@@ -39,10 +39,8 @@ class MemoryTokenStore:
         entry = self._own_shelf().records.get(key)
         if entry is None:
             return None
-        saved_at, saved_wall, record = entry
-        # The wall clock knows of a machine's sleep.
-        passed = max(self._clock.monotonic() - saved_at, self._clock.wall() - saved_wall)
-        return attrs.evolve(record, age=record.age + passed)
+        saved_at, record = entry
+        return attrs.evolve(record, age=record.age + self._clock.monotonic() - saved_at)
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """Replace the record of *key*; False if *lease* is not held."""
@@ -50,7 +48,7 @@ class MemoryTokenStore:
         with shelf.mutex:
             if shelf.leases.get(key) is not lease:
                 return False
-            shelf.records[key] = (self._clock.monotonic(), self._clock.wall(), record)
+            shelf.records[key] = (self._clock.monotonic(), record)
         return True
 
     async def clear(self, key: StoreKey, /) -> None:
@@ -84,7 +82,7 @@ class _Shelf:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.mutex = threading.Lock()
-        self.records: dict[StoreKey, tuple[float, float, TokenRecord]] = {}
+        self.records: dict[StoreKey, tuple[float, TokenRecord]] = {}
         self.leases: dict[StoreKey, _MemoryLease] = {}
 
 

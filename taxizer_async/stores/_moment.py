@@ -13,6 +13,8 @@ from typing import Final, Self
 
 import attrs
 
+from taxizer_async._clock import boot_time
+
 
 #: Linux names each start of the machine; elsewhere there is none.
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -40,9 +42,7 @@ class Moment:
             boot = _BOOT_ID.read_text("ascii").strip()
         except (OSError, ValueError):
             boot = ""
-        clock = getattr(time, "CLOCK_BOOTTIME", None)
-        uptime = time.monotonic() if clock is None else time.clock_gettime(clock)
-        return cls(boot=boot, uptime=uptime, wall=time.time())
+        return cls(boot=boot, uptime=boot_time(), wall=time.time())
 
     @classmethod
     def restored(cls, written: dict[str, str | float]) -> Self | None:

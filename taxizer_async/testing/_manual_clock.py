@@ -39,7 +39,7 @@ class ManualClock:
         self._asleep = anyio.Event()
 
     def monotonic(self) -> float:
-        """Return seconds that only `advance` moves."""
+        """Return seconds that only `advance` moves; ages are counted by it."""
         return self._monotonic
 
     def wall(self) -> float:
@@ -65,7 +65,7 @@ class ManualClock:
                 self._sleepers.remove(sleeper)
 
     def advance(self, seconds: float) -> None:
-        """Let *seconds* pass, and wake whose time has come."""
+        """Let *seconds* pass, with the machine awake or asleep, and wake whose time has come."""
         if seconds < 0:
             msg = "time does not run backwards: use jump() to set the wall clock"
             raise ValueError(msg)
@@ -78,7 +78,7 @@ class ManualClock:
                 sleeper.awake.set()
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward or, below 0, back, as a time server or a waking machine does."""
+        """Set the wall clock forward or, below 0, back, as a time server does; no token ages by it."""
         self._wall += seconds
 
     @property

@@ -38,7 +38,7 @@ class Issuer:
         return self._issue()
 
     def _issue(self) -> Issued:
-        asked_at, asked_wall = self._clock.monotonic(), self._clock.wall()
+        asked_at = self._clock.monotonic()
         self.issued.append(asked_at)
         self._clock.advance(self._latency)
         number = len(self.issued)
@@ -47,7 +47,6 @@ class Issuer:
             lifetime=self.lifetime,
             refresh_lifetime=None,
             asked_at=asked_at,
-            asked_wall=asked_wall,
             elapsed=self._latency,
         )
 

@@ -75,7 +75,6 @@ def _issue(clock: ManualClock) -> Callable[..., Issued]:
             "lifetime": 3600.0,
             "refresh_lifetime": 7200.0,
             "asked_at": clock.monotonic(),
-            "asked_wall": clock.wall(),
             "elapsed": 0.1,
         }
         return Issued(**fields | changes)
@@ -94,7 +93,6 @@ def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToke
             "lifetime": lifetime,
             "lifespan": policy.lifespan(lifetime, 0.5),
             "asked_at": clock.monotonic(),
-            "asked_wall": clock.wall(),
             "refresh_lifetime": None,
         }
         return CachedToken(**fields | changes)

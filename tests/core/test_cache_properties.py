@@ -56,7 +56,6 @@ class LedgerMachine(RuleBasedStateMachine):
             lifetime=lifetime,
             lifespan=self.policy.lifespan(lifetime, 0.5),
             asked_at=self.clock.monotonic(),
-            asked_wall=self.clock.wall(),
             refresh_lifetime=None,
             answers_refusal=answers_refusal,
         )

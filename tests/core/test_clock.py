@@ -1,19 +1,46 @@
 from __future__ import annotations
 
+import sys
 import time
 
 import anyio
 import pytest
 
-from taxizer_async._clock import SystemClock
+from taxizer_async._clock import SystemClock, _find_boot_clock
 
 
 def test_reads_the_machine() -> None:
     """Without a test's clock, time is the machine's own."""
-    clock = SystemClock()
+    assert SystemClock().wall() == pytest.approx(time.time(), abs=60)
 
-    assert clock.monotonic() == pytest.approx(time.monotonic(), abs=60)
-    assert clock.wall() == pytest.approx(time.time(), abs=60)
+
+@pytest.mark.skipif(sys.platform == "win32", reason="time.monotonic counts a sleep there")
+def test_counts_the_machines_sleep() -> None:
+    """The clock that ages are counted on is the machine's one that goes on while it sleeps."""
+    name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
+    number = getattr(time, name)
+    before = time.clock_gettime(number)
+    now = SystemClock().monotonic()
+
+    assert before <= now <= time.clock_gettime(number)
+
+
+def test_costs_one_call_into_the_machine() -> None:
+    """No Python function stands around the clock that each request reads."""
+    assert not hasattr(SystemClock().monotonic, "__code__")
+
+
+@pytest.mark.parametrize("missing", ["no name", "no clock"])
+def test_goes_without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Where there is no clock that counts sleep, or the kernel knows none, time.monotonic is read."""
+    if missing == "no name":
+        monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+        monkeypatch.delattr(time, "CLOCK_MONOTONIC_RAW", raising=False)
+    else:
+        monkeypatch.setattr(time, "CLOCK_BOOTTIME", 1_000_000, raising=False)
+        monkeypatch.setattr(time, "CLOCK_MONOTONIC_RAW", 1_000_000, raising=False)
+
+    assert _find_boot_clock() is time.monotonic
 
 
 async def test_sleep_lasts() -> None:

@@ -50,7 +50,6 @@ class NewTokens:
             lifetime=3600.0,
             refresh_lifetime=None,
             asked_at=self._clock.monotonic(),
-            asked_wall=self._clock.wall(),
             elapsed=0.0,
         )
 

@@ -47,7 +47,7 @@ class FirstIsSlow:
 
     async def connect(self, _: Credentials, _budget: RetryBudget, /) -> Issued:
         self.asked += 1
-        number, asked_at, asked_wall = self.asked, self._clock.monotonic(), self._clock.wall()
+        number, asked_at = self.asked, self._clock.monotonic()
         if number == 1 and self.blocks:
             assert self.go.wait(HANG)
         elif number == 1:
@@ -57,7 +57,6 @@ class FirstIsSlow:
             lifetime=3600.0,
             refresh_lifetime=None,
             asked_at=asked_at,
-            asked_wall=asked_wall,
             elapsed=0.0,
         )
 

@@ -1,4 +1,4 @@
-"""Invariants 10 and 11: time, and timestamps."""
+"""Invariants 11 and 12: time, and timestamps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import TaxizerAuth, TokenState
+from taxizer_async import AuthError, TaxizerAuth, TokenState
 from taxizer_async.testing import Fault, ManualClock
 from tests.auth.conftest import PRESSING
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tests.auth.conftest import FleetFactory
 
 
-DAY = 86_400.0
+HOUR, DAY = 3_600.0, 86_400.0
 LIFETIME = 900.0
 
 
 @pytest.mark.parametrize("offset", [DAY, -DAY])
-async def test_invariant_10_our_clock_a_day_off_costs_nothing(
+async def test_invariant_11_our_clock_a_day_off_costs_nothing(
     sandbox: Sandbox, offset: float
 ) -> None:
     """With our own clock a day off, a token lasts what it lasts, and is renewed when it is due."""
@@ -44,11 +44,11 @@ async def test_invariant_10_our_clock_a_day_off_costs_nothing(
     assert sandbox.counters.connects == 1
 
 
-@pytest.mark.parametrize("jump", [0.0, -100.0, -DAY])
-async def test_invariant_10_life_is_counted_from_before_the_request(
+@pytest.mark.parametrize("jump", [0.0, -100.0, DAY, -DAY])
+async def test_invariant_11_life_is_counted_from_before_the_request(
     sandbox: Sandbox, clock: ManualClock, jump: float
 ) -> None:
-    """An answer that took 100 s leaves 800 s of 900, though the wall clock was set back meanwhile."""
+    """An answer that took 100 s leaves 800 s of 900, though the wall clock was set meanwhile."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("connect") as gate:
@@ -60,10 +60,26 @@ async def test_invariant_10_life_is_counted_from_before_the_request(
     assert 795 < (auth.status().expires_in or 0) < 805
 
 
+@pytest.mark.parametrize("error", [HOUR, -HOUR])
+async def test_invariant_11_a_clock_that_is_set_right_during_a_login_costs_nothing(
+    sandbox: Sandbox, error: float
+) -> None:
+    """The time that an answer took is not told by a wall clock that was an hour off when it was sent."""
+    clock = ManualClock(start=time.time() + error)
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            clock.jump(-error)
+
+    assert 895 < (auth.status().expires_in or 0) < 905
+
+
 @pytest.mark.report(55)
 @pytest.mark.report(56)
 @pytest.mark.parametrize("offset", [DAY, -DAY])
-async def test_invariant_10_a_server_clock_a_day_off_costs_nothing(
+async def test_invariant_11_a_server_clock_a_day_off_costs_nothing(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, offset: float
 ) -> None:
     """With the server's clock a day ahead or behind, requests over time share one exchange."""
@@ -77,7 +93,7 @@ async def test_invariant_10_a_server_clock_a_day_off_costs_nothing(
     assert 880 < (auth.status().expires_in or 0) <= 901
 
 
-async def test_invariant_10_a_date_a_second_off_is_not_counted_from(sandbox: Sandbox) -> None:
+async def test_invariant_11_a_date_a_second_off_is_not_counted_from(sandbox: Sandbox) -> None:
     """A server's clock that differs by less than 2 s is not told from ours: `Date` has no fraction."""
     sandbox.clock_offset = -0.9
     clock = ManualClock(start=time.time())
@@ -89,24 +105,53 @@ async def test_invariant_10_a_date_a_second_off_is_not_counted_from(sandbox: San
     assert auth.status().expires_in == pytest.approx(expected, abs=0.01)
 
 
-async def test_invariant_10_a_machine_that_slept_sends_no_dead_token(
+async def test_invariant_11_a_machine_that_slept_sends_no_dead_token(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """If only the wall clock went on, the token counts as dead all the same."""
-    await aging_auth.token()
-    clock.jump(LIFETIME + 1)
+    """A token that ended while the machine slept is replaced before a request goes on."""
+    first = await aging_auth.token()
+    clock.advance(LIFETIME + 1)
     assert aging_auth.status().state is TokenState.EXPIRED
 
-    await aging_auth.token()
+    assert await aging_auth.token() != first
     assert sandbox.counters.exchanges == 2
 
 
-async def test_invariant_10_a_wall_clock_set_back_changes_nothing(
+async def test_invariant_11_a_login_that_slept_ends(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """A wall clock that jumps back a day neither prolongs the token nor renews it."""
+    """A machine's sleep counts for the 30 s of a login, so nothing more is tried; the next one is due."""
+    sandbox.fail("connect", Fault.status(503))
+    errors: list[AuthError] = []
+
+    async def ask() -> None:
+        try:
+            await aging_auth.token()
+        except AuthError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(ask)
+            await gate.wait_until_async(1)
+            clock.advance(8 * HOUR)
+    assert [error.retryable for error in errors] == [True]
+    assert sandbox.counters.connects == 1
+
+    sandbox.heal()
+    clock.advance(1.0)
     await aging_auth.token()
-    clock.jump(-DAY)
+    assert sandbox.counters.connects == 2
+
+
+@pytest.mark.parametrize("jump", [2 * HOUR, -DAY])
+async def test_invariant_11_a_wall_clock_that_is_set_changes_nothing(
+    sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, jump: float
+) -> None:
+    """A wall clock that is set, either way, neither ends, prolongs nor renews the token."""
+    await aging_auth.token()
+    clock.jump(jump)
+    assert aging_auth.status().state is TokenState.FRESH
     await aging_auth.token()
     assert sandbox.counters.exchanges == 1
 
@@ -128,7 +173,7 @@ async def test_invariant_10_a_wall_clock_set_back_changes_nothing(
         (".123456", "T", "-11:00"),
     ],
 )
-async def test_invariant_11_a_moment_is_read_in_any_form(
+async def test_invariant_12_a_moment_is_read_in_any_form(
     sandbox: Sandbox, aging_auth: TaxizerAuth, fraction: str, separator: str, zone: str
 ) -> None:
     """Fractions of 0 to 9 digits, Z, z, offsets and a blank are read; without a zone it is UTC."""
@@ -145,7 +190,7 @@ async def test_invariant_11_a_moment_is_read_in_any_form(
 
 
 @pytest.mark.parametrize("style", ["null", "missing"])
-async def test_invariant_11_without_an_expiry_it_lasts_five_minutes(
+async def test_invariant_12_without_an_expiry_it_lasts_five_minutes(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, style: TimestampStyle
 ) -> None:
     """A token whose end is not told is taken to live for 300 s."""
@@ -162,7 +207,7 @@ async def test_invariant_11_without_an_expiry_it_lasts_five_minutes(
 @pytest.mark.report(53)
 @pytest.mark.report(72)
 @pytest.mark.parametrize("style", ["unset", "null", "missing"])
-async def test_invariant_11_an_odd_expiry_never_loops(
+async def test_invariant_12_an_odd_expiry_never_loops(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, style: TimestampStyle
 ) -> None:
     """Without a believable expiry the token is used, and renewed every 30 s at most."""
@@ -175,7 +220,7 @@ async def test_invariant_11_an_odd_expiry_never_loops(
 
 
 @pytest.mark.report(53)
-async def test_invariant_11_a_token_that_ended_on_arrival_is_used_until_refused(
+async def test_invariant_12_a_token_that_ended_on_arrival_is_used_until_refused(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """A token with an expiry in the past is sent, and renewed every 30 s at most."""

@@ -192,13 +192,7 @@ class Watch:
             self._fail("a lease is waited for until 30 s are over")
         is_alone = isinstance(cause, (Unavailable, Malformed)) and refresh.kinds == ["refresh"]
         has_time = now < refresh.began + WHOLE_REFRESH - _SLACK
-        if (
-            is_alone
-            and has_time
-            and refresh.owes_login
-            and not process.alive()
-            and not process.has_jumped
-        ):
+        if is_alone and has_time and refresh.owes_login and not process.alive():
             self._fail("if callers have no token, a login follows a renewal that failed")
         is_known = process.provider._cache.state.client_id is not None
         if self.forgets != refresh.forgets and is_known and process.provider.status().last_error:
@@ -408,7 +402,7 @@ class Watch:
 
     def _no_fresh_token_is_renewed(self) -> None:
         held = self._process.held
-        if held is None or held.refused or self._process.has_jumped:
+        if held is None or held.refused:
             return
         grant = self._world.server.grants[held.token.jwt.reveal()]
         least = REFUSED_INTERVAL if math.isinf(grant.believed) else grant.believed / 2
@@ -416,7 +410,7 @@ class Watch:
             self._fail("a token in the first half of its life is not renewed")
 
     def _back_off_is_kept(self, asking: Asking) -> None:
-        if not self._backs_off() or self._process.has_jumped:
+        if not self._backs_off():
             return
         if self._was_ahead and not self._process.alive():
             return  # who has no token does not take one attempt for an answer
@@ -479,7 +473,7 @@ class Watch:
         process = self._process
         if wait.covered and self._world.clock.monotonic() > wait.until + _SLACK:
             self._fail("who has a living token goes on with it in time")
-        if process.results - wait.results > 1 and self._world.jumped_at < wait.began:
+        if process.results - wait.results > 1:
             self._fail("a caller waits for two refreshes at most")
 
     def _a_refresh_is_over_in_time(self) -> None:

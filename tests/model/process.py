@@ -52,7 +52,6 @@ class Asking:
     began: float
     #: When the request that is under way was sent, and until when it is waited for.
     asked_at: float = 0.0
-    asked_wall: float = 0.0
     deadline: float = 0.0
     gate: anyio.Event = attrs.field(factory=anyio.Event)
     processed: bool = False
@@ -235,11 +234,6 @@ class Process:
         self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
         self.turn = None
 
-    @property
-    def has_jumped(self) -> bool:
-        """Whether the wall clock was set during the refresh, so that a dead token may be alive again."""
-        return self.turn is not None and self.world.jumped_at >= self.turn.began
-
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         return await self._ask("connect", credentials.client_secret.reveal(), budget)
 
@@ -286,7 +280,7 @@ class Process:
         if seconds <= 0:
             return Unavailable(reason="there was no time left to ask it", untouched=True)
         self.requests += 1
-        asking.asked_at, asking.asked_wall = clock.monotonic(), clock.wall()
+        asking.asked_at = clock.monotonic()
         asking.deadline = asking.asked_at + seconds
         asking.processed, asking.grant, asking.outcome = False, None, None
         asking.gate = anyio.Event()
@@ -314,7 +308,7 @@ def process_request(asking: Asking) -> None:
     if asking.processed:
         return
     asking.processed = True
-    asked = (asking.asked_at, asking.asked_wall, asking.lease is LeaseState.HELD)
+    asked = (asking.asked_at, asking.lease is LeaseState.HELD)
     asking.grant = asking.process.world.server.process(asking.kind, asking.secret, asked=asked)
 
 
@@ -346,8 +340,7 @@ def time_out(asking: Asking) -> None:
 
 def age_of(grant: Grant, clock: ManualClock) -> float:
     """Return the age of *grant* as a client reckons it."""
-    passed = clock.monotonic() - grant.asked_at
-    return max(passed, clock.wall() - grant.asked_wall, 0.0)
+    return clock.monotonic() - grant.asked_at
 
 
 def is_over(grant: Grant, clock: ManualClock) -> bool:

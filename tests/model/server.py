@@ -69,7 +69,6 @@ class Grant:
     refresh: str | None
     told: float | None
     asked_at: float
-    asked_wall: float
     dies_at: float
     with_lease: bool
     revoked: bool = False
@@ -114,7 +113,7 @@ class Server:
         self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
         self.life, self.refresh_life = LIVES[0], None
 
-    def process(self, kind: str, secret: str, *, asked: tuple[float, float, bool]) -> Grant | None:
+    def process(self, kind: str, secret: str, *, asked: tuple[float, bool]) -> Grant | None:
         """Do what is asked, and return what was issued; None if it is refused."""
         if kind == "connect":
             return self._issue(asked) if secret == self.secret else None
@@ -149,7 +148,7 @@ class Server:
             case _:
                 return Unavailable(reason="the connection broke")
 
-    def _issue(self, asked: tuple[float, float, bool]) -> Grant:
+    def _issue(self, asked: tuple[float, bool]) -> Grant:
         self._numbers += 1
         refresh = f"{CANARY}-refresh-{self._numbers}" if self._rng.random() < 0.95 else None
         told, real = self.life
@@ -158,9 +157,8 @@ class Server:
             refresh=refresh,
             told=told,
             asked_at=asked[0],
-            asked_wall=asked[1],
             dies_at=self._clock.monotonic() + real,
-            with_lease=asked[2],
+            with_lease=asked[1],
         )
         self.grants[grant.jwt] = grant
         if refresh is not None:
@@ -181,6 +179,5 @@ class Server:
             lifetime=grant.told,
             refresh_lifetime=self.refresh_life,
             asked_at=grant.asked_at,
-            asked_wall=grant.asked_wall,
             elapsed=self._clock.monotonic() - began,
         )

@@ -73,7 +73,7 @@ class Shelf:
 
     def stored_jwt(self) -> str | None:
         """Return the JWT that is in the store."""
-        for _, _, record in self.inner._own_shelf().records.values():
+        for _, record in self.inner._own_shelf().records.values():
             return record.token.jwt.reveal()
         return None
 
@@ -122,12 +122,11 @@ class View:
         # One that fails or takes too long may have been done all the same.
         done = True
         clock = self._shelf.clock
-        began, began_wall = clock.monotonic(), clock.wall()
+        began = clock.monotonic()
         try:
             await self._enter("save")
             # What the way to the store took is part of the age, too.
-            passed = max(clock.monotonic() - began, clock.wall() - began_wall)
-            record = attrs.evolve(record, age=record.age + passed)
+            record = attrs.evolve(record, age=record.age + clock.monotonic() - began)
             done = await self._shelf.inner.save(key, record, lease.inner)
         except BaseException:
             self._note(token, shared=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -62,8 +61,6 @@ class World:
         self.calls: list[Call] = []
         self.trace: list[str] = []
         self.violations: list[str] = []
-        #: When the wall clock was set last (`Clock.monotonic`).
-        self.jumped_at = -math.inf
         self.processes = [Process(number, self, rng) for number in range(2)]
 
     def note(self, line: str) -> None:

@@ -58,8 +58,11 @@ BREAKAGES: Final = (
         name="fast-path-takes-the-mutex",
         invariant=1,
         file="_token/cache.py",
-        old="        held = self.state.cached\n        if (\n",
-        new="        with self._changing():\n            held = self.state.cached\n        if (\n",
+        old="        held = self.state.cached\n        if held is not None and self._monotonic()",
+        new=(
+            "        with self._changing():\n            held = self.state.cached\n"
+            "        if held is not None and self._monotonic()"
+        ),
     ),
     # 2: No lock is held across a yield, and an abandoned flow leaves no trace.
     Breakage(
@@ -438,25 +441,39 @@ BREAKAGES: Final = (
         new="sent_at <= server_date <= received_at",
     ),
     Breakage(
-        name="wall-clock-ignored",
-        invariant=10,
+        name="age-by-the-wall-clock",
+        invariant=11,
         file="_token/cached_token.py",
-        old="max(clock.monotonic() - self.asked_at, clock.wall() - self.asked_wall, 0.0)",
-        new="max(clock.monotonic() - self.asked_at, 0.0)",
+        old="        return max(clock.monotonic() - self.asked_at, 0.0)\n",
+        new="        return max(clock.wall() - 1_799_999_000.0 - self.asked_at, 0.0)\n",
     ),
     Breakage(
-        name="wall-clock-ignored-on-the-fast-path",
-        invariant=10,
+        name="fresh-by-the-wall-clock",
+        invariant=11,
         file="_token/cache.py",
-        old="            and self._wall() < held.fresh_until_wall\n",
+        old="        self._monotonic = clock.monotonic\n",
+        new="        self._monotonic = lambda: clock.wall() - 1_799_999_000.0\n",
+    ),
+    Breakage(
+        name="clock-ignored-on-the-fast-path",
+        invariant=11,
+        file="_token/cache.py",
+        old=" and self._monotonic() < held.fresh_until",
         new="",
     ),
     Breakage(
-        name="monotonic-clock-ignored-on-the-fast-path",
-        invariant=10,
-        file="_token/cache.py",
-        old="            and self._monotonic() < held.fresh_until\n",
-        new="",
+        name="clock-that-sleeps-with-the-machine",
+        invariant=11,
+        file="_clock.py",
+        old="    monotonic = staticmethod(boot_time)\n",
+        new="    monotonic = staticmethod(time.monotonic)\n",
+    ),
+    Breakage(
+        name="answer-timed-by-the-wall-clock",
+        invariant=11,
+        file="_exchange.py",
+        old="received_at=asked.wall + now - asked.at",
+        new="received_at=self._clock.wall()",
     ),
     Breakage(
         name="life-counted-from-the-answer",

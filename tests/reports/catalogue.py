@@ -506,4 +506,9 @@ CATALOGUE: Final = (
         "an absurd date of the server makes each new token look dead",
         (),
     ),
+    Report(
+        135,
+        "a wall clock that is set in an outage makes a good token look dead",
+        (),
+    ),
 )

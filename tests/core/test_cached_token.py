@@ -151,7 +151,7 @@ def test_without_a_refresh_token(hold: Callable[..., CachedToken], clock: Manual
 def test_a_refused_token_is_refreshable(
     hold: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
-    """A 401 for the JWT does not lose the refresh token (invariant 9)."""
+    """A 401 for the JWT does not lose the refresh token (invariant 10)."""
     assert hold(refused=True).refreshable(clock)
 
 

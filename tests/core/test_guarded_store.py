@@ -188,7 +188,7 @@ async def test_a_failure_is_reported(
 
 
 async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
-    """A store that is down is reported once, and once when it is back (invariant 24)."""
+    """A store that is down is reported once, and once when it is back (invariant 27)."""
     store = GuardedStore(moody, timeout=0.5, reporter=operator.reporter)
     for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
         moody.mood = mood

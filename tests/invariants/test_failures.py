@@ -1,4 +1,4 @@
-"""Invariants 18 to 20: what is remembered of a failure, retries, and the user's own parts."""
+"""Invariants 21 to 23 and 27: what is remembered of a failure, retries, and the user's own parts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TRANSIENT = {
 
 @pytest.mark.report(76)
 @pytest.mark.report(78)
-async def test_invariant_18_wrong_credentials_are_sent_once(
+async def test_invariant_21_wrong_credentials_are_sent_once(
     sandbox: Sandbox, fleet: FleetFactory
 ) -> None:
     """Fifty waiters and two hundred later calls get their own refusal from one Connect."""
@@ -67,7 +67,7 @@ async def test_invariant_18_wrong_credentials_are_sent_once(
     assert "/v1/Auth/Connect" in str(errors[-1])
 
 
-async def test_invariant_18_a_refused_pair_is_tried_again_after_a_minute(
+async def test_invariant_21_a_refused_pair_is_tried_again_after_a_minute(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
     """Credentials that were wrong are sent again after 60 s, as the server may have changed."""
@@ -86,7 +86,7 @@ async def test_invariant_18_a_refused_pair_is_tried_again_after_a_minute(
 
 
 @pytest.mark.report(76)
-async def test_invariant_18_a_changed_secret_is_tried_at_once(
+async def test_invariant_21_a_changed_secret_is_tried_at_once(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
     """A refused pair is not sent again for 60 s; one that has changed is, after a second."""
@@ -109,7 +109,7 @@ async def test_invariant_18_a_changed_secret_is_tried_at_once(
 
 @pytest.mark.report(47)
 @pytest.mark.report(78)
-async def test_invariant_18_an_outage_fails_callers_at_once_until_the_next_try(
+async def test_invariant_21_an_outage_fails_callers_at_once_until_the_next_try(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
     """Without a live token callers get the cause and the time of the next try; then it works again."""
@@ -138,7 +138,7 @@ async def test_invariant_18_an_outage_fails_callers_at_once_until_the_next_try(
 
 
 @pytest.mark.report(111)
-async def test_invariant_18_outages_are_remembered_for_longer_and_longer(
+async def test_invariant_21_outages_are_remembered_for_longer_and_longer(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
     """The server is asked again after 1 s, 2 s, 4 s … and then every 5 s."""
@@ -157,7 +157,7 @@ async def test_invariant_18_outages_are_remembered_for_longer_and_longer(
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
-async def test_invariant_19_a_login_is_tried_four_times(
+async def test_invariant_22_a_login_is_tried_four_times(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, fault: Fault
 ) -> None:
     """After three transient failures, with growing waits between, a fourth try succeeds."""
@@ -174,7 +174,7 @@ async def test_invariant_19_a_login_is_tried_four_times(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_invariant_19_a_refusal_is_final(
+async def test_invariant_22_a_refusal_is_final(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], status: int
 ) -> None:
     """What will not change by itself is not asked for again."""
@@ -185,7 +185,7 @@ async def test_invariant_19_a_refusal_is_final(
     assert sandbox.counters.connects == 1
 
 
-async def test_invariant_19_a_login_ends_with_its_time(
+async def test_invariant_22_a_login_ends_with_its_time(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
     """Attempts go on for 30 s, at most 4 s apart; all of them are one typed error."""
@@ -223,7 +223,7 @@ async def test_invariant_19_a_login_ends_with_its_time(
     ],
     ids=["seconds", "fraction", "long", "two", "date", "words", "negative"],
 )
-async def test_invariant_19_retry_after_is_honoured_up_to_30_s(
+async def test_invariant_22_retry_after_is_honoured_up_to_30_s(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
     clock: ManualClock,
@@ -242,7 +242,7 @@ async def test_invariant_19_retry_after_is_honoured_up_to_30_s(
     assert sandbox.counters.connects == 2
 
 
-async def test_invariant_19_a_single_try_ends_with_the_exchange(sandbox: Sandbox) -> None:
+async def test_invariant_22_a_single_try_ends_with_the_exchange(sandbox: Sandbox) -> None:
     """A try that could take longer by itself is over when the whole exchange has to be."""
     policy = RenewalPolicy(attempt_timeout=3 * HANG, exchange_timeout=0.1)
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=policy)
@@ -267,7 +267,7 @@ async def test_invariant_19_a_single_try_ends_with_the_exchange(sandbox: Sandbox
     ],
     ids=["html", "deep", "list", "number", "gzip", "204", "302", "404", "reset", "truncated"],
 )
-async def test_invariant_19_no_raw_error_comes_out(
+async def test_invariant_22_no_raw_error_comes_out(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], fault: Fault
 ) -> None:
     """Whatever is answered, the error is typed, and nothing of another library led to it."""
@@ -279,7 +279,7 @@ async def test_invariant_19_no_raw_error_comes_out(
     assert "/v1/Auth/Connect" in str(caught.value)
 
 
-async def test_invariant_20_a_hook_that_hangs_holds_up_nobody_else(sandbox: Sandbox) -> None:
+async def test_invariant_23_a_hook_that_hangs_holds_up_nobody_else(sandbox: Sandbox) -> None:
     """While the leader waits for a hook, those who waited for its login go on."""
     hooked, go = anyio.Event(), anyio.Event()
 
@@ -305,7 +305,7 @@ async def test_invariant_20_a_hook_that_hangs_holds_up_nobody_else(sandbox: Sand
     assert sandbox.counters.connects == 1
 
 
-async def test_invariant_20_what_a_hook_raises_is_logged(
+async def test_invariant_23_what_a_hook_raises_is_logged(
     make_auth: Callable[..., TaxizerAuth], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A hook that fails fails no caller, and the log says that it did."""
@@ -321,7 +321,7 @@ async def test_invariant_20_what_a_hook_raises_is_logged(
 
 
 @pytest.mark.parametrize("operation", ["load", "save", "lease"])
-async def test_invariant_20_what_a_store_raises_is_logged(
+async def test_invariant_27_what_a_store_raises_is_logged(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
@@ -340,7 +340,7 @@ async def test_invariant_20_what_a_store_raises_is_logged(
     assert sandbox.counters.exchanges == 1
 
 
-async def test_invariant_20_clients_are_made_in_a_worker_thread(sandbox: Sandbox) -> None:
+async def test_invariant_23_clients_are_made_in_a_worker_thread(sandbox: Sandbox) -> None:
     """The loop's own thread makes no client, as that reads files."""
     makers: list[int] = []
 
@@ -355,7 +355,7 @@ async def test_invariant_20_clients_are_made_in_a_worker_thread(sandbox: Sandbox
     assert threading.get_ident() not in makers
 
 
-async def test_invariant_20_files_are_handled_in_worker_threads(
+async def test_invariant_23_files_are_handled_in_worker_threads(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop's own thread opens, syncs and replaces no file of a store's."""

@@ -1,4 +1,4 @@
-"""Invariants 6 to 9: renewal ahead of need and of need, and the refresh token."""
+"""Invariants 7 to 10: renewal ahead of need and of need, and the refresh token."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.auth.scripted_store import ScriptedStore
 
 
-async def test_invariant_06_nobody_else_waits_for_a_renewal_ahead_of_need(
+async def test_invariant_07_nobody_else_waits_for_a_renewal_ahead_of_need(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """While a renewal takes as long as it takes, all callers are served."""
@@ -59,7 +59,7 @@ async def test_invariant_06_nobody_else_waits_for_a_renewal_ahead_of_need(
     ("lifetime", "earliest", "latest"),
     [(3600.0, 3300.0, 3360.0), (900.0, 675.0, 720.0), (20.0, 15.0, 16.0)],
 )
-async def test_invariant_06_renewal_is_due_in_the_last_minutes_and_spread(
+async def test_invariant_07_renewal_is_due_in_the_last_minutes_and_spread(
     sandbox: Sandbox, lifetime: float, earliest: float, latest: float
 ) -> None:
     """It is due from 5 min before the end, or a quarter of the life, and not for all at one moment."""
@@ -82,7 +82,7 @@ async def test_invariant_06_renewal_is_due_in_the_last_minutes_and_spread(
 
 
 @pytest.mark.parametrize("age", [DUE, PRESSING])
-async def test_invariant_06_an_outage_costs_nothing_while_the_token_lives(
+async def test_invariant_07_an_outage_costs_nothing_while_the_token_lives(
     sandbox: Sandbox,
     clock: ManualClock,
     aging_auth: TaxizerAuth,
@@ -110,7 +110,7 @@ async def test_invariant_06_an_outage_costs_nothing_while_the_token_lives(
     assert [event.ahead_of_need for event in failed] == [True]
 
 
-async def test_invariant_06_tries_ahead_of_need_are_single_and_backed_off(
+async def test_invariant_07_tries_ahead_of_need_are_single_and_backed_off(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
     """In an outage there is one call per back-off step: 1, 2, 4 and then 5 seconds apart."""
@@ -131,7 +131,7 @@ async def test_invariant_06_tries_ahead_of_need_are_single_and_backed_off(
     assert sandbox.counters.refreshes == 1
 
 
-async def test_invariant_06_a_failed_renewal_is_logged_and_then_forgotten(
+async def test_invariant_07_a_failed_renewal_is_logged_and_then_forgotten(
     sandbox: Sandbox,
     clock: ManualClock,
     aging_auth: TaxizerAuth,
@@ -152,7 +152,7 @@ async def test_invariant_06_a_failed_renewal_is_logged_and_then_forgotten(
 
 
 @pytest.mark.report(13)
-async def test_invariant_07_callers_wait_when_the_token_is_about_to_end(
+async def test_invariant_08_callers_wait_when_the_token_is_about_to_end(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
     """From must_renew on all callers get the new token."""
@@ -181,7 +181,7 @@ async def test_invariant_07_callers_wait_when_the_token_is_about_to_end(
         (100.0, 93.0, True),
     ],
 )
-async def test_invariant_07_callers_wait_from_must_renew_on(
+async def test_invariant_08_callers_wait_from_must_renew_on(
     sandbox: Sandbox,
     clock: ManualClock,
     aging_auth: TaxizerAuth,
@@ -212,7 +212,7 @@ async def test_invariant_07_callers_wait_from_must_renew_on(
     assert sandbox.counters.exchanges == 2
 
 
-async def test_invariant_08_the_refresh_token_is_tried_first(
+async def test_invariant_09_the_refresh_token_is_tried_first(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
     """Renewal ahead of need, of need and after a 401 costs no login."""
@@ -229,7 +229,7 @@ async def test_invariant_08_the_refresh_token_is_tried_first(
 
 
 @pytest.mark.parametrize("value", [Fault.MISSING, None, ""], ids=["missing", "null", "empty"])
-async def test_invariant_08_without_one_a_login_is_made(
+async def test_invariant_09_without_one_a_login_is_made(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, value: object
 ) -> None:
     """A token that came without a refresh token is followed by one Connect."""
@@ -241,7 +241,7 @@ async def test_invariant_08_without_one_a_login_is_made(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
 
 
-async def test_invariant_08_one_past_its_own_expiry_is_not_sent(
+async def test_invariant_09_one_past_its_own_expiry_is_not_sent(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:
     """A refresh token that has ended costs no call."""
@@ -253,7 +253,7 @@ async def test_invariant_08_one_past_its_own_expiry_is_not_sent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
 
 
-async def test_invariant_08_it_is_spent_the_moment_it_is_sent(
+async def test_invariant_09_it_is_spent_the_moment_it_is_sent(
     sandbox: Sandbox,
     clock: ManualClock,
     make_auth: Callable[..., TaxizerAuth],
@@ -275,7 +275,7 @@ async def test_invariant_08_it_is_spent_the_moment_it_is_sent(
 
 
 @pytest.mark.report(45)
-async def test_invariant_08_the_mark_is_written_before_it_is_sent(
+async def test_invariant_09_the_mark_is_written_before_it_is_sent(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
@@ -304,7 +304,7 @@ async def test_invariant_08_the_mark_is_written_before_it_is_sent(
     assert sandbox.counters.reuses == 0
 
 
-async def test_invariant_08_one_in_doubt_is_not_sent_again_without_a_store(
+async def test_invariant_09_one_in_doubt_is_not_sent_again_without_a_store(
     sandbox: Sandbox,
     clock: ManualClock,
     make_auth: Callable[..., TaxizerAuth],
@@ -345,7 +345,7 @@ async def test_invariant_08_one_in_doubt_is_not_sent_again_without_a_store(
     ids=["taken", "reset", "500", "502", "503", "junk", "truncated", "400", "401", "403", "404"],
 )
 @pytest.mark.parametrize("age", [DUE, 1_000.0], ids=["alive", "dead"])
-async def test_invariant_08_a_spent_or_refused_one_leads_to_one_login(
+async def test_invariant_09_a_spent_or_refused_one_leads_to_one_login(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fault: Fault, age: float
 ) -> None:
     """One that may have arrived, or was refused, is never sent again: one Connect follows."""
@@ -364,7 +364,7 @@ async def test_invariant_08_a_spent_or_refused_one_leads_to_one_login(
 
 @pytest.mark.report(47)
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(500), Fault.status(503)], ids=str)
-async def test_invariant_08_one_in_doubt_stays_spent(
+async def test_invariant_09_one_in_doubt_stays_spent(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fault: Fault
 ) -> None:
     """It is not sent again either once AppRefreshToken is asked again."""
@@ -381,7 +381,7 @@ async def test_invariant_08_one_in_doubt_stays_spent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
 
 
-async def test_invariant_08_one_that_did_not_arrive_is_kept(
+async def test_invariant_09_one_that_did_not_arrive_is_kept(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:
     """A 429 proves that it did not: it is sent again once AppRefreshToken is asked again."""
@@ -399,7 +399,7 @@ async def test_invariant_08_one_that_did_not_arrive_is_kept(
     assert sandbox.counters.reuses == 0
 
 
-async def test_invariant_08_one_that_found_nobody_is_kept(
+async def test_invariant_09_one_that_found_nobody_is_kept(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
     """With nobody there to connect to it is kept, and sent once AppRefreshToken is asked again."""
@@ -417,7 +417,7 @@ async def test_invariant_08_one_that_found_nobody_is_kept(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_invariant_08_a_sick_refresh_endpoint_is_nobodys_failure(
+async def test_invariant_09_a_sick_refresh_endpoint_is_nobodys_failure(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, status: int
 ) -> None:
     """Connect follows in the same refresh; AppRefreshToken is asked again after 60 s only."""
@@ -437,7 +437,7 @@ async def test_invariant_08_a_sick_refresh_endpoint_is_nobodys_failure(
 
 @needs_fork
 @pytest.mark.parametrize("down", [set[str](), {"lease"}], ids=["store", "no-store"])
-def test_invariant_08_a_forked_child_leaves_its_parents_alone(
+def test_invariant_09_a_forked_child_leaves_its_parents_alone(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, down: set[str]
 ) -> None:
     """A child uses the parent's JWT, logs in for itself to renew, and never spends the parent's."""
@@ -461,7 +461,7 @@ def test_invariant_08_a_forked_child_leaves_its_parents_alone(
 
 
 @pytest.mark.report(45)
-async def test_invariant_09_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
+async def test_invariant_10_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
     clock: ManualClock,
@@ -484,7 +484,7 @@ async def test_invariant_09_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
 
 
 @pytest.mark.parametrize("way", ["401", "outage"])
-async def test_invariant_09_neither_a_401_nor_an_outage_loses_it(
+async def test_invariant_10_neither_a_401_nor_an_outage_loses_it(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, way: str
 ) -> None:
     """A rotated refresh token is what is sent after the JWT was refused, or its renewal unheard."""

@@ -1,4 +1,4 @@
-"""Invariants 15 and 16: where tokens go, and what is refused."""
+"""Invariants 18 and 19: where tokens go, and what is refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def carried(auth: TaxizerAuth, url: str) -> bool:
     return "Authorization" in request.headers
 
 
-async def test_invariant_15_the_token_goes_to_its_origins_only(
+async def test_invariant_18_the_token_goes_to_its_origins_only(
     sandbox: Sandbox, other: Sandbox
 ) -> None:
     """Scheme, host and port decide, as they are parsed; extra origins get the token, too."""
@@ -72,7 +72,7 @@ async def test_invariant_15_the_token_goes_to_its_origins_only(
     assert [await carried(auth, url) for url in foreign] == [False] * len(foreign)
 
 
-async def test_invariant_15_other_requests_pass_untouched_with_one_warning(
+async def test_invariant_18_other_requests_pass_untouched_with_one_warning(
     sandbox: Sandbox, other: Sandbox, events: list[Event]
 ) -> None:
     """A foreign request keeps its own header and its 401, causes no login, and one event per origin."""
@@ -88,7 +88,7 @@ async def test_invariant_15_other_requests_pass_untouched_with_one_warning(
     assert events == [OriginSkipped(origin=other.base_url), OriginSkipped(origin=by_name(sandbox))]
 
 
-async def test_invariant_15_an_exchange_follows_no_redirect(
+async def test_invariant_18_an_exchange_follows_no_redirect(
     sandbox: Sandbox, other: Sandbox
 ) -> None:
     """A login that is redirected fails, and the other server sees nothing of the secret."""
@@ -105,7 +105,7 @@ async def test_invariant_15_an_exchange_follows_no_redirect(
     assert other.counters.exchanges == 0
 
 
-async def test_invariant_15_exchanges_are_not_seen_by_the_users_client(
+async def test_invariant_18_exchanges_are_not_seen_by_the_users_client(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """Logins pass through no event hook, are in no history, and need no connection of the user's pool."""
@@ -136,7 +136,7 @@ async def test_invariant_15_exchanges_are_not_seen_by_the_users_client(
     assert sandbox.counters.exchanges == 3
 
 
-async def test_invariant_15_exchanges_use_nothing_of_the_factorys_client_but_its_network(
+async def test_invariant_18_exchanges_use_nothing_of_the_factorys_client_but_its_network(
     sandbox: Sandbox,
 ) -> None:
     """Hooks, auth and an Authorization header of a client that `http_client` returns stay out."""
@@ -173,7 +173,7 @@ async def test_invariant_15_exchanges_use_nothing_of_the_factorys_client_but_its
         ("http://[::1]:1", True),
     ],
 )
-def test_invariant_16_https_only_but_for_loopback(*, base_url: str, good: bool) -> None:
+def test_invariant_19_https_only_but_for_loopback(*, base_url: str, good: bool) -> None:
     """Plain http is refused before a secret could be sent, except to this very machine."""
     pair = Credentials("id", "secret")
     if good:
@@ -184,7 +184,7 @@ def test_invariant_16_https_only_but_for_loopback(*, base_url: str, good: bool) 
 
 
 @pytest.mark.parametrize("jwt", ["", "a b", "a\r\nX: y", "a\n", "ü", "a\x7f", "a\x00", "\u200b"])
-async def test_invariant_16_a_jwt_is_visible_ascii(
+async def test_invariant_19_a_jwt_is_visible_ascii(
     sandbox: Sandbox, auth: TaxizerAuth, jwt: str
 ) -> None:
     """A JWT that could not stand in a header, or would change it, is refused."""
@@ -197,7 +197,7 @@ async def test_invariant_16_a_jwt_is_visible_ascii(
 
 @pytest.mark.parametrize("length", [MEBIBYTE, MEBIBYTE + 1])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
-async def test_invariant_16_an_answer_has_a_mebibyte_at_most(
+async def test_invariant_19_an_answer_has_a_mebibyte_at_most(
     sandbox: Sandbox, auth: TaxizerAuth, length: int, encoding: str
 ) -> None:
     """One byte more, as it is sent or when it is inflated, is refused though there is a token in it."""

@@ -1,4 +1,4 @@
-"""Invariant 17: nothing is seen of a secret; `tests/secrets` looks further."""
+"""Invariant 20: nothing is seen of a secret; `tests/secrets` looks further."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.auth.scripted_store import ScriptedStore
 
 
-async def test_invariant_17_a_life_shows_no_secret(
+async def test_invariant_20_a_life_shows_no_secret(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]]
 ) -> None:
     """Repr, status, pickle, copies and the log of a login and two renewals show none."""
@@ -47,7 +47,7 @@ async def test_invariant_17_a_life_shows_no_secret(
 
 
 @pytest.mark.parametrize("clone", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_invariant_17_a_secret_is_not_copied_out(clone: Callable[[object], object]) -> None:
+def test_invariant_20_a_secret_is_not_copied_out(clone: Callable[[object], object]) -> None:
     """A secret refuses to be pickled, and its copy is masked like itself."""
     if clone is pickle.dumps:
         with pytest.raises(TypeError):
@@ -61,7 +61,7 @@ def test_invariant_17_a_secret_is_not_copied_out(clone: Callable[[object], objec
     [Fault.status(401), Fault.status(500, body="x"), Fault.reset(), Fault.junk(b"[]")],
     ids=["refused", "down", "reset", "junk"],
 )
-async def test_invariant_17_an_error_shows_no_secret(
+async def test_invariant_20_an_error_shows_no_secret(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
     events: list[Event],
@@ -81,7 +81,7 @@ async def test_invariant_17_an_error_shows_no_secret(
             assert exposed(caught.value, auth.status(), *events) == []
 
 
-async def test_invariant_17_what_a_store_or_a_hook_quotes_is_not_passed_on(
+async def test_invariant_20_what_a_store_or_a_hook_quotes_is_not_passed_on(
     make_auth: Callable[..., TaxizerAuth],
     store: ScriptedStore,
     events: list[Event],
@@ -104,7 +104,7 @@ async def test_invariant_17_what_a_store_or_a_hook_quotes_is_not_passed_on(
     assert exposed(auth.status(), *events) == []
 
 
-async def test_invariant_17_a_cancellation_shows_no_secret(
+async def test_invariant_20_a_cancellation_shows_no_secret(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], exposed: Callable[..., list[str]]
 ) -> None:
     """What a cancelled caller raises, with all its frames and what led to it, shows none."""

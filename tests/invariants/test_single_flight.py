@@ -269,7 +269,7 @@ async def test_invariant_03_a_refresh_waits_for_the_one_before_it(
     assert auth.status().logins == 1
 
 
-def test_invariant_05_a_credentials_callable_that_hangs_holds_nobody_for_ever(
+def test_invariant_22_a_credentials_callable_that_hangs_holds_nobody_for_ever(
     sandbox: Sandbox, anyio_backend: tuple[str, Any]
 ) -> None:
     """Callers get an error to retry on when the time is up, also while it can't be cancelled."""

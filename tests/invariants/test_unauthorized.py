@@ -1,4 +1,4 @@
-"""Invariants 12 to 14: what a 401 does."""
+"""Invariants 13 to 17: what a 401 does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.report(96)
-async def test_invariant_12_a_401_is_read_before_anything_is_waited_for(
+async def test_invariant_15_a_401_is_read_before_anything_is_waited_for(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """The body of a 401 is consumed before the renewal starts, so that its connection is free."""
@@ -42,7 +42,7 @@ async def test_invariant_12_a_401_is_read_before_anything_is_waited_for(
     assert sandbox.counters.refreshes == 1
 
 
-async def test_invariant_12_a_pool_of_one_connection_is_enough(
+async def test_invariant_15_a_pool_of_one_connection_is_enough(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """Ten concurrent 401s over a pool of one connection all end well."""
@@ -57,7 +57,7 @@ async def test_invariant_12_a_pool_of_one_connection_is_enough(
 
 
 @pytest.mark.report(18)
-async def test_invariant_12_a_late_401_for_an_old_token_costs_nothing(
+async def test_invariant_13_a_late_401_for_an_old_token_costs_nothing(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """A 401 that arrives after the token was replaced is answered with the new one."""
@@ -79,7 +79,7 @@ async def test_invariant_12_a_late_401_for_an_old_token_costs_nothing(
     assert sandbox.counters.exchanges == 2
 
 
-async def test_invariant_12_a_401_to_a_request_without_the_token_is_not_about_it(
+async def test_invariant_13_a_401_to_a_request_without_the_token_is_not_about_it(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """The 401 of another server, which a redirect leads to, costs nothing."""
@@ -94,7 +94,7 @@ async def test_invariant_12_a_401_to_a_request_without_the_token_is_not_about_it
 
 
 @pytest.mark.report(20)
-async def test_invariant_13_the_second_try_carries_another_header(
+async def test_invariant_16_the_second_try_carries_another_header(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """After a 401 the header is built anew, from the new token."""
@@ -110,7 +110,7 @@ async def test_invariant_13_the_second_try_carries_another_header(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
-async def test_invariant_13_a_consumed_stream_gets_its_401_back(
+async def test_invariant_16_a_consumed_stream_gets_its_401_back(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """A body that can't be sent again is sent once, and the next request has a new token."""
@@ -128,7 +128,7 @@ async def test_invariant_13_a_consumed_stream_gets_its_401_back(
     assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
 
 
-async def test_invariant_13_a_body_in_memory_is_sent_once_more(
+async def test_invariant_16_a_body_in_memory_is_sent_once_more(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """After a renewal the request is sent again, whole: once by a refresh, and if that fails by a login."""
@@ -143,7 +143,7 @@ async def test_invariant_13_a_body_in_memory_is_sent_once_more(
     assert sent == [(status, b"invoice") for status in (401, 200, 401, 401, 401)]
 
 
-async def test_invariant_13_insufficient_scope_and_403_renew_nothing(
+async def test_invariant_16_insufficient_scope_and_403_renew_nothing(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """A 403, or a 401 that is about rights, is handed back as it is."""
@@ -157,7 +157,7 @@ async def test_invariant_13_insufficient_scope_and_403_renew_nothing(
     assert sandbox.counters.exchanges == 1
 
 
-async def test_invariant_14_the_budget_of_renewals_comes_back(
+async def test_invariant_17_the_budget_of_renewals_comes_back(
     sandbox: Sandbox, fleet: FleetFactory
 ) -> None:
     """Three renewals in 30 s are caused by 401s, the fourth 401 is handed back, a later one is not."""
@@ -177,7 +177,7 @@ async def test_invariant_14_the_budget_of_renewals_comes_back(
 
 
 @pytest.mark.report(40)
-async def test_invariant_14_fresh_tokens_that_never_work_are_tried_twice(
+async def test_invariant_17_fresh_tokens_that_never_work_are_tried_twice(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
     """If the API refuses each new token, that of a refresh and that of a login are tried, and no more."""

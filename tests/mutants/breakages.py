@@ -217,67 +217,67 @@ BREAKAGES: Final = (
         new="",
         tests=(f"{CANCELLATION}/test_refreshes.py",),
     ),
-    # 6: Renewal ahead of need.
+    # 7: Renewal ahead of need.
     Breakage(
         name="failure-ahead-of-need-raised",
-        invariant=6,
+        invariant=7,
         file="_token/provider.py",
         old="            elif freshness is Freshness.FRESH or failure is not None:\n                return cached\n",
         new="            elif freshness is Freshness.FRESH:\n                return cached\n            elif failure is not None:\n                raise failure.error()\n",
     ),
     Breakage(
         name="failed-renewal-unsaid",
-        invariant=6,
+        invariant=7,
         file="_reporter.py",
         old="    events.ExchangeFailed: logging.WARNING,\n",
         new="    events.ExchangeFailed: logging.DEBUG,\n",
     ),
     Breakage(
         name="all-wait-for-a-renewal-ahead-of-need",
-        invariant=6,
+        invariant=7,
         file="_token/provider.py",
         old="        if freshness is Freshness.RENEW_AHEAD:\n            return cached\n",
         new="",
     ),
     Breakage(
         name="failure-ahead-of-need-not-backed-off",
-        invariant=6,
+        invariant=7,
         file="_token/provider.py",
         old="            elif freshness is Freshness.FRESH or failure is not None:\n",
         new="            elif freshness is Freshness.FRESH:\n",
     ),
     Breakage(
         name="fleet-in-step",
-        invariant=6,
+        invariant=7,
         file="_policy.py",
         old="ahead * (1 - jitter * JITTER_SHARE)",
         new="ahead",
     ),
     Breakage(
         name="short-lives-are-all-renewal",
-        invariant=6,
+        invariant=7,
         file="_policy.py",
         old="min(self.renew_ahead, lifetime * AHEAD_SHARE)",
         new="min(self.renew_ahead, lifetime)",
     ),
-    # 7: Renewal of need.
+    # 8: Renewal of need.
     Breakage(
         name="no-must-window",
-        invariant=7,
+        invariant=8,
         file="_policy.py",
         old="min(self.must_renew, lifetime * MUST_SHARE)",
         new="0.0",
     ),
     Breakage(
         name="pressing-is-merely-due",
-        invariant=7,
+        invariant=8,
         file="_policy.py",
         old="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.MUST_RENEW\n",
         new="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.RENEW_AHEAD\n",
     ),
     Breakage(
         name="waited-to-the-death-of-the-token",
-        invariant=7,
+        invariant=8,
         file="_policy.py",
         old="return max(remaining / 2, min(usual, self.attempt_timeout))",
         new="return max(remaining / 2, self.attempt_timeout)",
@@ -285,7 +285,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="gone-on-with-a-dying-token",
-        invariant=7,
+        invariant=8,
         file="_policy.py",
         old="return max(remaining / 2, min(usual, self.attempt_timeout))",
         new="return remaining / 2",
@@ -293,7 +293,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="attempts-ahead-of-need-without-end",
-        invariant=7,
+        invariant=8,
         file="_token/renewal.py",
         old="        return self.cache.alive() is None and not self.is_superseded(request)\n",
         new="        return not self.is_superseded(request)\n",
@@ -315,38 +315,38 @@ BREAKAGES: Final = (
         new="",
         tests=(f"{CORE}/test_single_flight.py",),
     ),
-    # 8: The refresh token: first, once, and again only if it was certainly not taken.
+    # 9: The refresh token: first, once, and again only if it was certainly not taken.
     Breakage(
         name="login-in-place-of-refresh",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)\n",
         new="        cached = None\n",
     ),
     Breakage(
         name="sick-refresh-endpoint-asked-again",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)\n",
         new="        cached = self._refreshable(record)\n",
     ),
     Breakage(
         name="no-login-after-a-sick-refresh",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="            if not self._is_needed(request):\n                return self.fail(outcome",
         new="            if True:\n                return self.fail(outcome",
     ),
     Breakage(
         name="empty-refresh-token-sent",
-        invariant=8,
+        invariant=9,
         file="_codec.py",
         old="isinstance(value, str) and value else None",
         new="isinstance(value, str) else None",
     ),
     Breakage(
         name="refresh-tokens-expiry-ignored",
-        invariant=8,
+        invariant=9,
         file="_token/cached_token.py",
         old=(
             "        return self.refresh_lifetime is None or "
@@ -356,36 +356,36 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="sent-unmarked",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="        marked = await self._mark(key, lease, cached, spent=True)\n",
         new="        marked = SaveResult.SAVED\n",
     ),
     Breakage(
         name="spent-refresh-token-kept-in-memory",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="        self.cache.mark_spent(cached.version, spent=spent, shared=lease is not None)\n",
         new="",
     ),
     Breakage(
         name="unmarked-after-an-uncertain-failure",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="            isinstance(outcome, Unavailable) and outcome.untouched\n",
         new="            isinstance(outcome, Unavailable)\n",
     ),
     Breakage(
         name="outage-costs-the-refresh-token",
-        invariant=8,
+        invariant=9,
         file="_token/renewal.py",
         old="            await self._mark(key, lease, cached, spent=False)\n",
         new="            pass\n",
     ),
-    # 9: A rotated refresh token is saved first, and never lost.
+    # 10: A rotated refresh token is saved first, and never lost.
     Breakage(
         name="saved-after-use",
-        invariant=9,
+        invariant=10,
         file="_token/renewal.py",
         old="        saved: SaveResult | None = None\n",
         new=(
@@ -397,29 +397,29 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="never-saved",
-        invariant=9,
+        invariant=10,
         file="_token/renewal.py",
         old="                saved = await self.store.save(key, cached.record(self.clock), lease)\n",
         new="                saved = SaveResult.SAVED\n",
     ),
     Breakage(
         name="401-loses-the-refresh-token",
-        invariant=9,
+        invariant=10,
         file="_token/cache.py",
         old="                cached=attrs.evolve(current, refused=True),\n",
         new="                cached=None,\n",
     ),
-    # 10: Time.
+    # 11: Time.
     Breakage(
         name="servers-date-ignored",
-        invariant=10,
+        invariant=11,
         file="_policy.py",
         old="        return server_date\n    return sent_at if",
         new="        return sent_at\n    return sent_at if",
     ),
     Breakage(
         name="absurd-date-believed",
-        invariant=10,
+        invariant=11,
         file="_policy.py",
         old="    if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:\n",
         new="    if True:\n",
@@ -427,7 +427,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="a-firewalls-page-is-a-refusal",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="    if is_the_apis:\n",
         new="    if True:\n",
@@ -435,7 +435,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="date-believed-to-the-second",
-        invariant=10,
+        invariant=11,
         file="_policy.py",
         old="sent_at - CLOCK_TOLERANCE <= server_date <= received_at + CLOCK_TOLERANCE",
         new="sent_at <= server_date <= received_at",
@@ -477,106 +477,105 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="life-counted-from-the-answer",
-        invariant=10,
+        invariant=11,
         file="_exchange.py",
         old="            asked_at=asked.at,\n",
         new="            asked_at=self._clock.monotonic(),\n",
     ),
-    # 11: Timestamps, and none.
+    # 12: Timestamps, and none.
     Breakage(
         name="zoneless-is-local",
-        invariant=11,
+        invariant=12,
         file="_codec.py",
         old="    return utc.replace(tzinfo=UTC)\n",
         new="    return utc.astimezone(UTC)\n",
     ),
     Breakage(
         name="seven-digits-are-enough",
-        invariant=11,
+        invariant=12,
         file="_codec.py",
         old=r"\d{0,9}",
         new=r"\d{0,7}",
     ),
     Breakage(
         name="missing-expiry-is-none-at-all",
-        invariant=11,
+        invariant=12,
         file="_token/cached_token.py",
         old="policy.unknown_lifetime if issued.lifetime is None",
         new="math.inf if issued.lifetime is None",
     ),
     Breakage(
         name="dead-on-arrival-loops",
-        invariant=11,
+        invariant=12,
         file="_policy.py",
         old="                renew_after=self.refused_interval,\n",
         new="                renew_after=0.0,\n",
     ),
-    # 12: A 401 is read first, and is about its own token.
+    # 13: A 401 is read first, and is about its own token.
     Breakage(
         name="401-left-unread",
-        invariant=12,
+        invariant=15,
         file="_flow.py",
         old="            await response.aread()\n",
         new="",
     ),
     Breakage(
         name="401-read-too-late",
-        invariant=12,
+        invariant=15,
         file="_flow.py",
-        old="            await response.aread()\n            await self._reporter.deliver()\n",
+        old="            await response.aread()\n",
         new=(
-            "            await self._reporter.deliver()\n"
             "            held = self._fresh() or await self.provider.acquire()\n"
             "            await response.aread()\n"
         ),
     ),
     Breakage(
         name="late-401-hits-the-new-token",
-        invariant=12,
+        invariant=13,
         file="_token/cache.py",
         old="current is None or not current.same_token(held) or current.refused:",
         new="current is None or current.age(self._clock) < 0 or current.refused:",
     ),
     Breakage(
         name="same-version-for-same-token",
-        invariant=12,
+        invariant=13,
         file="_token/cached_token.py",
         old="self.token.jwt == other.token.jwt",
         new="self.version == other.version",
         tests=(f"{CORE}/test_cached_token.py::test_same_token",),
     ),
-    # 13: One resend, if the body allows it and the 401 is about the token.
+    # 16: One resend, if the body allows it and the 401 is about the token.
     Breakage(
         name="consumed-stream-sent-again",
-        invariant=13,
+        invariant=16,
         file="_http_library.py",
         old="        return isinstance(request.stream, self._module.ByteStream)\n",
         new="        return True\n",
     ),
     Breakage(
         name="resent-with-the-old-header",
-        invariant=13,
+        invariant=16,
         file="_flow.py",
         old='            request.headers["Authorization"] = held.authorization\n',
         new='            request.headers.setdefault("Authorization", held.authorization)\n',
     ),
     Breakage(
         name="insufficient-scope-renews",
-        invariant=13,
+        invariant=16,
         file="_flow.py",
         old='    return not lacks_scope(response.headers.get("WWW-Authenticate"))\n',
         new="    return True\n",
     ),
     Breakage(
         name="403-renews",
-        invariant=13,
+        invariant=16,
         file="_flow.py",
         old="            if response.status_code != _UNAUTHORIZED:\n",
         new="            if response.status_code not in (_UNAUTHORIZED, 403):\n",
     ),
     Breakage(
         name="401-from-elsewhere-renews",
-        invariant=12,
+        invariant=13,
         file="_flow.py",
         old=(
             '    if response.request.headers.get("Authorization") != held.authorization:\n'
@@ -584,109 +583,109 @@ BREAKAGES: Final = (
         ),
         new="",
     ),
-    # 14: The budget.
+    # 17: The budget.
     Breakage(
         name="no-budget",
-        invariant=14,
+        invariant=17,
         file="_token/cache.py",
         old="if hopeless or len(refusals) >= self._policy.unauthorized_budget:",
         new="if hopeless:",
     ),
     Breakage(
         name="budget-never-comes-back",
-        invariant=14,
+        invariant=17,
         file="_policy.py",
         old="    return tuple(moment for moment in spent if now - moment < window)\n",
         new="    return spent\n",
     ),
     Breakage(
         name="hopeless-401-renewed",
-        invariant=14,
+        invariant=17,
         file="_token/cache.py",
         old="                current.answers_refusal\n                and ",
         new="                False\n                and ",
     ),
     Breakage(
         name="accepted-token-taken-for-hopeless",
-        invariant=14,
+        invariant=17,
         file="_token/cache.py",
         old="                and not current.accepted\n",
         new="",
     ),
-    # 15: Where the token goes, and how exchanges are made.
+    # 18: Where the token goes, and how exchanges are made.
     Breakage(
         name="token-for-every-origin",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old="        if not is_home and _origin(url) not in self._origins:\n",
         new="        if False:\n",
     ),
     Breakage(
         name="ports-not-compared",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old=" and url.port == self._port",
         new="",
     ),
     Breakage(
         name="schemes-not-compared",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old=" and url.scheme == self._scheme",
         new="",
     ),
     Breakage(
         name="port-ignored",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n",
         new="    port = _DEFAULT_PORTS.get(url.scheme)\n",
     ),
     Breakage(
         name="scheme-ignored",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n    return url.scheme,",
         new='    port = url.port or 443\n    return "https",',
     ),
     Breakage(
         name="a-warning-for-each-request",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old="        if origin in self._skipped:\n            return\n",
         new="",
     ),
     Breakage(
         name="exchange-follows-redirects",
-        invariant=15,
+        invariant=18,
         file="_exchange.py",
         old="follow_redirects=False",
         new="follow_redirects=True",
     ),
     Breakage(
         name="exchange-through-the-users-hooks",
-        invariant=15,
+        invariant=18,
         file="_exchange.py",
         old="            client.event_hooks = {}\n",
         new="",
     ),
     Breakage(
         name="exchange-with-authorization",
-        invariant=15,
+        invariant=18,
         file="_exchange.py",
         old='            request.headers.pop("Authorization", None)\n',
         new="",
     ),
     Breakage(
         name="exchange-through-the-users-auth",
-        invariant=15,
+        invariant=18,
         file="_exchange.py",
         old="stream=True, auth=None, ",
         new="stream=True, ",
     ),
     Breakage(
         name="login-through-the-flow",
-        invariant=15,
+        invariant=18,
         file="_flow.py",
         old="        resends = _RESENDS\n",
         new=(
@@ -694,31 +693,31 @@ BREAKAGES: Final = (
             '            yield type(request)("POST", self.base_url + CONNECT_PATH)\n'
         ),
     ),
-    # 16: https, visible ASCII, and bounds.
+    # 19: https, visible ASCII, and bounds.
     Breakage(
         name="http-anywhere",
-        invariant=16,
+        invariant=19,
         file="_base_url.py",
         old='    if url.scheme == "http" and not is_loopback(url.host):\n',
         new="    if False:\n",
     ),
     Breakage(
         name="any-jwt",
-        invariant=16,
+        invariant=19,
         file="_codec.py",
         old=r"[\x21-\x7e]+",
         new=r"(?s:.+)",
     ),
     Breakage(
         name="no-bound-of-an-answer",
-        invariant=16,
+        invariant=19,
         file="_answer.py",
         old="        if len(self.raw) > MAX_ANSWER:\n            return None\n",
         new="",
     ),
     Breakage(
         name="no-bound-of-an-inflated-answer",
-        invariant=16,
+        invariant=19,
         file="_answer.py",
         old=(
             "            body = inflater.decompress(raw, MAX_ANSWER + 1)\n"
@@ -732,30 +731,30 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="token-of-an-unfinished-answer-used",
-        invariant=16,
+        invariant=19,
         file="_answer.py",
         old="        return self.complete or (self.status_code != 0 and not self.is_success)\n",
         new="        return self.status_code != 0\n",
         tests=(f"{EXCHANGE}/test_deadlines.py",),
     ),
-    # 17: No secret anywhere.
+    # 20: No secret anywhere.
     Breakage(
         name="secret-in-its-repr",
-        invariant=17,
+        invariant=20,
         file="_models.py",
         old='        return f"Secret({_MASK!r})"\n',
         new='        return f"Secret({self._value!r})"\n',
     ),
     Breakage(
         name="secret-in-a-pickle",
-        invariant=17,
+        invariant=20,
         file="_models.py",
         old="    def __reduce__(self) -> NoReturn:\n        self.__getstate__()\n",
         new="    def __reduce__(self):\n        return Secret, (self._value,)\n",
     ),
     Breakage(
         name="error-raised-within-except",
-        invariant=17,
+        invariant=20,
         file="_models.py",
         old="        problem = str(cause) if type(cause) is ValueError else type(cause).__name__\n",
         new=(
@@ -766,7 +765,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="arguments-left-in-the-frame",
-        invariant=17,
+        invariant=20,
         file="_auth.py",
         old=(
             "        del credentials, base_url, store, policy, http_client, on_event, extra_origins,"
@@ -777,58 +776,58 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="stores-error-quoted",
-        invariant=17,
+        invariant=20,
         file="_token/guarded_store.py",
         old="                problem = _tell(cause)\n",
         new="                problem = repr(cause)\n",
     ),
-    # 18: A failure is remembered.
+    # 21: A failure is remembered.
     Breakage(
         name="failure-not-remembered",
-        invariant=18,
+        invariant=21,
         file="_token/cache.py",
         old="        if failure is None or self._clock.monotonic() >= failure.until:\n",
         new="        if True:\n",
     ),
     Breakage(
         name="backoff-does-not-double",
-        invariant=18,
+        invariant=21,
         file="_policy.py",
         old="self.outage_backoff * 2.0 ** min(failures - 1, _DOUBLINGS)",
         new="self.outage_backoff",
     ),
     Breakage(
         name="changed-credentials-taken-for-refused",
-        invariant=18,
+        invariant=21,
         file="_token/cache.py",
         old="        if rejection is None or rejection.rejected != credentials:\n",
         new="        if rejection is None or rejection.rejected is None:\n",
     ),
     Breakage(
         name="refused-credentials-sent-again",
-        invariant=18,
+        invariant=21,
         file="_token/renewal.py",
         old="        known = self.cache.rejection_of(credentials)\n",
         new="        known = None\n",
     ),
     Breakage(
         name="refused-credentials-soon-sent-again",
-        invariant=18,
+        invariant=21,
         file="_policy.py",
         old="    rejected_for: float = 60.0\n",
         new="    rejected_for: float = 30.0\n",
     ),
     Breakage(
         name="next-try-untold",
-        invariant=18,
+        invariant=21,
         file="_token/failures.py",
         old='        message = f"{self.describe()}; the next try is at {when}"\n',
         new="        message = self.describe()\n",
     ),
-    # 19: Retries.
+    # 22: Retries.
     Breakage(
         name="retry-after-unbounded",
-        invariant=19,
+        invariant=22,
         file="_policy.py",
         old=(
             "(1 - jitter / 2)\n        if retry_after is None:\n            return own\n"
@@ -841,14 +840,14 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="retry-after-ignored",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="self._random(), outcome.retry_after)",
         new="self._random(), None)",
     ),
     Breakage(
         name="refusal-tried-again",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old=(
             "            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n"
@@ -863,7 +862,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="refresh-repeated-in-doubt",
-        invariant=8,
+        invariant=9,
         file="_exchange.py",
         old=(
             "        return await self._attempt(\n"
@@ -881,7 +880,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="refresh-kept-after-a-503",
-        invariant=8,
+        invariant=9,
         file="_exchange.py",
         old="                untouched=status == _UNTOUCHED,\n",
         new="                untouched=status in {_UNTOUCHED, 503},\n",
@@ -889,14 +888,14 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="retries-without-jitter",
-        invariant=19,
+        invariant=22,
         file="_policy.py",
         old=" * (1 - jitter / 2)\n",
         new="\n",
     ),
     Breakage(
         name="attempts-without-end",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="            if self._clock.monotonic() + wait >= budget.deadline:\n                return outcome\n",
         new="",
@@ -904,7 +903,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="attempts-that-nobody-wants",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n",
         new="            if not isinstance(outcome, Unavailable):\n",
@@ -912,21 +911,21 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="one-attempt-of-a-login",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="            if not isinstance(outcome, Unavailable) or not budget.wants_more():\n",
         new="            if attempt:\n",
     ),
     Breakage(
         name="exchange-past-its-deadline",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
         new="        seconds = self._policy.attempt_timeout\n",
     ),
     Breakage(
         name="attempt-past-its-own-deadline",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="        with anyio.move_on_after(seconds):\n",
         new="        with anyio.move_on_after(5 * seconds):\n",
@@ -934,7 +933,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="attempts-past-their-common-deadline",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
         new="        seconds = min(self._policy.attempt_timeout, 5 * (budget.deadline - asked.at))\n",
@@ -942,51 +941,51 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="raw-transport-error",
-        invariant=19,
+        invariant=22,
         file="_exchange.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a transport raises\n",
         new="            except ConnectionError as cause:\n",
     ),
     Breakage(
         name="raw-json-error",
-        invariant=19,
+        invariant=22,
         file="_codec.py",
         old="    except (ValueError, RecursionError):\n",
         new="    except RecursionError:\n",
         tests=(f"{CORE}/test_codec_describe.py",),
     ),
-    # 20: Hooks and stores.
+    # 23: Hooks and stores.
     Breakage(
         name="hook-called-within-the-refresh",
-        invariant=20,
+        invariant=23,
         file="_token/provider.py",
         old="        self._end(refresh, result)\n        await self._reporter.deliver()\n",
         new="        await self._reporter.deliver()\n        self._end(refresh, result)\n",
     ),
     Breakage(
         name="hooks-error-raised",
-        invariant=20,
+        invariant=23,
         file="_reporter.py",
         old="            except Exception as cause:  # noqa: BLE001 - it is the user's\n",
         new="            except KeyError as cause:\n",
     ),
     Breakage(
         name="stores-error-raised",
-        invariant=20,
+        invariant=27,
         file="_token/guarded_store.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a store raises\n",
         new="            except KeyError as cause:\n",
     ),
     Breakage(
         name="client-made-in-the-loop",
-        invariant=20,
+        invariant=23,
         file="_exchange.py",
         old="(client,) = await run_in_thread(self._make_client)",
         new="(client,) = self._make_client()",
     ),
     Breakage(
         name="ca-bundle-read-in-the-loop",
-        invariant=20,
+        invariant=23,
         file="_exchange.py",
         old="            (client,) = await run_in_thread(self._make_client)\n",
         new=(
@@ -997,7 +996,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="file-read-in-the-loop",
-        invariant=20,
+        invariant=23,
         file="stores/file.py",
         old="        return await self._calls.run(lambda: self._load(key))\n",
         new="        return self._load(key)\n",
@@ -1005,7 +1004,7 @@ BREAKAGES: Final = (
     # 3 and 8 across a fork.
     Breakage(
         name="forked-child-keeps-the-refresh-token",
-        invariant=8,
+        invariant=9,
         file="_token/cache.py",
         old="        if self._pid != os.getpid():\n",
         new="        if False:\n",
@@ -1028,7 +1027,7 @@ BREAKAGES: Final = (
     # 21 to 24, as far as they are the provider's, and `forget`.
     Breakage(
         name="forgotten-login-held",
-        invariant=22,
+        invariant=25,
         file="_token/cache.py",
         old="            if state.epoch != epoch or is_late:\n                return state.epoch == epoch\n",
         new="            if is_late:\n                return True\n",
@@ -1039,7 +1038,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="forgotten-login-saved",
-        invariant=22,
+        invariant=25,
         file="_token/renewal.py",
         old="        if self.is_superseded(request):\n            return SUPERSEDED\n        cached = from_issued(\n",
         new="        cached = from_issued(\n",
@@ -1047,7 +1046,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="forgotten-record-adopted",
-        invariant=22,
+        invariant=25,
         file="_token/cache.py",
         old="            if self.state.epoch != epoch:\n                return None\n",
         new="",
@@ -1055,7 +1054,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="shared-refresh-token-sent-without-the-lease",
-        invariant=21,
+        invariant=24,
         file="_token/cache.py",
         old="return None if held is None or held.shared else held",
         new="return held",
@@ -1065,7 +1064,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="refresh-token-sent-after-the-lease-is-lost",
-        invariant=21,
+        invariant=24,
         file="_token/renewal.py",
         old="        if marked is not SaveResult.SAVED:\n",
         new="        if False:\n",
@@ -1073,7 +1072,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="save-without-the-lease",
-        invariant=22,
+        invariant=25,
         file="stores/_memory.py",
         old="            if shelf.leases.get(key) is not lease:\n                return False\n",
         new="",
@@ -1081,7 +1080,7 @@ BREAKAGES: Final = (
     ),
     Breakage(
         name="store-that-is-down-said-at-each-call",
-        invariant=24,
+        invariant=27,
         file="_token/guarded_store.py",
         old="        if not self._problems:\n            self._reporter.add(StoreFailed",
         new="        if True:\n            self._reporter.add(StoreFailed",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 
-#: Those of the provider and of what it is made of; the stores' own come after them.
-INVARIANTS: Final = range(1, 21)
+#: The numbers of the design's list.
+INVARIANTS: Final = range(1, 28)
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _FOLDER: Final = Path("tests/invariants")

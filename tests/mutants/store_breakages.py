@@ -15,7 +15,7 @@ FLEET: Final = "tests/fleet"
 STORE_BREAKAGES: Final = (
     Breakage(
         name="redis-save-without-a-fence",
-        invariant=22,
+        invariant=25,
         file="stores/redis.py",
         old=(
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
@@ -26,7 +26,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-record-without-a-ttl",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old="redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])",
         new="redis.call('SET', KEYS[2], ARGV[2])",
@@ -34,7 +34,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-lease-without-a-ttl",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old="if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then",
         new="if redis.call('SET', KEYS[1], ARGV[1], 'NX') then",
@@ -42,7 +42,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-lease-released-by-anybody",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old=(
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
@@ -53,7 +53,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-lease-not-its-owners-again",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old="if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end\n",
         new="",
@@ -61,7 +61,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-age-not-from-the-ttl",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old="max(0.0, of - left) / 1000",
         new="0.0",
@@ -69,7 +69,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-keys-in-two-slots",
-        invariant=23,
+        invariant=26,
         file="stores/redis.py",
         old=":{{{name_of(key)}}}",
         new=":{name_of(key)}",
@@ -85,7 +85,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-on-trio-is-an-outage",
-        invariant=24,
+        invariant=27,
         file="_token/guarded_store.py",
         old="                return Misconfigured(reason=str(cause))\n",
         new="                raise OSError from cause\n",
@@ -93,7 +93,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="redis-client-in-any-loop",
-        invariant=23,
+        invariant=26,
         file="stores/_redis_clients.py",
         old="        elif home is not None and home is not loop and not home.is_closed():\n",
         new="        elif False:\n",
@@ -101,7 +101,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="file-readable-by-all",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old="os.open(path, flags, 0o600)",
         new="os.open(path, flags, 0o644)",
@@ -109,7 +109,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="directory-readable-by-all",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old=("                self._make_parents()\n                self.path.mkdir(mode=0o700)\n"),
         new="                self._make_parents()\n                self.path.mkdir()\n",
@@ -117,7 +117,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="directory-of-others-taken",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old="            elif status.st_mode & _OTHERS_MAY_WRITE:\n",
         new="            elif False:\n",
@@ -125,7 +125,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="file-not-synced",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old="            os.fsync(file.fileno())\n",
         new="",
@@ -133,7 +133,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="directory-not-synced",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old="            os.fsync(descriptor)\n",
         new="            pass\n",
@@ -141,7 +141,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="file-written-in-place",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old="        part = self.path / _part(name)\n",
         new="        part = self.path / name\n",
@@ -152,7 +152,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="links-followed",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old='_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)\n',
         new="_NO_FOLLOW: Final[int] = 0\n",
@@ -160,7 +160,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="pipes-waited-for",
-        invariant=23,
+        invariant=26,
         file="stores/_private_directory.py",
         old='_NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)\n',
         new="_NO_WAIT: Final[int] = 0\n",
@@ -168,7 +168,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="damaged-file-overwritten",
-        invariant=23,
+        invariant=26,
         file="stores/file.py",
         old="            self._directory.set_aside(_file_name(key))\n",
         new="            pass\n",
@@ -176,7 +176,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="lock-not-looked-at-again",
-        invariant=22,
+        invariant=25,
         file="stores/file.py",
         old="        return is_ours and self._file is not None and self._file == _identity(self._path)\n",
         new="        return is_ours\n",
@@ -192,7 +192,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="stuck-calls-without-a-bound",
-        invariant=20,
+        invariant=23,
         file="_threads.py",
         old="        if self._running >= self._limit:\n",
         new="        if False:\n",
@@ -200,7 +200,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="calls-of-the-parent-counted",
-        invariant=24,
+        invariant=27,
         file="_threads.py",
         old="        if self._pid != os.getpid():\n",
         new="        if False:\n",
@@ -208,7 +208,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="record-of-another-app-taken",
-        invariant=22,
+        invariant=25,
         file="stores/_envelope.py",
         old="        if decoded.key != key:\n",
         new="        if False:\n",
@@ -216,7 +216,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="record-of-another-format-taken",
-        invariant=23,
+        invariant=26,
         file="_codec.py",
         old='    if content.get("format") != RECORD_FORMAT:\n',
         new="    if False:\n",
@@ -224,7 +224,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="clear-text-beside-a-key",
-        invariant=17,
+        invariant=20,
         file="stores/_envelope.py",
         old="clear if self._cipher is None else self._cipher.encrypt(clear)",
         new="clear",
@@ -232,7 +232,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="wrong-key-is-a-crash",
-        invariant=24,
+        invariant=27,
         file="stores/_envelope.py",
         old=(
             "        except Exception:  # noqa: BLE001 - InvalidToken, and naming it would take its import\n"
@@ -243,7 +243,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="wall-clock-trusted-on-one-machine",
-        invariant=10,
+        invariant=11,
         file="stores/_moment.py",
         old="        if self.boot and self.boot == earlier.boot and self.uptime >= earlier.uptime:\n",
         new="        if False:\n",
@@ -251,7 +251,7 @@ STORE_BREAKAGES: Final = (
     ),
     Breakage(
         name="waiters-do-not-look-into-the-store",
-        invariant=21,
+        invariant=24,
         file="_token/lease_wait.py",
         old="        return seen or renewal.adopt(request, await renewal.store.load(key))\n",
         new="        return seen\n",

@@ -12,6 +12,7 @@ from taxizer_async._arguments import Arguments
 from taxizer_async._flow import AuthFlow, sync_refusal
 from taxizer_async._http_library import HttpLibrary
 from taxizer_async._models import DEFAULT_BASE_URL
+from taxizer_async._reporter import check_listener
 
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class TaxizerAuth(httpx.Auth):
         http_client: Returns a fresh `httpx.AsyncClient`, which carries one login or renewal and is
             closed then. Give it for a proxy, a CA of your own or a test transport. It is called in a
             worker thread, as making a client reads files.
-        on_event: Is called with each event, sync (it must be quick) or async.
+        on_event: Is called with each event: the first listener; see `add_listener`.
         extra_origins: Origins beside that of *base_url* that the token may be sent to.
         clock: For tests.
 
@@ -129,6 +130,39 @@ class TaxizerAuth(httpx.Auth):
             AuthError: If a credentials callable failed, so that it is unknown whose token it is.
         """
         await self.flow.provider.forget()
+
+    def add_listener(self, listener: EventHook) -> Callable[[], None]:
+        """
+        Have *listener* called with each event from now on, as *on_event* is; return what ends that.
+
+        Any number may be added, by any thread. Each hears what happened in an event loop in order, in a
+        task of its own there, so no request waits for it; one that fails or hangs keeps nothing from
+        the others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
+        sync one is called at once, and an async one can't be.
+
+        Args:
+            listener: Sync (it must be quick) or async; then it may take `RenewalPolicy.hook_timeout`.
+
+        Raises:
+            ConfigurationError: If it can't be called.
+        """
+        wrong = check_listener(listener, "a listener")
+        if wrong is not None:
+            # The frames of a traceback may be captured with their arguments.
+            del listener
+            raise wrong
+        return self.flow.reporter.add_listener(listener)
+
+    async def events_delivered(self) -> None:
+        """
+        Wait until all listeners have heard all that has happened so far; for tests, above all.
+
+        What happened in another event loop is waited for while that one runs.
+
+        Raises:
+            RuntimeError: If a listener waits, as it would wait for itself.
+        """
+        await self.flow.reporter.delivered()
 
     def async_auth_flow(
         self, request: httpx.Request

@@ -121,7 +121,7 @@ class AuthFlow:
         self._port: Final = url.port
         self._origins: Final = frozenset(map(_origin, origins))
         self._skipped: Final[set[str]] = set()
-        self._reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
+        self.reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
         self.provider: TokenProvider = TokenProvider(
             endpoints=Endpoints(
                 base_url=self.base_url,
@@ -141,7 +141,7 @@ class AuthFlow:
             policy=policy,
             clock=clock,
             random=random.random,
-            reporter=self._reporter,
+            reporter=self.reporter,
         )
         self._fresh = self.provider.fresh
 
@@ -173,7 +173,7 @@ class AuthFlow:
             url.raw_host == self._host and url.port == self._port and url.scheme == self._scheme
         )
         if not is_home and _origin(url) not in self._origins:
-            await self._warn_once(url)
+            self._warn_once(url)
             yield request
             return
         resends = _RESENDS
@@ -187,21 +187,18 @@ class AuthFlow:
                 return
             another = _concerns(response, held) and self.provider.refuse(held)
             if not (another and resends and is_replayable(request)):
-                await self._reporter.deliver()
                 return
             resends -= 1
             # Frees the connection, as waiting with it in hand may starve who renews.
             await response.aread()
-            await self._reporter.deliver()
 
-    async def _warn_once(self, url: Url) -> None:
+    def _warn_once(self, url: Url) -> None:
         scheme, host, port = _origin(url)
         origin = f"{scheme}://{host.decode()}:{port}"
         if origin in self._skipped:
             return
         self._skipped.add(origin)
-        self._reporter.add(OriginSkipped(origin=origin))
-        await self._reporter.deliver()
+        self.reporter.add(OriginSkipped(origin=origin))
 
 
 def sync_refusal(library: HttpLibrary) -> ConfigurationError:

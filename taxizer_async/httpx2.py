@@ -17,6 +17,7 @@ from taxizer_async._errors import ConfigurationError
 from taxizer_async._flow import AuthFlow, sync_refusal
 from taxizer_async._http_library import HttpLibrary
 from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
+from taxizer_async._reporter import check_listener
 
 
 try:
@@ -103,6 +104,19 @@ class TaxizerAuth(httpx2.Auth):
     async def forget(self) -> None:
         """Drop the token here and in the store; the next request logs in."""
         await self.flow.provider.forget()
+
+    def add_listener(self, listener: EventHook) -> Callable[[], None]:
+        """Have *listener* called with each event from now on, as *on_event* is; return what ends that."""
+        wrong = check_listener(listener, "a listener")
+        if wrong is not None:
+            # The frames of a traceback may be captured with their arguments.
+            del listener
+            raise wrong
+        return self.flow.reporter.add_listener(listener)
+
+    async def events_delivered(self) -> None:
+        """Wait until all listeners have heard all that has happened so far; for tests, above all."""
+        await self.flow.reporter.delivered()
 
     def async_auth_flow(
         self, request: httpx2.Request

@@ -28,6 +28,7 @@ FLOORS = [
         "_answer",
         "_network_errors",
         "_threads",
+        "_event_loops",
         "_http_library",
     },
     {"_models", "_events", "_policy", "_base_url", "stores._moment"},

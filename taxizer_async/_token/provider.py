@@ -42,11 +42,11 @@ import anyio
 
 from taxizer_async import _events as events
 from taxizer_async._errors import TokenStoreError
+from taxizer_async._event_loops import start_task
 from taxizer_async._models import AuthStatus, TokenState
 from taxizer_async._outcomes import Unavailable
 from taxizer_async._policy import HEALTHY_FACTOR, KEEP_FRESH_INTERVAL, Freshness
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.event_loops import start_task
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
@@ -212,7 +212,6 @@ class TokenProvider:
         # A refresh that began while the store was being cleared may have found the record still there.
         self._drop()
         self._reporter.add(events.Forgotten())
-        await self._reporter.deliver()
         if not cleared:
             msg = (
                 f"the token store could not drop the token ({self._store.failing}): it is dropped in "
@@ -272,7 +271,6 @@ class TokenProvider:
                 self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))
             raise
         self._end(refresh, result)
-        await self._reporter.deliver()
 
     async def _end_in_time(self, refresh: SharedRefresh) -> None:
         """Let callers go though *refresh* does not end, as code of the user's in it hangs."""

@@ -18,6 +18,7 @@ import attrs
 
 from taxizer_async import _events as events
 from taxizer_async._clock import Clock
+from taxizer_async._event_loops import running_loop, start_task
 from taxizer_async._models import Credentials
 from taxizer_async._outcomes import (
     Exchange,
@@ -33,7 +34,6 @@ from taxizer_async._reporter import Reporter
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
-from taxizer_async._token.event_loops import running_loop, start_task
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
 from taxizer_async._token.renewal_request import SUPERSEDED, Endpoints, Restart
 from taxizer_async.stores import StoreKey

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -65,13 +64,13 @@ def test_every_event_has_a_level() -> None:
 
 @pytest.mark.report(31)
 async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
-    """A sync hook hears of all events, in order, at the next delivery, and is not awaited."""
+    """A sync hook hears of all events, in order, a little later, and is not awaited."""
     heard: list[Event] = []
     reporter = Reporter(heard.append, timeout=HANG)
     for event in (ONE, TWO, THREE):
         reporter.add(event)
     assert heard == []
-    await reporter.deliver()
+    await reporter.delivered()
 
     assert heard == [ONE, TWO, THREE]
     assert not [record for record in log.records if record.levelno >= logging.ERROR]
@@ -82,8 +81,8 @@ async def test_each_event_once() -> None:
     heard: list[Event] = []
     reporter = Reporter(heard.append, timeout=HANG)
     reporter.add(ONE)
-    await reporter.deliver()
-    await reporter.deliver()
+    await reporter.delivered()
+    await reporter.delivered()
 
     assert heard == [ONE]
 
@@ -101,7 +100,7 @@ async def test_an_async_hook() -> None:
     reporter = Reporter(hook, timeout=HANG)
     reporter.add(ONE)
     reporter.add(TWO)
-    await reporter.deliver()
+    await reporter.delivered()
 
     assert steps == [ONE, "done", TWO, "done"]
 
@@ -116,7 +115,7 @@ async def test_a_callable_object() -> None:
 
     reporter = Reporter(Hook(), timeout=HANG)
     reporter.add(ONE)
-    await reporter.deliver()
+    await reporter.delivered()
 
     assert heard == [ONE]
 
@@ -138,7 +137,7 @@ async def test_a_hook_that_raises(
     reporter = Reporter(async_hook if is_async else sync_hook, timeout=HANG)
     reporter.add(ONE)
     reporter.add(TWO)
-    await reporter.deliver()
+    await reporter.delivered()
 
     assert heard == [ONE, TWO]
     errors = [r for r in log.records if r.levelno == logging.ERROR]
@@ -163,7 +162,7 @@ async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
     reporter.add(ONE)
     reporter.add(TWO)
     with anyio.fail_after(HANG):
-        await reporter.deliver()
+        await reporter.delivered()
 
     assert heard == [ONE, TWO]
     assert "on_event failed with nothing within 0.01 s on Forgotten" in log.text
@@ -180,53 +179,10 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
 
     reporter = Reporter(hook, timeout=HANG)
     reporter.add(ONE)
-    await reporter.deliver()
+    await reporter.delivered()
 
     assert heard == [ONE, TWO]
     assert len(log.records) == 2
-
-
-async def test_a_cancelled_delivery() -> None:
-    """Who is cancelled while a hook runs ends at once, and the rest is delivered later."""
-    heard: list[Event] = []
-
-    async def hook(event: Event) -> None:
-        heard.append(event)
-        if event is ONE:
-            scope.cancel()
-            await anyio.sleep_forever()
-
-    reporter = Reporter(hook, timeout=30)
-    reporter.add(ONE)
-    reporter.add(TWO)
-    with anyio.CancelScope() as scope:
-        await reporter.deliver()
-    assert heard == [ONE]
-    await reporter.deliver()
-
-    assert heard == [ONE, TWO]
-
-
-async def test_another_thread_was_faster() -> None:
-    """A queue that another thread emptied in between is no error."""
-
-    class Emptied(deque["Event"]):
-        def __bool__(self) -> bool:
-            return True
-
-    reporter = Reporter(lambda _: None, timeout=HANG)
-    reporter._pending = Emptied()
-    with anyio.fail_after(HANG):
-        await reporter.deliver()
-
-
-async def test_without_a_hook() -> None:
-    """Without a hook nothing is queued, so that nothing grows."""
-    reporter = Reporter(None, timeout=HANG)
-    reporter.add(ONE)
-    await reporter.deliver()
-
-    assert not reporter._pending
 
 
 @pytest.mark.report(31)

@@ -104,7 +104,6 @@ class _WatchedReporter:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._reporter = Reporter(None, timeout=5.0)
-        self.deliver = self._reporter.deliver
 
     def add(self, event: Event) -> None:
         self._reporter.add(event)

@@ -956,11 +956,11 @@ BREAKAGES: Final = (
     ),
     # 23: Hooks and stores.
     Breakage(
-        name="hook-called-within-the-refresh",
+        name="listeners-waited-for-by-the-refresh",
         invariant=23,
         file="_token/provider.py",
-        old="        self._end(refresh, result)\n        await self._reporter.deliver()\n",
-        new="        await self._reporter.deliver()\n        self._end(refresh, result)\n",
+        old="            raise\n        self._end(refresh, result)\n",
+        new="            raise\n        await self._reporter.delivered()\n        self._end(refresh, result)\n",
     ),
     Breakage(
         name="hooks-error-raised",

@@ -1,5 +1,5 @@
 """
-Event loops as other threads see them, and the task of its own that a refresh runs in.
+Event loops as other threads see them, and the tasks of their own that refreshes and listeners run in.
 
 What belongs to one of the two backends of anyio is here and nowhere else. Nothing here knows of tokens.
 """
@@ -32,6 +32,23 @@ def running_loop() -> object:
     from anyio.lowlevel import current_token  # noqa: PLC0415
 
     return current_token().native_token
+
+
+def find_running_loop() -> object | None:
+    """Return the running event loop; None if none runs in this thread."""
+    try:
+        return running_loop()
+    except anyio.NoEventLoopError:
+        return None
+
+
+def is_cancelled() -> bool:
+    """Return whether the running task, which was told that it is cancelled, really is."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio's tasks learn of nobody's cancellation but their own
+        return True
+    return task is None or task.cancelling() > 0
 
 
 @final
@@ -98,9 +115,14 @@ def start_task(
         grace: Seconds.
     """
     if isinstance(native, asyncio.AbstractEventLoop):
-        end = anyio.CancelScope()
-        task = _Task(_run_in_asyncio(body, end), loop=native, context=context)
-        task.end, task.grace = end, grace
+        end, followers = anyio.CancelScope(), list[_Task]()
+        task = _Task(_run_in_asyncio(body, end, followers), loop=native, context=context)
+        task.end, task.grace, task.followers = end, grace, followers
+        parent = asyncio.current_task(native)
+        if isinstance(parent, _Task) and parent.is_ending:
+            # asyncio waits for those tasks alone that were there when its loop ended.
+            parent.followers.append(task)
+            task.end_after_grace()
         return task
     # Only where trio runs already.
     from trio.lowlevel import spawn_system_task  # noqa: PLC0415
@@ -122,21 +144,30 @@ class _Task(asyncio.Task[None]):
     #: Unlike asyncio's own cancellation it heeds shields, and does not get lost.
     end: anyio.CancelScope
     grace = GRACE
-    _is_ending = False
+    is_ending = False
+    #: What it has started since its loop ended.
+    followers: list[_Task]
 
     def cancel(self, msg: Any | None = None) -> bool:
-        loop = self.get_loop()
-        if loop.is_running() or self.grace <= 0 or self.done():
+        if self.get_loop().is_running() or self.grace <= 0 or self.done():
             return super().cancel(msg)
-        if not self._is_ending:
-            self._is_ending = True
-            loop.call_later(self.grace, self.end.cancel)
+        if not self.is_ending:
+            self.end_after_grace()
         return True
 
+    def end_after_grace(self) -> None:
+        """Let it finish, but not for ever."""
+        self.is_ending = True
+        self.get_loop().call_later(self.grace, self.end.cancel)
 
-async def _run_in_asyncio(body: Body, end: anyio.CancelScope) -> None:
-    with end:
-        await body()
+
+async def _run_in_asyncio(body: Body, end: anyio.CancelScope, followers: list[_Task]) -> None:
+    try:
+        with end:
+            await body()
+    finally:
+        if followers:
+            await asyncio.wait(followers)
 
 
 async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> None:

@@ -217,6 +217,36 @@ BREAKAGES: Final = (
         new="",
         tests=(f"{CANCELLATION}/test_refreshes.py",),
     ),
+    # 6: What belongs to an event loop dies with it.
+    Breakage(
+        name="blocked-loop-waited-for",
+        invariant=6,
+        file="_token/single_flight.py",
+        old="        if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:\n",
+        new="        if refresh.loop.is_gone:\n",
+    ),
+    Breakage(
+        name="loops-kept-alive",
+        invariant=6,
+        file="_token/single_flight.py",
+        old="anyio.Lock] = WeakKeyDictionary()\n",
+        new="anyio.Lock] = {}\n",
+    ),
+    Breakage(
+        name="keeper-of-a-loop-that-ended-counted",
+        invariant=6,
+        file="_token/single_flight.py",
+        old="        return any(not sleeper.loop.is_gone for sleeper in sleepers)\n",
+        new="        return bool(sleepers)\n",
+    ),
+    Breakage(
+        name="late-token-replaces-a-newer-one",
+        invariant=6,
+        file="_token/cache.py",
+        old="            is_late = current is not None and current.asked_at > held.asked_at\n",
+        new="            is_late = False\n",
+        tests=(f"{CORE}/test_takeover.py", f"{CORE}/test_cache.py"),
+    ),
     # 7: Renewal ahead of need.
     Breakage(
         name="failure-ahead-of-need-raised",

@@ -356,9 +356,6 @@ def test_a_loop_that_waited_for_another_is_not_kept(
     assert [loop() for loop in loops] == [None]
 
 
-@pytest.mark.xfail(
-    strict=False, reason="with the lowest dependencies something keeps asyncio's loop alive"
-)
 def test_a_loop_that_kept_fresh_is_not_kept(anyio_backend: Any, sandbox: Sandbox) -> None:
     """An auth that outlives an event loop in which `keep_fresh` ran does not keep that alive."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)

@@ -36,8 +36,9 @@ class Clock(Protocol):
         ...
 
 
-def _find_boot_clock() -> Callable[[], float]:
-    # On Linux and macOS `time.monotonic` stands still while the machine sleeps.
+def find_boot_clock() -> Callable[[], float]:
+    """Return the machine's clock that never jumps and counts its sleep, or else `time.monotonic`."""
+    # On Linux and macOS that one stands still while the machine sleeps.
     name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
     try:
         # No Python function around it, as each request asks it.
@@ -49,7 +50,7 @@ def _find_boot_clock() -> Callable[[], float]:
 
 
 #: Returns the seconds since the machine's start, or another fixed moment; sleep is counted.
-boot_time: Final = _find_boot_clock()
+boot_time: Final = find_boot_clock()
 
 
 @final

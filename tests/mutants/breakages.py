@@ -497,6 +497,7 @@ BREAKAGES: Final = (
         file="_clock.py",
         old="    monotonic = staticmethod(boot_time)\n",
         new="    monotonic = staticmethod(time.monotonic)\n",
+        tests=(f"{CORE}/test_clock.py",),
     ),
     Breakage(
         name="answer-timed-by-the-wall-clock",

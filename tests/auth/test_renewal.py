@@ -47,6 +47,7 @@ async def test_each_path_to_a_token_tells_the_operator(
         await client.post("/v1/Devices/Register")
         sandbox.revoke()
         await client.post("/v1/Devices/Register")
+    await aging_auth.events_delivered()
 
     kinds = [type(event) for event in events if isinstance(event, (LoggedIn, Renewed))]
     assert kinds == [LoggedIn, Renewed, Renewed]
@@ -89,6 +90,7 @@ async def test_with_keep_fresh_no_request_ever_waits(
     """Through three renewals that take their time, no request finds itself without a token."""
     sandbox.refresh_latency = 0.2
     await kept_auth.token()
+    await kept_auth.events_delivered()
     events.clear()
     began = still_clock.monotonic()
 
@@ -109,6 +111,7 @@ async def test_with_keep_fresh_no_request_ever_waits(
         assert kept_auth.status().keep_fresh_running
         tasks.cancel_scope.cancel()
     lives = (still_clock.monotonic() - began) / LIFETIME
+    await kept_auth.events_delivered()
 
     assert [type(event) for event in events if not isinstance(event, Renewed)] == []
     assert len(events) >= 2
@@ -135,6 +138,7 @@ async def test_keep_fresh_logs_in_renews_and_survives_failures(
     # AppRefreshToken is passed over once it has failed.
     assert (sandbox.counters.refreshes, sandbox.counters.connects) == (1, 3)
     assert kept_auth.status().usable
+    await kept_auth.events_delivered()
     assert len([event for event in events if isinstance(event, ExchangeFailed)]) == 2
 
 

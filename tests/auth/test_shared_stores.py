@@ -47,10 +47,12 @@ async def test_another_processes_token_is_adopted(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
 ) -> None:
     """A second client of the store takes the first one's token, and says so."""
-    token = await make_auth().token()
-    other = make_auth()
+    first, other = make_auth(), make_auth()
+    token = await first.token()
+    await first.events_delivered()
 
     assert (await other.token()).jwt == token.jwt
+    await other.events_delivered()
     assert sandbox.counters.exchanges == 1
     assert other.status().adoptions == 1
     assert _ways(events) == [LoggedIn, Adopted]
@@ -278,12 +280,14 @@ async def test_a_store_that_is_down_costs_no_request(
     for _ in range(3):
         await auth.token()
         clock.advance(PRESSING)
+    await auth.events_delivered()
     assert auth.status().store_failing
     assert sandbox.counters.reuses == 0
     assert sum(isinstance(event, StoreFailed) for event in events) == 1
 
     store.down = set()
     await auth.token()
+    await auth.events_delivered()
     assert not auth.status().store_failing
     assert sum(isinstance(event, StoreRecovered) for event in events) == 1
     saved = store.saved[-1]
@@ -477,12 +481,15 @@ async def test_each_way_to_a_token_is_counted(
     first, second = make_auth(), make_auth()
     await first.token()
     await second.token()
+    await first.events_delivered()
+    await second.events_delivered()
     clock.advance(PRESSING)
     await second.token()
 
     assert (first.status().logins, first.status().renewals) == (1, 0)
     status = second.status()
     assert (status.logins, status.renewals, status.adoptions) == (0, 1, 1)
+    await second.events_delivered()
     assert _ways(events) == [LoggedIn, Adopted, Renewed]
 
 

@@ -36,6 +36,7 @@ async def test_all_who_waited_for_one_login_are_told_of_at_once(
             await gate.wait_until_async(1)
             await anyio.wait_all_tasks_blocked()
     await aging_auth.token()
+    await aging_auth.events_delivered()
 
     (event,) = awaited(events)
     assert event.callers == len(event.waits) == 20
@@ -55,6 +56,7 @@ async def test_who_gave_up_waited_too(
                 await aging_auth.token()
             gave_up_after = anyio.current_time() - began
             await anyio.sleep(0.05)
+    await aging_auth.events_delivered()
 
     (event,) = awaited(events)
     assert event.callers == 2
@@ -71,6 +73,7 @@ async def test_who_waited_in_vain_waited_too(
     for _ in range(3):
         with pytest.raises(AuthError):
             await auth.token()
+    await auth.events_delivered()
 
     assert [event.callers for event in awaited(events)] == [1]
 
@@ -85,6 +88,7 @@ async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
         for _ in range(20):
             tasks.start_soon(aging_auth.token)
     await settle(aging_auth.flow.provider)
+    await aging_auth.events_delivered()
 
     assert [event.callers for event in awaited(events)] == [1]
 
@@ -104,6 +108,7 @@ async def test_with_keep_fresh_nobody_waits(
         await clock.wait_until_asleep()
         await auth.token()
         tasks.cancel_scope.cancel()
+    await auth.events_delivered()
 
     assert sandbox.counters.exchanges == 2
     assert awaited(events) == []

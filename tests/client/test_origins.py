@@ -145,6 +145,7 @@ async def test_a_foreign_origin_is_warned_of_once(
             for _ in range(3):
                 await client.get(f"{onlooker.url}/a?secret=cnry")
                 await client.get(f"{onlooker.url.replace('127.0.0.1', 'localhost')}/b")
+    await client.auth.events_delivered()
 
     port = onlooker.url.rpartition(":")[2]
     assert events == [

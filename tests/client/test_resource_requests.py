@@ -175,6 +175,7 @@ async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox) -> No
         await client.get("/v1/x")
         sandbox.revoke()
         answer = await client.get("/v1/x")
+        await client.auth.events_delivered()
 
     assert answer.status_code == 200
     assert statuses == [200]

@@ -69,6 +69,7 @@ async def test_options_of_the_auth_reach_it(sandbox: Sandbox, events: list[Event
         await second.auth.token()
 
     assert sandbox.counters.connects == 2
+    await first.auth.events_delivered()
     assert isinstance(events[0], LoggedIn)
 
 

@@ -94,7 +94,7 @@ class Operator:
         self.reporter = Reporter(self._heard.append, timeout=HANG)
 
     async def heard(self) -> list[Event]:
-        await self.reporter.deliver()
+        await self.reporter.delivered()
         return self._heard
 
 

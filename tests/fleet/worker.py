@@ -95,7 +95,7 @@ class Worker:
                     async with anyio.create_task_group() as burst:
                         for _ in range(int(number)):
                             burst.start_soon(self._send)
-                    self._tell()
+                    await self._tell()
                 elif command == "load":
                     self._going = True
                     for _ in range(int(number)):
@@ -103,12 +103,12 @@ class Worker:
                     say("loading")
                 elif command == "stop":
                     self._going = False
-                    self._tell()
+                    await self._tell()
                 elif command == "forget":
                     await self._auth.forget()
-                    self._tell()
+                    await self._tell()
                 elif command == "report":
-                    self._tell()
+                    await self._tell()
             tasks.cancel_scope.cancel()
 
     async def _send_on_and_on(self) -> None:
@@ -129,7 +129,8 @@ class Worker:
             self._failures.append(f"{type(problem).__name__}: {problem}")
         self._sent += 1
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
+        await self._auth.events_delivered()
         status = self._auth.status()
         say(
             "told",

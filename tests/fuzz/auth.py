@@ -115,6 +115,7 @@ async def _feed_story(story: Story) -> Verdict:
             # httpx sends no request with a cookie that is not ASCII, whoever set it.
             client.cookies.clear()
             kinds.append(await _send(client, resources, streams=story.streams))
+            await auth.events_delivered()
             require(not shows_canary(auth.status(), auth, heard), "no secret is told of")
     require(tokens.stopped_in_time, f"a body is not read on, as {tokens.pulled:,} bytes were")
     if story.recovers:

@@ -106,6 +106,7 @@ async def test_invariant_07_an_outage_costs_nothing_while_the_token_lives(
 
     # AppRefreshToken is passed over once it has failed.
     assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
+    await aging_auth.events_delivered()
     failed = [event for event in events if isinstance(event, ExchangeFailed)]
     assert [event.ahead_of_need for event in failed] == [True]
 

@@ -85,6 +85,7 @@ async def test_invariant_18_other_requests_pass_untouched_with_one_warning(
                 assert answer.request.headers["Authorization"] == "Mine"
 
     assert sandbox.counters.exchanges == other.counters.exchanges == 0
+    await auth.events_delivered()
     assert events == [OriginSkipped(origin=other.base_url), OriginSkipped(origin=by_name(sandbox))]
 
 

@@ -78,6 +78,7 @@ async def test_invariant_20_an_error_shows_no_secret(
             sandbox.revoke()
             with pytest.raises(AuthError) as caught:
                 await client.post(PATH)
+            await auth.events_delivered()
             assert exposed(caught.value, auth.status(), *events) == []
 
 
@@ -99,6 +100,7 @@ async def test_invariant_20_what_a_store_or_a_hook_quotes_is_not_passed_on(
     store.before_save = quote
     auth = make_auth(on_event=complain)
     await auth.token()
+    await auth.events_delivered()
 
     assert events
     assert exposed(auth.status(), *events) == []

@@ -59,6 +59,8 @@ def _make_auth(
             "store": store,
             "on_event": hook,
         }
-        return hook.bind(TaxizerAuth(**(arguments | options)))
+        auth = hook.bind(TaxizerAuth(**(arguments | options)))
+        recorded.auths.append(auth)
+        return auth
 
     return make

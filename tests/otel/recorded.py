@@ -18,6 +18,8 @@ from taxizer_async.otel import TaxizerTelemetry
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from taxizer_async import TaxizerAuth
+
 
 @attrs.frozen
 class Point:
@@ -39,10 +41,17 @@ class Recorded:
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.telemetry = TaxizerTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
+        #: Whose events are recorded.
+        self.auths: list[TaxizerAuth] = []
 
     def close(self) -> None:
         self.tracers.shutdown()
         self.meters.shutdown()
+
+    async def complete(self) -> None:
+        """Wait until all that has happened is recorded."""
+        for auth in self.auths:
+            await auth.events_delivered()
 
     def spans(self) -> list[ReadableSpan]:
         return list(self._spans.get_finished_spans())

@@ -89,6 +89,7 @@ async def test_a_cold_start(
 ) -> None:
     """One login is one span of its length and one count; each caller's wait is one of three."""
     await log_in_slowly(make_auth(), sandbox, clock)
+    await recorded.complete()
 
     (span,) = recorded.spans()
     assert (span.name, span.kind) == ("taxizer.connect", SpanKind.INTERNAL)
@@ -112,6 +113,7 @@ async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Reco
     auth = make_auth()
     for _ in range(5):
         await auth.token()
+    await recorded.complete()
 
     assert [point.count for point in recorded.points("taxizer.token.wait.duration")] == [1]
 
@@ -141,6 +143,7 @@ async def test_a_span_of_a_login_is_in_no_requests_trace(
     auth = make_auth()
     with recorded.tracers.get_tracer("service").start_as_current_span("request"):
         await auth.token()
+    await recorded.complete()
 
     connect = next(span for span in recorded.spans() if span.name == "taxizer.connect")
     assert connect.parent is None
@@ -152,6 +155,7 @@ async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Reco
     await auth.token()
     clock.advance(PRESSING)
     await auth.token()
+    await recorded.complete()
 
     assert [span.name for span in recorded.spans()] == ["taxizer.connect", "taxizer.refresh"]
     assert exchanges(recorded) == {("connect", "success"): 1, ("refresh", "success"): 1}
@@ -166,6 +170,7 @@ async def test_a_refused_renewal(
     sandbox.revoke_refresh_tokens()
     clock.advance(PRESSING)
     await auth.token()
+    await recorded.complete()
 
     _, refresh, connect = recorded.spans()
     assert refresh.attributes == failed("refresh", 400) | server(sandbox)
@@ -182,6 +187,7 @@ async def test_a_renewal_that_was_lost_on_the_way(
     sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
     clock.advance(PRESSING)
     await auth.token()
+    await recorded.complete()
 
     refresh = recorded.spans()[1]
     assert refresh.attributes == exchange("refresh", "failure") | server(sandbox) | {
@@ -219,6 +225,7 @@ async def test_a_failed_login(
     for _ in range(3):
         with pytest.raises(AuthError):
             await auth.token()
+    await recorded.complete()
 
     (span,) = recorded.spans()
     assert span.attributes == attributes | server(sandbox)
@@ -237,6 +244,7 @@ async def test_what_was_not_sent_is_no_exchange(make_auth: MakeAuth, recorded: R
         await make_auth(credentials=fail).token()
     with pytest.raises(ConfigurationError):
         await make_auth(http_client=fail).token()
+    await recorded.complete()
 
     assert recorded.spans() == []
     assert recorded.points("taxizer.exchanges") == []
@@ -249,6 +257,7 @@ async def test_a_401(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) 
         await client.post("/v1/Devices/Register")
         sandbox.revoke()
         await client.post("/v1/Devices/Register")
+    await recorded.complete()
 
     (refusal,) = recorded.points("taxizer.token.refusals")
     assert refusal.value == 1
@@ -264,6 +273,7 @@ async def test_a_store_that_fails(
     auth = make_auth()
     await auth.token()
     await auth.token()
+    await recorded.complete()
 
     (failure,) = recorded.points("taxizer.store.failures")
     assert failure.value == 1
@@ -304,6 +314,7 @@ async def test_a_wait_for_the_lease(
         store.busy = False
 
     await wait_for_lease(make_auth(), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
+    await recorded.complete()
 
     lease, connect = recorded.spans()
     assert lease.name == "taxizer.lease.wait"
@@ -330,6 +341,7 @@ async def test_a_wait_that_another_client_ends(
         await other.token()
 
     await wait_for_lease(make_auth(name="this"), clock, store, log_in, looks=1)
+    await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
     assert wait.attributes["taxizer.lease.wait.outcome"] == "served"
@@ -353,6 +365,7 @@ async def test_a_wait_that_is_given_up(
 
     with pytest.RaisesGroup(TokenEndpointUnavailableError, flatten_subgroups=True):
         await wait_for_lease(make_auth(), clock, store, let_time_pass, looks=0)
+    await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
     assert wait.attributes["taxizer.lease.wait.outcome"] == "gave_up"
@@ -385,6 +398,7 @@ async def test_two_auths(sandbox: Sandbox, make_auth: MakeAuth, recorded: Record
     await one.token()
     sandbox.lifetime = 500
     await two.token()
+    await recorded.complete()
 
     names = {span.attributes["taxizer.auth.name"] for span in recorded.spans() if span.attributes}
     assert names == {"one", "two"}
@@ -409,6 +423,7 @@ async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -
         sandbox.credentials, base_url=sandbox.base_url, on_event=recorded.telemetry.hook()
     )
     await auth.token()
+    await auth.events_delivered()
 
     (span,) = recorded.spans()
     assert span.attributes == exchange("connect")
@@ -435,6 +450,7 @@ async def test_the_users_own_hook(
     await make_auth(then=async_hook if is_async else sync_hook).token()
     with anyio.fail_after(HANG):
         await told.wait()
+    await recorded.complete()
 
     assert [spans for event, spans in heard if isinstance(event, LoggedIn)] == [0]
     assert len(recorded.spans()) == 1
@@ -457,6 +473,7 @@ async def test_the_users_own_hook_fails(
         raise ZeroDivisionError
 
     await make_auth(then=async_hook if is_async else sync_hook).token()
+    await recorded.complete()
 
     assert len(recorded.spans()) == 1
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
@@ -475,6 +492,7 @@ async def test_an_sdk_that_fails(
     recorded.tracers.add_span_processor(Broken())
     heard: list[Event] = []
     await make_auth(then=heard.append).token()
+    await recorded.complete()
 
     assert LoggedIn in [type(event) for event in heard]
     assert "on_event failed with ZeroDivisionError on LoggedIn" in caplog.text
@@ -496,6 +514,7 @@ async def test_no_secret_is_recorded(
     rejected = make_auth(credentials=Credentials("sandbox-client", "canary-secret"), store=None)
     with pytest.raises(AuthError):
         await rejected.token()
+    await recorded.complete()
 
     text = recorded.text()
     assert "taxizer.refresh" in text

@@ -46,6 +46,7 @@ async def test_a_sync_store_is_told_and_costs_no_request(sandbox: Sandbox) -> No
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         for _ in range(3):
             assert (await client.post("/v1/Devices/Register")).status_code == 200
+    await auth.events_delivered()
 
     failed = [event for event in events if isinstance(event, StoreFailed)]
     assert [event.reason for event in failed] == ["TypeError"]

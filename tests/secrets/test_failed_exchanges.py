@@ -123,6 +123,7 @@ async def test_nothing_is_seen_of_a_failed_login(
             await client.post("/v1/x", json={})
         with pytest.raises(kind) as third:
             await auth.token()
+    await auth.events_delivered()
 
     assert events
     assert exposed(first.value, second.value, third.value, auth, auth.status(), *events) == []
@@ -154,6 +155,7 @@ async def test_nothing_is_seen_of_a_failed_renewal(
             await client.get("/v1/x")
 
     assert sandbox.counters.refreshes >= 1
+    await auth.events_delivered()
     assert exposed(caught.value, auth, auth.status(), *events) == []
 
 
@@ -164,6 +166,7 @@ async def test_nothing_is_seen_of_wrong_credentials(
     sandbox.change_secret("another")
     with pytest.raises(CredentialsRejectedError) as caught:
         await auth.token()
+    await auth.events_delivered()
 
     assert exposed(caught.value, auth, auth.status(), *events) == []
 
@@ -175,6 +178,7 @@ async def test_nothing_is_seen_of_a_refused_connection(
     sandbox.stop()
     with pytest.raises(TokenEndpointUnavailableError) as caught:
         await auth.token()
+    await auth.events_delivered()
 
     assert exposed(caught.value, auth, auth.status(), *events) == []
 
@@ -191,6 +195,7 @@ async def test_nothing_is_seen_of_a_401_for_ever(
         with pytest.raises(httpx.HTTPStatusError) as caught:
             answers[-1].raise_for_status()
 
+        await client.auth.events_delivered()
         shown = [client.auth, client.auth.status(), *map(repr, answers), *events]
         assert exposed(*shown) == []
     assert "401" in str(caught.value)

@@ -36,9 +36,11 @@ async def test_nothing_is_seen_of_a_life_without_trouble(
         shown += [client.auth, client.auth.status(), await client.auth.token()]
         sandbox.revoke()
         answers.append(await client.get("/v1/echo"))
+        await client.auth.events_delivered()
         shown += [client.auth, client.auth.status(), await client.auth.token(), *events]
         await client.auth.forget()
         answers.append(await client.get("/v1/echo"))
+        await client.auth.events_delivered()
         shown += [client, client.auth, client.auth.status(), sandbox.credentials, *events]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
@@ -130,7 +132,9 @@ async def test_values_that_are_taken_apart_show_nothing(
 ) -> None:
     """attrs.asdict and astuple of tokens, credentials, status and events show no canary."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
-    values = [await auth.token(), sandbox.credentials, auth.status(), *events]
+    token = await auth.token()
+    await auth.events_delivered()
+    values = [token, sandbox.credentials, auth.status(), *events]
     apart = [take(value) for value in values for take in (attrs.asdict, attrs.astuple)]
 
     assert exposed(*apart) == []

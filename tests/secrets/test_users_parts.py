@@ -97,6 +97,7 @@ async def test_nothing_is_seen_of_a_failing_store(
         shown.append(caught.value)
     else:
         await auth.forget()
+    await auth.events_delivered()
 
     assert store.failed
     assert exposed(*shown, auth.status(), *events) == []
@@ -120,6 +121,7 @@ async def test_nothing_is_seen_of_a_failing_hook(
         on_event=async_hook if is_async else hook,
     )
     token = await auth.token()
+    await auth.events_delivered()
 
     assert exposed(token, auth, auth.status()) == []
 
@@ -154,6 +156,7 @@ async def test_nothing_is_seen_of_a_failing_vault(
         with pytest.raises((AuthError, ConfigurationError)) as caught:
             await call()
         shown.append(caught.value)
+    await auth.events_delivered()
 
     assert sandbox.counters.connects == 0
     assert exposed(*shown, repr(auth), auth.status(), *events) == []
@@ -175,6 +178,7 @@ async def test_nothing_is_seen_of_a_failing_factory(
     )
     with pytest.raises(ConfigurationError) as caught:
         await auth.token()
+    await auth.events_delivered()
 
     assert "LeakyError" in str(caught.value)
     assert exposed(caught.value, auth, auth.status(), *events) == []
@@ -205,5 +209,6 @@ async def test_nothing_is_seen_of_a_failing_transport(
     )
     with pytest.raises(AuthError) as caught:
         await auth.token()
+    await auth.events_delivered()
 
     assert exposed(caught.value, auth, auth.status(), *events) == []

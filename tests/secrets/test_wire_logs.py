@@ -51,6 +51,7 @@ async def test_a_secret_in_a_header_is_seen_in_httpcores_own_log_at_most(
     )
     with pytest.raises(AuthError) as caught:
         await auth.token()
+    await auth.events_delivered()
     log[:] = [(name, text) for name, text in log if not name.startswith("httpcore.")]
 
     assert exposed(caught.value, auth, auth.status(), *events) == []

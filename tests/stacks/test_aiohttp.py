@@ -284,6 +284,7 @@ async def test_a_host_that_aiohttp_leaves_as_it_is_gets_no_token(
     async with open_session(auth) as session:
         with pytest.raises(aiohttp.ClientConnectorDNSError):
             await session.get(URL("http://tax\u0456zer.invalid/v1/x", encoded=True))
+    await auth.events_delivered()
 
     assert events == [OriginSkipped(origin="http://tax\\u0456zer.invalid:80")]
     assert sandbox.counters.exchanges == 0

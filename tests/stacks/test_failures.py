@@ -248,6 +248,7 @@ async def test_no_error_shows_a_secret(
             with pytest.raises(AuthError) as caught:
                 await sender.send("GET", PATH)
             raised.append(caught.value)
+    await auth.events_delivered()
 
     assert exposed(*raised, auth, auth.status(), *events) == []
 

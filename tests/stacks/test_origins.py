@@ -64,6 +64,7 @@ async def test_another_scheme_gets_no_token(
     async with stack.open(auth) as sender:
         with pytest.raises(stack.network_errors):
             await sender.send("GET", sandbox.base_url.replace("http:", "https:") + PATH)
+    await auth.events_delivered()
 
     assert events == [OriginSkipped(origin=f"https://127.0.0.1:{sandbox.port}")]
     assert sandbox.counters.exchanges == 0
@@ -107,6 +108,7 @@ async def test_a_host_has_several_spellings(
     async with stack.open(auth) as sender:
         with pytest.raises(Exception, match="LookupError"):
             await sender.send("GET", f"{written}/v1/x")
+    await auth.events_delivered()
 
     assert credentials_asked == [None]
     assert not any(isinstance(event, OriginSkipped) for event in events)
@@ -136,6 +138,7 @@ async def test_a_foreign_origin_is_warned_of_once(
         with caplog.at_level(logging.WARNING, "taxizer_async"):
             for _ in range(3):
                 await sender.send("GET", f"{onlooker.url}/a?secret=cnry")
+    await auth.events_delivered()
 
     assert events == [OriginSkipped(origin=onlooker.url)]
     assert len(caplog.records) == 1

@@ -96,6 +96,7 @@ async def test_a_failed_renewal_ahead_of_need_fails_no_request(
         clock.advance(DUE)
         assert await send_all(sender, 5) == [200] * 5
         await settle(auth.flow.provider)
+    await auth.events_delivered()
 
     (failed,) = [event for event in events if isinstance(event, ExchangeFailed)]
     assert failed.ahead_of_need
@@ -166,6 +167,7 @@ async def test_each_way_to_a_token_is_told_once(
         await sender.send("GET", PATH)
         sandbox.revoke()
         await sender.send("GET", PATH)
+    await aging_auth.events_delivered()
 
     kinds = [type(event) for event in events if isinstance(event, (LoggedIn, Renewed))]
     assert kinds == [LoggedIn, Renewed, Renewed]

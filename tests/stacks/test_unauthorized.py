@@ -185,5 +185,6 @@ async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack
         await sender.send("GET", PATH)
         sandbox.revoke()
         assert (await sender.send("GET", PATH)).status == 200
+        await auth.events_delivered()
 
     assert statuses == [200]

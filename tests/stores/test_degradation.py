@@ -134,6 +134,7 @@ async def test_requests_go_on_and_the_store_is_used_again(
             with anyio.fail_after(PATIENCE):
                 while auth.status().store_failing or not await is_shared():
                     await _renew(sandbox, client)
+    await auth.events_delivered()
 
     store_events = [event for event in told if type(event).__name__.startswith("Store")]
     names = [type(event).__name__ for event in store_events]

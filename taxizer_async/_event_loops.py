@@ -77,6 +77,12 @@ class EventLoop:
             return not native.is_running()
         return not self.call_soon(_nothing)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it will never run again; trio's ends its tasks before."""
+        native = self._native()
+        return isinstance(native, asyncio.AbstractEventLoop) and native.is_closed()
+
     def call_soon(self, call: Callable[[], object]) -> bool:
         """Have the loop make *call* in its own thread; return False if it has ended."""
         native = self._native()

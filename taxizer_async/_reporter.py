@@ -157,9 +157,13 @@ class _Listener:
             self._start_anew()
         with self._mutex:
             queue = self._queues.get(native)
-            if queue is None:
-                queue = self._queues[native] = _Queue(self, native)
-            return queue
+            if queue is not None:
+                return queue
+            others = list(self._queues.values())
+            queue = self._queues[native] = _Queue(self, native)
+        for other in others:
+            other.give_up_if_closed()
+        return queue
 
     def queues(self) -> list[_Queue]:
         """Return what it has to hear in all event loops."""
@@ -228,7 +232,7 @@ class _Queue:
     """
     The events of one event loop that a listener has yet to hear, and the task that tells it.
 
-    Only `heard_all` is for other loops and their threads.
+    Only `heard_all` and `give_up_if_closed` are for other loops and their threads.
 
     Attributes:
         task_id: The task, while there is one: it ends when the queue is empty.
@@ -266,6 +270,7 @@ class _Queue:
 
     async def heard_all(self) -> None:
         """Wait until all that was put so far was heard, or nothing more will be."""
+        self.give_up_if_closed()
         number, here = self._put, EventLoop(running_loop())
         while self._heard < number and not self._loop.is_gone:
             heard = anyio.Event()
@@ -274,6 +279,11 @@ class _Queue:
             if self._heard < number:
                 with anyio.move_on_after(WATCH_INTERVAL):
                     await heard.wait()
+
+    def give_up_if_closed(self) -> None:
+        """Say what was left if the loop was closed with the task in it, which then is not ended."""
+        if self._loop.is_closed:
+            self._give_up()
 
     async def _tell_all(self) -> None:
         self.task_id = anyio.get_current_task().id
@@ -284,11 +294,14 @@ class _Queue:
                 self._count(1)
         finally:
             self.task_id, self._is_told = None, False
-            if self._events:
-                number = len(self._events)
-                self._events.clear()
-                self._listener.miss(number)
-                self._count(number)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        number = len(self._events)
+        if number:
+            self._events.clear()
+            self._listener.miss(number)
+            self._count(number)
 
     def _count(self, number: int) -> None:
         self._heard += number

@@ -254,6 +254,35 @@ def test_a_task_gets_as_long_as_was_said(anyio_backend: Any, grace: float) -> No
     assert grace - 0.01 <= elapsed < (1.9 if grace == 0 else HANG)
 
 
+def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) -> None:
+    """A task that starts another in its own time to finish gives that one as much, and no more."""
+    done: list[str] = []
+    tasks: list[object] = []
+
+    async def last() -> None:
+        await anyio.sleep(0.05)
+        done.append("last")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            done.append("ended")
+
+    async def body() -> None:
+        await anyio.sleep(0.05)
+        tasks.append(start_task(native(), last, Context(), grace=0.3))
+        done.append("body")
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context()))
+        await anyio.wait_all_tasks_blocked()
+
+    began = time.monotonic()
+    _run(anyio_backend, main)
+
+    assert done == ["body", "last", "ended"]
+    assert 0.34 <= time.monotonic() - began < HANG
+
+
 def test_what_is_shielded_outlasts_the_time_to_finish(anyio_backend: Any) -> None:
     """What a task does behind a shield, to give back what it holds, is not cut off."""
     cleaned: list[bool] = []

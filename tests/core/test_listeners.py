@@ -1,0 +1,557 @@
+"""How listeners hear of events: in tasks of their own, in order, on each event loop, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+
+from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from taxizer_async import _events as events
+from taxizer_async._reporter import Reporter
+from tests.core.loops import ASYNCIO, TRIO, native, run_together, until
+from tests.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async._events import Event
+    from tests.core.conftest import ThreadWithin
+
+
+ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)
+ALL: Final = (ONE, TWO, THREE)
+LOST: Final = "did not hear of the last {} events: the event loop has ended"
+
+each_loop = pytest.mark.parametrize(
+    "loop", [ASYNCIO, TRIO, ("asyncio", {"use_uvloop": True})], ids=["asyncio", "trio", "uvloop"]
+)
+
+
+def numbered(number: int) -> Event:
+    return events.StoreFailed(operation="load", reason=str(number))
+
+
+def run(loop: Any, main: Callable[[], Awaitable[object]]) -> None:
+    name, options = loop
+    if options.get("use_uvloop"):
+        pytest.importorskip("uvloop")
+    anyio.run(main, backend=name, backend_options=options)
+
+
+def errors(log: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in log.records if each.levelno == logging.ERROR]
+
+
+def silent() -> Reporter:
+    return Reporter(None, timeout=HANG)
+
+
+async def hang(_: Event) -> None:
+    await anyio.sleep_forever()
+
+
+async def test_nobody_waits_for_a_listener() -> None:
+    """An event that a listener is busy with holds up neither who adds it nor who adds the next."""
+    heard: list[Event] = []
+    begun, go = anyio.Event(), anyio.Event()
+
+    async def listen(event: Event) -> None:
+        begun.set()
+        await go.wait()
+        heard.append(event)
+
+    reporter = Reporter(listen, timeout=3 * HANG)
+    with anyio.fail_after(HANG):
+        for event in ALL:
+            reporter.add(event)
+        await begun.wait()
+        assert heard == []
+        go.set()
+        await reporter.delivered()
+
+    assert heard == list(ALL)
+
+
+async def test_who_leaves_loses_no_event() -> None:
+    """A caller that is cancelled once something has happened takes nothing away from listeners."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=HANG)
+    with anyio.CancelScope() as scope:
+        reporter.add(ONE)
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+    await reporter.delivered()
+
+    assert scope.cancelled_caught
+    assert heard == [ONE]
+
+
+async def test_one_that_hangs_keeps_nothing_from_the_others() -> None:
+    """While one listener hangs the others hear all, those added before it and after it."""
+    first: list[Event] = []
+    last: list[Event] = []
+    reporter = Reporter(first.append, timeout=3 * HANG)
+    remove = reporter.add_listener(hang)
+    reporter.add_listener(last.append)
+    for event in ALL:
+        reporter.add(event)
+    await until(lambda: len(first) == len(last) == 3)
+    remove()
+
+    assert first == last == list(ALL)
+
+
+async def test_one_that_raises_keeps_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told of by another name than *on_event*, and hears of the next event."""
+    heard: list[Event] = []
+    tries: list[Event] = []
+
+    def fail(event: Event) -> None:
+        tries.append(event)
+        raise ZeroDivisionError
+
+    reporter = silent()
+    reporter.add_listener(fail)
+    reporter.add_listener(heard.append)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    await reporter.delivered()
+
+    assert heard == tries == [ONE, TWO]
+    assert errors(caplog) == [
+        "a listener failed with ZeroDivisionError on Forgotten",
+        "a listener failed with ZeroDivisionError on StoreRecovered",
+    ]
+
+
+async def test_one_that_waits_for_what_was_cancelled_hears_of_the_next(
+    anyio_backend_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cancellation that is not its own is a failure like others."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("trio has no tasks that can be awaited")
+    heard: list[Event] = []
+
+    async def listen(event: Event) -> None:
+        heard.append(event)
+        task = asyncio.ensure_future(asyncio.sleep(HANG))
+        task.cancel()
+        await task
+
+    reporter = Reporter(listen, timeout=HANG)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    await reporter.delivered()
+
+    assert heard == [ONE, TWO]
+    assert errors(caplog)[0] == "on_event failed with CancelledError on Forgotten"
+
+
+async def test_a_removed_listener_hears_no_more() -> None:
+    """Not of what is queued either; to remove it again does nothing, and others stay."""
+    gone: list[Event] = []
+    stays: list[Event] = []
+    reporter = silent()
+    remove = reporter.add_listener(gone.append)
+    reporter.add_listener(stays.append)
+    reporter.add(ONE)
+    await reporter.delivered()
+    reporter.add(TWO)
+    remove()
+    remove()
+    reporter.add(THREE)
+    await reporter.delivered()
+
+    assert gone == [ONE]
+    assert stays == list(ALL)
+
+
+async def test_one_that_is_added_twice_is_two() -> None:
+    """What `add_listener` returns removes the one that it added."""
+    heard: list[Event] = []
+    reporter = silent()
+    reporter.add_listener(heard.append)
+    remove = reporter.add_listener(heard.append)
+    reporter.add(ONE)
+    await reporter.delivered()
+    remove()
+    reporter.add(TWO)
+    await reporter.delivered()
+
+    assert heard == [ONE, ONE, TWO]
+
+
+async def test_a_listener_must_not_wait_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """From within a listener `delivered` says why it can't be waited for; the next event is heard."""
+    problems: list[str] = []
+
+    async def listen(_: Event) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            await reporter.delivered()
+        problems.append(str(caught.value))
+
+    reporter = Reporter(listen, timeout=HANG)
+    reporter.add(ONE)
+    reporter.add(TWO)
+    with anyio.fail_after(HANG):
+        await reporter.delivered()
+
+    assert len(problems) == 2
+    assert "a listener must not wait for events_delivered()" in problems[0]
+    assert errors(caplog) == []
+
+
+@each_loop
+def test_what_is_queued_when_a_loop_ends_is_heard(loop: Any) -> None:
+    """Listeners get time to hear the rest, in order, though nobody waits for them."""
+    heard: list[Event] = []
+
+    async def listen(event: Event) -> None:
+        await anyio.sleep(0.02)
+        heard.append(event)
+
+    async def main() -> None:
+        for event in ALL:
+            reporter.add(event)
+
+    reporter = Reporter(listen, timeout=HANG)
+    run(loop, main)
+
+    assert heard == list(ALL)
+
+
+@each_loop
+def test_what_can_not_be_heard_is_told_in_the_log(
+    loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop ends a second after its program at most; the log says how much was lost, once."""
+
+    async def main() -> None:
+        for event in ALL:
+            reporter.add(event)
+        await anyio.wait_all_tasks_blocked()
+
+    async def again() -> None:
+        reporter.add(ONE)
+        await reporter.delivered()
+
+    reporter = Reporter(hang, timeout=3 * HANG)
+    began = time.monotonic()
+    run(loop, main)
+    elapsed = time.monotonic() - began
+
+    assert 0.99 <= elapsed < HANG
+    assert errors(caplog) == ["on_event " + LOST.format(3)]
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=HANG)
+    run(loop, again)
+    assert heard == [ONE]
+
+
+@each_loop
+def test_what_happens_while_a_loop_ends_is_heard(loop: Any) -> None:
+    """A listener that hears of something late, such as a refresh that is finished then, is waited for."""
+    heard: list[str] = []
+
+    async def listen(event: Event) -> None:
+        await anyio.sleep(0.02)
+        heard.append(type(event).__name__)
+        if event is ONE:
+            later.add(TWO)
+
+    async def listen_later(event: Event) -> None:
+        await anyio.sleep(0.02)
+        heard.append(type(event).__name__)
+
+    async def main() -> None:
+        reporter.add(ONE)
+
+    reporter, later = Reporter(listen, timeout=HANG), Reporter(listen_later, timeout=HANG)
+    run(loop, main)
+
+    assert heard == ["Forgotten", "StoreRecovered"]
+
+
+@each_loop
+@pytest.mark.parametrize("listener", [hang, lambda _: None], ids=["hangs", "hears"])
+def test_no_loop_is_kept_alive(loop: Any, listener: Any) -> None:
+    """A reporter that outlives an event loop holds nothing of it, whether all was heard or not."""
+    loops: list[Any] = []
+
+    async def main() -> None:
+        loops.append(ref(native()))
+        reporter.add(ONE)
+        await anyio.wait_all_tasks_blocked()
+
+    reporter = Reporter(listener, timeout=3 * HANG)
+    run(loop, main)
+    gc.collect()
+
+    assert loops[0]() is None
+
+
+def test_a_sync_listener_hears_all_of_a_loop_that_is_left() -> None:
+    """Without `asyncio.run` it has heard what happened before the loop stops."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=HANG)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        reporter.add(ONE)
+
+    loop.run_until_complete(main())
+    loop.close()
+
+    assert heard == [ONE]
+
+
+def test_a_loop_that_stands_still_is_not_waited_for() -> None:
+    """What is queued in it is heard when it runs again, and holds up nobody who waits elsewhere."""
+    heard: list[Event] = []
+    go: list[bool] = []
+    loop = asyncio.new_event_loop()
+
+    async def listen(event: Event) -> None:
+        await until(lambda: go)
+        heard.append(event)
+
+    async def main() -> None:
+        reporter.add(ONE)
+
+    async def elsewhere() -> None:
+        with anyio.fail_after(HANG):
+            await reporter.delivered()
+
+    reporter = Reporter(listen, timeout=3 * HANG)
+    loop.run_until_complete(main())
+    run(ASYNCIO, elsewhere)
+    assert heard == []
+    go.append(True)
+    loop.run_until_complete(reporter.delivered())
+    loop.close()
+
+    assert heard == [ONE]
+
+
+@pytest.mark.parametrize("is_waited", [True, False], ids=["waited-for", "another-event"])
+def test_what_a_closed_loop_leaves_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture, *, is_waited: bool
+) -> None:
+    """A loop that is closed without `asyncio.run` takes its queue along, and the log says so, once."""
+    heard: list[Event] = []
+
+    async def listen(event: Event) -> None:
+        if not closed:
+            await anyio.sleep_forever()
+        heard.append(event)
+
+    async def main() -> None:
+        for event in ALL:
+            reporter.add(event)
+        await anyio.wait_all_tasks_blocked()
+
+    async def elsewhere() -> None:
+        if not is_waited:
+            reporter.add(ONE)
+        with anyio.fail_after(HANG):
+            await reporter.delivered()
+
+    closed: list[bool] = []
+    reporter = Reporter(listen, timeout=3 * HANG)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    closed.append(True)
+    for _ in range(2):
+        run(ASYNCIO, elsewhere)
+
+    assert errors(caplog).count("on_event " + LOST.format(3)) == 1
+    assert heard == ([] if is_waited else [ONE, ONE])
+
+
+def test_events_of_many_threads_are_all_heard_in_order() -> None:
+    """Of 8 event loops in threads of their own none loses one of its 125 events, or their order."""
+    heard: list[tuple[int, Event]] = []
+    mine: Final = [numbered(number) for number in range(125)]
+
+    async def listen(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard.append((threading.get_ident(), event))
+
+    async def main() -> None:
+        for event in mine:
+            reporter.add(event)
+            await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(HANG):
+            await reporter.delivered()
+        assert [event for thread, event in heard if thread == threading.get_ident()] == mine
+
+    reporter = Reporter(listen, timeout=HANG)
+    run_together(*[(loop, main) for loop in (ASYNCIO, TRIO) * 4])
+
+    assert len(heard) == 1000
+
+
+def test_delivered_waits_for_other_loops() -> None:
+    """What happened on another loop that runs is waited for; its end ends the wait."""
+    heard: list[Event] = []
+    busy, go = threading.Event(), threading.Event()
+
+    async def listen(event: Event) -> None:
+        busy.set()
+        await until(go.is_set)
+        heard.append(event)
+
+    async def there() -> None:
+        reporter.add(ONE)
+        await until(lambda: heard)
+
+    async def here() -> None:
+        await until(busy.is_set)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert done == []
+            go.set()
+
+    async def wait() -> None:
+        with anyio.fail_after(HANG):
+            await reporter.delivered()
+        done.append(list(heard))
+
+    done: list[list[Event]] = []
+    reporter = Reporter(listen, timeout=3 * HANG)
+    run_together((TRIO, there), (ASYNCIO, here))
+
+    assert done == [[ONE]]
+
+
+def test_a_loop_that_ends_holds_up_nobody() -> None:
+    """Who waits for a loop whose listener hangs goes on when that loop has ended."""
+    busy, leave = threading.Event(), threading.Event()
+
+    async def listen(_: Event) -> None:
+        busy.set()
+        await anyio.sleep_forever()
+
+    async def there() -> None:
+        reporter.add(ONE)
+        await until(leave.is_set)
+
+    async def here() -> None:
+        await until(busy.is_set)
+        leave.set()
+        with anyio.fail_after(HANG):
+            await reporter.delivered()
+
+    reporter = Reporter(listen, timeout=3 * HANG)
+    run_together((ASYNCIO, there), (TRIO, here))
+
+
+def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In the thread where it happened, one that fails included; nothing is raised."""
+    heard: list[tuple[int, Event]] = []
+
+    def listen(event: Event) -> None:
+        heard.append((threading.get_ident(), event))
+        if event is ONE:
+            raise ZeroDivisionError
+
+    reporter = Reporter(listen, timeout=HANG)
+    for event in ALL:
+        reporter.add(event)
+
+    assert heard == [(threading.get_ident(), event) for event in ALL]
+    assert errors(caplog) == ["on_event failed with ZeroDivisionError on Forgotten"]
+
+
+def test_without_a_loop_an_async_listener_is_not_called_in_vain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What it returns is closed, so that nothing complains later; the log says why."""
+    reporter = Reporter(hang, timeout=HANG)
+    reporter.add(ONE)
+    gc.collect()
+
+    assert errors(caplog) == [
+        "on_event failed with no event loop to run in, as it is async, on Forgotten"
+    ]
+
+
+def test_events_of_threads_without_loops_are_all_heard() -> None:
+    """Of 8 threads that add 125 events each none loses one."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=HANG)
+
+    def add() -> None:
+        for number in range(125):
+            reporter.add(numbered(number))
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANG)
+
+    assert len(heard) == 1000
+
+
+def test_listeners_come_and_go_while_others_hear() -> None:
+    """Threads that add and remove listeners disturb no thread that tells them of events."""
+    heard: list[Event] = []
+    reporter = Reporter(heard.append, timeout=HANG)
+    problems: list[BaseException] = []
+
+    def change() -> None:
+        try:
+            for _ in range(2000):
+                reporter.add_listener(lambda _: None)()
+        except BaseException as problem:  # noqa: BLE001 - it is looked at below
+            problems.append(problem)
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        reporter.add(numbered(number))
+    for thread in threads:
+        thread.join(HANG)
+
+    assert problems == []
+    assert len(heard) == 200
+
+
+def test_a_child_tells_of_what_happens_in_it(
+    in_child: Callable[[Callable[[], bool]], bool], thread_within: ThreadWithin
+) -> None:
+    """After a fork nothing waits for the parent's threads, and what they had queued is theirs."""
+    heard: list[Event] = []
+
+    async def listen(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard.append(event)
+
+    async def main() -> None:
+        reporter.add(TWO)
+        await reporter.delivered()
+
+    def check() -> bool:
+        run(ASYNCIO, main)
+        return heard == [TWO]
+
+    reporter = Reporter(listen, timeout=HANG)
+    (listener,) = reporter._listeners
+    with thread_within(lambda: listener._mutex):
+        assert in_child(check)

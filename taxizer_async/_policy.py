@@ -81,7 +81,7 @@ class RenewalPolicy:
         store_timeout: What a single call to the token store may take.
         lease_poll: The first pause between two looks at a store whose lease another client has; it
             grows by half each time up to 0.25 s, with jitter.
-        hook_timeout: What an async `on_event` may take.
+        hook_timeout: What an async listener may take for an event.
 
     Raises:
         ConfigurationError: If one of them is no positive, finite number.

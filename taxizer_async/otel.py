@@ -1,13 +1,13 @@
 """
-What happens to the token as OpenTelemetry spans and metrics, made of the events that `on_event` gets.
+What happens to the token as OpenTelemetry spans and metrics, made of the events that listeners get.
 
 Needs the extra: `pip install "taxizer-async[otel]"`, which is the API only; without an SDK all of it does
 nothing. Here it is decided what things are called, and nothing else: no token is seen or asked for.
 
-Spans are made afterwards, from the times in the events, under the span that is current in the task that
-led the exchange. A live span would have to be opened by the core around each exchange, with hooks of a
-tracer's in its critical path. So those that an instrumentation of the HTTP library makes of the same
-exchange are siblings of these, and not their children.
+Spans are made afterwards, from the times in the events, in the task that listeners run in: each is a root.
+A live span would have to be opened by the core around each exchange, with hooks of a tracer's in its
+critical path. So those that an instrumentation of the HTTP library makes of the same exchange are no
+children of these.
 """
 
 from __future__ import annotations

@@ -511,4 +511,9 @@ CATALOGUE: Final = (
         "a wall clock that is set in an outage makes a good token look dead",
         (),
     ),
+    Report(
+        140,
+        "a slow listener holds up requests, and their deadlines lose what it should hear",
+        (),
+    ),
 )

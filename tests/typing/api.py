@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import assert_type
 
@@ -63,6 +64,10 @@ async def use_auth() -> None:
     assert_type(auth.status(), AuthStatus)
     assert_type(auth.status().state, TokenState)
     assert_type(await auth.forget(), None)
+    remove = auth.add_listener(hook)
+    assert_type(remove, Callable[[], None])
+    assert_type(auth.add_listener(sync_hook)(), None)
+    assert_type(await auth.events_delivered(), None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(auth.keep_fresh)
     async with httpx.AsyncClient(auth=auth) as client:

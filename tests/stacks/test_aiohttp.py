@@ -422,7 +422,7 @@ async def test_the_users_header_stays_where_no_token_goes(
 async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_connection(
     sandbox: Sandbox,
 ) -> None:
-    """While a hook is told of a 401 that is handed back, the caller leaves; nothing stays open."""
+    """A caller that leaves while a listener hears of its 401 leaves nothing open."""
     told = anyio.Event()
     complaints: list[str] = []
     loop = asyncio.get_running_loop()

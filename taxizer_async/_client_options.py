@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._http_library import HttpLibrary
+from taxizer_async._http_library import HttpLibrary, LoginClients
 
 
 if TYPE_CHECKING:
-    import ssl
-
     from taxizer_async._exchange import HttpClientFactory
 
 
@@ -60,24 +56,3 @@ class ClientOptions:
 
     def _own(self) -> list[str]:
         return [name for name in _OWN_OPTIONS if self.given.get(name) is not None]
-
-
-@final
-class LoginClients:
-    """Makes clients with *options* for logins; reads the CA bundle for the first one only."""
-
-    def __init__(self, library: HttpLibrary, options: dict[str, Any]) -> None:
-        tls = ("verify", "cert", "trust_env")
-        self._library = library
-        self._tls = {name: options[name] for name in tls if name in options}
-        self._options = {name: options[name] for name in options if name not in ("verify", "cert")}
-
-    def __call__(self) -> Any:
-        """Return a fresh client."""
-        return self._library.client(verify=self._context, **self._options)
-
-    @functools.cached_property
-    def _context(self) -> ssl.SSLContext:
-        if self._tls:
-            return self._library.make_tls_context(**self._tls)
-        return self._library.default_tls_context()

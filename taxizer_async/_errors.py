@@ -64,7 +64,8 @@ class AuthError(TaxizerError):
     """
     No usable token could be had.
 
-    Raised itself only when a *credentials* callable failed; else one of its subclasses is.
+    Raised itself only when a *credentials* callable failed, or its secret file is empty or gone while it is
+    being replaced; else one of its subclasses is.
 
     Attributes:
         endpoint: The path of the token endpoint that was asked, if one was.
@@ -98,7 +99,8 @@ class TokenEndpointUnavailableError(AuthError):
     """
     The token endpoint could not be reached, timed out, or answered 429 or 5xx, for as long as was tried.
 
-    Or another client that shares the store was at it all the time.
+    Or another client that shares the store was at it all the time, or this machine had no thread,
+    descriptor or memory for it.
     """
 
 

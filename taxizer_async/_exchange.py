@@ -31,10 +31,11 @@ from taxizer_async._codec import (
 )
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._headers import parse_http_date, parse_retry_after
-from taxizer_async._network_errors import tell_network_error
+from taxizer_async._http_library import LoginClients
+from taxizer_async._network_errors import is_about_certificate, tell_network_error
 from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._policy import time_of_sending
-from taxizer_async._threads import run_in_thread
+from taxizer_async._threads import AbandonableCalls, TooManyCallsError, lacks_thread
 from taxizer_async._version import __version__
 
 
@@ -58,6 +59,8 @@ _REFUSALS: Final = frozenset({400, 401, 403})
 _TRY_LATER: Final = frozenset({408, 429})
 # A gateway's 503 may well come after the server took the request.
 _UNTOUCHED: Final = HTTPStatus.TOO_MANY_REQUESTS
+#: So many calls of http_client may hang.
+_MOST_CALLS: Final = 4
 
 _log: Final = logging.getLogger("taxizer_async")
 
@@ -82,13 +85,23 @@ class _Asked:
     began: float
 
 
+class _NoClientError(Exception):
+    """There is no HTTP client for the moment; the text says why."""
+
+
 @final
 class _Progress:
-    """How far a request has come, as httpcore's trace tells; other transports tell nothing."""
+    """
+    How far a request has come, as httpcore's trace tells; other transports tell nothing.
 
-    __slots__ = ("_has_left", "_is_told")
+    Attributes:
+        has_client: Whether there is a client to send it with.
+    """
+
+    __slots__ = ("_has_left", "_is_told", "has_client")
 
     def __init__(self) -> None:
+        self.has_client = False
         self._is_told = False
         self._has_left = False
 
@@ -117,7 +130,16 @@ class HttpExchange:
         http_client: Returns a fresh one for each exchange; None for the default one.
     """
 
-    __slots__ = ("_base_url", "_clock", "_http_client", "_library", "_policy", "_random")
+    __slots__ = (
+        "_base_url",
+        "_calls",
+        "_clock",
+        "_is_own",
+        "_library",
+        "_make",
+        "_policy",
+        "_random",
+    )
 
     def __init__(
         self,
@@ -134,7 +156,11 @@ class HttpExchange:
         self._clock = clock
         self._random = random
         self._library = library
-        self._http_client = http_client
+        self._make: HttpClientFactory = (
+            LoginClients(library, {}) if http_client is None else http_client
+        )
+        self._is_own = isinstance(self._make, LoginClients)
+        self._calls = AbandonableCalls(_MOST_CALLS)
 
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         """Log in at Connect; try again until the time is over, where that may help."""
@@ -144,9 +170,10 @@ class HttpExchange:
         while True:
             attempt += 1
             outcome = await self._attempt(_Call(CONNECT_PATH, encode), budget, began)
-            if not isinstance(outcome, Unavailable) or not budget.wants_more():
+            if not _may_pass(outcome) or not budget.wants_more():
                 return outcome
-            wait = self._policy.retry_wait(attempt, self._random(), outcome.retry_after)
+            retry_after = outcome.retry_after if isinstance(outcome, Unavailable) else None
+            wait = self._policy.retry_wait(attempt, self._random(), retry_after)
             if self._clock.monotonic() + wait >= budget.deadline:
                 return outcome
             await self._clock.sleep(wait)
@@ -175,22 +202,32 @@ class HttpExchange:
             return Unavailable(reason="there was no time left to ask it", untouched=True)
         answer, progress = Answer(), _Progress()
         problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(seconds) as scope:
             try:
                 await self._send(call, answer, progress)
             except ConfigurationError as cause:
                 return Misconfigured(reason=str(cause))
+            except _NoClientError as cause:
+                problem = Unavailable(reason=str(cause), untouched=True)
             except self._library.never_sent as cause:
-                problem = Unavailable(reason=tell_network_error(cause), untouched=True)
+                self._note_certificate(cause)
+                problem = Unavailable(reason=_tell(cause), untouched=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
-                if progress.never_left and not isinstance(cause, self._library.transport_error):
+                if lacks_thread(cause):
+                    reason = f"{_tell(cause)}, and one has to look a host name up"
+                    problem = Unavailable(reason=reason, untouched=progress.never_left)
+                elif progress.never_left and not isinstance(cause, self._library.transport_error):
                     return None
-                problem = Unavailable(reason=tell_network_error(cause))
+                else:
+                    problem = Unavailable(reason=_tell(cause))
+        if scope.cancelled_caught and not progress.has_client:
+            return Unavailable(reason=self._tell_delay(f"within {seconds:.3g} s"), untouched=True)
         return self._read(answer, asked) if answer.is_usable else problem
 
     async def _send(self, call: _Call, answer: Answer, progress: _Progress) -> None:
         async with AsyncExitStack() as stack:
             client = await self._open(stack)
+            progress.has_client = True
             client.event_hooks = {}
             request = client.build_request(
                 "POST",
@@ -216,10 +253,14 @@ class HttpExchange:
     async def _open(self, stack: AsyncExitStack) -> Any:
         # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
         try:
-            (client,) = await run_in_thread(self._make_client)
+            client = await self._calls.run(self._make, needs_thread=False)
+        except TooManyCallsError as cause:
+            raise _NoClientError(self._tell_delay(f"in {cause.calls} earlier calls")) from None
         except (Exception, SystemExit) as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
-            problem = f"raised {type(cause).__name__}"
+            is_passing = isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)
+            problem = f"raised {_tell(cause) if is_passing else type(cause).__name__}"
         else:
+            is_passing = False
             if not self._library.is_client(client):
                 if inspect.iscoroutine(client):
                     client.close()
@@ -231,20 +272,28 @@ class HttpExchange:
                     return await stack.enter_async_context(client)
                 except RuntimeError:
                     problem = "returned a client that is in use"
-        if self._http_client is None:
-            msg = f"no HTTP client could be made ({problem}): check the proxy and SSL variables"
+        if is_passing:
+            raise _NoClientError(self._tell_problem(problem))
+        if self._is_own:
+            advice = "check the proxy and SSL variables"
         else:
-            msg = (
-                f"http_client {problem}: it must return a fresh {self._library.name}.AsyncClient for "
-                "each exchange"
-            )
+            advice = f"it must return a fresh {self._library.name}.AsyncClient for each exchange"
+        msg = f"{self._tell_problem(problem)}: {advice}"
         raise ConfigurationError(msg)
 
-    # In a tuple, as trio does not take a coroutine from a thread.
-    def _make_client(self) -> tuple[object]:
-        if self._http_client is None:
-            return (self._library.client(verify=self._library.default_tls_context()),)
-        return (self._http_client(),)
+    def _tell_problem(self, problem: str) -> str:
+        if self._is_own:
+            return f"no HTTP client could be made ({problem})"
+        return f"http_client {problem}"
+
+    def _tell_delay(self, during: str) -> str:
+        if self._is_own:
+            return f"no HTTP client could be made {during}"
+        return f"http_client returned nothing {during}"
+
+    def _note_certificate(self, error: Exception) -> None:
+        if isinstance(self._make, LoginClients) and is_about_certificate(error):
+            self._make.tls.doubt()
 
     def _read(self, answer: Answer, asked: _Asked) -> Outcome:
         status = answer.status_code
@@ -266,7 +315,7 @@ class HttpExchange:
             return Malformed(status_code=status, excerpt="more than 1 MiB")
         decoded = decode_token(body) if answer.is_success else Undecodable(describe(body))
         if isinstance(decoded, Undecodable):
-            return Malformed(status_code=status, excerpt=decoded.excerpt)
+            return Malformed(status_code=status, excerpt=decoded.excerpt, is_the_apis=is_json(body))
         for name in decoded.unreadable:
             _log.warning("%s is not a timestamp, and taken as missing", name)
         return self._issued(decoded.token, asked, server_date)
@@ -313,10 +362,23 @@ def _read_refusal(answer: Answer) -> Outcome:
     if not answer.complete:
         return Unavailable(reason=f"answered {_named(status)}, cut off", status_code=status)
     body = answer.body() or b""
-    is_the_apis = not answer.is_html if status == HTTPStatus.BAD_REQUEST else is_json(body)
-    if is_the_apis:
+    is_refusal = not answer.is_html if status == HTTPStatus.BAD_REQUEST else is_json(body)
+    if is_refusal:
         return Refused(status_code=status)
     return Malformed(status_code=status, excerpt=describe(body))
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Return whether another attempt may come to something else."""
+    if isinstance(outcome, Malformed):
+        return not outcome.is_the_apis
+    return isinstance(outcome, Unavailable)
+
+
+def _tell(error: BaseException) -> str:
+    if lacks_thread(error):
+        return f"{type(error).__name__} (no thread can be started)"
+    return tell_network_error(error)
 
 
 def _unless_unset(moment: datetime | None) -> datetime | None:

@@ -6,13 +6,24 @@ Nothing here imports one, so that each is loaded only by who asks for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, final
+import contextlib
+import os
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, final
 
 
 if TYPE_CHECKING:
     import ssl
 
+    from collections.abc import Iterator
     from types import ModuleType
+
+
+#: What is looked at of each file that a TLS context is made of; None if it is not there.
+_Stamp: TypeAlias = "tuple[tuple[str, tuple[int, ...] | None], ...]"
+
+_TLS_OPTIONS: Final = ("verify", "cert", "trust_env")
 
 
 @final
@@ -26,14 +37,14 @@ class HttpLibrary:
         timeout: Its `Timeout`.
         never_sent: Its errors that say that a request did not leave.
         transport_error: What all errors of its network are.
+        tls: The TLS context of all clients that have no options of their own.
     """
 
-    __slots__ = ("_module", "_tls", "client", "name", "never_sent", "timeout", "transport_error")
+    __slots__ = ("_module", "client", "name", "never_sent", "timeout", "tls", "transport_error")
 
     def __init__(self, module: ModuleType) -> None:
         library: Any = module
         self._module: Final[Any] = library
-        self._tls: ssl.SSLContext | None = None
         self.name: Final = module.__name__
         self.client: Final[type[Any]] = library.AsyncClient
         self.timeout: Final[Any] = library.Timeout
@@ -45,6 +56,7 @@ class HttpLibrary:
             library.ProxyError,
             library.UnsupportedProtocol,
         )
+        self.tls: Final = TlsContext(self, {})
 
     def is_client(self, made: object) -> TypeGuard[Any]:
         """Say whether it is one of its clients."""
@@ -60,8 +72,90 @@ class HttpLibrary:
         context: ssl.SSLContext = self._module.create_ssl_context(**options)
         return context
 
-    def default_tls_context(self) -> ssl.SSLContext:
-        """Return the one of all clients that have no options of their own; it is built once."""
-        if self._tls is None:
-            self._tls = self.make_tls_context()
-        return self._tls
+
+@final
+class TlsContext:
+    """
+    A TLS context for logins.
+
+    It is made anew when a file that it is made of has changed, or once it is doubted: CA bundles and
+    certificates are replaced while processes run.
+
+    Args:
+        library: Makes it.
+        options: *verify*, *cert* and *trust_env*, as far as they are given.
+    """
+
+    __slots__ = ("_library", "_made", "_options")
+
+    def __init__(self, library: HttpLibrary, options: dict[str, Any]) -> None:
+        self._library = library
+        self._options = options
+        self._made: tuple[ssl.SSLContext, _Stamp | None] | None = None
+
+    def get(self) -> ssl.SSLContext:
+        """
+        Return it; in a thread, as it looks at files.
+
+        Raises:
+            OSError: If a file can't be read, and never could.
+        """
+        made = self._made
+        # Before it is read, so that a change meanwhile is noticed the next time.
+        stamp = tuple((path, _stamp_of(path)) for path in self._paths())
+        if made is not None and made[1] == stamp:
+            return made[0]
+        try:
+            context = self._library.make_tls_context(**self._options)
+        except OSError:
+            # It is being replaced, or was removed together with an old release that still runs.
+            if made is None:
+                raise
+            return made[0]
+        self._made = context, stamp
+        return context
+
+    def doubt(self) -> None:
+        """Have it made anew, as a server's certificate could not be verified."""
+        made = self._made
+        if made is not None:
+            self._made = made[0], None
+
+    def _paths(self) -> Iterator[str]:
+        for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            if os.environ.get(variable):
+                yield os.environ[variable]
+        # Without it the library has other certificates, of the system's.
+        with contextlib.suppress(ImportError):
+            import certifi  # noqa: PLC0415 - at the first login, and not for each import
+
+            yield certifi.where()
+        cert: Any = self._options.get("cert")
+        for given in (self._options.get("verify"), *(cert if isinstance(cert, tuple) else (cert,))):
+            if isinstance(given, str):
+                yield given
+
+
+@final
+class LoginClients:
+    """Makes clients of *library* with *options* for logins."""
+
+    __slots__ = ("_library", "_options", "tls")
+
+    def __init__(self, library: HttpLibrary, options: dict[str, Any]) -> None:
+        own: dict[str, Any] = {name: options[name] for name in _TLS_OPTIONS if name in options}
+        self._library = library
+        self._options = {name: options[name] for name in options if name not in ("verify", "cert")}
+        self.tls: Final = TlsContext(library, own) if own else library.tls
+
+    def __call__(self) -> Any:
+        """Return a fresh client."""
+        return self._library.client(verify=self.tls.get(), **self._options)
+
+
+def _stamp_of(path: str) -> tuple[int, ...] | None:
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -29,6 +29,15 @@ _MAX_FILE: Final = 65_536
 
 
 @final
+class UnreadySecretError(ConfigurationError):
+    """
+    A credential is empty, or its file can't be read.
+
+    That is a mistake at the start of a program, but passes while the file is being replaced.
+    """
+
+
+@final
 class Secret:
     """
     A string that shows itself to nobody but the caller of `reveal`.
@@ -129,7 +138,7 @@ class Credentials:
         ):
             if blank:
                 msg = f"{name} is empty: copy it from the Taxizer dashboard"
-                raise ConfigurationError(msg)
+                raise UnreadySecretError(msg)
         object.__setattr__(self, "client_id", client_id)
         object.__setattr__(self, "client_secret", secret)
 
@@ -144,7 +153,8 @@ class Credentials:
         Read `TAXIZER_CLIENT_ID` and `TAXIZER_CLIENT_SECRET`, or the files that `…_FILE` variants name.
 
         A trailing newline is stripped. Pass the method itself (`Credentials.from_env`) as the
-        *credentials* of a client to have the environment or a rotated file read anew at each login.
+        *credentials* of a client to have the environment or a rotated file read anew at each login; then
+        a file that is empty or can't be read, as it is being replaced, is a retryable `AuthError`.
 
         Raises:
             ConfigurationError: If a variable is missing, empty, set twice or names an unreadable file.
@@ -202,7 +212,7 @@ def _read_file(variable: str, path: Path) -> Secret:
     # The path is not quoted, nor kept in a frame: somebody may have put the secret itself there.
     del path
     msg = f"{variable} does not name a file that can be read ({problem}): check the path in it"
-    raise ConfigurationError(msg)
+    raise UnreadySecretError(msg)
 
 
 def _read_regular(path: Path) -> bytes:

@@ -24,6 +24,11 @@ def tell_network_error(error: BaseException) -> str:
     return f"{name} ({reason})" if reason else name
 
 
+def is_about_certificate(error: BaseException) -> bool:
+    """Return whether a server's certificate could not be verified."""
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _causes(error))
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting = [error]

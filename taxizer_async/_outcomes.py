@@ -66,10 +66,19 @@ class Unavailable:
 
 @attrs.frozen(kw_only=True)
 class Malformed:
-    """An answer that is not documented; *excerpt* describes it without a value from it."""
+    """
+    An answer that is not documented.
+
+    Attributes:
+        status_code: Its status.
+        excerpt: Describes it without a value from it.
+        is_the_apis: Whether it is JSON, and so the API's own: another attempt would get the same. The
+            page of a proxy, a gateway or a firewall is not.
+    """
 
     status_code: int
     excerpt: str
+    is_the_apis: bool = False
 
 
 @attrs.frozen(kw_only=True)

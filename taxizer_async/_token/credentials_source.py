@@ -5,18 +5,21 @@ from __future__ import annotations
 import inspect
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import anyio
 
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._models import Credentials
+from taxizer_async._models import Credentials, UnreadySecretError
 from taxizer_async._outcomes import Misconfigured
-from taxizer_async._threads import run_in_thread
+from taxizer_async._threads import AbandonableCalls, NoThreadError, TooManyCallsError
 from taxizer_async._token.failures import CredentialsUnavailable
 
 
 CredentialsLike: TypeAlias = Credentials | Callable[[], Credentials | Awaitable[Credentials]]
+
+#: So many calls of a sync callable may hang.
+_MOST_CALLS: Final = 4
 
 
 @final
@@ -27,7 +30,7 @@ class CredentialsSource:
     A callable may well be a `functools.partial` with the secret among its arguments.
     """
 
-    __slots__ = ("_given", "_problem")
+    __slots__ = ("_calls", "_given", "_problem")
 
     def __init__(self, given: CredentialsLike) -> None:
         is_callable = callable(given) and not isinstance(given, type)
@@ -35,6 +38,7 @@ class CredentialsSource:
         if not isinstance(given, Credentials) and not is_callable:
             self._problem = type(given).__name__
         self._given = given
+        self._calls = AbandonableCalls(_MOST_CALLS)
 
     def check(self) -> None:
         """
@@ -53,11 +57,16 @@ class CredentialsSource:
         return self._given if isinstance(self._given, Credentials) else None
 
     async def ask(self) -> object:
-        """Return what the callable returns; a sync one runs in a worker thread, as it may block."""
-        if self._is_async:
-            (answer,) = self._call()
-        else:
-            (answer,) = await run_in_thread(self._call, abandon=True)
+        """
+        Return what the callable returns; a sync one runs in a thread, as it may block.
+
+        Raises:
+            TooManyCallsError: If too many earlier calls of it hang.
+            NoThreadError: If no thread can be started for it.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        answer = self._call() if self._is_async else await self._calls.run(self._call)
         return await answer if inspect.isawaitable(answer) else answer
 
     @property
@@ -66,9 +75,9 @@ class CredentialsSource:
         call = getattr(self._given, "__call__", None)  # noqa: B004
         return inspect.iscoroutinefunction(self._given) or inspect.iscoroutinefunction(call)
 
-    # In a tuple, as trio does not take a coroutine from a thread; a method, as its repr is harmless.
-    def _call(self) -> tuple[object]:
-        return (self._given if isinstance(self._given, Credentials) else self._given(),)
+    # A method, as its repr is harmless.
+    def _call(self) -> object:
+        return None if isinstance(self._given, Credentials) else self._given()
 
 
 async def ask_credentials(
@@ -78,14 +87,20 @@ async def ask_credentials(
     Ask *source*, for *seconds* at most.
 
     What a callable raises is told by its class alone, as its text and frames may hold a secret; a
-    `ConfigurationError` is ours, and says more.
+    `ConfigurationError` is ours, and says more. What may pass is no misconfiguration.
     """
     problem = f"gave nothing within {seconds:g} s"
     with anyio.move_on_after(seconds):
         try:
             answer = await source.ask()
+        except UnreadySecretError as cause:
+            problem = f"found that {cause}"
         except ConfigurationError as cause:
             return Misconfigured(reason=str(cause))
+        except TooManyCallsError as cause:
+            problem = f"has not returned from {cause.calls} earlier calls, and needs a time-out of its own"
+        except NoThreadError:
+            problem = "was not called, as no thread can be started"
         except (Exception, SystemExit) as cause:  # noqa: BLE001 - it is the user's
             problem = f"raised {type(cause).__name__}"
         else:

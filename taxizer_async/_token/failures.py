@@ -24,7 +24,7 @@ from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailab
 
 @attrs.frozen
 class CredentialsUnavailable:
-    """A *credentials* callable failed; *reason* names the class of what it raised."""
+    """A *credentials* callable gave none; *reason* says why, by the class of what it raised or in our words."""
 
     reason: str
 

@@ -18,7 +18,7 @@ import attrs
 
 from taxizer_async._codec import RECORD_FORMAT, StoredRecord
 from taxizer_async._errors import ConfigurationError, TokenStoreError
-from taxizer_async._threads import AbandonableCalls
+from taxizer_async._threads import AbandonableCalls, call_aside
 from taxizer_async.stores._envelope import make_envelope, name_of
 from taxizer_async.stores._moment import Moment
 from taxizer_async.stores._private_directory import PrivateDirectory
@@ -270,7 +270,7 @@ class _FileLease:
 
     def give_back_soon(self) -> None:
         """Give it back without waiting for that."""
-        threading.Thread(target=self.give_back, name="taxizer_async lease", daemon=True).start()
+        call_aside(self.give_back)
 
     def give_back(self) -> None:
         # A forked child has no part in it.

@@ -51,14 +51,14 @@ if TYPE_CHECKING:
 
 #: With the number of checkpoints that there are at least, whatever the loop and the way.
 CASES: dict[Case, int] = {
-    cold_call: 14,
-    cold_request: 14,
+    cold_call: 12,
+    cold_request: 12,
     cold_with_a_vault: 13,
     renewal_ahead_of_need: 12,
     renewal_of_need: 12,
     renewal_of_a_dead_token: 12,
     renewal_after_a_401: 12,
-    cold_with_a_remote_store: 18,
+    cold_with_a_remote_store: 16,
     renewal_with_a_remote_store: 17,
     cold_with_files: 22,
     renewal_with_files: 21,

@@ -14,10 +14,12 @@ from taxizer_async._outcomes import Misconfigured
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
 from taxizer_async._token.failures import CredentialsUnavailable
 from tests.limits import HANG
+from tests.threads import refuse_threads
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 PAIR = Credentials("app", "s3cret")
@@ -164,6 +166,85 @@ async def test_a_configuration_error_says_more(monkeypatch: pytest.MonkeyPatch) 
 
     assert isinstance(answer, Misconfigured)
     assert answer.reason.startswith("TAXIZER_CLIENT_SECRET is not set")
+
+
+@pytest.mark.report(130)
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            None,
+            "TAXIZER_CLIENT_SECRET_FILE does not name a file that can be read (FileNotFoundError)",
+        ),
+        (b"", "client_secret is empty"),
+        (b"\n", "client_secret is empty"),
+        (
+            b"\xe4",
+            "TAXIZER_CLIENT_SECRET_FILE does not name a file that can be read (UnicodeDecode",
+        ),
+    ],
+    ids=["gone", "empty", "blank", "half"],
+)
+async def test_a_secret_that_is_being_replaced_is_no_misconfiguration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
+) -> None:
+    """A file that can't be read for the moment is told, and read again at the next try."""
+    file = tmp_path / "secret"
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", str(file))
+    if content is not None:
+        file.write_bytes(content)
+    source = CredentialsSource(Credentials.from_env)
+    answer = await ask_credentials(source, seconds=5)
+    file.write_bytes(b"s3cret")
+
+    assert isinstance(answer, CredentialsUnavailable)
+    assert answer.reason.startswith(f"found that {told}")
+    assert await ask_credentials(source, seconds=5) == PAIR
+
+
+@pytest.mark.report(130)
+async def test_no_thread_for_a_sync_callable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told that no thread can be started, and the callable is not called in the loop."""
+    called: list[int] = []
+
+    def read() -> Credentials:
+        called.append(1)
+        return PAIR
+
+    refuse_threads(monkeypatch)
+    answer = await ask_credentials(CredentialsSource(read), seconds=5)
+
+    assert answer == CredentialsUnavailable("was not called, as no thread can be started")
+    assert called == []
+
+
+@pytest.mark.report(131)
+@pytest.mark.parametrize("given", [PAIR, _fetch], ids=["a value", "async"])
+async def test_what_needs_no_thread_uses_none(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither credentials by value nor an async callable need a thread."""
+    refuse_threads(monkeypatch)
+
+    assert await ask_credentials(CredentialsSource(given), seconds=5) == PAIR
+
+
+@pytest.mark.report(133)
+async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> None:
+    """Four calls may hang; then it is called no more until one returns."""
+    called: list[int] = []
+
+    def hang() -> Credentials:
+        called.append(1)
+        gate.wait(HANG)
+        return PAIR
+
+    source = CredentialsSource(hang)
+    answers = [await ask_credentials(source, seconds=0.01) for _ in range(6)]
+
+    told = ["gave nothing within 0.01 s"] * 4
+    told += ["has not returned from 4 earlier calls, and needs a time-out of its own"] * 2
+    assert answers == [CredentialsUnavailable(reason) for reason in told]
+    assert called == [1] * 4
 
 
 @pytest.mark.parametrize("value", [None, "s3cret", ("app", "s3cret")], ids=repr)

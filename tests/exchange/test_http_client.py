@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import socket
+import ssl
+import threading
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,10 @@ import httpx
 import pytest
 
 from taxizer_async._answer import MAX_ANSWER
+from taxizer_async._http_library import HttpLibrary
 from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Unavailable
+from tests.limits import HANG
+from tests.threads import refuse_threads
 
 from .conftest import Asker
 
@@ -132,6 +139,96 @@ async def test_what_a_factory_raises_is_told_by_its_class(sandbox: Sandbox) -> N
     assert isinstance(outcome, Misconfigured)
     assert "SecretInMessageError" in outcome.reason
     assert "cnry" not in outcome.reason
+
+
+@pytest.mark.report(130)
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (OSError(errno.EMFILE, "cnry"), "OSError (Too many open files)"),
+        (OSError(errno.ENFILE, "cnry"), "OSError (Too many open files in system)"),
+        (FileNotFoundError(errno.ENOENT, "cnry"), "FileNotFoundError (No such file or directory)"),
+        (ssl.SSLError("cnry"), "SSLError (TLS)"),
+        (MemoryError("cnry"), "MemoryError"),
+        (RuntimeError("can't start new thread"), "RuntimeError (no thread can be started"),
+    ],
+    ids=repr,
+)
+async def test_what_passes_is_no_misconfiguration(
+    sandbox: Sandbox, raised: Exception, told: str
+) -> None:
+    """A factory that lacks a descriptor, a thread, memory or a file for a moment is asked again."""
+    problems = [raised]
+
+    def http_client() -> httpx.AsyncClient:
+        if problems:
+            raise problems.pop()
+        return httpx.AsyncClient()
+
+    asker = Asker(sandbox.base_url, http_client=http_client)
+    outcome = await asker.connect(attempts=1)
+    problems.append(raised)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.untouched
+    assert outcome.reason.startswith(f"http_client raised {told}")
+    assert "cnry" not in outcome.reason
+    assert isinstance(await asker.connect(attempts=2), Issued)
+
+
+@pytest.mark.report(133)
+async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
+    """One that hangs is given up in time, and no more than four are called until one returns."""
+    gate, calls = threading.Event(), 0
+
+    def http_client() -> httpx.AsyncClient:
+        nonlocal calls
+        calls += 1
+        assert gate.wait(HANG)
+        return httpx.AsyncClient()
+
+    asker = Asker(sandbox.base_url, http_client=http_client, attempt_timeout=0.05)
+    try:
+        outcomes = [await asker.connect(attempts=1) for _ in range(6)]
+    finally:
+        gate.set()
+
+    told = ["http_client returned nothing within 0.05 s"] * 4
+    told += ["http_client returned nothing in 4 earlier calls"] * 2
+    assert outcomes == [Unavailable(reason=reason, untouched=True) for reason in told]
+    assert calls == 4
+
+
+@pytest.mark.report(131)
+@pytest.mark.parametrize("given", [False, True], ids=["default", "http_client"])
+async def test_a_client_is_made_in_the_loop_if_no_thread_can_be_started(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, given: bool
+) -> None:
+    """Where no thread can be started a login needs none."""
+    refuse_threads(monkeypatch)
+    http_client = httpx.AsyncClient if given else None
+    asker = Asker(sandbox.base_url, library=HttpLibrary(httpx), http_client=http_client)
+
+    assert isinstance(await asker.connect(attempts=1), Issued)
+
+
+@pytest.mark.report(130)
+async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is told, may be tried again, and leaves a refresh token unspent."""
+
+    def refuse(*_: object, **_more: object) -> None:
+        raise RuntimeError("can't start new thread")  # noqa: EM101, TRY003 - Python's own words
+
+    asker = Asker(sandbox.base_url.replace("127.0.0.1", "localhost"))
+    # As the event loops do it in a thread, which one of trio's may be idle for.
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    outcome = await asker.refresh()
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.untouched
+    assert "no thread can be started" in outcome.reason
 
 
 @pytest.mark.parametrize(

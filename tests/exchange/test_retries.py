@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._outcomes import Issued, Refused, Unavailable
+from taxizer_async._outcomes import Issued, Malformed, Refused, Unavailable
 from taxizer_async.testing import Fault
 
 from .conftest import Asker
@@ -51,6 +51,47 @@ async def test_connect_is_repeated_after_a_transient_failure(
     assert isinstance(outcome, Issued)
     assert sandbox.counters.connects == 4
     assert asker.clock.slept == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.report(116)
+@pytest.mark.parametrize(
+    "page",
+    [
+        answer(b"<html>Blocked", status="400 Bad Request"),
+        answer(b"<html>Blocked", status="403 Forbidden"),
+        answer(b"", status="401 Unauthorized"),
+        answer(b"<html>Not Found", status="404 Not Found"),
+        answer(b"", status="405 Method Not Allowed"),
+        answer(b"", "Location: /sorry", status="302 Found"),
+        answer(b"<html>Back soon"),
+        answer(b'{"jwtToken": "j'),
+        answer(b""),
+    ],
+    ids=["400", "403", "401", "404", "405", "302", "200", "cut-off", "empty"],
+)
+async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
+    serve: Callable[..., RawServer], page: bytes
+) -> None:
+    """What a proxy, a gateway or a firewall says for a moment costs no login."""
+    server = serve(*[(page,)] * 3, (answer(b'{"jwtToken": "j"}'),))
+    asker = Asker(server.base_url)
+
+    assert isinstance(await asker.connect(), Issued)
+    assert len(server.requests) == 4
+    assert asker.clock.slept == [0.25, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "422 Unprocessable"])
+@pytest.mark.parametrize("body", [b"{}", b"null", b'{"jwtToken": null}', b"[1]"], ids=repr)
+async def test_an_undocumented_answer_of_the_apis_is_final(
+    serve: Callable[..., RawServer], body: bytes, status: str
+) -> None:
+    """JSON that holds no token is the API's own answer, and would be the same again."""
+    server = serve((answer(body, status=status),))
+    outcome = await Asker(server.base_url).connect()
+
+    assert isinstance(outcome, Malformed)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)

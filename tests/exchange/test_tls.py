@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import httpx
 import pytest
 import trustme
 
+from taxizer_async import _http_library
+from taxizer_async._client_options import ClientOptions
 from taxizer_async._http_library import HttpLibrary
 from taxizer_async._outcomes import Issued, Unavailable
 
@@ -19,6 +21,7 @@ from .raw_server import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from taxizer_async.testing import Sandbox
 
@@ -103,6 +106,111 @@ async def test_the_tls_context_is_built_once(
 
     assert len(server.requests) == 10
     assert built == 1
+
+
+@final
+class _Replaced:
+    """A server whose authority can be replaced, and the bundle that its clients believe."""
+
+    def __init__(self, serve: Callable[..., RawServer], bundle: Path) -> None:
+        self._certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.bundle = bundle
+        self.replace()
+        self.server = serve((answer(b'{"jwtToken": "j-1"}'),), tls=self._certificate)
+        self.bundle.write_bytes(self.authority)
+
+    def replace(self) -> None:
+        """Have the server show a certificate of a new authority, which `bundle` does not have."""
+        authority = trustme.CA()
+        authority.issue_cert("127.0.0.1").configure_cert(self._certificate)
+        self.authority = authority.cert_pem.bytes()
+
+
+@pytest.fixture(name="replaced")
+def _replaced(
+    serve: Callable[..., RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> _Replaced:
+    bundle = tmp_path / "bundle.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    return _Replaced(serve, bundle)
+
+
+@pytest.fixture(name="make_asker", params=["default", "verify=True", "verify=path"])
+def _make_asker(request: pytest.FixtureRequest, replaced: _Replaced) -> Callable[[], Asker]:
+    def make_asker() -> Asker:
+        library = HttpLibrary(httpx)
+        options: dict[str, dict[str, Any]] = {
+            "default": {},
+            "verify=True": {"verify": True},
+            "verify=path": {"verify": str(replaced.bundle)},
+        }
+        factory = ClientOptions(library, options[request.param]).login_client()
+        return Asker(replaced.server.base_url, library=library, http_client=factory)
+
+    return make_asker
+
+
+ignore_path = pytest.mark.filterwarnings("ignore:.verify=.str.. is deprecated:DeprecationWarning")
+
+
+@ignore_path
+@pytest.mark.report(132)
+@pytest.mark.parametrize("how", ["in place", "by a new file"])
+async def test_a_replaced_bundle_is_believed_at_once(
+    make_asker: Callable[[], Asker], replaced: _Replaced, tmp_path: Path, how: str
+) -> None:
+    """The login after a change of the bundle needs one attempt, and no restart."""
+    asker = make_asker()
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    replaced.replace()
+    if how == "in place":
+        replaced.bundle.write_bytes(replaced.authority)
+    else:
+        (tmp_path / "new.pem").write_bytes(replaced.authority)
+        (tmp_path / "new.pem").replace(replaced.bundle)
+
+    assert isinstance(await asker.connect(attempts=1), Issued)
+
+
+@ignore_path
+@pytest.mark.report(132)
+async def test_a_certificate_that_is_not_believed_has_the_bundle_read_anew(
+    make_asker: Callable[[], Asker], replaced: _Replaced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that the file system does not show costs one attempt."""
+    asker = make_asker()
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    monkeypatch.setattr(_http_library, "_stamp_of", len)
+    asker = make_asker()
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    replaced.replace()
+    replaced.bundle.write_bytes(replaced.authority)
+
+    assert isinstance(await asker.connect(attempts=2), Issued)
+    assert asker.clock.slept == [0.25]
+
+
+@ignore_path
+@pytest.mark.report(132)
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN CERT"], ids=["gone", "empty", "half"])
+async def test_a_bundle_that_is_being_replaced_costs_no_login(
+    make_asker: Callable[[], Asker], replaced: _Replaced, content: bytes | None
+) -> None:
+    """While the bundle can't be read the one before it holds; a process's first login tries again."""
+    asker = make_asker()
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    replaced.bundle.unlink()
+    if content is not None:
+        replaced.bundle.write_bytes(content)
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    first = await make_asker().connect(attempts=1)
+    replaced.replace()
+    replaced.bundle.write_bytes(replaced.authority)
+
+    assert isinstance(await asker.connect(attempts=1), Issued)
+    assert isinstance(first, Unavailable)
+    assert first.untouched
+    assert first.reason.startswith("no HTTP client could be made")
 
 
 async def test_plain_http_to_a_tls_port_is_a_typed_failure(https: RawServer) -> None:

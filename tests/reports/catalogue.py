@@ -502,6 +502,27 @@ CATALOGUE: Final = (
         (),
     ),
     Report(
+        130,
+        "a lack of threads or descriptors, or a secret that is being replaced, is told as a misconfiguration",
+        ("ManiMatter/decluttarr/issues/297",),
+    ),
+    Report(
+        131,
+        "no thread can be started while the interpreter exits, so nothing can be flushed there",
+        ("python/cpython/issues/113964",),
+        note="with a base_url by IP address; to look a host name up takes a thread of the event loop's",
+    ),
+    Report(
+        132,
+        "after the CA bundle was replaced logins fail until a restart",
+        ("puffo-ai/puffo-agent/pull/213",),
+    ),
+    Report(
+        133,
+        "a credentials callable that hangs keeps the process from its end, and one more thread with each try",
+        ("python/cpython/issues/111358",),
+    ),
+    Report(
         134,
         "an absurd date of the server makes each new token look dead",
         (),

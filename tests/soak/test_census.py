@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import attrs
 import pytest
 
@@ -83,10 +84,11 @@ async def test_a_call_that_was_given_up_is_counted() -> None:
     """A thread in the package's code is at work, until what it waits for comes."""
     answered = threading.Event()
     before = await take_census()
+    token = anyio.lowlevel.current_token()
     with anyio.CancelScope() as scope:
 
         def call() -> None:
-            anyio.from_thread.run_sync(scope.cancel)
+            anyio.from_thread.run_sync(scope.cancel, token=token)
             answered.wait()
 
         await AbandonableCalls(limit=1).run(call)

@@ -1,7 +1,7 @@
 """
 One answer of a token endpoint, as far as it has come in, and its body within bounds.
 
-It is filled by who reads the network; what it means is decided in `_exchange`.
+What it means is decided by those who ask for it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import zlib
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+import anyio
 import attrs
 
 
@@ -32,6 +33,7 @@ class Answer:
         raw: The body as it was sent …
         is_encoded: … so that it has to be decoded.
         complete: Whether there is no more to come, or no more is wanted.
+        most: Bytes of the body that are wanted.
     """
 
     status_code: int = 0
@@ -39,6 +41,7 @@ class Answer:
     raw: bytearray = attrs.field(factory=bytearray)
     is_encoded: bool = True
     complete: bool = False
+    most: int = MAX_ANSWER
 
     @property
     def is_success(self) -> bool:
@@ -59,11 +62,11 @@ class Answer:
     def add(self, chunk: bytes) -> bool:
         """Add a part of the body; say whether more is wanted."""
         self.raw += chunk
-        return len(self.raw) <= MAX_ANSWER
+        return len(self.raw) <= self.most
 
     def body(self) -> bytes | None:
-        """Return the body, decoded; None if it is longer than `MAX_ANSWER`."""
-        if len(self.raw) > MAX_ANSWER:
+        """Return the body, decoded; None if it is longer than is wanted."""
+        if len(self.raw) > self.most:
             return None
         raw = bytes(self.raw)
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
@@ -72,7 +75,22 @@ class Answer:
         # It was not asked for, but gateways are known not to care.
         inflater = zlib.decompressobj(_ANY_HEADER)
         try:
-            body = inflater.decompress(raw, MAX_ANSWER + 1)
+            body = inflater.decompress(raw, self.most + 1)
         except zlib.error:
             return raw
-        return body if len(body) <= MAX_ANSWER else None
+        return body if len(body) <= self.most else None
+
+
+async def receive(response: Any, answer: Answer) -> None:
+    """Read the body of an httpx or httpx2 *response* into *answer*, as much of it as is wanted."""
+    answer.headers = response.headers
+    answer.status_code = response.status_code
+    # A test transport's answer may be read, and so decoded, from the start.
+    answer.is_encoded = not response.is_stream_consumed
+    chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
+    # A cancellation ends the generators below, which a break would abandon to the collector.
+    with anyio.CancelScope() as enough:
+        async for chunk in chunks:
+            if not enough.cancel_called and not answer.add(chunk):
+                enough.cancel()
+    answer.complete = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import httpx
 
 from taxizer_async._arguments import Arguments
+from taxizer_async._bearer import Bearer
 from taxizer_async._flow import AuthFlow, sync_refusal
 from taxizer_async._http_library import HttpLibrary
 from taxizer_async._models import DEFAULT_BASE_URL
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 
 HTTPX: Final = HttpLibrary(httpx)
-# Bound once, and not for each request.
-_is_replayable: Final = HTTPX.is_replayable
 
 
 class TaxizerAuth(httpx.Auth):
@@ -91,12 +90,12 @@ class TaxizerAuth(httpx.Auth):
         return auth
 
     def _set_up(self, arguments: Arguments) -> None:
-        self.flow: AuthFlow = AuthFlow(arguments, HTTPX)
+        self.bearer: Bearer = Bearer(arguments, HTTPX)
 
     @property
     def base_url(self) -> str:
         """Where the API is, in one spelling."""
-        return self.flow.base_url
+        return self.bearer.base_url
 
     async def token(self) -> Token:
         """
@@ -106,7 +105,25 @@ class TaxizerAuth(httpx.Auth):
             AuthError: If none can be had; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
-        return await self.flow.token()
+        return await self.bearer.token()
+
+    async def refused(self, token: Token, place: str = "") -> Token | None:
+        """
+        Tell that the server refused *token*, and return the token to use next.
+
+        For users of `token()`: a WebSocket, gRPC, another HTTP library. All callers that tell of the same
+        token share one renewal.
+
+        Args:
+            token: What was refused, as `token()` returned it.
+            place: Where, such as `"GET https://host/path"`: a place that refuses what others accept costs
+                no renewal from then on. Without it the token counts as revoked.
+
+        Returns:
+            None if the refusal is final for now: another token would not help, or none can be had. This
+            raises no error; a failed login is logged and reported.
+        """
+        return await self.bearer.provider.refused(token, place)
 
     async def keep_fresh(self) -> None:
         """
@@ -115,11 +132,11 @@ class TaxizerAuth(httpx.Auth):
         Failures are logged, reported and tried again, never raised:
         `task_group.start_soon(auth.keep_fresh)`.
         """
-        await self.flow.provider.keep_fresh()
+        await self.bearer.provider.keep_fresh()
 
     def status(self) -> AuthStatus:
         """Return what a health endpoint may show."""
-        return self.flow.provider.status()
+        return self.bearer.provider.status()
 
     async def forget(self) -> None:
         """
@@ -129,7 +146,7 @@ class TaxizerAuth(httpx.Auth):
             TokenStoreError: If the store could not drop it; here it is dropped.
             AuthError: If a credentials callable failed, so that it is unknown whose token it is.
         """
-        await self.flow.provider.forget()
+        await self.bearer.provider.forget()
 
     def add_listener(self, listener: EventHook) -> Callable[[], None]:
         """
@@ -151,7 +168,7 @@ class TaxizerAuth(httpx.Auth):
             # The frames of a traceback may be captured with their arguments.
             del listener
             raise wrong
-        return self.flow.reporter.add_listener(listener)
+        return self.bearer.reporter.add_listener(listener)
 
     async def events_delivered(self) -> None:
         """
@@ -162,13 +179,13 @@ class TaxizerAuth(httpx.Auth):
         Raises:
             RuntimeError: If a listener waits, as it would wait for itself.
         """
-        await self.flow.reporter.delivered()
+        await self.bearer.reporter.delivered()
 
     def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Carry the token; on a 401 that is about it, renew it and send the request once more."""
-        return self.flow.run(request, _is_replayable)
+        return AuthFlow(self.bearer, request)
 
     def sync_auth_flow(
         self,
@@ -183,10 +200,10 @@ class TaxizerAuth(httpx.Auth):
         raise sync_refusal(HTTPX)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "flow"):  # a traceback shows it before it is set up
+        if not hasattr(self, "bearer"):  # a traceback shows it before it is set up
             return f"<{type(self).__name__}>"
-        return self.flow.describe(type(self).__name__)
+        return self.bearer.describe(type(self).__name__)
 
     def __reduce__(self) -> tuple[Callable[[], TaxizerAuth], tuple[()]]:
         """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
-        return functools.partial(type(self), **self.flow.arguments.given), ()
+        return functools.partial(type(self), **self.bearer.arguments.given), ()

@@ -11,10 +11,11 @@ from taxizer_async._auth import HTTPX, TaxizerAuth
 from taxizer_async._client_options import ClientOptions
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
+from taxizer_async._response_hooks import EventHooks
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from taxizer_async._clock import Clock
     from taxizer_async._exchange import HttpClientFactory
@@ -76,6 +77,7 @@ class TaxizerClient(httpx.AsyncClient):
         options.check(told_how_to_log_in=arguments.http_client is not None)
         auth = TaxizerAuth.from_arguments(arguments)
         super().__init__(auth=auth, base_url=auth.base_url, **options.given)
+        self.event_hooks = self._event_hooks
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -105,3 +107,17 @@ class TaxizerClient(httpx.AsyncClient):
             msg = f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use httpx.AsyncClient"
             raise ConfigurationError(msg)
         self._auth = auth
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """
+        The user's hooks.
+
+        One that raises on a 401, as `raise_for_status` does, raises only if the 401 is handed back.
+        """
+        return self._hooks
+
+    @event_hooks.setter
+    def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
+        self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
+        self._event_hooks = EventHooks(self._hooks)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 import anyio
 import attrs
 
-from taxizer_async._answer import Answer
+from taxizer_async._answer import Answer, receive
 from taxizer_async._base_url import endpoint_url
 from taxizer_async._codec import (
     Undecodable,
@@ -248,7 +248,7 @@ class HttpExchange:
             request.headers.pop("Authorization", None)
             response = await client.send(request, stream=True, auth=None, follow_redirects=False)
             stack.push_async_callback(response.aclose)
-            await _receive(response, answer)
+            await receive(response, answer)
 
     async def _open(self, stack: AsyncExitStack) -> Any:
         # In a thread, as a client reads the CA bundle, which takes tens of milliseconds.
@@ -340,20 +340,6 @@ class HttpExchange:
             asked_at=asked.at,
             elapsed=now - asked.began,
         )
-
-
-async def _receive(response: Any, answer: Answer) -> None:
-    answer.headers = response.headers
-    answer.status_code = response.status_code
-    # A test transport's answer may be read, and so decoded, from the start.
-    answer.is_encoded = not response.is_stream_consumed
-    chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
-    # A cancellation ends the generators below, which a break would abandon to the collector.
-    with anyio.CancelScope() as enough:
-        async for chunk in chunks:
-            if not enough.cancel_called and not answer.add(chunk):
-                enough.cancel()
-    answer.complete = True
 
 
 def _read_refusal(answer: Answer) -> Outcome:

@@ -1,204 +1,180 @@
 """
-What an auth class of any HTTP library does, without being one: attach the token, answer 401s.
+One request of httpx or httpx2: the token is put on it, and it is sent again where a 401 calls for that.
 
-The flow is a generator that may be closed in another task, dropped or never finished, so it owns
-nothing: no lock is held and nothing waits to be undone across a `yield`.
+The flow is an object and not a generator, as each request pays for it, and as a generator is not told
+why it is closed. It may be closed in another task, dropped or never finished: it holds no lock, and
+nothing waits to be undone.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import random
+import contextlib
+import sys
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Final, final
 
-from taxizer_async._base_url import endpoint_url
+import anyio
+
+from taxizer_async._answer import Answer, receive
+from taxizer_async._bearer import DRAINED_BYTES, DRAINED_SECONDS, RESENDS, UNAUTHORIZED, place_of
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._events import OriginSkipped
-from taxizer_async._exchange import CONNECT_PATH, REFRESH_PATH, HttpExchange
-from taxizer_async._headers import lacks_scope
-from taxizer_async._reporter import Reporter
-from taxizer_async._token.provider import TokenProvider
-from taxizer_async._token.renewal_request import Endpoints
-from taxizer_async.stores import MemoryTokenStore
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Iterator, Sequence
 
-    from taxizer_async._arguments import Arguments
+    from taxizer_async._bearer import Bearer
     from taxizer_async._http_library import HttpLibrary
-    from taxizer_async._models import Token
     from taxizer_async._token.cached_token import CachedToken
 
 
-_UNAUTHORIZED: Final = 401
-#: The second is for a token that did work and was replaced or revoked while the resend was queued: one
-#: that never worked is not replaced again, so its 401 is handed back after the first.
-_RESENDS: Final = 2
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: In a request's extensions: the token that it was sent with.
+MARK: Final = "taxizer_async"
+#: In a response's extensions: what a hook of the user's raised on it.
+HELD_BACK: Final = "taxizer_async.held_back"
+#: In a response's extensions: that its 401 was looked at.
+_SEEN: Final = "taxizer_async.seen"
 
-
-Origin: TypeAlias = tuple[str, bytes, int | None]
-
-
-class Url(Protocol):
-    """What is looked at of a request's URL."""
-
-    @property
-    def scheme(self) -> str: ...
-
-    @property
-    def raw_host(self) -> bytes: ...
-
-    @property
-    def port(self) -> int | None: ...
-
-
-class Headers(Protocol):
-    """What is looked at of headers, whose names have no case; one that is there twice is joined."""
-
-    def get(self, name: str, /) -> str | None: ...
-
-
-class MutableHeaders(Headers, Protocol):
-    """What is done with headers."""
-
-    def __setitem__(self, name: str, value: str, /) -> None: ...
-
-
-class Request(Protocol):
-    """What is looked at and changed of a request."""
-
-    @property
-    def url(self) -> Url: ...
-
-    @property
-    def headers(self) -> MutableHeaders: ...
-
-
-class Sent(Protocol):
-    """What is looked at of a request that was answered."""
-
-    @property
-    def headers(self) -> Headers: ...
-
-
-class Response(Protocol):
-    """What is looked at of a response; *request* is the last one, if there were redirects."""
-
-    @property
-    def status_code(self) -> int: ...
-
-    @property
-    def headers(self) -> Headers: ...
-
-    @property
-    def request(self) -> Sent: ...
-
-    async def aread(self) -> object: ...
-
-
-RequestT = TypeVar("RequestT", bound=Request)
+_HEADER: Final = "Authorization"
 
 
 @final
-class AuthFlow:
+class AuthFlow(AsyncGenerator[Any, Any]):
     """
-    The one token of *arguments*, on requests of any library; logins go over *library*.
+    What the library drives for each request: it is asked for requests, and told their responses.
 
-    Raises:
-        ConfigurationError: If an argument is wrong.
+    Args:
+        bearer: Has the token.
+        request: The library's request.
     """
 
-    def __init__(self, arguments: Arguments, library: HttpLibrary) -> None:
-        url, origins = arguments.checked()
-        policy, clock = arguments.policy, arguments.clock
-        self.arguments: Final = arguments
-        self.base_url: Final = str(url).rstrip("/")
-        self._scheme: Final = url.scheme
-        self._host: Final = url.raw_host
-        self._port: Final = url.port
-        self._origins: Final = frozenset(map(_origin, origins))
-        self._skipped: Final[set[str]] = set()
-        self.reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
-        self.provider: TokenProvider = TokenProvider(
-            endpoints=Endpoints(
-                base_url=self.base_url,
-                connect=str(endpoint_url(url, CONNECT_PATH)),
-                refresh=str(endpoint_url(url, REFRESH_PATH)),
-            ),
-            credentials=arguments.source,
-            exchange=HttpExchange(
-                base_url=url,
-                policy=policy,
-                clock=clock,
-                random=random.random,
-                library=library,
-                http_client=arguments.http_client,
-            ),
-            store=MemoryTokenStore(clock=clock) if arguments.store is None else arguments.store,
-            policy=policy,
-            clock=clock,
-            random=random.random,
-            reporter=self.reporter,
-        )
-        self._fresh = self.provider.fresh
+    __slots__ = ("_bearer", "_cached", "_past", "_request", "_sent_at")
 
-    async def token(self) -> Token:
-        """
-        Return a usable token; log in or renew if it takes that.
+    def __init__(self, bearer: Bearer, request: Any) -> None:
+        self._bearer = bearer
+        self._request = request
+        # The token that is under way; None before, after, and where it may not go.
+        self._cached: CachedToken | None = None
+        # The responses before the last one, redirects included.
+        self._past: Sequence[Any] = ()
 
-        Raises:
-            AuthError: If none can be had; see its subclasses.
-            ConfigurationError: If the credentials callable or *http_client* is at fault.
-        """
-        return (self._fresh() or await self.provider.acquire()).token
-
-    def describe(self, name: str) -> str:
-        """Return a repr of the object called *name* that this is in."""
-        return f"<{name} for {self.base_url}, token: {self.provider.status().state.value}>"
-
-    async def run(
-        self, request: RequestT, is_replayable: Callable[[RequestT], bool]
-    ) -> AsyncGenerator[RequestT, Response]:
-        """
-        Carry the token; on a 401 that is about it, renew it and send the request once more.
-
-        *is_replayable* says whether the body of a request that was sent can be sent again.
-        """
+    async def __anext__(self) -> Any:
+        """Return the request with the token."""
+        bearer, request = self._bearer, self._request
         url = request.url
-        # Most go to the API itself, and a tuple made and hashed for each would cost more.
-        is_home = (
-            url.raw_host == self._host and url.port == self._port and url.scheme == self._scheme
-        )
-        if not is_home and _origin(url) not in self._origins:
-            self._warn_once(url)
-            yield request
-            return
-        resends = _RESENDS
-        while True:
-            held = self._fresh() or await self.provider.acquire()
-            request.headers["Authorization"] = held.authorization
-            response = yield request
-            if response.status_code != _UNAUTHORIZED:
-                if not held.accepted:
-                    self.provider.accept(held)
-                return
-            another = _concerns(response, held) and self.provider.refuse(held)
-            if not (another and resends and is_replayable(request)):
-                return
-            resends -= 1
-            # Frees the connection, as waiting with it in hand may starve who renews.
-            await response.aread()
+        # Most go to the API itself, and a tuple hashed for each would cost more.
+        if (
+            url.raw_host != bearer.host or url.port != bearer.port or url.scheme != bearer.scheme
+        ) and not bearer.may_have_token(url.scheme, url.raw_host, url.port):
+            return _without_token(bearer.library, request)
+        cached, now = bearer.cache.state.cached, bearer.now()
+        if cached is None or now >= cached.fresh_until:
+            cached = await bearer.provider.acquire()
+            now = bearer.now()
+        mark = request.extensions.get(MARK)
+        if mark is not cached.mark:
+            if mark is not None:
+                # It was sent with another token, and may still be under way.
+                request = bearer.library.copied(request)
+            request.extensions[MARK] = cached.mark
+        request.headers[_HEADER] = cached.authorization
+        self._cached = cached
+        self._sent_at = now
+        return request
 
-    def _warn_once(self, url: Url) -> None:
-        scheme, host, port = _origin(url)
-        origin = f"{scheme}://{host.decode()}:{port}"
-        if origin in self._skipped:
-            return
-        self._skipped.add(origin)
-        self.reporter.add(OriginSkipped(origin=origin))
+    async def asend(self, response: Any) -> Any:
+        """Take the response; return the request to send again, if there is one."""
+        cached = self._cached
+        if cached is None:
+            if response is None:
+                return await self.__anext__()
+            raise StopAsyncIteration
+        if response.status_code == UNAUTHORIZED:
+            return await self._answer_401(cached, response)
+        self._cached = None
+        bearer = self._bearer
+        state = bearer.cache.state
+        # As `Bearer.listens_to` does; each request pays for a call.
+        if state.listens or state.cached is not cached:
+            bearer.provider.accept(cached, _place(response.request), sent_at=self._sent_at)
+        if self._past:
+            self._complete_history(response)
+        raise StopAsyncIteration
+
+    async def athrow(self, *_: Any) -> Any:
+        """End, as `aclose` does: nobody who drives a flow throws into it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End; if an exception ended the request, it may tell of a 401."""
+        if self._cached is not None:
+            self._look_at_exception(self._cached)
+            self._cached = None
+
+    async def _answer_401(self, cached: CachedToken, response: Any) -> Any:
+        """Return the refused request to send it again, or hand the 401 back."""
+        self._cached = None
+        request = response.request
+        held_back = response.extensions.pop(HELD_BACK, None)
+        replacement = None
+        if self._is_to_be_renewed(cached, response) and self._can_resend(request):
+            await _drain(response)
+            replacement = await self._bearer.replacement_for(cached)
+        if replacement is None:
+            self._complete_history(response)
+            if held_back is None:
+                raise StopAsyncIteration
+            raise held_back
+        # The library forgets redirects that came before a response which is answered.
+        self._past = [*self._whole_history(response), response]
+        # Others may have sent the same object, and be waiting for their answers.
+        request = self._bearer.library.copied(request)
+        request.extensions[MARK] = replacement.mark
+        request.headers[_HEADER] = replacement.authorization
+        self._cached, self._sent_at = replacement, self._bearer.now()
+        return request
+
+    def _is_to_be_renewed(self, cached: CachedToken, response: Any) -> bool:
+        request = response.request
+        response.extensions[_SEEN] = True
+        # After a redirect it may not have been sent at all.
+        if request.headers.get(_HEADER) != cached.authorization:
+            return False
+        return self._bearer.is_worth_renewing(
+            cached,
+            _place(request),
+            sent_at=self._sent_at,
+            challenge=response.headers.get("WWW-Authenticate"),
+        )
+
+    def _can_resend(self, request: Any) -> bool:
+        url = request.url
+        resends = sum(each.status_code == UNAUTHORIZED for each in self._past)
+        return (
+            resends < RESENDS
+            and self._bearer.library.is_replayable(request)
+            and self._bearer.may_have_token(url.scheme, url.raw_host, url.port)
+        )
+
+    def _whole_history(self, response: Any) -> list[Any]:
+        return [*self._past, *(each for each in response.history if each not in self._past)]
+
+    def _complete_history(self, response: Any) -> None:
+        if self._past:
+            response.history = self._whole_history(response)
+
+    def _look_at_exception(self, cached: CachedToken) -> None:
+        """Find the 401 that a hook of the user's raised on, before the flow could be told of it."""
+        for error in _chain(sys.exception()):
+            response = getattr(error, "response", None)
+            request = getattr(response, "request", None)
+            if getattr(response, "status_code", None) != UNAUTHORIZED or request is None:
+                continue
+            is_ours = request.extensions.get(MARK) is cached.mark
+            if is_ours and not response.extensions.get(_SEEN):
+                self._is_to_be_renewed(cached, response)
+                return
 
 
 def sync_refusal(library: HttpLibrary) -> ConfigurationError:
@@ -209,21 +185,48 @@ def sync_refusal(library: HttpLibrary) -> ConfigurationError:
     )
 
 
-def _origin(url: Url) -> Origin:
-    port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    return url.scheme, _one_spelling(url.raw_host.lower()), port
+def _place(request: Any) -> str:
+    url = request.url
+    path = url.raw_path.partition(b"?")[0]
+    return place_of(request.method, url.scheme, url.netloc.decode(), path.decode())
 
 
-def _one_spelling(host: bytes) -> bytes:
-    # httpx leaves an IPv6 address as it is written, and others do not.
-    try:
-        return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
-    except ValueError:
-        return host
+def _without_token(library: HttpLibrary, request: Any) -> Any:
+    """Return *request*, or a copy of it if it carries a token of ours that may not go where it goes."""
+    mark = request.extensions.get(MARK)
+    if mark is None or request.headers.get(_HEADER) != mark.reveal():
+        return request
+    copy = library.copied(request)
+    del copy.extensions[MARK], copy.headers[_HEADER]
+    return copy
 
 
-def _concerns(response: Response, held: CachedToken) -> bool:
-    """Say whether a 401 is about the token: after a redirect it may not have been sent at all."""
-    if response.request.headers.get("Authorization") != held.authorization:
-        return False
-    return not lacks_scope(response.headers.get("WWW-Authenticate"))
+async def _drain(response: Any) -> None:
+    """
+    Free the connection of a 401, as waiting with it in hand may starve the refresh.
+
+    Whatever is wrong with the body, what was read of it becomes the response's content.
+    """
+    answer = Answer(most=DRAINED_BYTES)
+    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+        await receive(response, answer)
+    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+        await response.aclose()
+    if not hasattr(response, "_content"):
+        # There is no public way to tell the library that it has been read.
+        response._content = answer.body() or b""  # noqa: SLF001
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error*, and what it was caused by or raised from."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += (each.__context__, each.__cause__)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions

@@ -7,6 +7,7 @@ Nothing here imports one, so that each is loaded only by who asks for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 
 from pathlib import Path
@@ -40,8 +41,6 @@ class HttpLibrary:
         tls: The TLS context of all clients that have no options of their own.
     """
 
-    __slots__ = ("_module", "client", "name", "never_sent", "timeout", "tls", "transport_error")
-
     def __init__(self, module: ModuleType) -> None:
         library: Any = module
         self._module: Final[Any] = library
@@ -64,8 +63,32 @@ class HttpLibrary:
 
     def is_replayable(self, request: Any) -> bool:
         """Say whether the body of a request of its own can be sent again."""
+        stream = request.stream
+        if isinstance(stream, self._module.ByteStream):
+            return True
         # Other streams are consumed, and would be sent again as an empty or a shorter body.
-        return isinstance(request.stream, self._module.ByteStream)
+        if not isinstance(stream, self._multipart):
+            return False
+        return all(_is_rewindable(getattr(field, "file", b"")) for field in stream.fields)
+
+    def copied(self, request: Any) -> Any:
+        """Return a request like *request*, whose headers and extensions are its own."""
+        try:
+            body = {"content": request.content}
+        except self._module.RequestNotRead:
+            body = {"stream": request.stream}
+        return self._module.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            extensions=request.extensions,
+            **body,
+        )
+
+    @functools.cached_property
+    def _multipart(self) -> type[Any]:
+        # It has no public name. It rewinds its files, each time it is sent.
+        return type(self._module.Request("POST", "http://localhost", files={"a": b""}).stream)
 
     def make_tls_context(self, **options: Any) -> ssl.SSLContext:
         """Return a new context; reads the CA bundle, which takes tens of milliseconds."""
@@ -159,3 +182,12 @@ def _stamp_of(path: str) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_rewindable(file: Any) -> bool:
+    if isinstance(file, (str, bytes)):
+        return True
+    try:
+        return bool(file.seekable())
+    except (AttributeError, ValueError):  # no file, or one that is closed
+        return False

@@ -32,6 +32,12 @@ KEEP_FRESH_INTERVAL: Final = 10.0
 POLLS_PER_LEASE_ATTEMPT: Final = 4
 #: No pause between two looks at a store that another holds is longer, in the mean.
 LONGEST_LEASE_POLL: Final = 0.25
+#: Seconds for which it is known that a place accepts tokens …
+ACCEPTANCE_COUNTS: Final = 600.0
+#: … and seconds between two times that this is noted.
+ACCEPTANCE_NOTED_EVERY: Final = 60.0
+#: Seconds that a caller waits at most for the token that replaces one which was refused.
+LONGEST_WAIT_FOR_REPLACEMENT: Final = 10.0
 #: A refresh on another event loop is looked after this often …
 WATCH_INTERVAL: Final = 0.25
 #: … and left behind once its loop has not answered for so long.
@@ -234,11 +240,6 @@ def time_of_sending(
     if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:
         return server_date
     return sent_at if 0 < expires_at - sent_at <= LONGEST_LIFE else server_date
-
-
-def still_counting(spent: tuple[float, ...], *, now: float, window: float) -> tuple[float, ...]:
-    """Return those of the moments *spent* that still count at *now*."""
-    return tuple(moment for moment in spent if now - moment < window)
 
 
 def _problem_of_duration(value: object) -> str | None:

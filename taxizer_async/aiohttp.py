@@ -2,7 +2,7 @@
 For aiohttp: a client middleware that carries the token, and a session of a server's own.
 
 Needs the extra: `pip install "taxizer-async[aiohttp]"`. Logins go over httpx, on connections of their
-own. What is done is `_flow`'s: here are but the views that it has of aiohttp's requests, and who runs it.
+own. What a 401 means is decided in `_bearer`: here is what is aiohttp's.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ import logging
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
+import anyio
+
 from taxizer_async._auth import TaxizerAuth
+from taxizer_async._bearer import (
+    DRAINED_BYTES,
+    DRAINED_SECONDS,
+    RESENDS,
+    UNAUTHORIZED,
+    Bearer,
+    place_of,
+)
 from taxizer_async._errors import ConfigurationError
-from taxizer_async._flow import AuthFlow
 from taxizer_async._models import Credentials, find_base_url
 
 
 try:
-    from aiohttp import BytesPayload, ClientSession, hdrs, web
+    from aiohttp import BytesPayload, ClientSession, IOBasePayload, MultipartWriter, hdrs, web
 except ImportError as _missing:
     _msg = 'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
     raise ImportError(_msg) from _missing
@@ -34,8 +43,8 @@ if TYPE_CHECKING:
         ClientRequest,
         ClientResponse,
     )
-    from aiohttp.client_reqrep import RequestInfo
-    from yarl import URL
+
+    from taxizer_async._token.cached_token import CachedToken
 
 
 __all__ = ["TAXIZER_AUTH", "TAXIZER_SESSION", "TaxizerMiddleware", "taxizer_ctx"]
@@ -50,11 +59,11 @@ _OWN_OPTIONS: Final = ("base_url", "auth")
 _log: Final = logging.getLogger("taxizer_async")
 
 
-class HasFlow(Protocol):
+class HasBearer(Protocol):
     """A `TaxizerAuth`, be it of httpx or of httpx2."""
 
     @property
-    def flow(self) -> AuthFlow:
+    def bearer(self) -> Bearer:
         """What it does."""
         ...
 
@@ -70,8 +79,8 @@ class TaxizerMiddleware:
         await session.post("/v1/Invoices/GenerateInvoice", json=invoice)
     ```
 
-    A 401 that is about the token has it renewed, and the request sent once more if its body is none,
-    bytes, text, JSON or a form without files. aiohttp follows redirects above its middlewares: each hop
+    A 401 that is about the token has it renewed, and the request sent once more if its body can be: none,
+    bytes, text, JSON, a form, and files that can be rewound. aiohttp follows redirects above its middlewares: each hop
     is a request of its own, and has the token if it goes to the API. A session's timeout counts the
     time that a login takes. Give it as the last of several middlewares: those before it see neither the
     token nor a 401 that it cures.
@@ -88,8 +97,8 @@ class TaxizerMiddleware:
 
     __slots__ = ("_auth",)
 
-    def __init__(self, auth: HasFlow) -> None:
-        if not isinstance(getattr(auth, "flow", None), AuthFlow):
+    def __init__(self, auth: HasBearer) -> None:
+        if not isinstance(getattr(auth, "bearer", None), Bearer):
             msg = f"auth must be a TaxizerAuth, not {type(auth).__name__}"
             raise ConfigurationError(msg)
         self._auth: Final = auth
@@ -104,18 +113,63 @@ class TaxizerMiddleware:
             AuthError: If no token can be had; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
-        view = _Request(request)
-        flow = self._auth.flow.run(view, _is_replayable)
+        bearer = self._auth.bearer
+        url = request.url
+        # In a redirect that aiohttp was told not to requote it may be anything.
+        host = (url.raw_host or "").encode("ascii", "backslashreplace")
+        if not bearer.may_have_token(url.scheme, host, url.port):
+            return await handler(request)
+        cached = bearer.cache.fresh() or await bearer.provider.acquire()
         try:
-            async with contextlib.aclosing(flow):
-                await anext(flow)
-                while True:
-                    response = await handler(request)
-                    if not await _goes_on(flow, response):
-                        return response
-                    view.prepare_again()
+            resends = 0
+            while True:
+                sent_at = bearer.now()
+                request.headers[hdrs.AUTHORIZATION] = cached.authorization
+                response = await handler(request)
+                if response.status != UNAUTHORIZED:
+                    if bearer.listens_to(cached):
+                        bearer.provider.accept(cached, _place(request), sent_at=sent_at)
+                    return response
+                is_worth = self._is_worth_renewing(cached, request, response, sent_at=sent_at)
+                if not is_worth or resends == RESENDS or not _is_replayable(request.body):
+                    return response
+                replacement = await self._replacement_for(cached, response)
+                if replacement is None:
+                    return response
+                cached = replacement
+                resends += 1
+                if hdrs.EXPECT in request.headers:
+                    # A wait for "100 Continue" that a 401 cut short can't be taken up again.
+                    request.update_expect_continue()
         finally:
-            view.take_back()
+            # aiohttp's errors show the request's headers.
+            request.headers.popall(hdrs.AUTHORIZATION, None)
+
+    def _is_worth_renewing(
+        self,
+        cached: CachedToken,
+        request: ClientRequest,
+        response: ClientResponse,
+        *,
+        sent_at: float,
+    ) -> bool:
+        # A middleware below this one may have put another header there.
+        if response.request_info.headers.getall(hdrs.AUTHORIZATION, []) != [cached.authorization]:
+            return False
+        challenge = ", ".join(response.headers.getall(hdrs.WWW_AUTHENTICATE, []))
+        return self._auth.bearer.is_worth_renewing(
+            cached, _place(request), sent_at=sent_at, challenge=challenge
+        )
+
+    async def _replacement_for(
+        self, cached: CachedToken, response: ClientResponse
+    ) -> CachedToken | None:
+        try:
+            await _drain(response)
+            return await self._auth.bearer.replacement_for(cached)
+        except BaseException:
+            response.close()
+            raise
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -178,116 +232,32 @@ def taxizer_ctx(
     return context
 
 
-@final
-class _Headers:
-    """Those of a request or a response; what is there more than once is joined, as httpx does."""
-
-    __slots__ = ("_of", "are_changed")
-
-    def __init__(self, of: Any) -> None:
-        self._of: Final[Any] = of
-        self.are_changed = False
-
-    def get(self, name: str, /) -> str | None:
-        values: list[str] = self._of.headers.getall(name, [])
-        return ", ".join(values) if values else None
-
-    def __setitem__(self, name: str, value: str, /) -> None:
-        self.are_changed = True
-        self._of.headers[name] = value
+def _place(request: ClientRequest) -> str:
+    url = request.url
+    netloc = f"{url.raw_host}:{url.port}"
+    return place_of(request.method, url.scheme, netloc, url.raw_path)
 
 
-@final
-class _Url:
-    __slots__ = ("_url",)
-
-    def __init__(self, url: URL) -> None:
-        self._url: Final = url
-
-    @property
-    def scheme(self) -> str:
-        return self._url.scheme
-
-    @property
-    def raw_host(self) -> bytes:
-        # In a redirect that aiohttp was told not to requote it may be anything.
-        return (self._url.raw_host or "").encode("ascii", "backslashreplace")
-
-    @property
-    def port(self) -> int | None:
-        return self._url.port
+def _is_replayable(body: object) -> bool:
+    """Return whether *body*, which was sent, can be sent again."""
+    if not body or isinstance(body, BytesPayload):
+        return True
+    if isinstance(body, MultipartWriter):
+        return all(_is_replayable(part) for part, _, _ in body)
+    # aiohttp rewinds a file to where it was, and says if that can't be done.
+    return isinstance(body, IOBasePayload) and not getattr(body, "consumed", True)
 
 
-@final
-class _Request:
-    __slots__ = ("headers", "request")
-
-    def __init__(self, request: ClientRequest) -> None:
-        self.request: Final = request
-        self.headers: Final = _Headers(request)
-
-    @property
-    def url(self) -> _Url:
-        return _Url(self.request.url)
-
-    def prepare_again(self) -> None:
-        """Have it wait for "100 Continue" anew: a wait that a 401 cut short can't be taken up again."""
-        if hdrs.EXPECT in self.request.headers:
-            self.request.update_expect_continue()
-
-    def take_back(self) -> None:
-        """Take the token, which was sent, out of what aiohttp's errors show of the request."""
-        if self.headers.are_changed:
-            self.request.headers.popall(hdrs.AUTHORIZATION, None)
-
-
-@final
-class _Sent:
-    __slots__ = ("headers",)
-
-    def __init__(self, info: RequestInfo) -> None:
-        self.headers: Final = _Headers(info)
-
-
-@final
-class _Response:
-    __slots__ = ("_response",)
-
-    def __init__(self, response: ClientResponse) -> None:
-        self._response: Final = response
-
-    @property
-    def status_code(self) -> int:
-        return self._response.status
-
-    @property
-    def headers(self) -> _Headers:
-        return _Headers(self._response)
-
-    @property
-    def request(self) -> _Sent:
-        return _Sent(self._response.request_info)
-
-    async def aread(self) -> bytes:
-        return await self._response.read()
-
-
-def _is_replayable(request: _Request) -> bool:
-    # Files and multiparts with files can be rewound at times only, and iterators never.
-    body = request.request.body
-    return not body or isinstance(body, BytesPayload)
-
-
-async def _goes_on(flow: AsyncGenerator[_Request, _Response], response: ClientResponse) -> bool:
-    """Say whether the request is to be sent again."""
-    try:
-        await flow.asend(_Response(response))
-    except StopAsyncIteration:
-        return False
-    except BaseException:
-        response.close()
-        raise
-    return True
+async def _drain(response: ClientResponse) -> None:
+    """Free the connection of a 401, whatever its body is: a refresh may need it."""
+    read = 0
+    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+        while read <= DRAINED_BYTES:
+            chunk = await response.content.readany()
+            if not chunk:
+                return
+            read += len(chunk)
+    response.close()
 
 
 def _auth_of_environment() -> TaxizerAuth:

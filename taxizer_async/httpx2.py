@@ -12,12 +12,14 @@ import functools
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from taxizer_async._arguments import Arguments
+from taxizer_async._bearer import Bearer
 from taxizer_async._client_options import ClientOptions
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._flow import AuthFlow, sync_refusal
 from taxizer_async._http_library import HttpLibrary
 from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
 from taxizer_async._reporter import check_listener
+from taxizer_async._response_hooks import EventHooks
 
 
 try:
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["TaxizerAuth", "TaxizerClient"]
 
 HTTPX2: Final = HttpLibrary(httpx2)
-# Bound once, and not for each request.
-_is_replayable: Final = HTTPX2.is_replayable
 
 
 class TaxizerAuth(httpx2.Auth):
@@ -82,28 +82,32 @@ class TaxizerAuth(httpx2.Auth):
         return auth
 
     def _set_up(self, arguments: Arguments) -> None:
-        self.flow: AuthFlow = AuthFlow(arguments, HTTPX2)
+        self.bearer: Bearer = Bearer(arguments, HTTPX2)
 
     @property
     def base_url(self) -> str:
         """Where the API is, in one spelling."""
-        return self.flow.base_url
+        return self.bearer.base_url
 
     async def token(self) -> Token:
         """Return a usable token; log in or renew if it takes that."""
-        return await self.flow.token()
+        return await self.bearer.token()
+
+    async def refused(self, token: Token, place: str = "") -> Token | None:
+        """Tell that the server refused *token*, and return the token to use next; None if it is final."""
+        return await self.bearer.provider.refused(token, place)
 
     async def keep_fresh(self) -> None:
         """Renew though no request asks, until cancelled: for idle services, and to log in at the start."""
-        await self.flow.provider.keep_fresh()
+        await self.bearer.provider.keep_fresh()
 
     def status(self) -> AuthStatus:
         """Return what a health endpoint may show."""
-        return self.flow.provider.status()
+        return self.bearer.provider.status()
 
     async def forget(self) -> None:
         """Drop the token here and in the store; the next request logs in."""
-        await self.flow.provider.forget()
+        await self.bearer.provider.forget()
 
     def add_listener(self, listener: EventHook) -> Callable[[], None]:
         """Have *listener* called with each event from now on, as *on_event* is; return what ends that."""
@@ -112,17 +116,17 @@ class TaxizerAuth(httpx2.Auth):
             # The frames of a traceback may be captured with their arguments.
             del listener
             raise wrong
-        return self.flow.reporter.add_listener(listener)
+        return self.bearer.reporter.add_listener(listener)
 
     async def events_delivered(self) -> None:
         """Wait until all listeners have heard all that has happened so far; for tests, above all."""
-        await self.flow.reporter.delivered()
+        await self.bearer.reporter.delivered()
 
     def async_auth_flow(
         self, request: httpx2.Request
     ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Carry the token; on a 401 that is about it, renew it and send the request once more."""
-        return self.flow.run(request, _is_replayable)
+        return AuthFlow(self.bearer, request)
 
     def sync_auth_flow(
         self,
@@ -133,13 +137,13 @@ class TaxizerAuth(httpx2.Auth):
 
     def __repr__(self) -> str:
         """Show no secret."""
-        if not hasattr(self, "flow"):  # a traceback shows it before it is set up
+        if not hasattr(self, "bearer"):  # a traceback shows it before it is set up
             return f"<{type(self).__name__}>"
-        return self.flow.describe(type(self).__name__)
+        return self.bearer.describe(type(self).__name__)
 
     def __reduce__(self) -> tuple[Callable[[], TaxizerAuth], tuple[()]]:
         """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
-        return functools.partial(type(self), **self.flow.arguments.given), ()
+        return functools.partial(type(self), **self.bearer.arguments.given), ()
 
 
 class TaxizerClient(httpx2.AsyncClient):
@@ -175,6 +179,7 @@ class TaxizerClient(httpx2.AsyncClient):
         options.check(told_how_to_log_in=arguments.http_client is not None)
         auth = TaxizerAuth.from_arguments(arguments)
         super().__init__(auth=auth, base_url=auth.base_url, **options.given)
+        self.event_hooks = self._event_hooks
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -197,3 +202,17 @@ class TaxizerClient(httpx2.AsyncClient):
             msg = f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use httpx2.AsyncClient"
             raise ConfigurationError(msg)
         self._auth = auth
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """
+        The user's hooks.
+
+        One that raises on a 401, as `raise_for_status` does, raises only if the 401 is handed back.
+        """
+        return self._hooks
+
+    @event_hooks.setter
+    def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
+        self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
+        self._event_hooks = EventHooks(self._hooks)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from taxizer_async._outcomes import Refused, Unavailable
-from taxizer_async._policy import Freshness, still_counting
+from taxizer_async._policy import ACCEPTANCE_COUNTS, ACCEPTANCE_NOTED_EVERY, Freshness
 from taxizer_async._token.cached_token import CachedToken, from_record
 from taxizer_async._token.failures import Failure
+from taxizer_async._token.places import Places, Refusal, Verdict
 
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenRecord
 
 
+@attrs.frozen(kw_only=True)
+class RenewalOf401:
+    """A renewal that a 401 of *place* for the token *version* caused, *at* then (`Clock.monotonic`)."""
+
+    at: float
+    place: str
+    version: str
+
+
+def _listens(state: CacheState) -> bool:
+    return state.cached is None or not state.cached.accepted or bool(state.places.refusing)
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class CacheState:
     """
@@ -42,7 +56,10 @@ class CacheState:
         failure: Why the last exchange failed; None once one has succeeded.
         rejection: The last failure that was a refusal of the credentials, likewise.
         failures: How many have failed in a row.
-        refusals: When 401s caused renewals (`Clock.monotonic`), as far as that still counts.
+        renewals_of_401s: The renewals that 401s caused, as far as they still count.
+        unfounded_at: When a renewal turned out to have been caused by a place that refuses what others
+            accept (`Clock.monotonic`).
+        places: What 401s say about the places that the token is sent to.
         refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
         epoch: Counts `forget`: what was asked for before one is not held after it.
         client_id: Whose token it is; None until the credentials were asked for.
@@ -56,7 +73,9 @@ class CacheState:
     failure: Failure | None = None
     rejection: Failure | None = None
     failures: int = 0
-    refusals: tuple[float, ...] = ()
+    renewals_of_401s: tuple[RenewalOf401, ...] = ()
+    unfounded_at: float = -math.inf
+    places: Places = attrs.field(factory=Places)
     refresh_passed_over_until: float = -math.inf
     epoch: int = 0
     client_id: str | None = None
@@ -64,6 +83,10 @@ class CacheState:
     logins: int = 0
     renewals: int = 0
     adoptions: int = 0
+    #: Whether the next answer to the token that is not a 401 is of interest.
+    listens: bool = attrs.field(
+        default=attrs.Factory(_listens, takes_self=True), init=False, eq=False
+    )
 
 
 @final
@@ -115,6 +138,13 @@ class TokenCache:
             return None
         return held
 
+    def refused(self) -> CachedToken | None:
+        """Return the token if it was refused, but has not ended: it is better than none."""
+        held = self.state.cached
+        if held is None or not held.refused or held.is_over(self._clock):
+            return None
+        return held
+
     def replacement_for(self, stale: CachedToken | None) -> CachedToken | None:
         """Return the token if it is good and another than *stale*."""
         held = self.state.cached
@@ -150,49 +180,151 @@ class TokenCache:
         """Return what would be held of *record*."""
         return from_record(record, clock=self._clock, policy=self._policy, jitter=self._random())
 
-    def accept(self, held: CachedToken) -> None:
-        """Note that the server took *held*."""
-        with self._changing():
-            current = self.state.cached
-            if current is None or current.accepted or not current.same_token(held):
-                return
-            self._replace(attrs.evolve(current, accepted=True))
-
-    def refuse(self, held: CachedToken) -> bool | None:
+    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> bool:
         """
-        Note that the server answered 401 to *held*.
+        Note that *place* accepted *held*.
+
+        Args:
+            held: The token that was sent.
+            place: Where it was sent; empty if that is unknown.
+            sent_at: When it was sent (`Clock.monotonic`).
 
         Returns:
-            None if it is not, or no longer, the token in use: nothing changes. True if it is not used
-            again, which takes a renewal from the budget. False if the 401 has to be handed back, as the
-            budget is used up, or the token was issued because of a 401 and never worked.
+            Whether the token in use was being replaced, and turns out to be good.
+        """
+        now = self._clock.monotonic()
+        if not self._is_news(held, place, sent_at=sent_at, now=now):
+            return False
+        with self._changing():
+            state, current = self.state, self.state.cached
+            places = state.places.accept(place, now) if place else state.places
+            if current is None or not current.same_token(held):
+                self.state = attrs.evolve(state, places=places)
+                return False
+            is_good = current.refused and sent_at > current.refused_sent
+            unfounded = places.contradicting(current.version, sent_at)
+            for each in unfounded:
+                places = places.refuse(each, None)
+            self.state = attrs.evolve(
+                state,
+                cached=attrs.evolve(
+                    current, accepted=True, refused=current.refused and not is_good
+                ),
+                places=places,
+                unfounded_at=now if unfounded else state.unfounded_at,
+                renewals_of_401s=tuple(
+                    each
+                    for each in state.renewals_of_401s
+                    if each.place not in unfounded
+                    and not (is_good and each.version == current.version)
+                ),
+            )
+            return is_good
+
+    def refuse(
+        self, held: CachedToken, place: str = "", *, sent_at: float = math.inf
+    ) -> tuple[Verdict, bool]:
+        """
+        Note that *place* answered 401 to *held*.
+
+        Args:
+            held: The token that was sent.
+            place: Where it was sent; empty if that is unknown, and then the token is at fault.
+            sent_at: When it was sent (`Clock.monotonic`).
+
+        Returns:
+            What follows, and whether that is to be reported: once per token it is.
         """
         with self._changing():
             current = self.state.cached
-            if current is None or not current.same_token(held) or current.refused:
-                return None
+            if current is None or not current.same_token(held):
+                return Verdict.REPLACED, False
             now = self._clock.monotonic()
-            refusals = still_counting(
-                self.state.refusals, now=now, window=self._policy.unauthorized_window
-            )
-            unproven = current.by_refresh and not current.accepted
-            if unproven:
+            verdict = self._judge(current, place, now)
+            is_news = current.told not in (verdict, Verdict.RENEW)
+            if current.by_refresh and not current.accepted and verdict is Verdict.RENEW:
                 # Not the token may be at fault, but the endpoint that it came from.
                 self._pass_over_refresh(self._policy.refresh_distrusted)
-            hopeless = (
-                current.answers_refusal
-                and not unproven
-                and not current.accepted
-                and current.age(self._clock) < self._policy.refused_interval
+            self._note_401(current, place, now, verdict)
+            self._replace(
+                attrs.evolve(
+                    current,
+                    told=verdict if is_news else current.told,
+                    refused=current.refused or verdict is Verdict.RENEW,
+                    refused_sent=max(current.refused_sent, sent_at),
+                )
             )
-            if hopeless or len(refusals) >= self._policy.unauthorized_budget:
-                return False
-            self.state = attrs.evolve(
-                self.state,
-                cached=attrs.evolve(current, refused=True),
-                refusals=(*refusals, now),
-            )
+            return verdict, is_news
+
+    def _judge(self, current: CachedToken, place: str, now: float) -> Verdict:
+        """Return what a 401 of *place* for the token in use leads to."""
+        places = self.state.places
+        last = places.refusing.get(place)
+        if places.refuses_what_others_accept(place) and places.others_have_accepted(
+            place, since=now - ACCEPTANCE_COUNTS
+        ):
+            return Verdict.HAND_BACK
+        if current.refused:
+            return Verdict.RENEW
+        is_second = last is not None and last.version != current.version
+        is_unknown = bool(place) and place not in places.accepting
+        if is_second and current.accepted:
+            # It refused the token before, and this one is good elsewhere.
+            return Verdict.HAND_BACK
+        is_doubtful = current.by_refresh and not current.accepted
+        if is_doubtful and is_second and last is not None and last.was_accepted and is_unknown:
+            # The place is at fault, or the endpoint that the token came from: others will tell.
+            return Verdict.HAND_BACK
+        was_misled = now - self.state.unfounded_at < self._policy.unauthorized_window
+        if was_misled and current.accepted and is_unknown:
+            return Verdict.HAND_BACK
+        is_hopeless = (
+            current.answers_refusal
+            and not is_doubtful
+            and not current.accepted
+            and current.age(self._clock) < self._policy.refused_interval
+        )
+        is_exhausted = len(self._counting_renewals(now)) >= self._policy.unauthorized_budget
+        return Verdict.HAND_BACK if is_hopeless or is_exhausted else Verdict.RENEW
+
+    def _note_401(self, current: CachedToken, place: str, now: float, verdict: Verdict) -> None:
+        state, places = self.state, self.state.places
+        last = places.refusing.get(place)
+        renewals = self._counting_renewals(now)
+        unfounded_at = state.unfounded_at
+        if last is not None and last.version != current.version and current.accepted:
+            places = places.refuse(place, None)
+            renewals = tuple(each for each in renewals if each.place != place)
+            unfounded_at = now
+        elif place and not (
+            verdict is Verdict.HAND_BACK and places.refuses_what_others_accept(place)
+        ):
+            refusal = Refusal(version=current.version, known_at=now, was_accepted=current.accepted)
+            places = places.refuse(place, refusal)
+        if verdict is Verdict.RENEW and not current.refused:
+            renewal = RenewalOf401(at=now, place=place, version=current.version)
+            renewals = (*renewals, renewal)
+        self.state = attrs.evolve(
+            state, places=places, renewals_of_401s=renewals, unfounded_at=unfounded_at
+        )
+
+    def _counting_renewals(self, now: float) -> tuple[RenewalOf401, ...]:
+        window = self._policy.unauthorized_window
+        return tuple(each for each in self.state.renewals_of_401s if now - each.at < window)
+
+    def _is_news(self, held: CachedToken, place: str, *, sent_at: float, now: float) -> bool:
+        """Return whether it changes anything that *place* accepted *held*."""
+        state, current = self.state, self.state.cached
+        places = state.places
+        if place in places.refusing:
             return True
+        if current is None or not current.same_token(held):
+            return False
+        if current.refused or not current.accepted:
+            return True
+        noted = places.accepting.get(place, -math.inf)
+        is_due = bool(places.refusing) and now - noted >= ACCEPTANCE_NOTED_EVERY
+        return is_due or bool(places.contradicting(current.version, sent_at))
 
     def issue(self, held: CachedToken, *, login: bool, elapsed: float, epoch: int) -> bool:
         """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""

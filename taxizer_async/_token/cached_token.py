@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from taxizer_async._models import Token
+from taxizer_async._models import Secret, Token
 from taxizer_async._policy import Freshness, Lifespan
+from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
 
 
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
     from taxizer_async._policy import RenewalPolicy
 
 
+def _mark(held: CachedToken) -> Secret:
+    return Secret(f"Bearer {held.token.jwt.reveal()}")
+
+
 def _authorization(held: CachedToken) -> str:
-    return f"Bearer {held.token.jwt.reveal()}"
+    return held.mark.reveal()
 
 
 def _fresh_until(held: CachedToken) -> float:
@@ -46,10 +51,13 @@ class CachedToken:
         refresh_spent: Whether the refresh token was sent.
         shared: Whether the store has it too, so that others may spend its refresh token.
         accepted: Whether a request that carried it was answered otherwise than with 401.
-        refused: Whether one was answered 401, so that it is not used again.
+        refused: Whether one was answered 401, so that it is being replaced …
+        refused_sent: … and when the last such request was sent (`Clock.monotonic`).
+        told: What was reported of its refusal.
         answers_refusal: Whether it was issued because of a 401 for the one before.
         by_refresh: Whether this process got it from AppRefreshToken.
-        authorization: The header's value.
+        mark: The header's value; the same object for as long as it is the same token.
+        authorization: Likewise, as it is sent.
         fresh_until: Until when it is `Freshness.FRESH` (`Clock.monotonic`).
     """
 
@@ -63,9 +71,12 @@ class CachedToken:
     shared: bool = False
     accepted: bool = False
     refused: bool = False
+    refused_sent: float = -math.inf
+    told: Verdict | None = None
     answers_refusal: bool = False
     by_refresh: bool = False
     # What each request asks for, worked out once.
+    mark: Secret = attrs.field(default=attrs.Factory(_mark, takes_self=True), eq=False, repr=False)
     authorization: str = attrs.field(
         default=attrs.Factory(_authorization, takes_self=True), init=False, eq=False, repr=False
     )
@@ -86,6 +97,10 @@ class CachedToken:
     def remaining(self, clock: Clock) -> float:
         """Return the seconds until it ends; infinite for one that is used until refused."""
         return self.lifespan.ends_after - self.age(clock)
+
+    def is_over(self, clock: Clock) -> bool:
+        """Return whether it has ended, whatever the server says of it."""
+        return self.remaining(clock) <= 0
 
     def same_token(self, other: CachedToken | None) -> bool:
         """Say whether *other* carries the same JWT."""

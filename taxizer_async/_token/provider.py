@@ -41,15 +41,22 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from taxizer_async import _events as events
-from taxizer_async._errors import TokenStoreError
+from taxizer_async._errors import AuthError, ConfigurationError, TokenStoreError
 from taxizer_async._event_loops import start_task
 from taxizer_async._models import AuthStatus, TokenState
 from taxizer_async._outcomes import Unavailable
-from taxizer_async._policy import HEALTHY_FACTOR, KEEP_FRESH_INTERVAL, Freshness
+from taxizer_async._policy import (
+    HEALTHY_FACTOR,
+    KEEP_FRESH_INTERVAL,
+    LONGEST_WAIT_FOR_REPLACEMENT,
+    Freshness,
+)
 from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
+from taxizer_async._token.places import Verdict
 from taxizer_async._token.renewal import Renewal
 from taxizer_async._token.renewal_request import SUPERSEDED, RenewalRequest
 from taxizer_async._token.single_flight import RefreshCoordinator
@@ -60,10 +67,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async._clock import Clock
+    from taxizer_async._models import Token
     from taxizer_async._outcomes import Exchange
     from taxizer_async._policy import RenewalPolicy
     from taxizer_async._reporter import Reporter
-    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.credentials_source import CredentialsSource
     from taxizer_async._token.renewal_request import Endpoints, Result
     from taxizer_async._token.single_flight import SharedRefresh, Sleeper
@@ -131,8 +138,8 @@ class TokenProvider:
         )
         self._lease_wait = LeaseWait(self._renewal)
         self._own_coordinator = RefreshCoordinator(self._run)
-        #: The fast path: the token if it is fresh, without waiting for anything; else None.
-        self.fresh: Final = self._cache.fresh
+        #: Is read without a lock on the fast path.
+        self.cache: Final = self._cache
 
     async def acquire(self) -> CachedToken:
         """
@@ -165,6 +172,8 @@ class TokenProvider:
 
     async def _wait_for_token(self, failure: Failure | None) -> CachedToken | None:
         """Wait for the refresh under way; return None if it was half-hearted, or is of no use."""
+        if self._cache.refused() is not None:
+            return await self._wait_for_replacement(failure)
         if failure is not None and failure.answers_need:
             raise failure.error(from_memory=True)
         refresh, native = self._join_or_start()
@@ -174,21 +183,59 @@ class TokenProvider:
             raise result.error()
         return None if isinstance(result, Failure) else result
 
-    def accept(self, held: CachedToken) -> None:
-        """Note that the server took *held*."""
-        self._cache.accept(held)
+    async def _wait_for_replacement(self, failure: Failure | None) -> CachedToken | None:
+        """Wait for what replaces a token that was refused, but not for long: it may be good elsewhere."""
+        if failure is None:
+            refresh, native = self._join_or_start()
+            waited = time.monotonic() - refresh.began
+            longest = LONGEST_WAIT_FOR_REPLACEMENT if self._cache.state.failure is None else 0.0
+            with anyio.move_on_after(max(0.0, longest - waited)):
+                await refresh.wait(native)
+        return self._cache.alive() or self._cache.refused()
 
-    def refuse(self, held: CachedToken) -> bool:
-        """
-        Note that the server answered 401 to *held*; say whether another token is worth a try.
+    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
+        """Note that *place* took *held*, which was sent at that time (`Clock.monotonic`)."""
+        if self._cache.accept(held, place, sent_at=sent_at):
+            self._coordinator().let_callers_go()
 
-        A 401 for a token that was replaced meanwhile costs nothing.
+    def refuse(self, held: CachedToken, place: str, *, sent_at: float) -> Verdict:
+        """Note that *place* answered 401 to *held*; return what follows."""
+        verdict, is_news = self._cache.refuse(held, place, sent_at=sent_at)
+        if is_news:
+            self._reporter.add(events.TokenRefused(renewing=verdict is Verdict.RENEW))
+        return verdict
+
+    async def replacement_for(self, held: CachedToken) -> CachedToken | Failure | None:
         """
-        renewing = self._cache.refuse(held)
-        if renewing is None:
-            return True
-        self._reporter.add(events.TokenRefused(renewing=renewing))
-        return renewing
+        Return the token to use instead of *held*, which was refused.
+
+        Returns:
+            None if *held* turned out to be good elsewhere; a failure if there is no other.
+        """
+        while True:
+            current, failure = self._cache.alive(), self._cache.active_failure()
+            if current is not None and not current.same_token(held):
+                return current
+            if failure is not None and (current is not None or failure.answers_need):
+                return None if current is not None else failure
+            refresh, native = self._join_or_start()
+            await refresh.wait(native)
+            if isinstance(refresh.result, Failure) and refresh.result.answers_need:
+                return None if self._cache.alive() is not None else refresh.result
+
+    async def refused(self, token: Token, place: str) -> Token | None:
+        """Do what `TaxizerAuth.refused` says."""
+        held = self._cache.state.cached
+        if held is not None and held.token.jwt == token.jwt:
+            if self.refuse(held, place, sent_at=self._clock.monotonic()) is Verdict.HAND_BACK:
+                return None
+            found = await self.replacement_for(held)
+            return found.token if isinstance(found, CachedToken) else None
+        try:
+            return (await self.acquire()).token
+        except (AuthError, ConfigurationError):
+            # It was logged and reported, and the caller has a refusal to tell of.
+            return None
 
     async def keep_fresh(self) -> None:
         """Renew ahead of need until cancelled; failures are backed off, and never raised."""

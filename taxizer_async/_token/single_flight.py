@@ -119,6 +119,17 @@ class SharedRefresh:
             if since is not None:  # it is not over
                 self.waits.append(time.monotonic() - since)
             raise
+        if not self.is_over:
+            self._since.pop(number, None)
+
+    def let_callers_go(self) -> None:
+        """Have its callers look again though it is not over, as the token that they had is good."""
+        with self._mutex:
+            ended, self._ended = self._ended, anyio.Event()
+            elsewhere, self._elsewhere = self._elsewhere, []
+        self._loop.call_soon(ended.set)
+        for end in elsewhere:
+            end.loop.call_soon(end.event.set)
 
     def finish(self, result: CachedToken | Failure | None) -> bool:
         """End it with *result* and wake all callers; return False if it was over already."""
@@ -193,7 +204,7 @@ async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
         answers += 1
 
     asked = turns = 0
-    while not refresh.is_over:
+    while not (refresh.is_over or ended.is_set()):
         # In turns of this loop, so that it does not take its own stall for the other's.
         turns = turns + 1 if answers < asked else 0
         if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
@@ -282,6 +293,12 @@ class RefreshCoordinator:
         if refresh is not None:
             refresh.abandon()
         self.announce_change()
+
+    def let_callers_go(self) -> None:
+        """Have callers look again, as the token that is being replaced is good after all."""
+        refresh = self._current
+        if refresh is not None:
+            refresh.let_callers_go()
 
     def lock(self) -> anyio.Lock:
         """Return the lock that orders the refreshes of the running loop."""

@@ -172,7 +172,7 @@ class World:
     @property
     def coordinator(self) -> RefreshCoordinator:
         """What the auth's refreshes go through."""
-        return self.auth.flow.provider._coordinator()
+        return self.auth.bearer.provider._coordinator()
 
     @property
     def is_refreshing(self) -> bool:
@@ -223,7 +223,10 @@ class World:
                 await anyio.sleep(0.001)
 
     async def _is_saved(self) -> bool:
-        held, record = self.auth.flow.provider._cache.state.cached, await self.store.load(self.key)
+        held, record = (
+            self.auth.bearer.provider._cache.state.cached,
+            await self.store.load(self.key),
+        )
         return held is not None and record is not None and record.token.jwt == held.token.jwt
 
 

@@ -187,17 +187,17 @@ def test_private(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
 
 def test_accept(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     """A token that the server took is noted as accepted; a word about another changes nothing."""
-    cache.accept(hold("1"))
+    cache.accept(hold("1"), "", sent_at=0.0)
     assert cache.state.cached is None
 
     _issue(cache, hold("1"))
-    cache.accept(hold("2"))
+    cache.accept(hold("2"), "", sent_at=0.0)
     assert cache.state.cached == hold("1")
 
-    cache.accept(hold("1"))
+    cache.accept(hold("1"), "", sent_at=0.0)
     assert cache.state.cached == hold("1", accepted=True)
     before = cache.state
-    cache.accept(hold("1"))
+    cache.accept(hold("1"), "", sent_at=0.0)
     assert cache.state is before
 
 

@@ -12,6 +12,7 @@ from taxizer_async._outcomes import Refused, Unavailable
 from taxizer_async._policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
 
@@ -88,17 +89,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def refuse(self, data: st.DataObject) -> None:
         held = data.draw(st.sampled_from(self.known))
         before = self.cache.state
-        answer = self.cache.refuse(held)
-        if answer is True:
+        verdict, _ = self.cache.refuse(held)
+        if verdict is Verdict.RENEW:
             assert self.cache.alive() is None
-            assert self.cache.refuse(held) is None
-        else:
+            assert self.cache.refuse(held) == (Verdict.RENEW, False)
+        elif verdict is Verdict.REPLACED:
             assert self.cache.state is before
+        else:
+            assert self.cache.alive() is not None
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
-        self.cache.accept(data.draw(st.sampled_from(self.known)))
+        held = data.draw(st.sampled_from(self.known))
+        self.cache.accept(held, "", sent_at=self.clock.monotonic())
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), spent=st.booleans())
@@ -140,9 +144,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_budget_holds(self) -> None:
-        refusals = self.cache.state.refusals
-        assert list(refusals) == sorted(refusals)
-        assert len(refusals) <= self.policy.unauthorized_budget
+        renewals = self.cache.state.renewals_of_401s
+        moments = [each.at for each in renewals]
+        assert moments == sorted(moments)
+        assert len(renewals) <= self.policy.unauthorized_budget
 
     @invariant()
     def counters_only_grow(self) -> None:

@@ -49,7 +49,7 @@ async def test_invariant_07_nobody_else_waits_for_a_renewal_ahead_of_need(
                 answers = await clients.send(20)
             assert gate.waiting == 1
 
-    await settle(aging_auth.flow.provider)
+    await settle(aging_auth.bearer.provider)
     assert answers == [200] * 20
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
     assert aging_auth.status().state is TokenState.FRESH
@@ -96,13 +96,13 @@ async def test_invariant_07_an_outage_costs_nothing_while_the_token_lives(
     sandbox.fail("refresh", Fault.status(503))
     async with fleet(aging_auth) as clients:
         assert await clients.send(20) == [200] * 20
-        await settle(aging_auth.flow.provider)
+        await settle(aging_auth.bearer.provider)
         tried = sandbox.counters.exchanges
         assert await clients.send(20) == [200] * 20
         assert sandbox.counters.exchanges == tried
         clock.advance(1.0)
         assert await clients.send(20) == [200] * 20
-        await settle(aging_auth.flow.provider)
+        await settle(aging_auth.bearer.provider)
 
     # AppRefreshToken is passed over once it has failed.
     assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
@@ -297,7 +297,7 @@ async def test_invariant_09_the_mark_is_written_before_it_is_sent(
             tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
             cut_off(auth)
-            await settle(auth.flow.provider)
+            await settle(auth.bearer.provider)
         assert seen == [(True, 0)]
         await make_auth().token()
 

@@ -180,7 +180,7 @@ class Process:
         self.auth = TaxizerAuth(
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
         )
-        inside = self.auth.flow
+        inside = self.auth.bearer
         inside.provider, inside._fresh = self.watch, self.provider.fresh
 
     def __repr__(self) -> str:

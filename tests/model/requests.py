@@ -64,7 +64,7 @@ async def _converse(simulation: Simulation, call: Call) -> int:
 async def _start(
     simulation: Simulation, call: Call, flow: AsyncGenerator[httpx.Request, httpx.Response]
 ) -> httpx.Request:
-    if call.process.provider.fresh() is None:
+    if call.process.provider.cache.fresh() is None:
         return await anext(flow)
     step = flow.asend(None)  # type: ignore[arg-type]
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -112,12 +114,12 @@ async def test_a_compressed_body_is_sent_again(
     assert first == second != b""
 
 
-@pytest.mark.parametrize("kind", ["file", "bytes-io", "text-file", "reader", "multipart"])
-async def test_what_can_be_read_but_once_gets_its_401_back(
+@pytest.mark.parametrize("kind", ["file", "half-read", "bytes-io", "text-file", "multipart"])
+async def test_a_file_that_can_be_rewound_is_sent_again(
     sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path, kind: str
 ) -> None:
-    """Open files, readers and multiparts are sent once; the next request has a new token."""
-    file = tmp_path / "invoice"
+    """Open files, by themselves and in a form, arrive twice and whole."""
+    file = tmp_path / "sent"
     file.write_bytes(b"invoice")
 
     def body() -> Any:
@@ -127,16 +129,47 @@ async def test_what_can_be_read_but_once_gets_its_401_back(
             return file.open("r", encoding="ascii")
         if kind == "bytes-io":
             return io.BytesIO(b"invoice")
-        if kind == "reader":
-            return read_by_aiohttp(b"invoice")
+        if kind == "half-read":
+            opened = (tmp_path / "more").open("w+b")
+            opened.write(b"read before: invoice")
+            opened.seek(len(b"read before: "))
+            return opened
         data = aiohttp.FormData()
         data.add_field("f", file.open("rb"))
         return data
 
-    assert await status_of(session, data=body()) == 401
-    assert len(arrived(sandbox)) == 1
     assert await status_of(session, data=body()) == 200
-    assert b"invoice" in sandbox.resource_log[-1].body
+    (refused, first), (accepted, second) = arrived(sandbox)
+    assert (refused, accepted) == (401, 200)
+    assert first == second
+    assert first.count(b"invoice") == 1
+    assert b"read before" not in first
+
+
+@pytest.mark.parametrize("kind", ["reader", "pipe", "multipart"])
+async def test_what_can_be_read_but_once_gets_its_401_back(
+    sandbox: Sandbox, session: aiohttp.ClientSession, kind: str
+) -> None:
+    """Readers and pipes, by themselves and in a form, are sent once; the next request has a new token."""
+
+    def body() -> Any:
+        if kind == "reader":
+            return read_by_aiohttp(b"invoice")
+        reading, writing = os.pipe()
+        os.write(writing, b"invoice")
+        os.close(writing)
+        pipe = opened.enter_context(os.fdopen(reading, "rb"))
+        if kind == "pipe":
+            return pipe
+        data = aiohttp.FormData()
+        data.add_field("f", pipe)
+        return data
+
+    with contextlib.ExitStack() as opened:
+        assert await status_of(session, data=body()) == 401
+        assert len(arrived(sandbox)) == 1
+        assert await status_of(session, data=body()) == 200
+        assert b"invoice" in sandbox.resource_log[-1].body
 
 
 def read_by_aiohttp(content: bytes) -> aiohttp.StreamReader:

@@ -1,0 +1,102 @@
+"""
+What 401s say about the places that tokens are sent to, as immutable values.
+
+A place is a text that names a method, an origin and a path. One that refuses tokens which others accept
+says nothing about the token. There is no clock here, and no decision about renewals.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from collections.abc import Mapping
+from typing import Final, Self, TypeVar
+
+import attrs
+
+
+V = TypeVar("V")
+
+#: Places of each kind that are kept; the oldest go first.
+MOST_PLACES: Final = 256
+
+
+class Verdict(enum.Enum):
+    """What a 401 leads to."""
+
+    #: Another token is in use already.
+    REPLACED = enum.auto()
+    #: The token is not good any more, so that a renewal is worth while.
+    RENEW = enum.auto()
+    #: No other token would help, or none may be asked for now.
+    HAND_BACK = enum.auto()
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """
+    The last 401 of a place.
+
+    Attributes:
+        version: The token that was refused.
+        known_at: When the answer was there (`Clock.monotonic`).
+        was_accepted: Whether the token had been accepted somewhere before.
+    """
+
+    version: str
+    known_at: float
+    was_accepted: bool
+
+
+@attrs.frozen(repr=False)
+class Places:
+    """
+    What is known of places.
+
+    Attributes:
+        accepting: Those that accepted a token, as far as that was looked at, and about when that was
+            (`Clock.monotonic`).
+        refusing: Those whose last answer was a 401; None stands for a place that refuses what others
+            accept.
+    """
+
+    accepting: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    refusing: Mapping[str, Refusal | None] = attrs.field(factory=dict[str, "Refusal | None"])
+
+    def refuses_what_others_accept(self, place: str) -> bool:
+        """Return whether a 401 of *place* says nothing about the token."""
+        return place in self.refusing and self.refusing[place] is None
+
+    def others_have_accepted(self, place: str, *, since: float) -> bool:
+        """Return whether a place other than *place* accepted a token *since* then."""
+        return any(moment >= since for each, moment in self.accepting.items() if each != place)
+
+    def accept(self, place: str, now: float) -> Self:
+        """Return what is known once *place* has accepted a token."""
+        refusing = {each: last for each, last in self.refusing.items() if each != place}
+        return type(self)(_with(self.accepting, place, now), refusing)
+
+    def refuse(self, place: str, refusal: Refusal | None) -> Self:
+        """Return what is known once *place* has refused a token; None as in `refusing`."""
+        return attrs.evolve(self, refusing=_with(self.refusing, place, refusal))
+
+    def contradicting(self, version: str, sent_at: float) -> tuple[str, ...]:
+        """
+        Return the places that had refused the token *version* when a request left that it is good for.
+
+        Args:
+            version: The token that was accepted.
+            sent_at: When that request was sent (`Clock.monotonic`).
+        """
+        return tuple(
+            place
+            for place, last in self.refusing.items()
+            if last is not None and last.version == version and last.known_at <= sent_at
+        )
+
+
+def _with(kept: Mapping[str, V], place: str, value: V) -> dict[str, V]:
+    rest = {each: kept[each] for each in kept if each != place}
+    while len(rest) >= MOST_PLACES:
+        del rest[next(iter(rest))]
+    return {**rest, place: value}

@@ -1121,7 +1121,7 @@ BREAKAGES: Final = (
         invariant=23,
         file="_event_loops.py",
         old="        if followers:\n",
-        new="        if not followers:\n",
+        new="        if not end:\n",
         tests=(f"{CORE}/test_event_loops.py", f"{CORE}/test_listeners.py"),
     ),
     Breakage(

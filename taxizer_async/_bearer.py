@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 
 UNAUTHORIZED: Final = 401
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERRORS: Final = 500
 #: How often a request is sent again. The second time is for a token that did work, and was replaced or
 #: revoked while the request was queued, and for a login after a renewal that did not help.
 RESENDS: Final = 2
@@ -115,11 +117,6 @@ class Bearer:
         """
         return (self.cache.fresh() or await self.provider.acquire()).token
 
-    def listens_to(self, cached: CachedToken) -> bool:
-        """Return whether it is of interest that *cached* was accepted."""
-        state = self.cache.state
-        return state.listens or state.cached is not cached
-
     def is_worth_renewing(
         self, cached: CachedToken, place: str, *, sent_at: float, challenge: str | None
     ) -> bool:
@@ -175,6 +172,11 @@ def origin_of(scheme: str, host: bytes, port: int | None) -> Origin:
 def place_of(method: str, scheme: str, netloc: str, path: str) -> str:
     """Return the place of a request: *path* has no query."""
     return f"{method} {scheme}://{netloc}{path}"
+
+
+def tells_of_token(status: int) -> bool:
+    """Return whether *status* says if the token is good: a gateway may give the others by itself."""
+    return status < _SERVER_ERRORS and status != _TOO_MANY_REQUESTS
 
 
 def _one_spelling(host: bytes) -> bytes:

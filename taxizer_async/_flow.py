@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 import anyio
 
 from taxizer_async._answer import Answer, receive
-from taxizer_async._bearer import DRAINED_BYTES, DRAINED_SECONDS, RESENDS, UNAUTHORIZED, place_of
+from taxizer_async._bearer import (
+    DRAINED_BYTES,
+    DRAINED_SECONDS,
+    RESENDS,
+    UNAUTHORIZED,
+    place_of,
+    tells_of_token,
+)
 from taxizer_async._errors import ConfigurationError
 
 
@@ -94,10 +101,8 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             return await self._answer_401(cached, response)
         self._cached = None
         bearer = self._bearer
-        state = bearer.cache.state
-        # As `Bearer.listens_to` does; each request pays for a call.
-        if state.listens or state.cached is not cached:
-            bearer.provider.accept(cached, _place(response.request), sent_at=self._sent_at)
+        if bearer.cache.state.listens:
+            self._note_acceptance(cached, response)
         if self._past:
             self._complete_history(response)
         raise StopAsyncIteration
@@ -125,7 +130,11 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             self._complete_history(response)
             if held_back is None:
                 raise StopAsyncIteration
-            raise held_back
+            try:
+                raise held_back
+            finally:
+                # Its traceback has this frame.
+                del held_back
         # The library forgets redirects that came before a response which is answered.
         self._past = [*self._whole_history(response), response]
         # Others may have sent the same object, and be waiting for their answers.
@@ -134,6 +143,16 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         request.headers[_HEADER] = replacement.authorization
         self._cached, self._sent_at = replacement, self._bearer.now()
         return request
+
+    def _note_acceptance(self, cached: CachedToken, response: Any) -> None:
+        if not tells_of_token(response.status_code):
+            return
+        # A redirect may have led to where the token was not sent.
+        for each in (response, *reversed(response.history)):
+            if each.request.headers.get(_HEADER) == cached.authorization:
+                place = _place(each.request)
+                self._bearer.provider.accept(cached, place, sent_at=self._sent_at)
+                return
 
     def _is_to_be_renewed(self, cached: CachedToken, response: Any) -> bool:
         request = response.request
@@ -166,15 +185,19 @@ class AuthFlow(AsyncGenerator[Any, Any]):
 
     def _look_at_exception(self, cached: CachedToken) -> None:
         """Find the 401 that a hook of the user's raised on, before the flow could be told of it."""
+        library = self._bearer.library
         for error in _chain(sys.exception()):
-            response = getattr(error, "response", None)
-            request = getattr(response, "request", None)
-            if getattr(response, "status_code", None) != UNAUTHORIZED or request is None:
-                continue
-            is_ours = request.extensions.get(MARK) is cached.mark
-            if is_ours and not response.extensions.get(_SEEN):
-                self._is_to_be_renewed(cached, response)
-                return
+            # It may be anybody's exception, and what it says of itself may fail.
+            with contextlib.suppress(Exception):
+                response: Any = getattr(error, "response", None)
+                if (
+                    library.is_response(response)
+                    and response.status_code == UNAUTHORIZED
+                    and response.request.extensions.get(MARK) is cached.mark
+                    and _SEEN not in response.extensions
+                ):
+                    self._is_to_be_renewed(cached, response)
+                    return
 
 
 def sync_refusal(library: HttpLibrary) -> ConfigurationError:
@@ -213,8 +236,9 @@ async def _drain(response: Any) -> None:
     with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         await response.aclose()
     if not hasattr(response, "_content"):
+        body = answer.body()
         # There is no public way to tell the library that it has been read.
-        response._content = answer.body() or b""  # noqa: SLF001
+        response._content = bytes(answer.raw) if body is None else body  # noqa: SLF001
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

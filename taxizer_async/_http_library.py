@@ -61,6 +61,10 @@ class HttpLibrary:
         """Say whether it is one of its clients."""
         return isinstance(made, self.client)
 
+    def is_response(self, given: object) -> TypeGuard[Any]:
+        """Say whether it is one of its responses."""
+        return isinstance(given, self._module.Response)
+
     def is_replayable(self, request: Any) -> bool:
         """Say whether the body of a request of its own can be sent again."""
         stream = request.stream

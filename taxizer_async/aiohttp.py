@@ -23,6 +23,7 @@ from taxizer_async._bearer import (
     UNAUTHORIZED,
     Bearer,
     place_of,
+    tells_of_token,
 )
 from taxizer_async._errors import ConfigurationError
 from taxizer_async._models import Credentials, find_base_url
@@ -127,7 +128,7 @@ class TaxizerMiddleware:
                 request.headers[hdrs.AUTHORIZATION] = cached.authorization
                 response = await handler(request)
                 if response.status != UNAUTHORIZED:
-                    if bearer.listens_to(cached):
+                    if bearer.cache.state.listens and tells_of_token(response.status):
                         bearer.provider.accept(cached, _place(request), sent_at=sent_at)
                     return response
                 is_worth = self._is_worth_renewing(cached, request, response, sent_at=sent_at)

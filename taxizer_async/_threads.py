@@ -32,6 +32,7 @@ _NO_THREAD: Final = (
     "can't start new thread",
     "can't create new thread",
     "cannot schedule new futures after",
+    "can't register atexit after shutdown",
 )
 
 

@@ -212,6 +212,7 @@ def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPa
         (RuntimeError("can't start new thread"), True),
         (RuntimeError(EXITING), True),
         (RuntimeError("cannot schedule new futures after interpreter shutdown"), True),
+        (RuntimeError("can't register atexit after shutdown"), True),
         (RuntimeError("Event loop is closed"), False),
         (ValueError("can't start new thread"), False),
     ],

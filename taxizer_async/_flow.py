@@ -252,5 +252,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(each))
         yield each
         waiting += (each.__context__, each.__cause__)
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
+        waiting += getattr(each, "exceptions", ())

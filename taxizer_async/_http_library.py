@@ -92,7 +92,9 @@ class HttpLibrary:
     @functools.cached_property
     def _multipart(self) -> type[Any]:
         # It has no public name. It rewinds its files, each time it is sent.
-        return type(self._module.Request("POST", "http://localhost", files={"a": b""}).stream)
+        request = self._module.Request("POST", "http://localhost", files={"a": b""})
+        stream: object = request.stream
+        return type(stream)
 
     def make_tls_context(self, **options: Any) -> ssl.SSLContext:
         """Return a new context; reads the CA bundle, which takes tens of milliseconds."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from taxizer_async._event_loops import running_loop
 from tests.limits import HANG
 
 
@@ -19,7 +20,7 @@ async def settle(provider: TokenProvider) -> None:
     coordinator = provider._own_coordinator
     with anyio.fail_after(HANG):
         while (refresh := coordinator._current) is not None:
-            await refresh.wait(coordinator.loop(), counts=False)
+            await refresh.wait(running_loop(), counts=False)
 
 
 async def renew(auth: TaxizerAuth) -> Token:

@@ -43,7 +43,13 @@ class RenewalOf401:
 
 
 def _listens(state: CacheState) -> bool:
-    return state.cached is None or not state.cached.accepted or bool(state.places.refusing)
+    cached = state.cached
+    return cached is None or cached.refused or not cached.accepted or bool(state.places.refusing)
+
+
+def _has_refused_another(last: Refusal | None, current: CachedToken) -> bool:
+    """Return whether the place whose *last* 401 that is had refused another token than *current*."""
+    return last is not None and (last.version != current.version or last.is_second)
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -83,7 +89,7 @@ class CacheState:
     logins: int = 0
     renewals: int = 0
     adoptions: int = 0
-    #: Whether the next answer to the token that is not a 401 is of interest.
+    #: Whether an answer that is not a 401 is of interest.
     listens: bool = attrs.field(
         default=attrs.Factory(_listens, takes_self=True), init=False, eq=False
     )
@@ -268,7 +274,7 @@ class TokenCache:
             return Verdict.RENEW
         is_second = last is not None and last.version != current.version
         is_unknown = bool(place) and place not in places.accepting
-        if is_second and current.accepted:
+        if current.accepted and _has_refused_another(last, current):
             # It refused the token before, and this one is good elsewhere.
             return Verdict.HAND_BACK
         is_doubtful = current.by_refresh and not current.accepted
@@ -292,14 +298,20 @@ class TokenCache:
         last = places.refusing.get(place)
         renewals = self._counting_renewals(now)
         unfounded_at = state.unfounded_at
-        if last is not None and last.version != current.version and current.accepted:
+        if current.accepted and _has_refused_another(last, current):
             places = places.refuse(place, None)
             renewals = tuple(each for each in renewals if each.place != place)
             unfounded_at = now
         elif place and not (
             verdict is Verdict.HAND_BACK and places.refuses_what_others_accept(place)
         ):
-            refusal = Refusal(version=current.version, known_at=now, was_accepted=current.accepted)
+            is_again = last is not None and last.version == current.version
+            refusal = Refusal(
+                version=current.version,
+                known_at=last.known_at if last is not None and is_again else now,
+                was_accepted=current.accepted,
+                is_second=_has_refused_another(last, current),
+            )
             places = places.refuse(place, refusal)
         if verdict is Verdict.RENEW and not current.refused:
             renewal = RenewalOf401(at=now, place=place, version=current.version)

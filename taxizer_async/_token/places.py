@@ -39,13 +39,15 @@ class Refusal:
 
     Attributes:
         version: The token that was refused.
-        known_at: When the answer was there (`Clock.monotonic`).
+        known_at: When the first such answer was there (`Clock.monotonic`).
         was_accepted: Whether the token had been accepted somewhere before.
+        is_second: Whether the place had refused another token before, and accepted none since.
     """
 
     version: str
     known_at: float
     was_accepted: bool
+    is_second: bool = False
 
 
 @attrs.frozen(repr=False)

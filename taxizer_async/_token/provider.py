@@ -42,7 +42,7 @@ import anyio
 
 from taxizer_async import _events as events
 from taxizer_async._errors import AuthError, ConfigurationError, TokenStoreError
-from taxizer_async._event_loops import start_task
+from taxizer_async._event_loops import running_loop, start_task
 from taxizer_async._models import AuthStatus, TokenState
 from taxizer_async._outcomes import Unavailable
 from taxizer_async._policy import (
@@ -300,7 +300,7 @@ class TokenProvider:
         """Run *refresh*, in the task of its own that it has."""
         refresh.enter()
         refresh.guard = start_task(
-            self._coordinator().loop(), lambda: self._end_in_time(refresh), Context(), grace=0
+            running_loop(), lambda: self._end_in_time(refresh), Context(), grace=0
         )
         try:
             result = await self._refresh_in_turn(refresh)
@@ -403,9 +403,8 @@ class TokenProvider:
 
     def _join_or_start(self) -> tuple[SharedRefresh, object]:
         """Return the refresh under way, started if need be, and the running loop to wait on."""
-        coordinator = self._coordinator()
-        native = coordinator.loop()
-        return coordinator.join_or_start(native), native
+        native = running_loop()
+        return self._coordinator().join_or_start(native), native
 
     def _coordinator(self) -> RefreshCoordinator:
         if self._own_coordinator.pid != os.getpid():

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from taxizer_async._event_loops import EventLoop, start_task
+from taxizer_async._event_loops import EventLoop, running_loop, start_task
 from taxizer_async._policy import BLOCKED_AFTER, WATCH_INTERVAL
 
 
@@ -228,7 +228,6 @@ class RefreshCoordinator:
 
     __slots__ = (
         "_current",
-        "_current_token",
         "_locks",
         "_mutex",
         "_run",
@@ -237,10 +236,6 @@ class RefreshCoordinator:
     )
 
     def __init__(self, run: Callable[[SharedRefresh], Coroutine[Any, Any, None]]) -> None:
-        # Not at the top: it is a good part of what `import taxizer_async` would cost.
-        from anyio.lowlevel import current_token  # noqa: PLC0415
-
-        self._current_token = current_token
         self._run = run
         self.pid = os.getpid()
         # Held for a few statements, never across an await.
@@ -248,10 +243,6 @@ class RefreshCoordinator:
         self._current: SharedRefresh | None = None
         self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
         self._sleepers: list[Sleeper] = []
-
-    def loop(self) -> object:
-        """Return the running event loop: asyncio's, or trio's token."""
-        return self._current_token().native_token
 
     def join_or_start(self, native: object) -> SharedRefresh:
         """Return the refresh that is under way; start one in the running loop *native* if none is."""
@@ -302,14 +293,14 @@ class RefreshCoordinator:
 
     def lock(self) -> anyio.Lock:
         """Return the lock that orders the refreshes of the running loop."""
-        native = self.loop()
+        native = running_loop()
         with self._mutex:
             return self._locks.setdefault(native, anyio.Lock())
 
     @contextmanager
     def sleeper(self) -> Generator[Sleeper]:
         """Yield what a `keep_fresh` of the running loop sleeps on."""
-        sleeper = Sleeper(self.loop())
+        sleeper = Sleeper(running_loop())
         with self._mutex:
             self._sleepers.append(sleeper)
         try:

@@ -18,14 +18,14 @@ from urllib.parse import parse_qs, unquote_plus
 import attrs
 
 from taxizer_async.testing import Fault, Sandbox
-from taxizer_async.testing._sandbox_app import SandboxApp
-from taxizer_async.testing._sandbox_server import ServerThread
+from taxizer_async.testing._sandbox.app import SandboxApp
+from taxizer_async.testing._sandbox.server import ServerThread
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
-    from taxizer_async.testing._sandbox_server import Message, Receive, Send
+    from taxizer_async.testing._sandbox.server import Message, Receive, Send
 
 
 #: Where the facade is.

@@ -4,10 +4,10 @@ The async credential client for the Taxizer API: log in once, share the token, n
 `TaxizerClient` is an `httpx.AsyncClient` that does it all; `TaxizerAuth` does it for yours.
 """
 
-from taxizer_async._auth import TaxizerAuth
-from taxizer_async._client import TaxizerClient
-from taxizer_async._clock import Clock
-from taxizer_async._errors import (
+from taxizer_async._auth.auth import TaxizerAuth
+from taxizer_async._auth.client import TaxizerClient
+from taxizer_async._core.clock import Clock
+from taxizer_async._core.errors import (
     AuthError,
     ConfigurationError,
     CredentialsRejectedError,
@@ -16,7 +16,7 @@ from taxizer_async._errors import (
     TokenResponseError,
     TokenStoreError,
 )
-from taxizer_async._events import (
+from taxizer_async._core.events import (
     Adopted,
     Event,
     ExchangeFailed,
@@ -31,7 +31,7 @@ from taxizer_async._events import (
     TokenAwaited,
     TokenRefused,
 )
-from taxizer_async._models import (
+from taxizer_async._core.models import (
     DEFAULT_BASE_URL,
     AuthStatus,
     Credentials,
@@ -39,7 +39,7 @@ from taxizer_async._models import (
     Token,
     TokenState,
 )
-from taxizer_async._policy import RenewalPolicy
+from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._version import __version__
 from taxizer_async.stores import MemoryTokenStore, TokenStore
 

@@ -15,7 +15,7 @@ _USAGE: Final = 2
 def main() -> int:
     """Run the command line with the arguments of this process, and return its exit code."""
     try:
-        from taxizer_async._cli import run  # noqa: PLC0415 - it needs the extra
+        from taxizer_async._cli.app import run  # noqa: PLC0415 - it needs the extra
     except ModuleNotFoundError as missing:
         name = (missing.name or "").partition(".")[0]
         if name not in _EXTRA:

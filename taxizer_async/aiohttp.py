@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import anyio
 
-from taxizer_async._auth import TaxizerAuth
-from taxizer_async._bearer import (
+from taxizer_async._auth.auth import TaxizerAuth
+from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
     DRAINED_SECONDS,
     RESENDS,
@@ -25,8 +25,8 @@ from taxizer_async._bearer import (
     place_of,
     tells_of_token,
 )
-from taxizer_async._errors import ConfigurationError
-from taxizer_async._models import Credentials, find_base_url
+from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.models import Credentials, find_base_url
 
 
 try:

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import anyio
 import attrs
 
-from taxizer_async._client import TaxizerClient
-from taxizer_async._errors import AuthError
+from taxizer_async._auth.client import TaxizerClient
+from taxizer_async._core.errors import AuthError
 
 
 try:
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
 
-    from taxizer_async._auth import TaxizerAuth
-    from taxizer_async._models import AuthStatus
+    from taxizer_async._auth.auth import TaxizerAuth
+    from taxizer_async._core.models import AuthStatus
 
 
 __all__ = [

@@ -11,15 +11,15 @@ import functools
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from taxizer_async._arguments import Arguments
-from taxizer_async._bearer import Bearer
-from taxizer_async._client_options import ClientOptions
-from taxizer_async._errors import ConfigurationError
-from taxizer_async._flow import AuthFlow, sync_refusal
-from taxizer_async._http_library import HttpLibrary
-from taxizer_async._models import DEFAULT_BASE_URL, Credentials, find_base_url
-from taxizer_async._reporter import check_listener
-from taxizer_async._response_hooks import EventHooks
+from taxizer_async._auth.bearer import Bearer
+from taxizer_async._auth.client_options import ClientOptions
+from taxizer_async._auth.flow import AuthFlow, sync_refusal
+from taxizer_async._auth.options import Arguments
+from taxizer_async._auth.response_hooks import EventHooks
+from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_log import check_listener
+from taxizer_async._core.models import DEFAULT_BASE_URL, Credentials, find_base_url
+from taxizer_async._http.library import HttpLibrary
 
 
 try:
@@ -31,11 +31,11 @@ except ImportError as _missing:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 
-    from taxizer_async._clock import Clock
-    from taxizer_async._exchange import HttpClientFactory
-    from taxizer_async._models import AuthStatus, Token
-    from taxizer_async._policy import RenewalPolicy
-    from taxizer_async._reporter import EventHook
+    from taxizer_async._core.clock import Clock
+    from taxizer_async._core.event_log import EventHook
+    from taxizer_async._core.models import AuthStatus, Token
+    from taxizer_async._core.policy import RenewalPolicy
+    from taxizer_async._http.token_endpoints import HttpClientFactory
     from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 

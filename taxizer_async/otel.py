@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from taxizer_async import _events as events
-from taxizer_async._errors import ConfigurationError
-from taxizer_async._events import ExchangeKind
+from taxizer_async._core import events
+from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.events import ExchangeKind
 from taxizer_async._version import __version__
 
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from taxizer_async._events import Event
-    from taxizer_async._models import AuthStatus
-    from taxizer_async._reporter import EventHook
+    from taxizer_async._core.event_log import EventHook
+    from taxizer_async._core.events import Event
+    from taxizer_async._core.models import AuthStatus
 
 
 __all__ = ["AuthTelemetry", "TaxizerTelemetry", "WatchedAuth"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from taxizer_async._event_loops import running_loop
+from taxizer_async._core.event_loops import running_loop
 from tests.limits import HANG
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from taxizer_async._outcomes import Refused, Unavailable
-from taxizer_async._policy import ACCEPTANCE_COUNTS, ACCEPTANCE_NOTED_EVERY, Freshness
+from taxizer_async._core.exchange import Refused, Unavailable
+from taxizer_async._core.policy import ACCEPTANCE_COUNTS, ACCEPTANCE_NOTED_EVERY, Freshness
 from taxizer_async._token.cached_token import CachedToken, from_record
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Places, Refusal, Verdict
@@ -26,9 +26,9 @@ from taxizer_async._token.places import Places, Refusal, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from taxizer_async._clock import Clock
-    from taxizer_async._models import Credentials
-    from taxizer_async._policy import RenewalPolicy
+    from taxizer_async._core.clock import Clock
+    from taxizer_async._core.models import Credentials
+    from taxizer_async._core.policy import RenewalPolicy
     from taxizer_async._token.failures import Cause
     from taxizer_async.stores import TokenRecord
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from taxizer_async._models import Secret, Token
-from taxizer_async._policy import Freshness, Lifespan
+from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.policy import Freshness, Lifespan
 from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
 
 
 if TYPE_CHECKING:
-    from taxizer_async._clock import Clock
-    from taxizer_async._outcomes import Issued
-    from taxizer_async._policy import RenewalPolicy
+    from taxizer_async._core.clock import Clock
+    from taxizer_async._core.exchange import Issued
+    from taxizer_async._core.policy import RenewalPolicy
 
 
 def _mark(held: CachedToken) -> Secret:

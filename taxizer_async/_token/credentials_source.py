@@ -9,10 +9,10 @@ from typing import Final, TypeAlias, final
 
 import anyio
 
-from taxizer_async._errors import ConfigurationError
-from taxizer_async._models import Credentials, UnreadySecretError
-from taxizer_async._outcomes import Misconfigured
-from taxizer_async._threads import AbandonableCalls, NoThreadError, TooManyCallsError
+from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._core.models import Credentials, UnreadySecretError
+from taxizer_async._core.threads import AbandonableCalls, NoThreadError, TooManyCallsError
 from taxizer_async._token.failures import CredentialsUnavailable
 
 

@@ -11,15 +11,15 @@ from typing import TypeAlias
 
 import attrs
 
-from taxizer_async._errors import (
+from taxizer_async._core.errors import (
     AuthError,
     ConfigurationError,
     CredentialsRejectedError,
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async._models import Credentials
-from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.models import Credentials
 
 
 @attrs.frozen

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
 
-from taxizer_async._errors import ConfigurationError, TaxizerError, TokenStoreError
-from taxizer_async._events import StoreFailed, StoreRecovered
-from taxizer_async._models import Token
-from taxizer_async._outcomes import Misconfigured
+from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
+from taxizer_async._core.events import StoreFailed, StoreRecovered
+from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._core.models import Token
 from taxizer_async.stores import TokenRecord
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async._reporter import Reporter
+    from taxizer_async._core.event_log import Reporter
     from taxizer_async.stores import Lease, StoreKey, TokenStore
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, final
 
-from taxizer_async._events import LeaseAwaited
-from taxizer_async._outcomes import Misconfigured
-from taxizer_async._policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
+from taxizer_async._core.events import LeaseAwaited
+from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._core.policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
 from taxizer_async._token.renewal_request import SUPERSEDED, Restart
@@ -18,7 +18,7 @@ from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from taxizer_async._models import Credentials
+    from taxizer_async._core.models import Credentials
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Failure
     from taxizer_async._token.renewal import Renewal

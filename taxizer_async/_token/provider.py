@@ -40,12 +40,12 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
-from taxizer_async import _events as events
-from taxizer_async._errors import AuthError, ConfigurationError, TokenStoreError
-from taxizer_async._event_loops import running_loop, start_task
-from taxizer_async._models import AuthStatus, TokenState
-from taxizer_async._outcomes import Unavailable
-from taxizer_async._policy import (
+from taxizer_async._core import events
+from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
+from taxizer_async._core.event_loops import running_loop, start_task
+from taxizer_async._core.exchange import Unavailable
+from taxizer_async._core.models import AuthStatus, TokenState
+from taxizer_async._core.policy import (
     HEALTHY_FACTOR,
     KEEP_FRESH_INTERVAL,
     LONGEST_WAIT_FOR_REPLACEMENT,
@@ -66,11 +66,11 @@ from taxizer_async.stores import StoreKey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._clock import Clock
-    from taxizer_async._models import Token
-    from taxizer_async._outcomes import Exchange
-    from taxizer_async._policy import RenewalPolicy
-    from taxizer_async._reporter import Reporter
+    from taxizer_async._core.clock import Clock
+    from taxizer_async._core.event_log import Reporter
+    from taxizer_async._core.exchange import Exchange
+    from taxizer_async._core.models import Token
+    from taxizer_async._core.policy import RenewalPolicy
     from taxizer_async._token.credentials_source import CredentialsSource
     from taxizer_async._token.renewal_request import Endpoints, Result
     from taxizer_async._token.single_flight import SharedRefresh, Sleeper

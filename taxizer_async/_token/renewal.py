@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar, final
 import anyio
 import attrs
 
-from taxizer_async import _events as events
-from taxizer_async._clock import Clock
-from taxizer_async._event_loops import running_loop, start_task
-from taxizer_async._models import Credentials
-from taxizer_async._outcomes import (
+from taxizer_async._core import events
+from taxizer_async._core.clock import Clock
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_loops import running_loop, start_task
+from taxizer_async._core.exchange import (
     Exchange,
     Issued,
     Malformed,
@@ -29,8 +29,8 @@ from taxizer_async._outcomes import (
     RetryBudget,
     Unavailable,
 )
-from taxizer_async._policy import RenewalPolicy
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
@@ -42,8 +42,8 @@ from taxizer_async.stores import StoreKey
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from taxizer_async._events import ExchangeKind
-    from taxizer_async._models import Secret
+    from taxizer_async._core.events import ExchangeKind
+    from taxizer_async._core.models import Secret
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure
     from taxizer_async._token.renewal_request import RenewalRequest, Step, Superseded

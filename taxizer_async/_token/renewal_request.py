@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import attrs
 
-from taxizer_async._models import Credentials
+from taxizer_async._core.models import Credentials
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
 

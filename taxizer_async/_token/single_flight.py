@@ -20,15 +20,15 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from taxizer_async._event_loops import EventLoop, running_loop, start_task
-from taxizer_async._policy import BLOCKED_AFTER, WATCH_INTERVAL
+from taxizer_async._core.event_loops import EventLoop, running_loop, start_task
+from taxizer_async._core.policy import BLOCKED_AFTER, WATCH_INTERVAL
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from typing import Any
 
-    from taxizer_async._event_loops import Cancellable
+    from taxizer_async._core.event_loops import Cancellable
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Failure
     from taxizer_async.stores import Lease

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from taxizer_async._clock import SystemClock
+from taxizer_async._core.clock import SystemClock
 
 
 if TYPE_CHECKING:
-    from taxizer_async._clock import Clock
+    from taxizer_async._core.clock import Clock
     from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
 
 

@@ -14,8 +14,8 @@ import stat
 
 from typing import TYPE_CHECKING, Final, final
 
-from taxizer_async._errors import TokenStoreError
-from taxizer_async.stores._envelope import Sealed
+from taxizer_async._core.errors import TokenStoreError
+from taxizer_async.stores._encryption import Sealed
 
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import attrs
 
-from taxizer_async._models import Token
+from taxizer_async._core.models import Token
 
 
 @attrs.frozen

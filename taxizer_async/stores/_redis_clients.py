@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
-from taxizer_async._errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 
 
 try:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, cast, final
 
 import attrs
 
-from taxizer_async._codec import RECORD_FORMAT, StoredRecord
-from taxizer_async._errors import ConfigurationError, TokenStoreError
-from taxizer_async._threads import AbandonableCalls, call_aside
-from taxizer_async.stores._envelope import make_envelope, name_of
-from taxizer_async.stores._moment import Moment
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.threads import AbandonableCalls, call_aside
+from taxizer_async.stores._encryption import make_envelope, name_of
+from taxizer_async.stores._machine_time import Moment
 from taxizer_async.stores._private_directory import PrivateDirectory
+from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 
 
 try:
@@ -33,7 +33,7 @@ except ImportError as _missing:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async.stores._envelope import EncryptionKey, Sealed
+    from taxizer_async.stores._encryption import EncryptionKey, Sealed
     from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
 
 

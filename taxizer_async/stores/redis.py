@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
 import anyio
 import attrs
 
-from taxizer_async._codec import RECORD_FORMAT, StoredRecord
-from taxizer_async._errors import ConfigurationError, TokenStoreError
-from taxizer_async.stores._envelope import Sealed, make_envelope, name_of
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async.stores._encryption import Sealed, make_envelope, name_of
+from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from taxizer_async.stores._envelope import EncryptionKey, Envelope
+    from taxizer_async.stores._encryption import EncryptionKey, Envelope
     from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
     from taxizer_async.stores._redis_clients import RedisClient, RedisClients
 

@@ -7,11 +7,11 @@ Needs the extra: `pip install "taxizer-async[sandbox]"`.
 from __future__ import annotations
 
 from taxizer_async.testing._manual_clock import ManualClock
-from taxizer_async.testing._sandbox import Sandbox
-from taxizer_async.testing._sandbox_faults import Fault
-from taxizer_async.testing._sandbox_records import SandboxCounters
-from taxizer_async.testing._store_bench import StoreFactory
-from taxizer_async.testing._store_conformance import (
+from taxizer_async.testing._sandbox.faults import Fault
+from taxizer_async.testing._sandbox.records import SandboxCounters
+from taxizer_async.testing._sandbox.sandbox import Sandbox
+from taxizer_async.testing._store_suite.harness import StoreFactory
+from taxizer_async.testing._store_suite.suite import (
     TOKEN_STORE_CASES,
     TokenStoreCase,
     check_token_store,

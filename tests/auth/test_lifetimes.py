@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import Credentials, MemoryTokenStore, RenewalPolicy, Secret, Token
-from taxizer_async._outcomes import Issued
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.exchange import Issued
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
@@ -19,7 +19,7 @@ from tests.refreshes import settle
 
 
 if TYPE_CHECKING:
-    from taxizer_async._outcomes import RetryBudget
+    from taxizer_async._core.exchange import RetryBudget
 
 
 class Issuer:

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenEndpointUnavailableError
-from taxizer_async._exchange import REFRESH_PATH
+from taxizer_async._http.token_endpoints import REFRESH_PATH
 from taxizer_async.testing import ManualClock
 from tests.cancellation.cases import (
     cold_call,

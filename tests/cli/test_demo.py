@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._demo import Progress, Summary, run_demo
-from taxizer_async._demo_crowd import Outcome, Tally
-from taxizer_async._demo_incidents import Incident
+from taxizer_async._cli.demo.incidents import Incident
+from taxizer_async._cli.demo.load import Outcome, Tally
+from taxizer_async._cli.demo.scenario import Progress, Summary, run_demo
 from taxizer_async.testing import SandboxCounters
 from tests.families import PATIENCE
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.tim
 #: An outage that outlasts all four attempts of a renewal.
 BROKEN = """
 import sys
-from taxizer_async import _demo_incidents
+from taxizer_async._cli.demo import incidents as _demo_incidents
 _demo_incidents.OUTAGE_ANSWERS = 99
 from taxizer_async.__main__ import main
 sys.exit(main())

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._demo import Workers, run_demo
-from taxizer_async._store_choice import SharedStore
+from taxizer_async._cli.demo.scenario import Workers, run_demo
+from taxizer_async._cli.store_config import SharedStore
 from tests.families import PATIENCE
 
 from .conftest import Run, run_without
@@ -36,7 +36,7 @@ pytestmark = [
 #: The workers are told to keep their tokens for themselves.
 UNSHARED = """
 import sys
-from taxizer_async import _demo_worker
+from taxizer_async._cli.demo import worker as _demo_worker
 encode = _demo_worker.Order.encode
 _demo_worker.Order.encode = lambda order: encode(order).replace(b'"kind": "file"', b'"kind": "memory"')
 from taxizer_async.__main__ import main
@@ -45,7 +45,7 @@ sys.exit(main())
 #: The workers can't read their orders.
 STILLBORN = """
 import sys
-from taxizer_async import _demo_worker
+from taxizer_async._cli.demo import worker as _demo_worker
 _demo_worker.Order.encode = lambda order: b"an order\\n"
 from taxizer_async.__main__ import main
 sys.exit(main())

@@ -15,9 +15,9 @@ import pytest
 
 from hypothesis import settings
 
-from taxizer_async._models import Secret, Token
-from taxizer_async._outcomes import Issued
-from taxizer_async._policy import RenewalPolicy
+from taxizer_async._core.exchange import Issued
+from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async.stores import TokenRecord

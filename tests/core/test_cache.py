@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from taxizer_async import Credentials
-from taxizer_async._outcomes import Refused, Unavailable
-from taxizer_async._policy import Freshness
+from taxizer_async._core.exchange import Refused, Unavailable
+from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import CacheState, TokenCache
 
 

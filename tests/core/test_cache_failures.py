@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import Credentials
-from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
 
 

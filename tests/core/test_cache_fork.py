@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._policy import Freshness
+from taxizer_async._core.policy import Freshness
 
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._outcomes import Refused, Unavailable
-from taxizer_async._policy import Freshness
+from taxizer_async._core.exchange import Refused, Unavailable
+from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import RenewalPolicy, Secret, Token
-from taxizer_async._outcomes import Issued
-from taxizer_async._policy import Freshness
+from taxizer_async._core.exchange import Issued
+from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cached_token import CachedToken, from_issued, from_record
 from taxizer_async.testing._manual_clock import ManualClock
 

@@ -7,7 +7,7 @@ import time
 import anyio
 import pytest
 
-from taxizer_async._clock import SystemClock, find_boot_clock
+from taxizer_async._core.clock import SystemClock, find_boot_clock
 
 
 def test_reads_the_machine() -> None:

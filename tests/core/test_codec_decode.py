@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import Secret, Token
-from taxizer_async._codec import Decoded, Undecodable, decode_token
+from taxizer_async._core.codec import Decoded, Undecodable, decode_token
 
 
 JWT = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taxizer_async._codec import Decoded, Undecodable, decode_token, describe
+from taxizer_async._core.codec import Decoded, Undecodable, decode_token, describe
 
 
 CANARY = "c4n4ry-5ecret"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import Credentials, Secret
-from taxizer_async._codec import encode_credentials, encode_refresh_token
+from taxizer_async._core.codec import encode_credentials, encode_refresh_token
 
 
 VALUES = st.text(min_size=1).filter(str.strip)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taxizer_async._codec import parse_timestamp
+from taxizer_async._core.codec import parse_timestamp
 
 
 NOON = datetime(2024, 9, 15, 12, 28, 18, tzinfo=UTC)

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async import ConfigurationError, Credentials
-from taxizer_async._outcomes import Misconfigured
+from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
 from taxizer_async._token.failures import CredentialsUnavailable
 from tests.limits import HANG

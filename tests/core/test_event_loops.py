@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from taxizer_async import TaxizerAuth
-from taxizer_async._event_loops import GRACE, EventLoop, start_task
+from taxizer_async._core.event_loops import GRACE, EventLoop, start_task
 from tests.core.loops import native, run_together, until
 from tests.limits import HANG
 

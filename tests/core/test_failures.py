@@ -13,7 +13,7 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async._outcomes import Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
 
 

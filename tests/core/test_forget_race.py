@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._outcomes import Issued
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.exchange import Issued
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
@@ -18,7 +18,7 @@ from tests.limits import HANG
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._outcomes import RetryBudget
+    from taxizer_async._core.exchange import RetryBudget
     from taxizer_async.stores import Lease, TokenStore
     from taxizer_async.testing._manual_clock import ManualClock
 

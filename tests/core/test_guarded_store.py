@@ -11,10 +11,10 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from taxizer_async._errors import ConfigurationError, TokenStoreError
-from taxizer_async._events import StoreFailed, StoreRecovered
-from taxizer_async._outcomes import Misconfigured
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.events import StoreFailed, StoreRecovered
+from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 from tests.limits import HANG
@@ -23,7 +23,7 @@ from tests.limits import HANG
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async._events import Event
+    from taxizer_async._core.events import Event
     from taxizer_async.stores import Lease
 
 

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.event_log import Reporter
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
 from taxizer_async.stores import StoreKey, TokenRecord
 from tests.limits import HANG

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taxizer_async._headers import lacks_scope, parse_http_date, parse_retry_after
+from taxizer_async._http.headers import lacks_scope, parse_http_date, parse_retry_after
 
 
 # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110.

@@ -16,8 +16,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from taxizer_async import _events as events
-from taxizer_async._reporter import Reporter
+from taxizer_async._core import events
+from taxizer_async._core.event_log import Reporter
 from tests.core.loops import ASYNCIO, TRIO, native, run_together, until
 from tests.limits import HANG
 
@@ -25,7 +25,7 @@ from tests.limits import HANG
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async._events import Event
+    from taxizer_async._core.events import Event
     from tests.core.conftest import ThreadWithin
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, Unavailable
 
 
 if TYPE_CHECKING:

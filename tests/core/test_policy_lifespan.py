@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import RenewalPolicy
-from taxizer_async._policy import (
+from taxizer_async._core.policy import (
     JITTER_SHARE,
     SHORTEST_LIFETIME,
     Freshness,

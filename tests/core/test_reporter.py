@@ -9,13 +9,13 @@ import anyio
 import pytest
 
 from taxizer_async import ConfigurationError
-from taxizer_async import _events as events
-from taxizer_async._reporter import _LEVELS, Reporter
+from taxizer_async._core import events
+from taxizer_async._core.event_log import _LEVELS, Reporter
 from tests.limits import HANG
 
 
 if TYPE_CHECKING:
-    from taxizer_async._events import Event
+    from taxizer_async._core.events import Event
 
 
 WHEN = datetime(2024, 9, 15, tzinfo=UTC)

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._outcomes import Issued
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.exchange import Issued
 from taxizer_async._token import single_flight
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
@@ -25,7 +25,7 @@ from tests.limits import HANG
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from taxizer_async._outcomes import RetryBudget
+    from taxizer_async._core.exchange import RetryBudget
     from taxizer_async.testing._manual_clock import ManualClock
 
     Get = Callable[[], Coroutine[Any, Any, str]]

@@ -16,7 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from taxizer_async._threads import (
+from taxizer_async._core.threads import (
     AbandonableCalls,
     NoThreadError,
     TooManyCallsError,
@@ -36,7 +36,7 @@ EXITING = "can't create new thread at interpreter shutdown"
 
 PROGRAM = """
 import anyio, os, sys
-from taxizer_async._threads import AbandonableCalls
+from taxizer_async._core.threads import AbandonableCalls
 
 calls = AbandonableCalls(1)
 if sys.argv[1] == "stuck":

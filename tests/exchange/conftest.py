@@ -13,12 +13,12 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async import Credentials, RenewalPolicy
-from taxizer_async._auth import HTTPX
-from taxizer_async._base_url import parse_base_url
-from taxizer_async._clock import SystemClock
-from taxizer_async._exchange import HttpExchange
-from taxizer_async._models import Secret
-from taxizer_async._outcomes import Outcome, RetryBudget
+from taxizer_async._auth.auth import HTTPX
+from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.exchange import Outcome, RetryBudget
+from taxizer_async._core.models import Secret
+from taxizer_async._http.token_endpoints import HttpExchange
+from taxizer_async._http.urls import parse_base_url
 
 from .raw_server import RawServer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from taxizer_async._http_library import HttpLibrary
+    from taxizer_async._http.library import HttpLibrary
     from taxizer_async.testing import Sandbox
 
     from .raw_server import Script

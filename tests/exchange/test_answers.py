@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._answer import MAX_ANSWER
-from taxizer_async._outcomes import Issued, Malformed, Outcome, Refused, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Outcome, Refused, Unavailable
+from taxizer_async._http.raw_response import MAX_ANSWER
 from taxizer_async.testing import Fault
 
 from .conftest import Asker

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from taxizer_async import ConfigurationError
-from taxizer_async._base_url import endpoint_url, is_loopback, parse_base_url
+from taxizer_async._http.urls import endpoint_url, is_loopback, parse_base_url
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from taxizer_async._outcomes import Issued, Refused
+from taxizer_async._core.exchange import Issued, Refused
 from taxizer_async.testing import Fault
 from tests.cancellation.conftest import _note_points  # noqa: F401 - a fixture
 from tests.cancellation.ways import WAY_NAMES, WAYS
@@ -22,7 +22,7 @@ from .conftest import Asker
 if TYPE_CHECKING:
     from typing import Self
 
-    from taxizer_async._outcomes import Outcome
+    from taxizer_async._core.exchange import Outcome
     from taxizer_async.testing import Sandbox
     from tests.cancellation.conftest import NotePoints
     from tests.cancellation.ways import Way

@@ -8,8 +8,8 @@ import anyio
 import attrs
 import pytest
 
-from taxizer_async._exchange import HttpExchange
-from taxizer_async._outcomes import Issued, Malformed, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Unavailable
+from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async.testing import Fault
 from tests.limits import HANG
 

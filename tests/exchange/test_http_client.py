@@ -14,9 +14,9 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from taxizer_async._answer import MAX_ANSWER
-from taxizer_async._http_library import HttpLibrary
-from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Unavailable
+from taxizer_async._http.library import HttpLibrary
+from taxizer_async._http.raw_response import MAX_ANSWER
 from tests.limits import HANG
 from tests.threads import refuse_threads
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._clock import SystemClock
-from taxizer_async._outcomes import Issued
+from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.exchange import Issued
 from taxizer_async.testing import Fault
 
 from .conftest import Asker

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trustme
 
-from taxizer_async._outcomes import Issued, Unavailable
+from taxizer_async._core.exchange import Issued, Unavailable
 
 from .conftest import Asker
 from .forward_proxy import ForwardProxy

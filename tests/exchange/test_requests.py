@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from taxizer_async import Credentials, __version__
-from taxizer_async._outcomes import Issued
+from taxizer_async._core.exchange import Issued
 
 from .conftest import Asker
 from .raw_server import answer

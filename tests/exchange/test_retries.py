@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._outcomes import Issued, Malformed, Refused, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
 from taxizer_async.testing import Fault
 
 from .conftest import Asker

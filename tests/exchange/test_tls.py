@@ -10,10 +10,10 @@ import httpx
 import pytest
 import trustme
 
-from taxizer_async import _http_library
-from taxizer_async._client_options import ClientOptions
-from taxizer_async._http_library import HttpLibrary
-from taxizer_async._outcomes import Issued, Unavailable
+from taxizer_async._auth.client_options import ClientOptions
+from taxizer_async._core.exchange import Issued, Unavailable
+from taxizer_async._http import library as _http_library
+from taxizer_async._http.library import HttpLibrary
 
 from .conftest import Asker
 from .raw_server import answer

@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import httpx
 
-from taxizer_async._answer import MAX_ANSWER, Answer
-from taxizer_async._codec import Undecodable, decode_record, decode_token, describe, parse_timestamp
-from taxizer_async._policy import RenewalPolicy
+from taxizer_async._core.codec import (
+    Undecodable,
+    decode_token,
+    describe,
+    parse_timestamp,
+)
+from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._http.raw_response import MAX_ANSWER, Answer
 from taxizer_async._token.cached_token import from_record
+from taxizer_async.stores._records import decode_record
 from taxizer_async.testing import ManualClock
 from tests.fuzz import headers
 from tests.fuzz.bodies import Packed, body, good_token, pack, value

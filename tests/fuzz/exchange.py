@@ -11,10 +11,8 @@ import attrs
 import httpx
 
 from taxizer_async import Credentials, RenewalPolicy, Secret
-from taxizer_async._auth import HTTPX
-from taxizer_async._base_url import parse_base_url
-from taxizer_async._exchange import HttpExchange
-from taxizer_async._outcomes import (
+from taxizer_async._auth.auth import HTTPX
+from taxizer_async._core.exchange import (
     Issued,
     Malformed,
     Misconfigured,
@@ -22,6 +20,8 @@ from taxizer_async._outcomes import (
     RetryBudget,
     Unavailable,
 )
+from taxizer_async._http.token_endpoints import HttpExchange
+from taxizer_async._http.urls import parse_base_url
 from taxizer_async._token.failures import Failure
 from taxizer_async.testing import ManualClock
 from tests.fuzz.codec import check_token
@@ -34,7 +34,7 @@ from tests.fuzz.verdict import CANARY, Verdict, judge, require, shows_canary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._outcomes import Outcome
+    from taxizer_async._core.exchange import Outcome
     from tests.fuzz.draw import Draw
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from taxizer_async._headers import lacks_scope, parse_http_date, parse_retry_after
-from taxizer_async._policy import RenewalPolicy, time_of_sending
+from taxizer_async._core.policy import RenewalPolicy, time_of_sending
+from taxizer_async._http.headers import lacks_scope, parse_http_date, parse_retry_after
 from tests.fuzz import headers
 from tests.fuzz.headers import NOW
 from tests.fuzz.target import Target, always

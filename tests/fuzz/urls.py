@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from taxizer_async._base_url import endpoint_url, parse_base_url
-from taxizer_async._exchange import CONNECT_PATH
+from taxizer_async._http.token_endpoints import CONNECT_PATH
+from taxizer_async._http.urls import endpoint_url, parse_base_url
 from tests.fuzz.target import Target, always
 from tests.fuzz.verdict import CANARY, Verdict, judge, require
 

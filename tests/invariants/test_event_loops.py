@@ -19,7 +19,7 @@ from tests.limits import HANG
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox_gate import Gate
+    from taxizer_async.testing._sandbox.gate import Gate
 
 
 async def log_in_as_the_second(auth: TaxizerAuth, gate: Gate) -> None:

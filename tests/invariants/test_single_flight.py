@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from taxizer_async.stores import TokenRecord
     from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox_gate import Gate
+    from taxizer_async.testing._sandbox.gate import Gate
     from tests.auth.conftest import FleetFactory
     from tests.auth.scripted_store import ScriptedStore
 

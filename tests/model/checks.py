@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from taxizer_async import AuthError, ConfigurationError
-from taxizer_async._outcomes import Issued, Malformed, Misconfigured, Refused, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import Failure, LeaseNeverFree
 from tests.model.server import CANARY
 from tests.model.store import LeaseState
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from taxizer_async import AuthStatus
-    from taxizer_async._events import ExchangeFailed
-    from taxizer_async._outcomes import Outcome
+    from taxizer_async._core.events import ExchangeFailed
+    from taxizer_async._core.exchange import Outcome
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.renewal_request import RenewalRequest, Result
     from taxizer_async._token.single_flight import SharedRefresh

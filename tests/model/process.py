@@ -11,9 +11,9 @@ import anyio
 import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._events import ExchangeFailed
-from taxizer_async._outcomes import Outcome, RetryBudget, Unavailable
-from taxizer_async._reporter import Reporter
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.events import ExchangeFailed
+from taxizer_async._core.exchange import Outcome, RetryBudget, Unavailable
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import random
 
     from taxizer_async import Secret
-    from taxizer_async._events import Event
+    from taxizer_async._core.events import Event
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.renewal_request import RenewalRequest, Result
     from taxizer_async._token.single_flight import SharedRefresh

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import httpx
 
 from taxizer_async import TaxizerError
-from taxizer_async._outcomes import Misconfigured
+from taxizer_async._core.exchange import Misconfigured
 from tests.model.process import BASE_URL
 
 

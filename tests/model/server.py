@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from taxizer_async import Secret, Token
-from taxizer_async._outcomes import (
+from taxizer_async._core.exchange import (
     Issued,
     Malformed,
     Misconfigured,

@@ -47,7 +47,7 @@ BREAKAGES: Final = (
     Breakage(
         name="fast-path-yields-to-the-loop",
         invariant=1,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="            held = self._fresh() or await self.provider.acquire()\n",
         new=(
             "            await __import__('anyio').sleep(0)\n"
@@ -68,7 +68,7 @@ BREAKAGES: Final = (
     Breakage(
         name="lock-across-the-yield",
         invariant=2,
-        file="_flow.py",
+        file="_auth/flow.py",
         old=("            response = yield request\n            if response.status_code"),
         new=(
             "            async with self.provider._airfield().seat()._lock:\n"
@@ -78,7 +78,7 @@ BREAKAGES: Final = (
     Breakage(
         name="seat-kept-across-the-yield",
         invariant=2,
-        file="_flow.py",
+        file="_auth/flow.py",
         old=("            response = yield request\n            if response.status_code"),
         new=(
             "            seat = self.provider._airfield().seat()\n"
@@ -158,7 +158,7 @@ BREAKAGES: Final = (
     Breakage(
         name="cancellation-swallowed",
         invariant=5,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a transport raises\n",
         new="            except BaseException as cause:\n",
         tests=(f"{EXCHANGE}/test_cancellation.py::test_a_call_can_be_cancelled_wherever_it_waits",),
@@ -258,7 +258,7 @@ BREAKAGES: Final = (
     Breakage(
         name="failed-renewal-unsaid",
         invariant=7,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="    events.ExchangeFailed: logging.WARNING,\n",
         new="    events.ExchangeFailed: logging.DEBUG,\n",
     ),
@@ -279,14 +279,14 @@ BREAKAGES: Final = (
     Breakage(
         name="fleet-in-step",
         invariant=7,
-        file="_policy.py",
+        file="_core/policy.py",
         old="ahead * (1 - jitter * JITTER_SHARE)",
         new="ahead",
     ),
     Breakage(
         name="short-lives-are-all-renewal",
         invariant=7,
-        file="_policy.py",
+        file="_core/policy.py",
         old="min(self.renew_ahead, lifetime * AHEAD_SHARE)",
         new="min(self.renew_ahead, lifetime)",
     ),
@@ -294,21 +294,21 @@ BREAKAGES: Final = (
     Breakage(
         name="no-must-window",
         invariant=8,
-        file="_policy.py",
+        file="_core/policy.py",
         old="min(self.must_renew, lifetime * MUST_SHARE)",
         new="0.0",
     ),
     Breakage(
         name="pressing-is-merely-due",
         invariant=8,
-        file="_policy.py",
+        file="_core/policy.py",
         old="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.MUST_RENEW\n",
         new="            return Freshness.RENEW_AHEAD\n        if age < self.ends_after:\n            return Freshness.RENEW_AHEAD\n",
     ),
     Breakage(
         name="waited-to-the-death-of-the-token",
         invariant=8,
-        file="_policy.py",
+        file="_core/policy.py",
         old="return max(remaining / 2, min(usual, self.attempt_timeout))",
         new="return max(remaining / 2, self.attempt_timeout)",
         tests=(f"{AUTH}/test_pressing.py",),
@@ -316,7 +316,7 @@ BREAKAGES: Final = (
     Breakage(
         name="gone-on-with-a-dying-token",
         invariant=8,
-        file="_policy.py",
+        file="_core/policy.py",
         old="return max(remaining / 2, min(usual, self.attempt_timeout))",
         new="return remaining / 2",
         tests=(f"{AUTH}/test_pressing.py",),
@@ -370,7 +370,7 @@ BREAKAGES: Final = (
     Breakage(
         name="empty-refresh-token-sent",
         invariant=9,
-        file="_codec.py",
+        file="_core/codec.py",
         old="isinstance(value, str) and value else None",
         new="isinstance(value, str) else None",
     ),
@@ -443,14 +443,14 @@ BREAKAGES: Final = (
     Breakage(
         name="servers-date-ignored",
         invariant=11,
-        file="_policy.py",
+        file="_core/policy.py",
         old="        return server_date\n    return sent_at if",
         new="        return sent_at\n    return sent_at if",
     ),
     Breakage(
         name="absurd-date-believed",
         invariant=11,
-        file="_policy.py",
+        file="_core/policy.py",
         old="    if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:\n",
         new="    if True:\n",
         tests=(f"{CORE}/test_policy_lifespan.py",),
@@ -458,7 +458,7 @@ BREAKAGES: Final = (
     Breakage(
         name="a-firewalls-page-is-a-refusal",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="    if is_refusal:\n",
         new="    if True:\n",
         tests=(f"{EXCHANGE}/test_answers.py",),
@@ -466,7 +466,7 @@ BREAKAGES: Final = (
     Breakage(
         name="date-believed-to-the-second",
         invariant=11,
-        file="_policy.py",
+        file="_core/policy.py",
         old="sent_at - CLOCK_TOLERANCE <= server_date <= received_at + CLOCK_TOLERANCE",
         new="sent_at <= server_date <= received_at",
     ),
@@ -494,7 +494,7 @@ BREAKAGES: Final = (
     Breakage(
         name="clock-that-sleeps-with-the-machine",
         invariant=11,
-        file="_clock.py",
+        file="_core/clock.py",
         old="    monotonic = staticmethod(boot_time)\n",
         new="    monotonic = staticmethod(time.monotonic)\n",
         tests=(f"{CORE}/test_clock.py",),
@@ -502,14 +502,14 @@ BREAKAGES: Final = (
     Breakage(
         name="answer-timed-by-the-wall-clock",
         invariant=11,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="received_at=asked.wall + now - asked.at",
         new="received_at=self._clock.wall()",
     ),
     Breakage(
         name="life-counted-from-the-answer",
         invariant=11,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            asked_at=asked.at,\n",
         new="            asked_at=self._clock.monotonic(),\n",
     ),
@@ -517,14 +517,14 @@ BREAKAGES: Final = (
     Breakage(
         name="zoneless-is-local",
         invariant=12,
-        file="_codec.py",
+        file="_core/codec.py",
         old="    return utc.replace(tzinfo=UTC)\n",
         new="    return utc.astimezone(UTC)\n",
     ),
     Breakage(
         name="seven-digits-are-enough",
         invariant=12,
-        file="_codec.py",
+        file="_core/codec.py",
         old=r"\d{0,9}",
         new=r"\d{0,7}",
     ),
@@ -538,7 +538,7 @@ BREAKAGES: Final = (
     Breakage(
         name="dead-on-arrival-loops",
         invariant=12,
-        file="_policy.py",
+        file="_core/policy.py",
         old="                renew_after=self.refused_interval,\n",
         new="                renew_after=0.0,\n",
     ),
@@ -546,14 +546,14 @@ BREAKAGES: Final = (
     Breakage(
         name="401-left-unread",
         invariant=15,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="            await response.aread()\n",
         new="",
     ),
     Breakage(
         name="401-read-too-late",
         invariant=15,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="            await response.aread()\n",
         new=(
             "            held = self._fresh() or await self.provider.acquire()\n"
@@ -579,35 +579,35 @@ BREAKAGES: Final = (
     Breakage(
         name="consumed-stream-sent-again",
         invariant=16,
-        file="_http_library.py",
+        file="_http/library.py",
         old="        return isinstance(request.stream, self._module.ByteStream)\n",
         new="        return True\n",
     ),
     Breakage(
         name="resent-with-the-old-header",
         invariant=16,
-        file="_flow.py",
+        file="_auth/flow.py",
         old='            request.headers["Authorization"] = held.authorization\n',
         new='            request.headers.setdefault("Authorization", held.authorization)\n',
     ),
     Breakage(
         name="insufficient-scope-renews",
         invariant=16,
-        file="_flow.py",
+        file="_auth/flow.py",
         old='    return not lacks_scope(response.headers.get("WWW-Authenticate"))\n',
         new="    return True\n",
     ),
     Breakage(
         name="403-renews",
         invariant=16,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="            if response.status_code != _UNAUTHORIZED:\n",
         new="            if response.status_code not in (_UNAUTHORIZED, 403):\n",
     ),
     Breakage(
         name="401-from-elsewhere-renews",
         invariant=13,
-        file="_flow.py",
+        file="_auth/flow.py",
         old=(
             '    if response.request.headers.get("Authorization") != held.authorization:\n'
             "        return False\n"
@@ -625,7 +625,7 @@ BREAKAGES: Final = (
     Breakage(
         name="budget-never-comes-back",
         invariant=17,
-        file="_policy.py",
+        file="_core/policy.py",
         old="    return tuple(moment for moment in spent if now - moment < window)\n",
         new="    return spent\n",
     ),
@@ -647,77 +647,77 @@ BREAKAGES: Final = (
     Breakage(
         name="token-for-every-origin",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="        if not is_home and _origin(url) not in self._origins:\n",
         new="        if False:\n",
     ),
     Breakage(
         name="ports-not-compared",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old=" and url.port == self._port",
         new="",
     ),
     Breakage(
         name="schemes-not-compared",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old=" and url.scheme == self._scheme",
         new="",
     ),
     Breakage(
         name="port-ignored",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n",
         new="    port = _DEFAULT_PORTS.get(url.scheme)\n",
     ),
     Breakage(
         name="scheme-ignored",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n    return url.scheme,",
         new='    port = url.port or 443\n    return "https",',
     ),
     Breakage(
         name="a-warning-for-each-request",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="        if origin in self._skipped:\n            return\n",
         new="",
     ),
     Breakage(
         name="exchange-follows-redirects",
         invariant=18,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="follow_redirects=False",
         new="follow_redirects=True",
     ),
     Breakage(
         name="exchange-through-the-users-hooks",
         invariant=18,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            client.event_hooks = {}\n",
         new="",
     ),
     Breakage(
         name="exchange-with-authorization",
         invariant=18,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old='            request.headers.pop("Authorization", None)\n',
         new="",
     ),
     Breakage(
         name="exchange-through-the-users-auth",
         invariant=18,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="stream=True, auth=None, ",
         new="stream=True, ",
     ),
     Breakage(
         name="login-through-the-flow",
         invariant=18,
-        file="_flow.py",
+        file="_auth/flow.py",
         old="        resends = _RESENDS\n",
         new=(
             "        resends = _RESENDS\n        if self._fresh() is None:\n"
@@ -728,28 +728,28 @@ BREAKAGES: Final = (
     Breakage(
         name="http-anywhere",
         invariant=19,
-        file="_base_url.py",
+        file="_http/urls.py",
         old='    if url.scheme == "http" and not is_loopback(url.host):\n',
         new="    if False:\n",
     ),
     Breakage(
         name="any-jwt",
         invariant=19,
-        file="_codec.py",
+        file="_core/codec.py",
         old=r"[\x21-\x7e]+",
         new=r"(?s:.+)",
     ),
     Breakage(
         name="no-bound-of-an-answer",
         invariant=19,
-        file="_answer.py",
+        file="_http/raw_response.py",
         old="        if len(self.raw) > MAX_ANSWER:\n            return None\n",
         new="",
     ),
     Breakage(
         name="no-bound-of-an-inflated-answer",
         invariant=19,
-        file="_answer.py",
+        file="_http/raw_response.py",
         old=(
             "            body = inflater.decompress(raw, MAX_ANSWER + 1)\n"
             "        except zlib.error:\n            return raw\n"
@@ -763,7 +763,7 @@ BREAKAGES: Final = (
     Breakage(
         name="token-of-an-unfinished-answer-used",
         invariant=19,
-        file="_answer.py",
+        file="_http/raw_response.py",
         old="        return self.complete or (self.status_code != 0 and not self.is_success)\n",
         new="        return self.status_code != 0\n",
         tests=(f"{EXCHANGE}/test_deadlines.py",),
@@ -772,21 +772,21 @@ BREAKAGES: Final = (
     Breakage(
         name="secret-in-its-repr",
         invariant=20,
-        file="_models.py",
+        file="_core/models.py",
         old='        return f"Secret({_MASK!r})"\n',
         new='        return f"Secret({self._value!r})"\n',
     ),
     Breakage(
         name="secret-in-a-pickle",
         invariant=20,
-        file="_models.py",
+        file="_core/models.py",
         old="    def __reduce__(self) -> NoReturn:\n        self.__getstate__()\n",
         new="    def __reduce__(self):\n        return Secret, (self._value,)\n",
     ),
     Breakage(
         name="error-raised-within-except",
         invariant=20,
-        file="_models.py",
+        file="_core/models.py",
         old="        problem = str(cause) if type(cause) is ValueError else type(cause).__name__\n",
         new=(
             "        problem = str(cause) if type(cause) is ValueError else type(cause).__name__\n"
@@ -797,7 +797,7 @@ BREAKAGES: Final = (
     Breakage(
         name="arguments-left-in-the-frame",
         invariant=20,
-        file="_auth.py",
+        file="_auth/auth.py",
         old=(
             "        del credentials, base_url, store, policy, http_client, on_event, extra_origins,"
             " clock\n"
@@ -823,7 +823,7 @@ BREAKAGES: Final = (
     Breakage(
         name="backoff-does-not-double",
         invariant=21,
-        file="_policy.py",
+        file="_core/policy.py",
         old="self.outage_backoff * 2.0 ** min(failures - 1, _DOUBLINGS)",
         new="self.outage_backoff",
     ),
@@ -844,7 +844,7 @@ BREAKAGES: Final = (
     Breakage(
         name="refused-credentials-soon-sent-again",
         invariant=21,
-        file="_policy.py",
+        file="_core/policy.py",
         old="    rejected_for: float = 60.0\n",
         new="    rejected_for: float = 30.0\n",
     ),
@@ -859,7 +859,7 @@ BREAKAGES: Final = (
     Breakage(
         name="retry-after-unbounded",
         invariant=22,
-        file="_policy.py",
+        file="_core/policy.py",
         old=(
             "(1 - jitter / 2)\n        if retry_after is None:\n            return own\n"
             "        return max(own, min(retry_after, self.retry_after_limit))\n"
@@ -872,21 +872,21 @@ BREAKAGES: Final = (
     Breakage(
         name="retry-after-ignored",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="self._random(), retry_after)",
         new="self._random(), None)",
     ),
     Breakage(
         name="refusal-tried-again",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="    return isinstance(outcome, Unavailable)\n",
         new="    return isinstance(outcome, (Unavailable, Refused))\n",
     ),
     Breakage(
         name="refresh-repeated-in-doubt",
         invariant=9,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old=(
             "        return await self._attempt(\n"
             "            _Call(REFRESH_PATH, encode), budget, began=self._clock.monotonic()\n"
@@ -904,7 +904,7 @@ BREAKAGES: Final = (
     Breakage(
         name="refresh-kept-after-a-503",
         invariant=9,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="                untouched=status == _UNTOUCHED,\n",
         new="                untouched=status in {_UNTOUCHED, 503},\n",
         tests=(f"{EXCHANGE}/test_retries.py::test_a_refresh_is_one_attempt",),
@@ -912,14 +912,14 @@ BREAKAGES: Final = (
     Breakage(
         name="retries-without-jitter",
         invariant=22,
-        file="_policy.py",
+        file="_core/policy.py",
         old=" * (1 - jitter / 2)\n",
         new="\n",
     ),
     Breakage(
         name="attempts-without-end",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            if self._clock.monotonic() + wait >= budget.deadline:\n                return outcome\n",
         new="",
         tests=(f"{EXCHANGE}/test_retries.py::test_connect_tries_until_the_time_is_over",),
@@ -927,7 +927,7 @@ BREAKAGES: Final = (
     Breakage(
         name="attempts-that-nobody-wants",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            if not _may_pass(outcome) or not budget.wants_more():\n",
         new="            if not _may_pass(outcome):\n",
         tests=(f"{EXCHANGE}/test_retries.py::test_attempts_end_when_no_more_are_wanted",),
@@ -935,14 +935,14 @@ BREAKAGES: Final = (
     Breakage(
         name="one-attempt-of-a-login",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            if not _may_pass(outcome) or not budget.wants_more():\n",
         new="            if attempt:\n",
     ),
     Breakage(
         name="page-of-a-gateway-is-final",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="        return not outcome.is_the_apis\n",
         new="        return False\n",
         tests=(f"{EXCHANGE}/test_retries.py",),
@@ -950,7 +950,7 @@ BREAKAGES: Final = (
     Breakage(
         name="apis-own-answer-asked-for-again",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="        return not outcome.is_the_apis\n",
         new="        return True\n",
         tests=(f"{EXCHANGE}/test_retries.py",),
@@ -958,7 +958,7 @@ BREAKAGES: Final = (
     Breakage(
         name="bundle-read-once",
         invariant=22,
-        file="_http_library.py",
+        file="_http/library.py",
         old="if made is not None and made[1] == stamp:",
         new="if made is not None:",
         tests=(f"{EXCHANGE}/test_tls.py",),
@@ -966,7 +966,7 @@ BREAKAGES: Final = (
     Breakage(
         name="bundle-not-doubted",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            self._make.tls.doubt()\n",
         new="            return\n",
         tests=(f"{EXCHANGE}/test_tls.py",),
@@ -974,7 +974,7 @@ BREAKAGES: Final = (
     Breakage(
         name="bundle-lost-while-it-is-replaced",
         invariant=22,
-        file="_http_library.py",
+        file="_http/library.py",
         old="            if made is None:\n                raise\n            return made[0]\n",
         new="            raise\n",
         tests=(f"{EXCHANGE}/test_tls.py",),
@@ -982,7 +982,7 @@ BREAKAGES: Final = (
     Breakage(
         name="lack-of-a-descriptor-is-a-misconfiguration",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)",
         new="False",
         tests=(f"{EXCHANGE}/test_http_client.py",),
@@ -998,14 +998,14 @@ BREAKAGES: Final = (
     Breakage(
         name="exchange-past-its-deadline",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
         new="        seconds = self._policy.attempt_timeout\n",
     ),
     Breakage(
         name="attempt-past-its-own-deadline",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="        with anyio.move_on_after(seconds) as scope:\n",
         new="        with anyio.move_on_after(5 * seconds) as scope:\n",
         tests=(f"{EXCHANGE}/test_deadlines.py::test_a_stalled_answer_ends_with_the_deadline",),
@@ -1013,7 +1013,7 @@ BREAKAGES: Final = (
     Breakage(
         name="attempts-past-their-common-deadline",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
         new="        seconds = min(self._policy.attempt_timeout, 5 * (budget.deadline - asked.at))\n",
         tests=(f"{EXCHANGE}/test_deadlines.py::test_the_deadline_bounds_all_attempts_together",),
@@ -1021,14 +1021,14 @@ BREAKAGES: Final = (
     Breakage(
         name="raw-transport-error",
         invariant=22,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            except Exception as cause:  # noqa: BLE001 - whatever a transport raises\n",
         new="            except ConnectionError as cause:\n",
     ),
     Breakage(
         name="raw-json-error",
         invariant=22,
-        file="_codec.py",
+        file="_core/codec.py",
         old="    except (ValueError, RecursionError):\n",
         new="    except RecursionError:\n",
         tests=(f"{CORE}/test_codec_describe.py",),
@@ -1044,7 +1044,7 @@ BREAKAGES: Final = (
     Breakage(
         name="rest-not-heard-when-a-loop-ends",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="_GRACE: Final = 1.0\n",
         new="_GRACE: Final = 0.0\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1052,7 +1052,7 @@ BREAKAGES: Final = (
     Breakage(
         name="lost-events-unsaid",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="            self._listener.miss(number)\n",
         new="",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1060,7 +1060,7 @@ BREAKAGES: Final = (
     Breakage(
         name="lost-events-of-a-closed-loop-unsaid",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="            other.give_up_if_closed()\n",
         new="            pass\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1068,7 +1068,7 @@ BREAKAGES: Final = (
     Breakage(
         name="loops-kept-alive-by-listeners",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="WeakKeyDictionary[object, _Queue] = WeakKeyDictionary()\n",
         new="dict[object, _Queue] = {}\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1076,7 +1076,7 @@ BREAKAGES: Final = (
     Breakage(
         name="listener-waits-for-itself",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="        if any(queue.task_id == task_id for queue in queues):\n",
         new="        if not task_id:\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1084,7 +1084,7 @@ BREAKAGES: Final = (
     Breakage(
         name="removed-listener-told",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="        if self.is_removed:\n            return\n",
         new="",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1092,7 +1092,7 @@ BREAKAGES: Final = (
     Breakage(
         name="listeners-cancellation-taken-for-its-tasks",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="                if is_cancelled():\n",
         new="                if self:\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1100,7 +1100,7 @@ BREAKAGES: Final = (
     Breakage(
         name="parents-listeners-waited-for-by-a-child",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old=(
             "        if self._pid != os.getpid():\n"
             "            # The parent tells what happened there"
@@ -1111,7 +1111,7 @@ BREAKAGES: Final = (
     Breakage(
         name="first-listener-alone-told",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="                listener.queue(native).put(event, native)\n",
         new="                next(iter(self._listeners)).queue(native).put(event, native)\n",
         tests=(f"{CORE}/test_listeners.py",),
@@ -1119,7 +1119,7 @@ BREAKAGES: Final = (
     Breakage(
         name="task-of-the-loops-end-left-behind",
         invariant=23,
-        file="_event_loops.py",
+        file="_core/event_loops.py",
         old="        if followers:\n",
         new="        if not end:\n",
         tests=(f"{CORE}/test_event_loops.py", f"{CORE}/test_listeners.py"),
@@ -1127,7 +1127,7 @@ BREAKAGES: Final = (
     Breakage(
         name="hooks-error-raised",
         invariant=23,
-        file="_reporter.py",
+        file="_core/event_log.py",
         old="            except Exception as cause:  # noqa: BLE001 - it is the user's\n",
         new="            except KeyError as cause:\n",
     ),
@@ -1141,14 +1141,14 @@ BREAKAGES: Final = (
     Breakage(
         name="client-made-in-the-loop",
         invariant=23,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="client = await self._calls.run(self._make, needs_thread=False)",
         new="client = self._make()",
     ),
     Breakage(
         name="ca-bundle-read-in-the-loop",
         invariant=23,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="            client = await self._calls.run(self._make, needs_thread=False)\n",
         new=(
             "            self._library.tls.get()\n"
@@ -1159,7 +1159,7 @@ BREAKAGES: Final = (
     Breakage(
         name="calls-that-hang-without-a-bound",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="            if self._running >= self._limit:\n",
         new="            if False:\n",
         tests=(
@@ -1170,7 +1170,7 @@ BREAKAGES: Final = (
     Breakage(
         name="calls-that-hang-keep-the-process",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="daemon=True",
         new="daemon=False",
         tests=(f"{CORE}/test_threads.py::test_a_call_is_made_in_a_daemon_thread",),
@@ -1178,7 +1178,7 @@ BREAKAGES: Final = (
     Breakage(
         name="calls-that-hang-keep-their-loop",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="call, answer, ref(waiter))",
         new="call, answer, lambda: waiter)",
         tests=(f"{CORE}/test_threads.py::test_a_call_that_hangs_keeps_no_event_loop",),
@@ -1186,7 +1186,7 @@ BREAKAGES: Final = (
     Breakage(
         name="callable-called-in-the-loop-without-a-thread",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="if needs_thread and not cause.at_exit:",
         new="if False:",
         tests=(
@@ -1197,7 +1197,7 @@ BREAKAGES: Final = (
     Breakage(
         name="no-calls-as-the-interpreter-exits",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="if needs_thread and not cause.at_exit:",
         new="if needs_thread:",
         tests=(f"{CORE}/test_threads.py",),
@@ -1205,7 +1205,7 @@ BREAKAGES: Final = (
     Breakage(
         name="client-needs-a-thread",
         invariant=23,
-        file="_exchange.py",
+        file="_http/token_endpoints.py",
         old="self._calls.run(self._make, needs_thread=False)",
         new="self._calls.run(self._make)",
         tests=(f"{EXCHANGE}/test_http_client.py",),

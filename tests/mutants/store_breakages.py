@@ -193,7 +193,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="stuck-calls-without-a-bound",
         invariant=23,
-        file="_threads.py",
+        file="_core/threads.py",
         old="        if self._running >= self._limit:\n",
         new="        if False:\n",
         tests=(f"{FILES}::test_a_stuck_file_system_stops_no_event_loop",),
@@ -201,7 +201,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="calls-of-the-parent-counted",
         invariant=27,
-        file="_threads.py",
+        file="_core/threads.py",
         old="        if self._pid != os.getpid():\n",
         new="        if False:\n",
         tests=("tests/core/test_threads.py",),
@@ -209,7 +209,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="record-of-another-app-taken",
         invariant=25,
-        file="stores/_envelope.py",
+        file="stores/_encryption.py",
         old="        if decoded.key != key:\n",
         new="        if False:\n",
         tests=(f"{FILES}::test_a_damaged_file_is_set_aside",),
@@ -217,7 +217,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="record-of-another-format-taken",
         invariant=26,
-        file="_codec.py",
+        file="stores/_records.py",
         old='    if content.get("format") != RECORD_FORMAT:\n',
         new="    if False:\n",
         tests=(f"{FILES}::test_a_damaged_file_is_set_aside",),
@@ -225,7 +225,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="clear-text-beside-a-key",
         invariant=20,
-        file="stores/_envelope.py",
+        file="stores/_encryption.py",
         old="clear if self._cipher is None else self._cipher.encrypt(clear)",
         new="clear",
         tests=(f"{ENCRYPTION}::test_no_secret_is_in_the_files",),
@@ -233,7 +233,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="wrong-key-is-a-crash",
         invariant=27,
-        file="stores/_envelope.py",
+        file="stores/_encryption.py",
         old=(
             "        except Exception:  # noqa: BLE001 - InvalidToken, and naming it would take its import\n"
             "            return None\n"
@@ -244,7 +244,7 @@ STORE_BREAKAGES: Final = (
     Breakage(
         name="wall-clock-trusted-on-one-machine",
         invariant=11,
-        file="stores/_moment.py",
+        file="stores/_machine_time.py",
         old="        if self.boot and self.boot == earlier.boot and self.uptime >= earlier.uptime:\n",
         new="        if False:\n",
         tests=("tests/stores/test_moment.py::test_the_uptime_counts_where_it_can",),

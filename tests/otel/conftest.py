@@ -18,7 +18,7 @@ from .recorded import Recorded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taxizer_async._reporter import EventHook
+    from taxizer_async._core.event_log import EventHook
 
 
 class MakeAuth(Protocol):

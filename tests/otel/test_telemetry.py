@@ -28,7 +28,7 @@ from taxizer_async import (
     TokenAwaited,
     TokenEndpointUnavailableError,
 )
-from taxizer_async._policy import POLLS_PER_LEASE_ATTEMPT
+from taxizer_async._core.policy import POLLS_PER_LEASE_ATTEMPT
 from taxizer_async.otel import TaxizerTelemetry
 from taxizer_async.testing import Fault
 from tests.auth.scripted_store import ScriptedStore

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from taxizer_async import AuthError, ConfigurationError, Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._http_library import HttpLibrary
+from taxizer_async._http.library import HttpLibrary
 from tests.threads import refuse_threads
 
 
@@ -61,7 +61,7 @@ async def test_a_lack_of_descriptors_passes(
 ) -> None:
     """Who lacks a descriptor may come again, and has a token once there is one."""
     # One that has read no bundle yet.
-    monkeypatch.setattr("taxizer_async._auth.HTTPX", HttpLibrary(httpx))
+    monkeypatch.setattr("taxizer_async._auth.auth.HTTPX", HttpLibrary(httpx))
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
     taken: list[int] = []
     try:

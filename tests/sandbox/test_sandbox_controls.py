@@ -122,7 +122,7 @@ def test_the_resource_log_is_bounded(
     sandbox: Sandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The resource log lets go of the oldest entries and of the largest bodies."""
-    state = "taxizer_async.testing._sandbox_state"
+    state = "taxizer_async.testing._sandbox.recorder"
     monkeypatch.setattr(f"{state}.LOG_ENTRIES", 2)
     monkeypatch.setattr(f"{state}.LOG_BYTES", 10)
     for body in (b"1", b"2", b"3"):

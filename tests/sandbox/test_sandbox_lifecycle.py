@@ -20,7 +20,7 @@ from .caller import Caller, in_thread
 
 
 if TYPE_CHECKING:
-    from taxizer_async._models import Credentials
+    from taxizer_async._core.models import Credentials
 
 
 def test_a_stopped_sandbox_leaves_no_thread_and_no_port(sandbox: Sandbox) -> None:
@@ -191,7 +191,7 @@ def test_a_server_that_cannot_be_set_up_says_so_at_the_start(
         raise RuntimeError(msg)
 
     sandbox = Sandbox()
-    monkeypatch.setattr("taxizer_async.testing._sandbox_server._new_loop", fail)
+    monkeypatch.setattr("taxizer_async.testing._sandbox.server._new_loop", fail)
     with pytest.raises(RuntimeError, match="no loop to be had"):
         sandbox.start()
 

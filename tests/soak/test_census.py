@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from taxizer_async import Credentials, TaxizerAuth
-from taxizer_async._threads import AbandonableCalls
+from taxizer_async._core.threads import AbandonableCalls
 from tests.soak.bounds import (
     MORE_BLOCKS,
     MORE_RESIDENT,
@@ -107,7 +107,7 @@ async def test_objects_of_the_package_are_counted() -> None:
     after = await take_census()
     kept[1].close()
 
-    name = "taxizer_async._models.Credentials"
+    name = "taxizer_async._core.models.Credentials"
     assert after.objects[name] == before.objects.get(name, 0) + 1
     assert after.objects["TaxizerAuth.token()"] == 1
 

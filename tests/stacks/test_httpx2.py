@@ -22,8 +22,8 @@ from taxizer_async import (
     RenewalPolicy,
     TokenEndpointUnavailableError,
 )
-from taxizer_async._auth import HTTPX
-from taxizer_async._outcomes import Issued, Malformed, Unavailable
+from taxizer_async._auth.auth import HTTPX
+from taxizer_async._core.exchange import Issued, Malformed, Unavailable
 from taxizer_async.httpx2 import HTTPX2, TaxizerAuth, TaxizerClient
 from tests.conftest import BACKENDS
 from tests.exchange.conftest import Asker

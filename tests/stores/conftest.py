@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._models import Secret, Token
+from taxizer_async._core.models import Secret, Token
 from taxizer_async.stores import StoreKey, TokenRecord
 from tests.redis_server import RedisServer
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import anyio
 import attrs
 
-from taxizer_async._models import Secret, Token
+from taxizer_async._core.models import Secret, Token
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 

@@ -125,9 +125,9 @@ async def test_a_broken_store_is_told_its_rule(
 ) -> None:
     """The case that is about the rule fails, and its text says how, and what to do."""
     # A lease that nobody has is waited for so long.
-    monkeypatch.setattr("taxizer_async.testing._store_bench.LIMIT", 0.4)
+    monkeypatch.setattr("taxizer_async.testing._store_suite.harness.LIMIT", 0.4)
     # And an age that does not change.
-    monkeypatch.setattr("taxizer_async.testing._store_record_cases.ON_THE_WAY", 0.2)
+    monkeypatch.setattr("taxizer_async.testing._store_suite.record_cases.ON_THE_WAY", 0.2)
     shared = Shared()
     (case,) = [case for case in TOKEN_STORE_CASES if case.name == name]
 
@@ -174,7 +174,7 @@ async def test_what_a_store_raises_in_a_crowd_is_raised(monkeypatch: pytest.Monk
 
 async def test_a_call_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A case has an end, whatever the store does."""
-    monkeypatch.setattr("taxizer_async.testing._store_conformance.LIMIT", 0.05)
+    monkeypatch.setattr("taxizer_async.testing._store_suite.suite.LIMIT", 0.05)
 
     async def hang(*_: Any) -> None:
         await anyio.sleep_forever()

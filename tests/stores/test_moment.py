@@ -3,7 +3,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from taxizer_async.stores._moment import Moment
+from taxizer_async.stores._machine_time import Moment
 
 
 NOW = Moment(boot="b-1", uptime=1_000.0, wall=1_800_000_000.0)

@@ -17,10 +17,10 @@ import attrs
 import pytest
 
 from taxizer_async import Secret
-from taxizer_async._threads import AbandonableCalls
+from taxizer_async._core.threads import AbandonableCalls
 from taxizer_async.stores import Lease, _private_directory, file
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing._store_bench import leased_in_turn
+from taxizer_async.testing._store_suite.harness import leased_in_turn
 from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, make_record
 

@@ -1,0 +1,255 @@
+"""
+One request of httpx or httpx2: the token is put on it, and it is sent again where a 401 calls for that.
+
+The flow is an object and not a generator, as each request pays for it, and as a generator is not told
+why it is closed. It may be closed in another task, dropped or never finished: it holds no lock, and
+nothing waits to be undone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Final, final
+
+import anyio
+
+from taxizer_async._auth.bearer import (
+    DRAINED_BYTES,
+    DRAINED_SECONDS,
+    RESENDS,
+    UNAUTHORIZED,
+    place_of,
+    tells_of_token,
+)
+from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._http.raw_response import Answer, receive
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from taxizer_async._auth.bearer import Bearer
+    from taxizer_async._http.library import HttpLibrary
+    from taxizer_async._token.cached_token import CachedToken
+
+
+#: In a request's extensions: the token that it was sent with.
+MARK: Final = "taxizer_async"
+#: In a response's extensions: what a hook of the user's raised on it.
+HELD_BACK: Final = "taxizer_async.held_back"
+#: In a response's extensions: that its 401 was looked at.
+_SEEN: Final = "taxizer_async.seen"
+
+_HEADER: Final = "Authorization"
+
+
+@final
+class AuthFlow(AsyncGenerator[Any, Any]):
+    """
+    What the library drives for each request: it is asked for requests, and told their responses.
+
+    Args:
+        bearer: Has the token.
+        request: The library's request.
+    """
+
+    __slots__ = ("_bearer", "_cached", "_past", "_request", "_sent_at")
+
+    def __init__(self, bearer: Bearer, request: Any) -> None:
+        self._bearer = bearer
+        self._request = request
+        # The token that is under way; None before, after, and where it may not go.
+        self._cached: CachedToken | None = None
+        # The responses before the last one, redirects included.
+        self._past: Sequence[Any] = ()
+
+    async def __anext__(self) -> Any:
+        """Return the request with the token."""
+        bearer, request = self._bearer, self._request
+        url = request.url
+        # Most go to the API itself, and a tuple hashed for each would cost more.
+        if (
+            url.raw_host != bearer.host or url.port != bearer.port or url.scheme != bearer.scheme
+        ) and not bearer.may_have_token(url.scheme, url.raw_host, url.port):
+            return _without_token(bearer.library, request)
+        cached, now = bearer.cache.state.cached, bearer.now()
+        if cached is None or now >= cached.fresh_until:
+            cached = await bearer.provider.acquire()
+            now = bearer.now()
+        mark = request.extensions.get(MARK)
+        if mark is not cached.mark:
+            if mark is not None:
+                # It was sent with another token, and may still be under way.
+                request = bearer.library.copied(request)
+            request.extensions[MARK] = cached.mark
+        request.headers[_HEADER] = cached.authorization
+        self._cached = cached
+        self._sent_at = now
+        return request
+
+    async def asend(self, response: Any) -> Any:
+        """Take the response; return the request to send again, if there is one."""
+        cached = self._cached
+        if cached is None:
+            if response is None:
+                return await self.__anext__()
+            raise StopAsyncIteration
+        if response.status_code == UNAUTHORIZED:
+            return await self._answer_401(cached, response)
+        self._cached = None
+        bearer = self._bearer
+        if bearer.cache.state.listens:
+            self._note_acceptance(cached, response)
+        if self._past:
+            self._complete_history(response)
+        raise StopAsyncIteration
+
+    async def athrow(self, *_: Any) -> Any:
+        """End, as `aclose` does: nobody who drives a flow throws into it."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End; if an exception ended the request, it may tell of a 401."""
+        if self._cached is not None:
+            self._look_at_exception(self._cached)
+            self._cached = None
+
+    async def _answer_401(self, cached: CachedToken, response: Any) -> Any:
+        """Return the refused request to send it again, or hand the 401 back."""
+        self._cached = None
+        request = response.request
+        held_back = response.extensions.pop(HELD_BACK, None)
+        replacement = None
+        if self._is_to_be_renewed(cached, response) and self._can_resend(request):
+            await _drain(response)
+            replacement = await self._bearer.replacement_for(cached)
+        if replacement is None:
+            self._complete_history(response)
+            if held_back is None:
+                raise StopAsyncIteration
+            try:
+                raise held_back
+            finally:
+                # Its traceback has this frame.
+                del held_back
+        # The library forgets redirects that came before a response which is answered.
+        self._past = [*self._whole_history(response), response]
+        # Others may have sent the same object, and be waiting for their answers.
+        request = self._bearer.library.copied(request)
+        request.extensions[MARK] = replacement.mark
+        request.headers[_HEADER] = replacement.authorization
+        self._cached, self._sent_at = replacement, self._bearer.now()
+        return request
+
+    def _note_acceptance(self, cached: CachedToken, response: Any) -> None:
+        if not tells_of_token(response.status_code):
+            return
+        # A redirect may have led to where the token was not sent.
+        for each in (response, *reversed(response.history)):
+            if each.request.headers.get(_HEADER) == cached.authorization:
+                place = _place(each.request)
+                self._bearer.provider.accept(cached, place, sent_at=self._sent_at)
+                return
+
+    def _is_to_be_renewed(self, cached: CachedToken, response: Any) -> bool:
+        request = response.request
+        response.extensions[_SEEN] = True
+        # After a redirect it may not have been sent at all.
+        if request.headers.get(_HEADER) != cached.authorization:
+            return False
+        return self._bearer.is_worth_renewing(
+            cached,
+            _place(request),
+            sent_at=self._sent_at,
+            challenge=response.headers.get("WWW-Authenticate"),
+        )
+
+    def _can_resend(self, request: Any) -> bool:
+        url = request.url
+        resends = sum(each.status_code == UNAUTHORIZED for each in self._past)
+        return (
+            resends < RESENDS
+            and self._bearer.library.is_replayable(request)
+            and self._bearer.may_have_token(url.scheme, url.raw_host, url.port)
+        )
+
+    def _whole_history(self, response: Any) -> list[Any]:
+        return [*self._past, *(each for each in response.history if each not in self._past)]
+
+    def _complete_history(self, response: Any) -> None:
+        if self._past:
+            response.history = self._whole_history(response)
+
+    def _look_at_exception(self, cached: CachedToken) -> None:
+        """Find the 401 that a hook of the user's raised on, before the flow could be told of it."""
+        library = self._bearer.library
+        for error in _chain(sys.exception()):
+            # It may be anybody's exception, and what it says of itself may fail.
+            with contextlib.suppress(Exception):
+                response: Any = getattr(error, "response", None)
+                if (
+                    library.is_response(response)
+                    and response.status_code == UNAUTHORIZED
+                    and response.request.extensions.get(MARK) is cached.mark
+                    and _SEEN not in response.extensions
+                ):
+                    self._is_to_be_renewed(cached, response)
+                    return
+
+
+def sync_refusal(library: HttpLibrary) -> ConfigurationError:
+    """Return what a sync flow raises."""
+    return ConfigurationError(
+        f"TaxizerAuth is async only, and was given to a sync {library.name}.Client: use "
+        f"{library.name}.AsyncClient, or a TaxizerClient"
+    )
+
+
+def _place(request: Any) -> str:
+    url = request.url
+    path = url.raw_path.partition(b"?")[0]
+    return place_of(request.method, url.scheme, url.netloc.decode(), path.decode())
+
+
+def _without_token(library: HttpLibrary, request: Any) -> Any:
+    """Return *request*, or a copy of it if it carries a token of ours that may not go where it goes."""
+    mark = request.extensions.get(MARK)
+    if mark is None or request.headers.get(_HEADER) != mark.reveal():
+        return request
+    copy = library.copied(request)
+    del copy.extensions[MARK], copy.headers[_HEADER]
+    return copy
+
+
+async def _drain(response: Any) -> None:
+    """
+    Free the connection of a 401, as waiting with it in hand may starve the refresh.
+
+    Whatever is wrong with the body, what was read of it becomes the response's content.
+    """
+    answer = Answer(most=DRAINED_BYTES)
+    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+        await receive(response, answer)
+    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+        await response.aclose()
+    if not hasattr(response, "_content"):
+        body = answer.body()
+        # There is no public way to tell the library that it has been read.
+        response._content = bytes(answer.raw) if body is None else body  # noqa: SLF001
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error*, and what it was caused by or raised from."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += (each.__context__, each.__cause__)
+        waiting += getattr(each, "exceptions", ())

@@ -1,0 +1,1 @@
+"""`taxizer-async demo`: what happens to a service and its fleet on bad days."""

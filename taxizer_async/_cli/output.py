@@ -1,0 +1,81 @@
+"""
+What the command line writes: rows of a name and a value, and single lines on stderr.
+
+Nothing of a server's reaches a terminal from here with what that would obey.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from taxizer_async._core.models import Token
+
+
+def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
+    """Print *rows* to stdout: a table on a terminal, `name: value` elsewhere; None is unknown."""
+    shown = [(name, _printable(value or "unknown")) for name, value in rows]
+    if not sys.stdout.isatty():
+        for name, value in shown:
+            typer.echo(f"{name}: {value}")
+        return
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in shown:
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def owner_rows(token: Token) -> list[tuple[str, str | None]]:
+    """Return whose *token* is."""
+    return [
+        ("app_name", token.app_name),
+        ("app_id", token.app_id),
+        ("account_name", token.account_name),
+        ("account_id", token.account_id),
+        ("username", token.username),
+    ]
+
+
+def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str | None]]:
+    """Return when *token* ends, which is in *expires_in* seconds."""
+    ends = token.expires_at
+    return [
+        ("expires_at", None if ends is None else f"{ends:%Y-%m-%dT%H:%M:%SZ}"),
+        ("expires_in", seconds(expires_in)),
+    ]
+
+
+def seconds(duration: float | None) -> str | None:
+    """Return *duration* in words."""
+    return None if duration is None else f"{duration:.0f} s"
+
+
+def complain(message: str) -> None:
+    """Say what went wrong, in one line."""
+    _tell("error", message)
+
+
+def warn(message: str) -> None:
+    """Say what is not as it should be, in one line."""
+    _tell("warning", message)
+
+
+def _tell(kind: str, message: str) -> None:
+    typer.echo(f"{kind}: {_printable(' '.join(message.split()))}", err=True)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,155 @@
+"""
+The commands `store show` and `store clear`: what is kept in a shared store, without a secret of it.
+
+They ask no server, log nobody in, and take no lease: who is renewing meanwhile is not disturbed.
+"""
+
+from __future__ import annotations
+
+import math
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import typer
+
+from taxizer_async._cli.options import BaseUrl, LastingStore, RedisUrl, StorePath, read_choice
+from taxizer_async._cli.output import expiry_rows, owner_rows, seconds, show_rows
+from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind, closing
+from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.errors import TokenStoreError
+from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.models import DEFAULT_BASE_URL, read_variable
+from taxizer_async._core.policy import Freshness, RenewalPolicy
+from taxizer_async._http.urls import parse_base_url
+from taxizer_async._token.cached_token import CachedToken, from_record
+from taxizer_async._token.guarded_store import GuardedStore
+from taxizer_async.stores import StoreKey
+
+
+if TYPE_CHECKING:
+    from taxizer_async.stores import TokenRecord, TokenStore
+
+
+_NO_RECORD: Final = 1
+_USAGE: Final = 2
+
+_POLICY: Final = RenewalPolicy()
+_CLOCK: Final = SystemClock()
+_STATES: Final = {
+    Freshness.FRESH: "fresh",
+    Freshness.RENEW_AHEAD: "renewal due",
+    Freshness.MUST_RENEW: "renewal due",
+    Freshness.EXPIRED: "ended",
+}
+
+app: Final = typer.Typer(help="See or drop the token that is kept in a store.")
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(_USAGE)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    base_url: BaseUrl = None,
+    store: LastingStore = SharedStore.FILE,
+    store_path: StorePath = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """
+    Tell what is kept for TAXIZER_CLIENT_ID, without a secret.
+
+    The secret of the account is not needed. Exits with 0 if there is a record, 1 if there is none, 3 if
+    the store can't be read.
+    """
+    choice = read_choice(context, store, store_path, redis_url)
+    key = _key(base_url)
+    record = anyio.run(_load, choice.make(), key)
+    show_rows([*_place_rows(choice, key), *_record_rows(record)])
+    if record is None:
+        raise typer.Exit(_NO_RECORD)
+
+
+@app.command()
+def clear(
+    context: typer.Context,
+    base_url: BaseUrl = None,
+    store: LastingStore = SharedStore.FILE,
+    store_path: StorePath = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """
+    Drop what is kept for TAXIZER_CLIENT_ID; the next one who needs a token logs in.
+
+    The token itself stays good until it ends, and who has it already goes on with it. Exits with 0, also
+    if there was nothing, or 3 if the store can't be written.
+    """
+    choice = read_choice(context, store, store_path, redis_url)
+    anyio.run(_clear, choice.make(), _key(base_url))
+
+
+def _key(base_url: str | None) -> StoreKey:
+    url = str(parse_base_url(base_url or DEFAULT_BASE_URL)).rstrip("/")
+    return StoreKey(url, read_variable("TAXIZER_CLIENT_ID").reveal())
+
+
+async def _load(store: TokenStore, key: StoreKey) -> TokenRecord | None:
+    guarded = _guarded(store)
+    async with closing(store):
+        record = await guarded.load(key)
+    if guarded.failing is None:
+        return record
+    msg = f"the store can't be read ({guarded.failing})"
+    raise TokenStoreError(msg)
+
+
+async def _clear(store: TokenStore, key: StoreKey) -> None:
+    guarded = _guarded(store)
+    async with closing(store):
+        await guarded.clear(key)
+    if guarded.failing is not None:
+        msg = f"the store could not drop the token ({guarded.failing})"
+        raise TokenStoreError(msg)
+
+
+def _guarded(store: TokenStore) -> GuardedStore:
+    # It bounds the wait, and says what went wrong without the text of a foreign error.
+    reporter = Reporter(None, timeout=_POLICY.hook_timeout)
+    return GuardedStore(store, timeout=_POLICY.store_timeout, reporter=reporter)
+
+
+def _place_rows(choice: StoreChoice, key: StoreKey) -> list[tuple[str, str | None]]:
+    place = f"file in {choice.directory}" if choice.kind is StoreKind.FILE else choice.kind.value
+    return [
+        ("base_url", key.base_url),
+        ("client_id", key.client_id),
+        ("store", place),
+        ("encryption", "on" if choice.encryption_keys else "off"),
+    ]
+
+
+def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
+    if record is None:
+        return [("token", "none")]
+    held = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
+    left = held.remaining(_CLOCK)
+    return [
+        ("token", _STATES[held.freshness(_CLOCK)]),
+        ("age", seconds(record.age)),
+        *expiry_rows(record.token, max(0.0, left) if math.isfinite(left) else None),
+        ("refresh_token", _refresh_state(held)),
+        *owner_rows(record.token),
+    ]
+
+
+def _refresh_state(held: CachedToken) -> str:
+    if held.token.refresh_token is None:
+        return "none"
+    if held.refresh_spent:
+        return "spent"
+    return "good" if held.refreshable(_CLOCK) else "expired"

@@ -1,0 +1,222 @@
+"""
+Where JSON becomes values and values become JSON: the only place that knows field names and cattrs.
+
+Nothing here raises on what the server sent: a traceback would show the body among its locals.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import attrs
+import cattrs
+
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from taxizer_async._core.models import Credentials, Secret, Token
+
+
+# Compiled at first use, by re's own cache, as imports should not pay for it.
+_VISIBLE_ASCII: Final = r"[\x21-\x7e]+"
+_TIMESTAMP: Final = (
+    r"(?a)(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{0,9}))?"
+    r"\s?(?:([Zz])|([+-])(\d\d):?(\d\d))?"
+)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Decoded:
+    """A token, and the names of those fields that were there but could not be read."""
+
+    token: Token
+    unreadable: tuple[str, ...]
+
+
+@attrs.frozen
+class Undecodable:
+    """What an answer looked like that is no token; no value of it is in the text."""
+
+    excerpt: str
+
+
+def encode_credentials(credentials: Credentials) -> bytes:
+    """Return the body of a Connect request (API reference, "Auth/Connect")."""
+    return json.dumps(_converter().unstructure(credentials)).encode()
+
+
+def encode_refresh_token(refresh_token: Secret) -> bytes:
+    """Return the body of a refresh request (API reference, "Auth/AppRefreshToken")."""
+    return json.dumps({"refreshToken": _converter().unstructure(refresh_token)}).encode()
+
+
+def decode_token(body: bytes) -> Decoded | Undecodable:
+    """
+    Read the nine-field object that both endpoints answer.
+
+    Unknown fields are ignored, a byte order mark is accepted, and all but the JWT may be null or
+    missing. A JWT that could not stand in a header is refused.
+    """
+    parsed = parse_json(body)
+    if not isinstance(parsed, dict):
+        return Undecodable(_describe(body, parsed))
+    payload = cast("dict[str, Any]", parsed)
+    problem = _jwt_problem(payload)
+    if problem:
+        return Undecodable(f"a JSON object {problem}")
+    token: Token = _converter().structure(payload, Token)
+    unreadable = tuple(
+        wire
+        for name, wire in _EXPIRIES.items()
+        if payload.get(wire) not in (None, "") and getattr(token, name) is None
+    )
+    return Decoded(token=token, unreadable=unreadable)
+
+
+def describe(body: bytes) -> str:
+    """Say what *body* looks like, without any value from it."""
+    return _describe(body, parse_json(body))
+
+
+def token_fields(token: Token) -> dict[str, Any]:
+    """Return the nine fields of *token* as JSON has them."""
+    fields: dict[str, Any] = _converter().unstructure(token)
+    return fields
+
+
+def read_token_fields(fields: dict[str, Any]) -> Token | None:
+    """Return the token of *fields*, as JSON has them; None without a usable JWT."""
+    if _jwt_problem(fields):
+        return None
+    token: Token = _converter().structure(fields, Token)
+    return token
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """
+    Read a timestamp of the API as an aware UTC value; None if it is none.
+
+    0 to 9 fractional digits, `Z`, `z`, offsets and a space for `T` are met from ASP.NET backends.
+    Without a zone it is UTC, as the fields' names say.
+    """
+    match = re.fullmatch(_TIMESTAMP, text.strip())
+    if not match:
+        return None
+    *numbers, fraction, _, sign, hours, minutes = match.groups()
+    microsecond = int((fraction or "").ljust(6, "0")[:6])
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        year, month, day, hour, minute, second = map(int, numbers)
+        local = datetime(  # noqa: DTZ001 - the zone follows
+            year, month, day, hour, minute, second, microsecond
+        )
+    except ValueError:
+        return None
+    try:
+        utc = local + offset if sign == "-" else local - offset
+    except OverflowError:
+        return _EARLIEST if local.year == 1 else _LATEST
+    return utc.replace(tzinfo=UTC)
+
+
+_EXPIRIES: Final = {
+    "expires_at": "jwtTokenExpireAtUTC",
+    "refresh_expires_at": "refreshTokenExpireAtUTC",
+}
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what *body* holds, numbers as floats; an object that is nothing else if it is no JSON."""
+    try:
+        # No field is a number, and Python refuses to parse integers of thousands of digits.
+        return json.loads(body, parse_int=float)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def is_json(body: bytes) -> bool:
+    """Return whether *body* is JSON."""
+    return parse_json(body) is not _NOT_JSON
+
+
+_NOT_JSON: Final = object()
+
+
+def _jwt_problem(payload: dict[str, Any]) -> str | None:
+    if "jwtToken" not in payload:
+        return "without jwtToken"
+    jwt = payload["jwtToken"]
+    if not isinstance(jwt, str):
+        return "whose jwtToken is not a string"
+    if not re.fullmatch(_VISIBLE_ASCII, jwt):
+        return "whose jwtToken is empty or not visible ASCII"
+    return None
+
+
+def _describe(body: bytes, payload: Any) -> str:
+    if not body:
+        return "an empty body"
+    if payload is not _NOT_JSON:
+        return f"a JSON {_JSON_KINDS.get(type(payload).__name__, 'number or boolean')}"
+    is_html = b"<html" in body[:1024].lower()
+    what = "an HTML page" if is_html else "something that is not JSON"
+    phrase = next((p for p in _PHRASES if p.encode() in body), None)
+    said = f', saying "{phrase}"' if phrase else ""
+    return f"{what} of {len(body)} bytes{said}"
+
+
+_JSON_KINDS: Final = {"dict": "object", "list": "list", "str": "string", "NoneType": "null"}
+# What a gateway may say is quoted from this list, never from the answer.
+_PHRASES: Final = tuple(s.phrase for s in HTTPStatus if s >= HTTPStatus.BAD_REQUEST)
+
+
+def _text(value: Any, _: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _secret(value: Any, _: Any) -> Secret | None:
+    return Secret(value) if isinstance(value, str) and value else None
+
+
+def _timestamp(value: Any, _: Any) -> datetime | None:
+    return parse_timestamp(value) if isinstance(value, str) else None
+
+
+# Built at the first login, as imports should not pay for it.
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_unstructure_hook(Secret, Secret.reveal)
+    converter.register_unstructure_hook(
+        Credentials,
+        make_dict_unstructure_fn(
+            Credentials,
+            converter,
+            client_id=override(rename="clientId"),
+            client_secret=override(rename="clientSecret"),
+        ),
+    )
+    converter.register_unstructure_hook(datetime, datetime.isoformat)
+    fields: dict[str, Any] = {
+        "app_id": override(rename="appId", struct_hook=_text),
+        "app_name": override(rename="appName", struct_hook=_text),
+        "account_id": override(rename="accountId", struct_hook=_text),
+        "account_name": override(rename="accountName", struct_hook=_text),
+        "username": override(rename="username", struct_hook=_text),
+        "jwt": override(rename="jwtToken", struct_hook=_secret),
+        "expires_at": override(rename=_EXPIRIES["expires_at"], struct_hook=_timestamp),
+        "refresh_token": override(rename="refreshToken", struct_hook=_secret),
+        "refresh_expires_at": override(
+            rename=_EXPIRIES["refresh_expires_at"], struct_hook=_timestamp
+        ),
+    }
+    converter.register_structure_hook(Token, make_dict_structure_fn(Token, converter, **fields))
+    converter.register_unstructure_hook(Token, make_dict_unstructure_fn(Token, converter, **fields))
+    return converter

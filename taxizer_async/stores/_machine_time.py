@@ -1,0 +1,63 @@
+"""
+Moments that processes of one machine can tell the distance of, over a sleep and over a restart.
+
+Nothing here belongs to a kind of store.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pathlib import Path
+from typing import Final, Self
+
+import attrs
+
+from taxizer_async._core.clock import boot_time
+
+
+#: Linux names each start of the machine; elsewhere there is none.
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """
+    A time by both clocks of a machine.
+
+    Attributes:
+        boot: A name of the machine's last start; empty where there is none.
+        uptime: Seconds since then, sleep included.
+        wall: Seconds since the Unix epoch, as the machine believes them to be.
+    """
+
+    boot: str
+    uptime: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Read the clocks, and a small file of the kernel's."""
+        try:
+            boot = _BOOT_ID.read_text("ascii").strip()
+        except (OSError, ValueError):
+            boot = ""
+        return cls(boot=boot, uptime=boot_time(), wall=time.time())
+
+    @classmethod
+    def restored(cls, written: dict[str, str | float]) -> Self | None:
+        """Return what `attrs.asdict` was made of; None if it was of none."""
+        boot, uptime, wall = (written.get(name) for name in ("boot", "uptime", "wall"))
+        if isinstance(boot, str) and isinstance(uptime, float) and isinstance(wall, float):
+            return cls(boot=boot, uptime=uptime, wall=wall)
+        return None
+
+    def since(self, earlier: Moment) -> float:
+        """
+        Return the seconds from *earlier* to this one.
+
+        The wall clock, which may have been set meanwhile, is only asked if the machine was restarted.
+        """
+        if self.boot and self.boot == earlier.boot and self.uptime >= earlier.uptime:
+            return self.uptime - earlier.uptime
+        return max(0.0, self.wall - earlier.wall)

@@ -1,0 +1,1 @@
+"""The Taxizer API on loopback."""

@@ -1,0 +1,174 @@
+"""
+The ASGI application of a sandbox: a request's way through gates, latency, faults and endpoints.
+
+It decides the order of things and nothing else. A request is logged before its answer leaves, so
+that a client that has its answer finds itself counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from taxizer_async.testing._sandbox.endpoints import Endpoints, EndpointSettings
+from taxizer_async.testing._sandbox.gate import first_of
+from taxizer_async.testing._sandbox.messages import Answer, answer_fault
+from taxizer_async.testing._sandbox.request import Request
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taxizer_async.testing._sandbox.fault_plan import Script
+    from taxizer_async.testing._sandbox.faults import Fault
+    from taxizer_async.testing._sandbox.gate import Signal
+    from taxizer_async.testing._sandbox.recorder import Recorder
+    from taxizer_async.testing._sandbox.server import Receive, Send
+    from taxizer_async.testing._sandbox.tokens import TokenLedger
+
+
+#: Seconds between the chunks of an endless body.
+_CHUNK_PAUSE: Final = 0.05
+
+
+class AppSettings(EndpointSettings, Protocol):
+    """What a user may change while the sandbox runs; see `Sandbox`."""
+
+    connect_latency: float
+    refresh_latency: float
+    resource_latency: float
+    send_date: bool
+
+
+@final
+class SandboxApp:
+    """Serves the contract; callable as ASGI wants it."""
+
+    def __init__(
+        self,
+        settings: AppSettings,
+        recorder: Recorder,
+        ledger: TokenLedger,
+        script: Script,
+    ) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._endpoints = Endpoints(settings, ledger)
+        self._script = script
+
+    async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive, send)
+        leave = partial(self._recorder.leave, request.visit)
+        self._recorder.arrive(request.visit)
+        request.connection.watch(leave)
+        try:
+            await self._handle(request)
+        except asyncio.CancelledError:
+            # The server stops. uvicorn would log it as a failure of the app.
+            return
+        finally:
+            request.connection.unwatch(leave)
+            self._finish(request, None)
+
+    async def _handle(self, request: Request) -> None:
+        visit = request.visit
+        if not await request.read():
+            return
+        for gate in self._script.gates(visit.group, visit.path):
+            await gate.hold(request.connection)
+        latency = self._latency(visit.group)
+        if latency > 0:
+            await asyncio.sleep(latency)
+        claimed = self._script.claim(visit.group, visit.path)
+        if claimed is None:
+            await self._process(request)
+        else:
+            await self._fail(request, *claimed)
+
+    async def _process(self, request: Request) -> None:
+        answer = self._endpoints.answer(request)
+        self._finish(request, answer)
+        await self._send(request, answer)
+
+    async def _fail(self, request: Request, fault: Fault, healing: Signal) -> None:
+        connection = request.connection
+        if fault.kind == "reset":
+            self._finish(request, None)
+            await connection.reset()
+        elif fault.kind == "answer":
+            answer = answer_fault(fault)
+            self._finish(request, answer, processed=False)
+            await self._send(request, answer)
+        elif fault.kind == "hang":
+            await self._hang(request, fault, healing)
+        else:
+            await self._spoil(request, fault)
+
+    async def _hang(self, request: Request, fault: Fault, healing: Signal) -> None:
+        connection = request.connection
+        abandon = partial(self._finish, request, None)
+        connection.watch(abandon)
+        try:
+            await first_of(healing.wait(), connection.lost.wait(), seconds=fault.seconds)
+        finally:
+            connection.unwatch(abandon)
+        if not connection.lost.is_set():
+            await self._process(request)
+
+    async def _spoil(self, request: Request, fault: Fault) -> None:
+        answer = self._endpoints.answer(request)
+        self._finish(request, answer)
+        if fault.kind == "drop":
+            await request.connection.reset()
+        elif fault.kind == "edit":
+            await self._send(request, answer.edited(fault.fields))
+        else:
+            await answer.send_head(request.send, date=self._date())
+            half = answer.body[: len(answer.body) // 2]
+            await request.send({"type": "http.response.body", "body": half, "more_body": True})
+            await request.connection.close()
+
+    async def _send(self, request: Request, answer: Answer) -> None:
+        if not answer.endless:
+            await answer.send(request.send, date=self._date())
+            return
+        await answer.send_head(request.send, date=self._date())
+        lost = request.connection.lost
+        while not lost.is_set():
+            await request.send(
+                {"type": "http.response.body", "body": b"chunk\n", "more_body": True}
+            )
+            await first_of(lost.wait(), seconds=_CHUNK_PAUSE)
+
+    def _finish(self, request: Request, answer: Answer | None, *, processed: bool = True) -> None:
+        visit = request.visit
+        if visit.finished:
+            return
+        visit.finished = True
+        status = None if answer is None else answer.status
+        accepted = processed and answer is not None and answer.ok
+        if visit.group != "resource":
+            self._recorder.finish_exchange(visit, visit.group, status, accepted=accepted)
+            return
+        self._recorder.finish_resource(
+            visit,
+            status,
+            accepted=accepted,
+            jwt_id=self._endpoints.jwt_number(request),
+            body=request.body,
+        )
+
+    def _latency(self, group: str) -> float:
+        if group == "resource":
+            return self._settings.resource_latency
+        if group == "connect":
+            return self._settings.connect_latency
+        return self._settings.refresh_latency
+
+    def _date(self) -> float | None:
+        settings = self._settings
+        return time.time() + settings.clock_offset if settings.send_date else None

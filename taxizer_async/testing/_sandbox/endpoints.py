@@ -1,0 +1,136 @@
+"""
+What each endpoint of a sandbox answers when nothing interferes.
+
+No waiting, no counting, no sockets; see `_sandbox_app`.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from typing import TYPE_CHECKING, Final, Protocol, final
+from urllib.parse import parse_qs
+
+from taxizer_async.testing._sandbox.messages import (
+    Answer,
+    answer_json,
+    answer_problem,
+    answer_unauthorized,
+    parse_object,
+)
+from taxizer_async.testing._sandbox.tokens import APP_ID, TokenLedger, TokenSettings
+
+
+if TYPE_CHECKING:
+    from taxizer_async._core.models import Credentials
+    from taxizer_async.testing._sandbox.request import Request
+
+
+_BAD_REQUEST: Final = "The request body is not as documented."
+
+
+class EndpointSettings(TokenSettings, Protocol):
+    """What a user may change while the sandbox runs; see `Sandbox`."""
+
+    refusal_status: int
+
+    @property
+    def credentials(self) -> Credentials:
+        """The accepted pair."""
+        ...
+
+
+@final
+class Endpoints:
+    """The documented contract, and some resources to try a client on."""
+
+    def __init__(self, settings: EndpointSettings, ledger: TokenLedger) -> None:
+        self._settings = settings
+        self._ledger = ledger
+
+    def answer(self, request: Request) -> Answer:
+        """Process *request*."""
+        if request.visit.group == "resource":
+            return self._resource(request)
+        if request.visit.method != "POST":
+            return answer_problem(405, "Method Not Allowed", (b"allow", b"POST"))
+        if request.visit.group == "connect":
+            return self._connect(request)
+        return self._refresh(request)
+
+    def jwt_number(self, request: Request) -> int | None:
+        """Return which JWT *request* carries, good or not; None if not one of ours."""
+        jwt = request.bearer
+        return None if jwt is None else self._ledger.jwt_number(jwt)
+
+    def _connect(self, request: Request) -> Answer:
+        values = _strings(request.body, "clientId", "clientSecret")
+        if values is None:
+            return answer_problem(400, _BAD_REQUEST)
+        if not _match(self._settings.credentials, *values):
+            return answer_problem(400, "clientId or clientSecret is incorrect.")
+        return answer_json(self._ledger.connect())
+
+    def _refresh(self, request: Request) -> Answer:
+        values = _strings(request.body, "refreshToken")
+        if values is None:
+            return answer_problem(400, _BAD_REQUEST)
+        fields = self._ledger.refresh(*values)
+        if fields is None:
+            status = self._settings.refusal_status
+            return answer_problem(status, "refreshToken is not valid.")
+        return answer_json(fields)
+
+    def _resource(self, request: Request) -> Answer:
+        path = request.visit.path
+        if not path.startswith("/v1/"):
+            return answer_problem(404, "Not Found")
+        jwt = request.bearer
+        if jwt is None or not self._ledger.is_good(jwt):
+            return answer_unauthorized()
+        if path == "/v1/stream":
+            return Answer(200, ((b"content-type", b"text/plain"),), endless=True)
+        if path == "/v1/redirect":
+            return _redirect(request.query)
+        if path == "/v1/echo":
+            return _echo(request)
+        return answer_json({"path": path, "app": APP_ID, "received": len(request.body)})
+
+
+def _match(credentials: Credentials, client_id: str, client_secret: str) -> bool:
+    return credentials.client_id == client_id and hmac.compare_digest(
+        credentials.client_secret.reveal().encode(), client_secret.encode()
+    )
+
+
+def _redirect(query: str) -> Answer:
+    parameters = parse_qs(query)
+    target = parameters.get("to", [""])[0]
+    status = parameters.get("status", ["302"])[0]
+    if not target or status not in {"301", "302", "303", "307", "308"}:
+        return answer_problem(400, "to=URL&status=301, 302, 303, 307 or 308")
+    return Answer(int(status), ((b"location", target.encode("latin-1", "replace")),))
+
+
+def _echo(request: Request) -> Answer:
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        if key != "authorization":
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return answer_json(
+        {
+            "method": request.visit.method,
+            "path": request.visit.path,
+            "app": APP_ID,
+            "received": len(request.body),
+            "headers": headers,
+        }
+    )
+
+
+def _strings(body: bytes, *names: str) -> list[str] | None:
+    content = parse_object(body) or {}
+    values = [content.get(name) for name in names]
+    strings = [value for value in values if isinstance(value, str)]
+    return strings if len(strings) == len(names) else None

@@ -1,0 +1,113 @@
+"""
+The answers of a sandbox as values, and how they are written to a client.
+
+Which one a request gets is decided in `_sandbox_app`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast, final
+
+import attrs
+
+from taxizer_async.testing._sandbox.faults import CHALLENGE, Fault
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taxizer_async.testing._sandbox.server import Send
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_JSON: Final[Headers] = ((b"content-type", b"application/json; charset=utf-8"),)
+_PROBLEM: Final[Headers] = ((b"content-type", b"application/problem+json"),)
+
+
+@final
+@attrs.frozen
+class Answer:
+    """A status, headers and a body; *endless* is a body without end in place of it."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    endless: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a 2xx."""
+        return self.status // 100 == HTTPStatus.OK // 100
+
+    async def send_head(self, send: Send, *, date: float | None) -> None:
+        """Send status and headers; *date* is the server's time (Unix seconds; None: don't tell)."""
+        headers = list(self.headers)
+        if not self.endless:
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        if date is not None and not any(n.lower() == b"date" for n, _ in self.headers):
+            headers.append((b"date", _http_date(int(date))))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status,
+                "headers": headers,
+            }
+        )
+
+    async def send(self, send: Send, *, date: float | None) -> None:
+        """Send all of it."""
+        await self.send_head(send, date=date)
+        await send({"type": "http.response.body", "body": self.body})
+
+    def edited(self, fields: tuple[tuple[str, object], ...]) -> Answer:
+        """Return it with JSON *fields* replaced; itself if it is not an object."""
+        content = parse_object(self.body)
+        if content is None:
+            return self
+        merged = {**content, **dict(fields)}
+        kept = {n: v for n, v in merged.items() if v is not Fault.MISSING}
+        return attrs.evolve(self, body=json.dumps(kept).encode())
+
+
+def parse_object(body: bytes) -> dict[str, object] | None:
+    """Parse a JSON object; None if *body* is anything else."""
+    try:
+        content: object = json.loads(body)
+    except ValueError:
+        return None
+    return cast("dict[str, object]", content) if isinstance(content, dict) else None
+
+
+def answer_json(content: Mapping[str, object], *, status: int = 200) -> Answer:
+    """Answer with *content*."""
+    return Answer(status, _JSON, json.dumps(content).encode())
+
+
+def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> Answer:
+    """Answer as ASP.NET does when it refuses (RFC 9457)."""
+    body = json.dumps({"type": "about:blank", "title": title, "status": status})
+    return Answer(status, _PROBLEM + headers, body.encode())
+
+
+def answer_unauthorized() -> Answer:
+    """Answer a request without a good token."""
+    challenge = (b"www-authenticate", CHALLENGE.encode())
+    return answer_problem(401, "Unauthorized", challenge)
+
+
+def answer_fault(fault: Fault) -> Answer:
+    """Answer what *fault* says."""
+    headers = tuple(
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers
+    )
+    return Answer(fault.code, headers, fault.content)
+
+
+@functools.lru_cache(maxsize=4)
+def _http_date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()

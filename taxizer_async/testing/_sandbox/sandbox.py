@@ -1,0 +1,246 @@
+"""
+The sandbox as its user meets it: settings, controls and observations.
+
+Puts the parts together and decides nothing; the way of a request is told in `_sandbox_app`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from functools import partial
+from typing import TYPE_CHECKING, Self, final
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from taxizer_async._core.models import Credentials, Secret
+from taxizer_async.testing._sandbox.app import SandboxApp
+from taxizer_async.testing._sandbox.fault_plan import Script
+from taxizer_async.testing._sandbox.recorder import Recorder
+from taxizer_async.testing._sandbox.server import ServerThread
+from taxizer_async.testing._sandbox.time import TIMESTAMP_STYLES, TimestampStyle
+from taxizer_async.testing._sandbox.tokens import TokenLedger
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing._sandbox.faults import Fault
+    from taxizer_async.testing._sandbox.gate import Gate
+    from taxizer_async.testing._sandbox.records import (
+        ExchangeEntry,
+        ResourceEntry,
+        SandboxCounters,
+    )
+
+
+@final
+@attrs.define(eq=False, repr=False, kw_only=True)
+class Sandbox:
+    """
+    A real HTTP server on loopback that speaks the documented contract of Taxizer auth.
+
+    It runs in a thread and an event loop of its own between `start` and `stop`, or for the length
+    of a `with` or `async with`. All attributes but *port* may be set while it runs, in any thread.
+
+    Each path under `/v1` is a resource that wants a live JWT, whatever the method. `/v1/echo`
+    answers with the request's headers, `/v1/redirect?to=URL&status=302` redirects, `/v1/stream`
+    never ends.
+
+    Attributes:
+        port: TCP port; 0 is a free one, chosen at the first `start` and kept for later ones.
+        client_id: The accepted clientId; its secret is the argument *client_secret*.
+        lifetime: Seconds that a JWT lives; one of 0 or less looks expired, yet is good for 1 h.
+        refresh_lifetime: Seconds that a refresh token lives.
+        connect_latency: Seconds before Connect looks at a request.
+        refresh_latency: Seconds before AppRefreshToken looks at a request.
+        resource_latency: Seconds before any other path looks at a request.
+        clock_offset: Seconds that the server's clock is ahead of the real one; it shifts the
+            timestamps and the Date header, not the lives of tokens.
+        timestamp_style: How `…ExpireAtUTC` is written; unset, null and missing are good for 1 h.
+        rotate: Whether a refresh spends its refresh token and issues a new one.
+        reuse_detection: Whether a spent refresh token that is presented again revokes all tokens.
+        send_date: Whether answers carry a Date header.
+        refusal_status: The status that a refused refresh token is answered with.
+    """
+
+    port: int = 0
+    client_id: str = "sandbox-client"
+    _client_secret: str | Secret = attrs.field(default="sandbox-secret", alias="client_secret")
+    lifetime: float = 900.0
+    refresh_lifetime: float = 86400.0
+    connect_latency: float = 0.0
+    refresh_latency: float = 0.0
+    resource_latency: float = 0.0
+    clock_offset: float = 0.0
+    timestamp_style: TimestampStyle = attrs.field(
+        default="iso-z-ms", validator=attrs.validators.in_(TIMESTAMP_STYLES)
+    )
+    rotate: bool = True
+    reuse_detection: bool = True
+    send_date: bool = True
+    refusal_status: int = 400
+
+    _recorder: Recorder = attrs.field(init=False)
+    _ledger: TokenLedger = attrs.field(init=False)
+    _script: Script = attrs.field(init=False, factory=Script)
+    _server: ServerThread | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        lock = threading.RLock()
+        self._recorder = Recorder(lock)
+        self._ledger = TokenLedger(self, lock, self._recorder.reuse)
+
+    def __repr__(self) -> str:
+        state = "running" if self._server else "stopped"
+        return f"<Sandbox 127.0.0.1:{self.port} {state}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        await anyio.to_thread.run_sync(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.stop)
+
+    def start(self) -> None:
+        """
+        Serve, from now on. Tokens, faults and counts of an earlier run are still there.
+
+        Raises:
+            RuntimeError: If it runs already.
+            OSError: If the port can't be had.
+        """
+        if self._server is not None:
+            msg = f"{self!r} runs already"
+            raise RuntimeError(msg)
+        app = SandboxApp(self, self._recorder, self._ledger, self._script)
+        server = ServerThread(app, self.port)
+        server.start()
+        self._server, self.port = server, server.port
+
+    def stop(self) -> None:
+        """Close the port and all connections, whatever is under way; a second call does nothing."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    @property
+    def base_url(self) -> str:
+        """Where it serves; RuntimeError before the first start, unless the port is fixed."""
+        if self.port == 0:
+            msg = "the sandbox has no port before it is started"
+            raise RuntimeError(msg)
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def credentials(self) -> Credentials:
+        """The pair that Connect accepts now."""
+        return Credentials(self.client_id, self._client_secret)
+
+    def change_secret(self, new_secret: str | Secret) -> None:
+        """Accept *new_secret* in place of the old one; tokens issued so far live on."""
+        self._client_secret = new_secret
+
+    def revoke(self) -> None:
+        """Refuse every JWT issued so far; refresh tokens still work."""
+        self._ledger.revoke_jwts()
+
+    def revoke_refresh_tokens(self) -> None:
+        """Refuse every refresh token issued so far; JWTs still work."""
+        self._ledger.revoke_refresh_tokens()
+
+    def fail(self, where: str, fault: Fault, *, times: int | None = None) -> None:
+        """
+        Let requests to *where* meet *fault*: the next *times* of them, or all until healed.
+
+        *where* is "connect", "refresh", "resource" (all other paths) or an exact path, which goes
+        before its group. Faults of one place take turns in the order of the calls; one without
+        *times* gives way to the next call.
+
+        Raises:
+            ValueError: If *where* or *times* is none of these.
+        """
+        self._script.fail(where, fault, times)
+
+    def heal(self, where: str | None = None) -> None:
+        """
+        Drop all faults of *where* (None: everywhere); requests that hang there go on.
+
+        Raises:
+            ValueError: If *where* is not a place (see `fail`).
+        """
+        self._script.heal(where)
+
+    def hold(self, where: str) -> Gate:
+        """
+        Hold requests to *where* (see `fail`) back: counted, not yet looked at.
+
+        Raises:
+            ValueError: If *where* is not a place.
+        """
+        return self._script.hold(where)
+
+    @property
+    def counters(self) -> SandboxCounters:
+        """What it has counted so far."""
+        return self._recorder.snapshot()
+
+    def reset_counters(self) -> None:
+        """Set the counters to nothing and empty the logs."""
+        self._recorder.reset()
+
+    @property
+    def exchange_log(self) -> tuple[ExchangeEntry, ...]:
+        """The latest 20,000 requests to the auth endpoints, in the order they finished."""
+        return self._recorder.exchange_log
+
+    @property
+    def resource_log(self) -> tuple[ResourceEntry, ...]:
+        """The latest 20,000 other requests (64 MiB of bodies), in the order they finished."""
+        return self._recorder.resource_log
+
+    @property
+    def issued_jwts(self) -> tuple[str, ...]:
+        """Every JWT issued so far, in order."""
+        return self._ledger.issued_jwts
+
+    @property
+    def issued_refresh_tokens(self) -> tuple[str, ...]:
+        """Every refresh token issued so far, in order."""
+        return self._ledger.issued_refresh_tokens
+
+    def wait_until(
+        self, predicate: Callable[[SandboxCounters], bool], timeout: float = 30.0
+    ) -> None:
+        """
+        Block this thread until *predicate* holds for the counters, at most *timeout* seconds.
+
+        Raises:
+            TimeoutError: If it never did.
+        """
+        self._recorder.wait_until(predicate, timeout)
+
+    async def wait_until_async(
+        self,
+        predicate: Callable[[SandboxCounters], bool],
+        timeout: float = 30.0,  # noqa: ASYNC109 - the twin's
+    ) -> None:
+        """
+        Wait until *predicate*, called in a worker thread, holds; at most *timeout* seconds.
+
+        Raises:
+            TimeoutError: If it never did.
+        """
+        await anyio.to_thread.run_sync(
+            partial(self.wait_until, predicate, timeout), abandon_on_cancel=True
+        )

@@ -1,0 +1,195 @@
+"""
+The tokens of a sandbox: issued, checked, rotated, spent, revoked.
+
+Knows the rules of the contract and no HTTP: a refusal is None.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import secrets
+import time
+
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from taxizer_async.testing._sandbox.time import (
+    TIMELESS_STYLES,
+    TimestampStyle,
+    timestamp,
+)
+
+
+if TYPE_CHECKING:
+    import threading
+
+    from collections.abc import Callable
+
+
+APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+
+#: Seconds that a JWT stays good whose stated expiry is odd on purpose.
+_ODD_LIFETIME: Final = 3600.0
+
+_HEADER: Final = {"alg": "HS256", "typ": "JWT"}
+
+
+class TokenSettings(Protocol):
+    """What a user may change while the sandbox runs; see `Sandbox`."""
+
+    lifetime: float
+    refresh_lifetime: float
+    clock_offset: float
+    timestamp_style: TimestampStyle
+    rotate: bool
+    reuse_detection: bool
+
+
+@final
+class _Issued:
+    __slots__ = ("good_until", "number", "spent")
+
+    def __init__(self, number: int, good_until: float) -> None:
+        self.number = number
+        self.good_until = good_until
+        self.spent = False
+
+
+@final
+class TokenLedger:
+    """
+    All tokens that were ever issued, and which of them are good.
+
+    Tokens are numbered from 1 as they are issued; revoking raises the lowest number that counts.
+    *on_reuse* is called when a spent refresh token is presented.
+    """
+
+    def __init__(
+        self,
+        settings: TokenSettings,
+        lock: threading.RLock,
+        on_reuse: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._lock = lock
+        self._on_reuse = on_reuse
+        self._key = secrets.token_bytes(32)
+        self._jwts: dict[str, _Issued] = {}
+        self._refresh_tokens: dict[str, _Issued] = {}
+        self._first_jwt = 1
+        self._first_refresh_token = 1
+
+    def connect(self) -> dict[str, object]:
+        """Issue a pair of tokens; returns the nine documented fields."""
+        with self._lock:
+            return self._fields(self._issue_jwt(), *self._issue_refresh_token())
+
+    def refresh(self, token: str) -> dict[str, object] | None:
+        """Spend the refresh *token* on a new pair; None if it is refused."""
+        with self._lock:
+            issued = self._refresh_tokens.get(token)
+            if issued is None:
+                return None
+            if issued.spent:
+                self._on_reuse()
+                if self._settings.reuse_detection:
+                    self.revoke_jwts()
+                    self.revoke_refresh_tokens()
+                return None
+            if issued.number < self._first_refresh_token or time.monotonic() >= issued.good_until:
+                return None
+            if not self._settings.rotate:
+                left = issued.good_until - time.monotonic()
+                return self._fields(self._issue_jwt(), token, left)
+            issued.spent = True
+            return self._fields(self._issue_jwt(), *self._issue_refresh_token())
+
+    def jwt_number(self, jwt: str) -> int | None:
+        """Return which of the issued ones *jwt* is, good or not; None if it is not one of ours."""
+        with self._lock:
+            issued = self._jwts.get(jwt)
+        return None if issued is None else issued.number
+
+    def is_good(self, jwt: str) -> bool:
+        """Whether *jwt* is ours, not revoked, and within its life."""
+        with self._lock:
+            issued = self._jwts.get(jwt)
+            return (
+                issued is not None
+                and issued.number >= self._first_jwt
+                and time.monotonic() < issued.good_until
+            )
+
+    def revoke_jwts(self) -> None:
+        """Refuse every JWT issued so far."""
+        with self._lock:
+            self._first_jwt = len(self._jwts) + 1
+
+    def revoke_refresh_tokens(self) -> None:
+        """Refuse every refresh token issued so far."""
+        with self._lock:
+            self._first_refresh_token = len(self._refresh_tokens) + 1
+
+    @property
+    def issued_jwts(self) -> tuple[str, ...]:
+        """Every JWT, in order."""
+        with self._lock:
+            return tuple(self._jwts)
+
+    @property
+    def issued_refresh_tokens(self) -> tuple[str, ...]:
+        """Every refresh token, in order."""
+        with self._lock:
+            return tuple(self._refresh_tokens)
+
+    def _issue_jwt(self) -> str:
+        settings = self._settings
+        odd = settings.lifetime <= 0 or settings.timestamp_style in TIMELESS_STYLES
+        life = _ODD_LIFETIME if odd else settings.lifetime
+        issued_at = int(time.time() + settings.clock_offset)
+        claims = {
+            "sub": APP_ID,
+            "jti": secrets.token_hex(16),
+            "iat": issued_at,
+            "exp": issued_at + int(settings.lifetime),
+        }
+        head = f"{_part(_HEADER)}.{_part(claims)}"
+        signature = hmac.digest(self._key, head.encode(), "sha256")
+        jwt = f"{head}.{_base64url(signature)}"
+        self._jwts[jwt] = _Issued(len(self._jwts) + 1, time.monotonic() + life)
+        return jwt
+
+    def _issue_refresh_token(self) -> tuple[str, float]:
+        token = secrets.token_urlsafe(48)
+        life = self._settings.refresh_lifetime
+        number = len(self._refresh_tokens) + 1
+        self._refresh_tokens[token] = _Issued(number, time.monotonic() + life)
+        return token, life
+
+    def _fields(self, jwt: str, refresh_token: str, refresh_life: float) -> dict[str, object]:
+        settings = self._settings
+        style = settings.timestamp_style
+        now = time.time() + settings.clock_offset
+        fields: dict[str, object] = {
+            "appId": APP_ID,
+            "appName": "SandboxApp",
+            "accountId": "acc12345",
+            "accountName": "SandboxAccount",
+            "username": "sandbox-user",
+            "jwtToken": jwt,
+            "jwtTokenExpireAtUTC": timestamp(now + settings.lifetime, style),
+            "refreshToken": refresh_token,
+            "refreshTokenExpireAtUTC": timestamp(now + refresh_life, style),
+        }
+        if style == "missing":
+            del fields["jwtTokenExpireAtUTC"], fields["refreshTokenExpireAtUTC"]
+        return fields
+
+
+def _part(claims: object) -> str:
+    return _base64url(json.dumps(claims, separators=(",", ":")).encode())
+
+
+def _base64url(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

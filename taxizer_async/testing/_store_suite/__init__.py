@@ -1,0 +1,1 @@
+"""What every token store has to do, as checks."""

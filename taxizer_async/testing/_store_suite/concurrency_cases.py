@@ -1,0 +1,241 @@
+"""
+What a `TokenStore` has to stand: many at once, and calls that are cut short.
+
+See `_store_record_cases` for how rules are written.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+
+from taxizer_async._core.models import Secret
+from taxizer_async.testing._store_suite.harness import (
+    Bench,
+    Cases,
+    get,
+    leased,
+    leased_in_turn,
+    make_record,
+    put,
+    require,
+    require_same,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async.stores import Lease, TokenRecord, TokenStore
+
+
+CROWD_CASES: Final = Cases()
+
+_SAVES: Final = 100
+_WORKERS: Final = 6
+_TURNS: Final = 5
+#: A call is cut short after so many steps of the event loop, and at last when it may be done.
+_TICKS: Final = (0, 1, 2, 3, 5, 8, 100)
+
+_REFUSED: Final = "a save with the lease in hand was refused"
+
+
+@CROWD_CASES.add
+async def _no_record_is_torn(bench: Bench) -> None:
+    """
+    Who loads while another saves gets the record of before or the one of after, whole.
+
+    Write it elsewhere and rename it, or write all of it in one transaction.
+    """
+    writer, reader = await bench.two()
+    key = bench.key()
+    records = [make_record(f"v-{n}", jwt=Secret(f"{n}" * (1 + n % 7 * 999))) for n in range(_SAVES)]
+    seen: list[TokenRecord] = []
+
+    async def look(until: anyio.Event) -> None:
+        while not until.is_set():
+            seen.append(await get(reader, key))
+            await anyio.lowlevel.checkpoint()
+
+    await put(writer, key, records[0])
+    done = anyio.Event()
+    lease = await leased(writer, key)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(look, done)
+        for record in records:
+            require(await writer.save(key, record, lease), _REFUSED)
+        done.set()
+    await lease.release()
+    whole = {(record.version, record.token.jwt) for record in records}
+    torn = [each.version for each in seen if (each.version, each.token.jwt) not in whole]
+    require(not torn, f"{len(torn)} of {len(seen)} were neither")
+
+
+@CROWD_CASES.add
+async def _no_save_is_lost(bench: Bench) -> None:
+    """
+    Who gets the lease sees what the one before saved.
+
+    Be done with a save when it returns, and with a release no earlier than with the save before it.
+    """
+    stores = [await bench.store() for _ in range(_WORKERS)]
+    await put(stores[0], bench.key(), make_record("0"))
+
+    async def work(store: TokenStore) -> None:
+        for _ in range(_TURNS):
+            lease = await leased_in_turn(store, bench.key())
+            number = int((await get(store, bench.key())).version) + 1
+            require(await store.save(bench.key(), make_record(f"{number}"), lease), _REFUSED)
+            await lease.release()
+
+    async with anyio.create_task_group() as tasks:
+        for store in stores:
+            tasks.start_soon(work, store)
+    saves = int((await get(stores[0], bench.key())).version)
+    require(saves == _WORKERS * _TURNS, f"{saves} of {_WORKERS * _TURNS} saves were built upon")
+
+
+@CROWD_CASES.add
+async def _many_keys_are_used_at_once(bench: Bench) -> None:
+    """
+    Apps that log in at the same moment each get their own.
+
+    Keep nothing of a call but in its own variables.
+    """
+    store = await bench.store()
+
+    async def work(number: int) -> None:
+        key = bench.key(f"-{number}")
+        for turn in range(_TURNS):
+            record = make_record(f"{number}-{turn}")
+            await put(store, key, record)
+            require_same(await get(store, key), record)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(_WORKERS):
+            tasks.start_soon(work, number)
+
+
+@CROWD_CASES.add
+async def _a_clear_harms_no_save(bench: Bench) -> None:
+    """
+    A save goes well though another clears at the same moment.
+
+    Touch nothing in `clear` that a save under way needs.
+    """
+    store, other = await bench.two()
+    lease = await leased(store, bench.key())
+
+    async def clear(until: anyio.Event) -> None:
+        while not until.is_set():
+            await other.clear(bench.key())
+            await anyio.lowlevel.checkpoint()
+
+    done = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(clear, done)
+        for number in range(_SAVES):
+            require(await store.save(bench.key(), make_record(f"v-{number}"), lease), _REFUSED)
+        done.set()
+    require(await store.save(bench.key(), make_record(), lease), _REFUSED)
+    require_same(await get(other, bench.key()), make_record())
+    await lease.release()
+
+
+@CROWD_CASES.add
+async def _a_cancelled_call_leaves_no_lease(bench: Bench) -> None:
+    """
+    Who is cancelled while it asks for the lease does not have it for ever.
+
+    Give it back in `except BaseException`, shielded and for a short time, or let it end by itself.
+    """
+    store, other = await bench.two()
+    for ticks in _TICKS:
+        given: list[Lease] = []
+
+        async def ask(given: list[Lease] = given) -> None:
+            lease = await store.lease(bench.key())
+            if lease is not None:
+                given.append(lease)
+
+        await _cut_short(ask, ticks)
+        for lease in given:
+            await lease.release()
+        await (await leased_in_turn(other, bench.key())).release()
+
+
+@CROWD_CASES.add
+async def _a_cancelled_load_leaves_its_answer_to_nobody(bench: Bench) -> None:
+    """
+    Whatever is cancelled, the next calls get their own answers.
+
+    Close a connection whose answer was not waited for.
+    """
+    store = await bench.store()
+    await put(store, bench.key(), make_record("v-1"))
+    for ticks in _TICKS:
+        await _cut_short(partial(store.load, bench.key()), ticks)
+        require(await store.load(bench.key("-none")) is None, "it answered what another had asked")
+        await _cut_short(partial(store.load, bench.key("-none")), ticks)
+        require_same(await get(store, bench.key()), make_record("v-1"))
+
+
+@CROWD_CASES.add
+async def _a_cancelled_save_is_done_or_not(bench: Bench) -> None:
+    """
+    Who is cancelled while it saves has saved all or nothing, has the lease, and can save again.
+
+    Replace the record in one step, and let no late one overtake the next.
+    """
+    store, other = await bench.two()
+    key = bench.key()
+    before, after = (make_record(name, jwt=Secret(name * 999)) for name in ("before", "after"))
+    for ticks in _TICKS:
+        lease = await leased_in_turn(store, key)
+        require(await store.save(key, before, lease), _REFUSED)
+        await _cut_short(partial(store.save, key, after, lease), ticks)
+        seen = await get(other, key)
+        require_same(seen, before if seen.version == "before" else after)
+        require(await store.save(key, make_record("next"), lease), _REFUSED)
+        require_same(await get(other, key), make_record("next"))
+        await lease.release()
+    await (await leased_in_turn(other, key)).release()
+
+
+@CROWD_CASES.add
+async def _what_was_cancelled_can_be_done_again(bench: Bench) -> None:
+    """
+    A cancelled `extend`, `clear` or `release` spoils nothing, and does its work the next time.
+
+    Remember that something is done only once it is.
+    """
+    store, other = await bench.two()
+    key = bench.key()
+    for ticks in _TICKS:
+        await put(store, key, make_record())
+        lease = await leased_in_turn(store, key)
+        await _cut_short(lease.extend, ticks)
+        require(await lease.extend() is True, "the lease was lost with a cancelled extend")
+        await _cut_short(partial(store.clear, key), ticks)
+        await store.clear(key)
+        require(await other.load(key) is None, "what was cleared is still there")
+        await _cut_short(lease.release, ticks)
+        await lease.release()
+        await (await leased(other, key)).release()
+
+
+async def _cut_short(call: Callable[[], Awaitable[object]], ticks: int) -> None:
+    """Cancel *call* after that many steps of the event loop."""
+
+    async def run() -> None:
+        await call()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        for _ in range(ticks):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,134 @@
+"""What each `TokenStore` has to do, for who writes one; the rules themselves are in `_store_*_cases`."""
+
+from __future__ import annotations
+
+import inspect
+
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+import attrs
+
+from taxizer_async.testing._store_suite.concurrency_cases import CROWD_CASES
+from taxizer_async.testing._store_suite.harness import LIMIT, Bench, Check, StoreFactory
+from taxizer_async.testing._store_suite.lease_cases import LEASE_CASES
+from taxizer_async.testing._store_suite.record_cases import RECORD_CASES
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@attrs.frozen
+class TokenStoreCase:
+    """
+    One rule.
+
+    Attributes:
+        name: What it is called.
+        rule: What a store has to do.
+        advice: How stores do it.
+    """
+
+    name: str
+    rule: str
+    advice: str
+    _check: Check = attrs.field(repr=False)
+
+    async def run(self, factory: StoreFactory) -> None:
+        """
+        Try it on the stores of *factory*; see `check_token_store`.
+
+        Raises:
+            AssertionError: If the store breaks the rule. The text says which, how, and what to do.
+            Exception: What the store itself raises.
+        """
+        problem: str | None = None
+        with anyio.move_on_after(LIMIT) as limit:
+            try:
+                await self._check(Bench(factory))
+            except (AssertionError, ExceptionGroup) as cause:
+                problem = _told(cause)
+                if problem is None:
+                    raise
+        if limit.cancelled_caught:
+            problem = f"it took longer than {LIMIT:g} s"
+        if problem is not None:
+            msg = f"{self.name}: {self.rule}: {problem}. {self.advice}"
+            raise AssertionError(msg)
+
+
+async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
+    """
+    Put a store of your own through all of `TOKEN_STORE_CASES`, on asyncio or trio.
+
+    ```python
+    import anyio
+
+    from taxizer_async.stores import MemoryTokenStore
+    from taxizer_async.testing import check_token_store
+
+    shared = MemoryTokenStore()
+    names = anyio.run(check_token_store, lambda: shared)
+    print(len(names), "cases passed")
+    ```
+
+    For a test per rule, give a test runner the cases:
+
+    ```python
+    @pytest.mark.parametrize("case", TOKEN_STORE_CASES, ids=lambda case: case.name)
+    async def test_my_store(case, tmp_path):
+        await case.run(lambda: MyTokenStore(tmp_path))
+    ```
+
+    Args:
+        factory: Returns a store, or an awaitable of one. It is called several times: what it returns
+            stands for several processes, and all of it shares the same tokens. Each case has keys of
+            its own, so what others keep there is not touched.
+
+    Returns:
+        The names of the cases, all of which passed.
+
+    Raises:
+        ExceptionGroup: Of what was raised by the cases that failed, whose names are in its text. An
+            `AssertionError` tells the rule, how it was broken, and what to do; anything else was raised
+            by the store, and has a note of the case.
+    """
+    problems: dict[str, Exception] = {}
+    for case in TOKEN_STORE_CASES:
+        try:
+            await case.run(factory)
+        except Exception as problem:  # noqa: BLE001 - a store may raise anything, and all is to be told
+            problem.add_note(f"in the case {case.name}")
+            problems[case.name] = problem
+    if problems:
+        msg = f"{len(problems)} of {len(TOKEN_STORE_CASES)} cases failed: {', '.join(problems)}"
+        raise ExceptionGroup(msg, list(problems.values()))
+    return tuple(case.name for case in TOKEN_STORE_CASES)
+
+
+def _told(cause: Exception) -> str | None:
+    """Return the text of an assertion; several tasks may have raised some, or other errors."""
+    causes = list(_leaves(cause))
+    if all(isinstance(each, AssertionError) for each in causes):
+        return str(causes[0])
+    return None
+
+
+def _leaves(cause: Exception) -> Iterator[Exception]:
+    if isinstance(cause, ExceptionGroup):
+        for each in cast("ExceptionGroup[Exception]", cause).exceptions:
+            yield from _leaves(each)
+    else:
+        yield cause
+
+
+def _case(check: Check) -> TokenStoreCase:
+    rule, _, advice = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
+    return TokenStoreCase(
+        check.__name__.strip("_"), rule.rstrip("."), " ".join(advice.split()), check
+    )
+
+
+#: All rules; `check_token_store` tries them one by one, a test runner may do so itself.
+TOKEN_STORE_CASES: Final = tuple(map(_case, [*RECORD_CASES, *LEASE_CASES, *CROWD_CASES]))

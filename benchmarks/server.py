@@ -130,8 +130,8 @@ class Hosted:
         app = SandboxApp(
             self.sandbox,
             self.sandbox._recorder,  # noqa: SLF001
-            self.sandbox._ledger,  # noqa: SLF001
-            self.sandbox._script,  # noqa: SLF001
+            self.sandbox._issuer,  # noqa: SLF001
+            self.sandbox._fault_plan,  # noqa: SLF001
         )
         self._facade = OAuthFacade(app, self.sandbox)
         self._server = ServerThread(self._facade, 0)

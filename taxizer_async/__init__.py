@@ -7,6 +7,7 @@ The async credential client for the Taxizer API: log in once, share the token, n
 from taxizer_async._auth.auth import TaxizerAuth
 from taxizer_async._auth.client import TaxizerClient
 from taxizer_async._core.clock import Clock
+from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import (
     AuthError,
     ConfigurationError,
@@ -31,15 +32,9 @@ from taxizer_async._core.events import (
     TokenAwaited,
     TokenRefused,
 )
-from taxizer_async._core.models import (
-    DEFAULT_BASE_URL,
-    AuthStatus,
-    Credentials,
-    Secret,
-    Token,
-    TokenState,
-)
+from taxizer_async._core.models import AuthStatus, Credentials, Token, TokenState
 from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.secret import Secret
 from taxizer_async._version import __version__
 from taxizer_async.stores import MemoryTokenStore, TokenStore
 

@@ -41,7 +41,7 @@ RESERVED = {
     "fastapi": {"fastapi"},
     "starlette": {"fastapi"},
     "uvicorn": {"testing"},
-    "filelock": {"stores.file"},
+    "filelock": {"stores._file_lease"},
     "redis": {"stores._redis_clients"},
     "cryptography": {"stores._encryption"},
     "typer": {"_cli"},

@@ -11,7 +11,7 @@ import random
 
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import OriginSkipped
 from taxizer_async._http.headers import lacks_scope
 from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH, HttpExchange
@@ -26,7 +26,7 @@ from taxizer_async.stores import MemoryTokenStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._auth.options import Arguments
+    from taxizer_async._auth.options import AuthOptions
     from taxizer_async._core.models import Token
     from taxizer_async._http.library import HttpLibrary
     from taxizer_async._token.cached_token import CachedToken
@@ -55,7 +55,7 @@ Origin: TypeAlias = tuple[str, bytes, int | None]
 @final
 class Bearer:
     """
-    Carries the one token of *arguments*; logins go over *library*.
+    Carries the one token of *options*; logins go over *library*.
 
     Attributes:
         base_url: Where the API is, in one spelling.
@@ -68,10 +68,10 @@ class Bearer:
         ConfigurationError: If an argument is wrong.
     """
 
-    def __init__(self, arguments: Arguments, library: HttpLibrary) -> None:
-        url, origins = arguments.checked()
-        policy, clock = arguments.policy, arguments.clock
-        self.arguments: Final = arguments
+    def __init__(self, options: AuthOptions, library: HttpLibrary) -> None:
+        url, origins = options.validate()
+        policy, clock = options.policy, options.clock
+        self.options: Final = options
         self.library: Final = library
         self.base_url: Final = str(url).rstrip("/")
         self.scheme: Final = url.scheme
@@ -81,27 +81,27 @@ class Bearer:
             origin_of(each.scheme, each.raw_host, each.port) for each in origins
         )
         self._skipped: Final[set[str]] = set()
-        self.reporter: Final = Reporter(arguments.on_event, timeout=policy.hook_timeout)
+        self.event_log: Final = EventLog(options.on_event, timeout=policy.hook_timeout)
         self.provider: Final = TokenProvider(
             endpoints=Endpoints(
                 base_url=self.base_url,
                 connect=str(endpoint_url(url, CONNECT_PATH)),
                 refresh=str(endpoint_url(url, REFRESH_PATH)),
             ),
-            credentials=arguments.source,
+            credentials=options.source,
             exchange=HttpExchange(
                 base_url=url,
                 policy=policy,
                 clock=clock,
                 random=random.random,
                 library=library,
-                http_client=arguments.http_client,
+                http_client=options.http_client,
             ),
-            store=MemoryTokenStore(clock=clock) if arguments.store is None else arguments.store,
+            store=MemoryTokenStore(clock=clock) if options.store is None else options.store,
             policy=policy,
             clock=clock,
             random=random.random,
-            reporter=self.reporter,
+            event_log=self.event_log,
         )
         # Bound once, as each request asks both.
         self.cache: Final = self.provider.cache
@@ -155,7 +155,7 @@ class Bearer:
         name = f"{scheme}://{host.decode()}:{port}"
         if name not in self._skipped:
             self._skipped.add(name)
-            self.reporter.add(OriginSkipped(origin=name))
+            self.event_log.emit(OriginSkipped(origin=name))
         return False
 
     def describe(self, name: str) -> str:

@@ -24,13 +24,14 @@ from taxizer_async._cli.options import BaseUrl, RedisUrl, Store, StorePath, read
 from taxizer_async._cli.output import complain, expiry_rows, owner_rows, show_rows, warn
 from taxizer_async._cli.sandbox import serve
 from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind, closing
+from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import (
     ConfigurationError,
     CredentialsRejectedError,
     TaxizerError,
 )
 from taxizer_async._core.events import Event, StoreFailed
-from taxizer_async._core.models import DEFAULT_BASE_URL, Credentials
+from taxizer_async._core.models import Credentials
 from taxizer_async._version import __version__
 
 

@@ -16,8 +16,9 @@ from taxizer_async._cli.store_config import (
     StoreKind,
     encryption_keys_of_environment,
 )
+from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.models import DEFAULT_BASE_URL, Secret
+from taxizer_async._core.secret import Secret
 
 
 _ENCRYPTION: Final = (

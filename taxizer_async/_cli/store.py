@@ -17,9 +17,9 @@ from taxizer_async._cli.options import BaseUrl, LastingStore, RedisUrl, StorePat
 from taxizer_async._cli.output import expiry_rows, owner_rows, seconds, show_rows
 from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind, closing
 from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.environment import DEFAULT_BASE_URL, read_variable
 from taxizer_async._core.errors import TokenStoreError
-from taxizer_async._core.event_log import Reporter
-from taxizer_async._core.models import DEFAULT_BASE_URL, read_variable
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.policy import Freshness, RenewalPolicy
 from taxizer_async._http.urls import parse_base_url
 from taxizer_async._token.cached_token import CachedToken, from_record
@@ -119,8 +119,8 @@ async def _clear(store: TokenStore, key: StoreKey) -> None:
 
 def _guarded(store: TokenStore) -> GuardedStore:
     # It bounds the wait, and says what went wrong without the text of a foreign error.
-    reporter = Reporter(None, timeout=_POLICY.hook_timeout)
-    return GuardedStore(store, timeout=_POLICY.store_timeout, reporter=reporter)
+    event_log = EventLog(None, timeout=_POLICY.hook_timeout)
+    return GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
 
 
 def _place_rows(choice: StoreChoice, key: StoreKey) -> list[tuple[str, str | None]]:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from taxizer_async._core.environment import find_variable
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.models import Secret, find_variable
+from taxizer_async._core.secret import Secret
 from taxizer_async.stores import MemoryTokenStore
 
 

@@ -19,7 +19,8 @@ import cattrs
 
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from taxizer_async._core.models import Credentials, Secret, Token
+from taxizer_async._core.models import Credentials, Token
+from taxizer_async._core.secret import Secret
 
 
 # Compiled at first use, by re's own cache, as imports should not pay for it.

@@ -1,16 +1,15 @@
 """
-How operators hear of events: the `taxizer_async` logger at once, their listeners a little later.
+Where events go: to the `taxizer_async` logger at once, and to listeners a little later.
 
-Listeners are the user's code: they run in tasks of their own, so nobody waits for them, and what they
-raise is logged. Each has a queue per event loop, so that it hears what happened there in order, and one
-that is slow holds up no other. Without an event loop they are called where it happened.
+Listeners are the user's code. They run in tasks of their own, so nothing waits for them, and what they
+raise is logged. Each listener has a queue per event loop: it hears the events of a loop in order, and a
+slow listener delays no other. Where no event loop runs, listeners are called directly.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-import os
 import threading
 
 from collections import deque
@@ -31,6 +30,7 @@ from taxizer_async._core.event_loops import (
     start_task,
 )
 from taxizer_async._core.policy import WATCH_INTERVAL
+from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 EventHook: TypeAlias = Callable[["Event"], Awaitable[None] | None]
 
-#: Seconds that listeners get to hear the rest when their event loop ends.
+#: Seconds that listeners get for the rest of their events when their event loop ends.
 _GRACE: Final = 1.0
 
 _log: Final = logging.getLogger("taxizer_async")
@@ -61,23 +61,23 @@ _LEVELS: Final[dict[type[Event], int]] = {
 
 
 def check_listener(listener: Any, name: str) -> ConfigurationError | None:
-    """Return what is to be raised if *listener*, which was given as *name*, can't be called."""
+    """Return the error to raise if *listener*, which was passed as *name*, is not callable."""
     if callable(listener):
         return None
     return ConfigurationError(f"{name} must be a callable, not {type(listener).__name__}")
 
 
 @final
-class Reporter:
+class EventLog:
     """
-    Logs events and tells listeners of them, which may be sync (then they must be quick) or async.
+    Logs events and passes them to listeners, which are async, or sync and quick.
 
     Args:
         hook: The first listener.
         timeout: Seconds that an async listener may take for an event.
 
     Raises:
-        ConfigurationError: If *hook* can't be called.
+        ConfigurationError: If *hook* is not callable.
     """
 
     __slots__ = ("_listeners", "_timeout")
@@ -85,17 +85,17 @@ class Reporter:
     def __init__(self, hook: EventHook | None, *, timeout: float) -> None:
         wrong = None if hook is None else check_listener(hook, "on_event")
         if wrong is not None:
-            # The frames of a traceback may be captured with their arguments.
+            # See `_core.secret`.
             del hook
             raise wrong
         self._timeout = timeout
-        # A dictionary, as others iterate over a copy of it while it changes.
+        # A dictionary keeps the order, and copies in one step while other threads change it.
         self._listeners: dict[_Listener, None] = {}
         if hook is not None:
             self._add(hook, "on_event")
 
     def add_listener(self, listener: EventHook) -> Callable[[], None]:
-        """Tell *listener*, which was checked, of what happens from now on; return what ends that."""
+        """Pass events to *listener*, which was checked, from now on; return a function that ends that."""
         added = self._add(listener, "a listener")
 
         def remove() -> None:
@@ -104,24 +104,24 @@ class Reporter:
 
         return remove
 
-    def add(self, event: Event) -> None:
-        """Log *event* now, and have the listeners told; nothing is waited for."""
+    def emit(self, event: Event) -> None:
+        """Log *event* and queue it for the listeners; waits for nothing."""
         _log.log(_LEVELS[type(event)], "%s", event)
         if not self._listeners:
             return
         native = find_running_loop()
         for listener in list(self._listeners):
             if native is None:
-                listener.tell_here(event)
+                listener.call_directly(event)
             else:
                 listener.queue(native).put(event, native)
 
     async def delivered(self) -> None:
         """
-        Wait until all listeners have heard all that has happened, save on event loops that are gone.
+        Wait until the listeners have heard all events so far, except those of event loops that are gone.
 
         Raises:
-            RuntimeError: If a listener waits, as it would wait for itself.
+            RuntimeError: If a listener calls this, as it would wait for itself.
         """
         queues = [queue for listener in list(self._listeners) for queue in listener.queues()]
         task_id = anyio.get_current_task().id
@@ -139,54 +139,52 @@ class Reporter:
 
 @final
 class _Listener:
-    """What is called with events, and the queue that it has in each event loop."""
+    """A callable, and the queue of events that it has in each event loop."""
 
-    __slots__ = ("_call", "_mutex", "_name", "_pid", "_queues", "_timeout", "is_removed")
+    __slots__ = ("_call", "_name", "_queues", "_timeout", "is_removed")
 
     def __init__(self, call: EventHook, name: str, timeout: float) -> None:
         self._call = call
         self._name = name
         self._timeout = timeout
         self.is_removed = False
-        self._start_anew()
+        # A forked child must not wait for events that its parent delivers.
+        self._queues: Final = PerProcess(_Queues)
 
     def queue(self, native: object) -> _Queue:
-        """Return what it has to hear in the event loop *native*."""
-        if self._pid != os.getpid():
-            # The parent tells what happened there, and one of its threads may have held the mutex.
-            self._start_anew()
-        with self._mutex:
-            queue = self._queues.get(native)
+        """Return the queue of the event loop *native*."""
+        own = self._queues.get()
+        with own.mutex:
+            queue = own.by_loop.get(native)
             if queue is not None:
                 return queue
-            others = list(self._queues.values())
-            queue = self._queues[native] = _Queue(self, native)
+            others = list(own.by_loop.values())
+            queue = own.by_loop[native] = _Queue(self, native)
         for other in others:
             other.give_up_if_closed()
         return queue
 
     def queues(self) -> list[_Queue]:
-        """Return what it has to hear in all event loops."""
-        if self._pid != os.getpid():
-            self._start_anew()
-        with self._mutex:
-            return list(self._queues.values())
+        """Return the queues of all event loops."""
+        own = self._queues.get()
+        with own.mutex:
+            return list(own.by_loop.values())
 
-    def tell_here(self, event: Event) -> None:
-        """Tell it of *event* where no event loop runs."""
+    def call_directly(self, event: Event) -> None:
+        """Call the listener where no event loop runs."""
         try:
             answer = self._call(event)
         except Exception as cause:  # noqa: BLE001 - it is the user's
-            self._complain(type(cause).__name__, event)
+            self._log_failure(type(cause).__name__, event)
             return
         if not inspect.isawaitable(answer):
             return
         if inspect.iscoroutine(answer):
             answer.close()
-        self._complain("no event loop to run in, as it is async,", event)
+        self._log_failure("no event loop to run in, as it is async,", event)
 
-    async def tell(self, event: Event) -> None:
-        """Tell it of *event*."""
+    async def call(self, event: Event) -> None:
+        """Call the listener, and wait for it within its timeout."""
         if self.is_removed:
             return
         problem: str | None = None
@@ -198,17 +196,17 @@ class _Listener:
             except anyio.get_cancelled_exc_class() as cause:
                 if is_cancelled():
                     raise
-                # It has waited for something that was.
+                # Not this task: something that the listener waited for was cancelled.
                 problem = type(cause).__name__
             except Exception as cause:  # noqa: BLE001 - it is the user's
                 problem = type(cause).__name__
         if scope.cancelled_caught:
             problem = f"nothing within {self._timeout} s"
         if problem:
-            self._complain(problem, event)
+            self._log_failure(problem, event)
 
     def miss(self, number: int) -> None:
-        """Say that it does not hear of the last *number* events of an event loop."""
+        """Log that the listener does not hear the last *number* events of an event loop."""
         if not self.is_removed:
             _log.error(
                 "%s did not hear of the last %d events: the event loop has ended",
@@ -216,32 +214,37 @@ class _Listener:
                 number,
             )
 
-    def _complain(self, problem: str, event: Event) -> None:
-        # No traceback: its frames are the user's, and their locals are not ours to print.
+    def _log_failure(self, problem: str, event: Event) -> None:
+        # Without a traceback, as that shows the locals of the user's frames.
         _log.error("%s failed with %s on %s", self._name, problem, type(event).__name__)
 
-    def _start_anew(self) -> None:
-        # Held for a few statements.
-        self._mutex = threading.Lock()
-        self._queues: WeakKeyDictionary[object, _Queue] = WeakKeyDictionary()
-        self._pid = os.getpid()
+
+@final
+class _Queues:
+    """The queues of a listener in one process; *mutex* is held for a few statements."""
+
+    __slots__ = ("by_loop", "mutex")
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.by_loop: WeakKeyDictionary[object, _Queue] = WeakKeyDictionary()
 
 
 @final
 class _Queue:
     """
-    The events of one event loop that a listener has yet to hear, and the task that tells it.
+    The events of one event loop that a listener has yet to hear, and the task that calls it.
 
-    Only `heard_all` and `give_up_if_closed` are for other loops and their threads.
+    Other loops and their threads may only call `heard_all` and `give_up_if_closed`.
 
     Attributes:
-        task_id: The task, while there is one: it ends when the queue is empty.
+        task_id: Identifies the task while it runs: it ends when the queue is empty.
     """
 
     __slots__ = (
         "_events",
         "_heard",
-        "_is_told",
+        "_is_running",
         "_listener",
         "_loop",
         "_put",
@@ -254,46 +257,46 @@ class _Queue:
         self._loop = EventLoop(native)
         self._events: deque[Event] = deque()
         self._put = self._heard = 0
-        self._is_told = False
+        self._is_running = False
         self._waiters: list[tuple[EventLoop, anyio.Event]] = []
         self.task_id: int | None = None
 
     def put(self, event: Event, native: object) -> None:
-        """Have the listener told of *event* in the running loop *native*, which is its own."""
+        """Add *event*, in the running loop *native*, which is the queue's own."""
         self._events.append(event)
         self._put += 1
-        if not self._is_told:
-            self._is_told = True
-            # Held by its loop alone, first by its turn, then by its timer: one who holds the task
-            # keeps a loop that is dropped with the task in it.
-            start_task(native, self._tell_all, Context(), grace=_GRACE)
+        if not self._is_running:
+            self._is_running = True
+            # Only the loop refers to the task: any other reference to it would keep a loop alive that
+            # was dropped together with the task.
+            start_task(native, self._deliver, Context(), grace=_GRACE)
 
     async def heard_all(self) -> None:
-        """Wait until all that was put so far was heard, or nothing more will be."""
+        """Wait until the listener has heard all events so far, or can hear no more."""
         self.give_up_if_closed()
         number, here = self._put, EventLoop(running_loop())
         while self._heard < number and not self._loop.is_gone:
             heard = anyio.Event()
             self._waiters.append((here, heard))
-            # It may have been heard in between.
+            # The listener may have heard it in between.
             if self._heard < number:
                 with anyio.move_on_after(WATCH_INTERVAL):
                     await heard.wait()
 
     def give_up_if_closed(self) -> None:
-        """Say what was left if the loop was closed with the task in it, which then is not ended."""
+        """Log the events that are left if the loop was closed before the task ended."""
         if self._loop.is_closed:
             self._give_up()
 
-    async def _tell_all(self) -> None:
+    async def _deliver(self) -> None:
         self.task_id = anyio.get_current_task().id
         try:
             while self._events:
-                await self._listener.tell(self._events[0])
+                await self._listener.call(self._events[0])
                 self._events.popleft()
                 self._count(1)
         finally:
-            self.task_id, self._is_told = None, False
+            self.task_id, self._is_running = None, False
             self._give_up()
 
     def _give_up(self) -> None:

@@ -16,7 +16,8 @@ from taxizer_async._core.models import Token
 
 
 if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials, Secret
+    from taxizer_async._core.models import Credentials
+    from taxizer_async._core.secret import Secret
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -26,16 +27,16 @@ class Issued:
 
     Attributes:
         token: The token.
-        lifetime: Seconds from *asked_at* that it lasts; None if the answer did not say.
-        refresh_lifetime: Seconds from *asked_at* that its refresh token lasts, likewise.
-        asked_at: `Clock.monotonic` before the request was sent.
+        lifetime: Seconds from *requested_at* that it lasts; None if the answer did not say.
+        refresh_lifetime: Seconds from *requested_at* that its refresh token lasts, likewise.
+        requested_at: `Clock.monotonic` before the request was sent.
         elapsed: Seconds until the answer was there, retries included.
     """
 
     token: Token
     lifetime: float | None
     refresh_lifetime: float | None
-    asked_at: float
+    requested_at: float
     elapsed: float
 
 
@@ -55,13 +56,13 @@ class Unavailable:
         reason: What happened, fit for a message.
         status_code: The answer's status, if there was one.
         retry_after: Seconds that the server asked to be left alone.
-        untouched: Whether the server certainly did not process the request.
+        not_processed: Whether the server certainly did not process the request.
     """
 
     reason: str
     status_code: int | None = None
     retry_after: float | None = None
-    untouched: bool = False
+    not_processed: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -123,7 +123,7 @@ class RenewalPolicy:
                 msg = f"{field.name} must be {problem}"
                 raise ConfigurationError(msg)
 
-    def lifespan(self, lifetime: float, jitter: float) -> Lifespan:
+    def schedule(self, lifetime: float, jitter: float) -> RenewalSchedule:
         """
         Divide a life of *lifetime* seconds; *jitter* in [0, 1) sets this holder apart from others.
 
@@ -131,14 +131,14 @@ class RenewalPolicy:
         used until it is refused.
         """
         if lifetime < SHORTEST_LIFETIME:
-            return Lifespan(
+            return RenewalSchedule(
                 renew_after=self.refused_interval,
                 must_after=math.inf,
                 ends_after=math.inf,
             )
         ahead = min(self.renew_ahead, lifetime * AHEAD_SHARE)
         must = min(self.must_renew, lifetime * MUST_SHARE)
-        return Lifespan(
+        return RenewalSchedule(
             renew_after=lifetime - max(must, ahead * (1 - jitter * JITTER_SHARE)),
             must_after=lifetime - must,
             ends_after=lifetime,
@@ -187,7 +187,7 @@ class Freshness(enum.Enum):
 
 
 @attrs.frozen(kw_only=True)
-class Lifespan:
+class RenewalSchedule:
     """
     The stages of a token's life, in seconds since it was asked for.
 
@@ -201,13 +201,13 @@ class Lifespan:
     must_after: float
     ends_after: float
 
-    def keep_after(self, margin: float) -> float:
+    def keep_fresh_after(self, margin: float) -> float:
         """Return when to renew so that a renewal of *margin* seconds is over before callers wait."""
         if math.isinf(self.ends_after):
             return self.renew_after
         return max(self.ends_after / 2, min(self.renew_after, self.must_after - margin))
 
-    def advise(self, age: float) -> Freshness:
+    def freshness(self, age: float) -> Freshness:
         """Say what to do with a token that was asked for *age* seconds ago."""
         if age < self.renew_after:
             return Freshness.FRESH

@@ -1,13 +1,11 @@
 """
-How a blocking call leaves the event loop: in a thread of its own, which no limit of the user's holds back.
+Blocking calls made in threads, outside the event loop and any thread limit of the user's.
 
-The threads are daemons, as a call that hangs must not keep the process from its end. Nothing here knows
-what is called.
+The threads are daemons, so that a call that hangs does not keep the process from exiting.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 
 from concurrent.futures import Future
@@ -19,6 +17,7 @@ from weakref import ref
 import anyio
 
 from taxizer_async._core.event_loops import EventLoop, running_loop
+from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What Python, and asyncio's executors, say if there is none: its class says nothing.
+#: What Python and asyncio's executors say when no thread can be started; there is no class for it.
 _NO_THREAD: Final = (
     "can't start new thread",
     "can't create new thread",
@@ -42,7 +41,7 @@ class NoThreadError(RuntimeError):
     No thread can be started.
 
     Attributes:
-        at_exit: Whether that is as the interpreter exits, and not as there are too many.
+        at_exit: Whether the reason is that the interpreter exits, rather than too many threads.
     """
 
     def __init__(self, *, at_exit: bool) -> None:
@@ -53,7 +52,7 @@ class NoThreadError(RuntimeError):
 @final
 class TooManyCallsError(TimeoutError):
     """
-    A call is not made, as too many earlier ones hang.
+    A call was not made, as too many earlier ones hang.
 
     Attributes:
         calls: How many.
@@ -65,14 +64,14 @@ class TooManyCallsError(TimeoutError):
 
 
 def lacks_thread(error: BaseException) -> bool:
-    """Return whether *error* says that no thread can be started, whoever wanted one."""
+    """Return whether *error*, ours or Python's, says that no thread can be started."""
     return isinstance(error, NoThreadError) or (
         isinstance(error, RuntimeError) and str(error).startswith(_NO_THREAD)
     )
 
 
 def call_aside(call: Callable[[], object]) -> None:
-    """Make *call* in a thread, and don't wait for it; make it here if no thread can be started."""
+    """Make *call* in a thread without waiting for it, or in this one if none can be started."""
     try:
         _start(call)
     except NoThreadError:
@@ -82,84 +81,59 @@ def call_aside(call: Callable[[], object]) -> None:
 @final
 class AbandonableCalls:
     """
-    Calls that a cancellation does not wait for, as what they wait for may never answer.
+    Calls that may hang, and that a cancellation therefore leaves behind.
 
     Args:
-        limit: So many may be under way: each is a thread.
+        limit: How many may be under way at a time; each takes a thread.
     """
 
-    __slots__ = ("_limit", "_mutex", "_pid", "_running")
+    __slots__ = ("_free", "_limit")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._start_anew()
+        self._free = PerProcess(lambda: threading.BoundedSemaphore(limit))
 
     async def run(self, call: Callable[[], T], *, needs_thread: bool = True) -> T:
         """
-        Return what *call* returns in a thread, in an empty context.
+        Make *call* in a thread, in an empty context, and return what it returns.
 
-        If none can be started it is made in this one, unless it *needs_thread*, as it may take long. At
-        the exit of the interpreter it is made here in any case: the loop has nothing else to do then.
+        If no thread can be started, the call is made in the loop's own, unless it *needs_thread* because
+        it may take long. As the interpreter exits it is made there in any case: the loop has nothing else
+        to do then.
 
         Raises:
-            TooManyCallsError: If too many calls hang already.
-            NoThreadError: If it needs a thread, and there is none.
+            TooManyCallsError: If *limit* calls hang already.
+            NoThreadError: If *call* needs a thread, and none can be started.
         """
-        # Not at the top: it is a good part of what `import taxizer_async` would cost.
+        # Imported late, as it would be a good part of the cost of `import taxizer_async`.
         from anyio.lowlevel import checkpoint  # noqa: PLC0415
 
         await checkpoint()
-        self._begin()
+        free = self._free.get()
+        if not free.acquire(blocking=False):
+            raise TooManyCallsError(self._limit)
         answer: Future[T] = Future()
         waiter = _Waiter()
-        # A thread that hangs must not keep an event loop that has ended.
-        work = partial(self._work, call, answer, ref(waiter))
+        # A weak reference, so that a thread that hangs does not keep a loop that has ended.
+        work = partial(_work, call, answer, ref(waiter), free)
         try:
             _start(work)
         except NoThreadError as cause:
             if needs_thread and not cause.at_exit:
-                self._end()
+                free.release()
                 raise
             work()
         await waiter.done.wait()
         try:
             return answer.result()
         finally:
-            # It would be kept by the frames of an exception that it has.
+            # Its exception has this frame in its traceback: a cycle.
             del answer
-
-    def _work(self, call: Callable[[], T], answer: Future[T], waiter: ref[_Waiter]) -> None:
-        try:
-            answer.set_result(Context().run(call))
-        except BaseException as cause:  # noqa: BLE001 - it is raised where it is waited for
-            answer.set_exception(cause)
-        self._end()
-        waiting = waiter()
-        if waiting is not None:
-            waiting.wake()
-
-    def _begin(self) -> None:
-        if self._pid != os.getpid():
-            # The threads are the parent's, and one of them may have held the mutex.
-            self._start_anew()
-        with self._mutex:
-            if self._running >= self._limit:
-                raise TooManyCallsError(self._running)
-            self._running += 1
-
-    def _end(self) -> None:
-        with self._mutex:
-            self._running -= 1
-
-    def _start_anew(self) -> None:
-        self._mutex = threading.Lock()
-        self._running = 0
-        self._pid = os.getpid()
 
 
 @final
 class _Waiter:
-    """What waits for a call, on its event loop."""
+    """Waits for a call, on its event loop."""
 
     __slots__ = ("__weakref__", "_loop", "done")
 
@@ -168,8 +142,24 @@ class _Waiter:
         self.done = anyio.Event()
 
     def wake(self) -> None:
-        """Tell it that there is an answer; in any thread."""
+        """End the wait; may be called in any thread."""
         self._loop.call_soon(self.done.set)
+
+
+def _work(
+    call: Callable[[], T],
+    answer: Future[T],
+    waiter: ref[_Waiter],
+    free: threading.BoundedSemaphore,
+) -> None:
+    try:
+        answer.set_result(Context().run(call))
+    except BaseException as cause:  # noqa: BLE001 - `run` raises it
+        answer.set_exception(cause)
+    free.release()
+    waiting = waiter()
+    if waiting is not None:
+        waiting.wake()
 
 
 def _start(call: Callable[[], object]) -> None:

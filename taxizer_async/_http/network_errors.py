@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def tell_network_error(error: BaseException) -> str:
+def describe_network_error(error: BaseException) -> str:
     """Return the class of *error* and the first known reason among its causes."""
     name = type(error).__name__
     reason = next(filter(None, map(_reason, _causes(error))), None)

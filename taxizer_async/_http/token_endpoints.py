@@ -33,8 +33,8 @@ from taxizer_async._core.policy import time_of_sending
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
 from taxizer_async._http.headers import parse_http_date, parse_retry_after
 from taxizer_async._http.library import LoginClients
-from taxizer_async._http.network_errors import is_about_certificate, tell_network_error
-from taxizer_async._http.raw_response import Answer, receive
+from taxizer_async._http.network_errors import describe_network_error, is_about_certificate
+from taxizer_async._http.response import RawResponse, receive
 from taxizer_async._http.urls import endpoint_url
 from taxizer_async._version import __version__
 
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 
     from taxizer_async._core.clock import Clock
     from taxizer_async._core.exchange import Outcome, RetryBudget
-    from taxizer_async._core.models import Credentials, Secret, Token
+    from taxizer_async._core.models import Credentials, Token
     from taxizer_async._core.policy import RenewalPolicy
+    from taxizer_async._core.secret import Secret
     from taxizer_async._http.library import HttpLibrary
 
 
@@ -58,7 +59,7 @@ REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
 _REFUSALS: Final = frozenset({400, 401, 403})
 _TRY_LATER: Final = frozenset({408, 429})
 # A gateway's 503 may well come after the server took the request.
-_UNTOUCHED: Final = HTTPStatus.TOO_MANY_REQUESTS
+_NOT_PROCESSED: Final = HTTPStatus.TOO_MANY_REQUESTS
 #: So many calls of http_client may hang.
 _MOST_CALLS: Final = 4
 
@@ -187,7 +188,7 @@ class HttpExchange:
 
     async def _attempt(self, call: _Call, budget: RetryBudget, began: float) -> Outcome:
         outcome = await self._ask(call, budget, began) or await self._ask(call, budget, began)
-        return outcome or Unavailable(reason="its connection was given up", untouched=True)
+        return outcome or Unavailable(reason="its connection was given up", not_processed=True)
 
     async def _ask(self, call: _Call, budget: RetryBudget, began: float) -> Outcome | None:
         """
@@ -199,8 +200,8 @@ class HttpExchange:
         asked = _Asked(at=self._clock.monotonic(), wall=self._clock.wall(), began=began)
         seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)
         if seconds <= 0:
-            return Unavailable(reason="there was no time left to ask it", untouched=True)
-        answer, progress = Answer(), _Progress()
+            return Unavailable(reason="there was no time left to ask it", not_processed=True)
+        answer, progress = RawResponse(), _Progress()
         problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
         with anyio.move_on_after(seconds) as scope:
             try:
@@ -208,23 +209,25 @@ class HttpExchange:
             except ConfigurationError as cause:
                 return Misconfigured(reason=str(cause))
             except _NoClientError as cause:
-                problem = Unavailable(reason=str(cause), untouched=True)
+                problem = Unavailable(reason=str(cause), not_processed=True)
             except self._library.never_sent as cause:
                 self._note_certificate(cause)
-                problem = Unavailable(reason=_tell(cause), untouched=True)
+                problem = Unavailable(reason=_describe(cause), not_processed=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
                 if lacks_thread(cause):
-                    reason = f"{_tell(cause)}, and one has to look a host name up"
-                    problem = Unavailable(reason=reason, untouched=progress.never_left)
+                    reason = f"{_describe(cause)}, and one has to look a host name up"
+                    problem = Unavailable(reason=reason, not_processed=progress.never_left)
                 elif progress.never_left and not isinstance(cause, self._library.transport_error):
                     return None
                 else:
-                    problem = Unavailable(reason=_tell(cause))
+                    problem = Unavailable(reason=_describe(cause))
         if scope.cancelled_caught and not progress.has_client:
-            return Unavailable(reason=self._tell_delay(f"within {seconds:.3g} s"), untouched=True)
+            return Unavailable(
+                reason=self._describe_delay(f"within {seconds:.3g} s"), not_processed=True
+            )
         return self._read(answer, asked) if answer.is_usable else problem
 
-    async def _send(self, call: _Call, answer: Answer, progress: _Progress) -> None:
+    async def _send(self, call: _Call, answer: RawResponse, progress: _Progress) -> None:
         async with AsyncExitStack() as stack:
             client = await self._open(stack)
             progress.has_client = True
@@ -255,10 +258,10 @@ class HttpExchange:
         try:
             client = await self._calls.run(self._make, needs_thread=False)
         except TooManyCallsError as cause:
-            raise _NoClientError(self._tell_delay(f"in {cause.calls} earlier calls")) from None
+            raise _NoClientError(self._describe_delay(f"in {cause.calls} earlier calls")) from None
         except (Exception, SystemExit) as cause:  # noqa: BLE001 - a factory is the user's, proxy variables too
             is_passing = isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)
-            problem = f"raised {_tell(cause) if is_passing else type(cause).__name__}"
+            problem = f"raised {_describe(cause) if is_passing else type(cause).__name__}"
         else:
             is_passing = False
             if not self._library.is_client(client):
@@ -273,20 +276,20 @@ class HttpExchange:
                 except RuntimeError:
                     problem = "returned a client that is in use"
         if is_passing:
-            raise _NoClientError(self._tell_problem(problem))
+            raise _NoClientError(self._describe_problem(problem))
         if self._is_own:
             advice = "check the proxy and SSL variables"
         else:
             advice = f"it must return a fresh {self._library.name}.AsyncClient for each exchange"
-        msg = f"{self._tell_problem(problem)}: {advice}"
+        msg = f"{self._describe_problem(problem)}: {advice}"
         raise ConfigurationError(msg)
 
-    def _tell_problem(self, problem: str) -> str:
+    def _describe_problem(self, problem: str) -> str:
         if self._is_own:
             return f"no HTTP client could be made ({problem})"
         return f"http_client {problem}"
 
-    def _tell_delay(self, during: str) -> str:
+    def _describe_delay(self, during: str) -> str:
         if self._is_own:
             return f"no HTTP client could be made {during}"
         return f"http_client returned nothing {during}"
@@ -295,7 +298,7 @@ class HttpExchange:
         if isinstance(self._make, LoginClients) and is_about_certificate(error):
             self._make.tls.doubt()
 
-    def _read(self, answer: Answer, asked: _Asked) -> Outcome:
+    def _read(self, answer: RawResponse, asked: _Asked) -> Outcome:
         status = answer.status_code
         if status in _REFUSALS:
             return _read_refusal(answer)
@@ -308,7 +311,7 @@ class HttpExchange:
                     answer.headers.get("Retry-After"),
                     now=self._clock.wall() if server_date is None else server_date,
                 ),
-                untouched=status == _UNTOUCHED,
+                not_processed=status == _NOT_PROCESSED,
             )
         body = answer.body()
         if body is None:
@@ -337,12 +340,12 @@ class HttpExchange:
             token=token,
             lifetime=life(token.expires_at),
             refresh_lifetime=life(_unless_unset(token.refresh_expires_at)),
-            asked_at=asked.at,
+            requested_at=asked.at,
             elapsed=now - asked.began,
         )
 
 
-def _read_refusal(answer: Answer) -> Outcome:
+def _read_refusal(answer: RawResponse) -> Outcome:
     """Read an answer with a status of the API's refusals, which firewalls and proxies use, too."""
     status = answer.status_code
     if not answer.complete:
@@ -361,10 +364,10 @@ def _may_pass(outcome: Outcome) -> bool:
     return isinstance(outcome, Unavailable)
 
 
-def _tell(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if lacks_thread(error):
         return f"{type(error).__name__} (no thread can be started)"
-    return tell_network_error(error)
+    return describe_network_error(error)
 
 
 def _unless_unset(moment: datetime | None) -> datetime | None:

@@ -343,7 +343,7 @@ class TokenCache:
         with self._changing():
             state = self.state
             current = state.cached
-            is_late = current is not None and current.asked_at > held.asked_at
+            is_late = current is not None and current.requested_at > held.requested_at
             if state.epoch != epoch or is_late:
                 return state.epoch == epoch
             self.state = attrs.evolve(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from taxizer_async._core.models import Secret, Token
-from taxizer_async._core.policy import Freshness, Lifespan
+from taxizer_async._core.models import Token
+from taxizer_async._core.policy import Freshness, RenewalSchedule
+from taxizer_async._core.secret import Secret
 from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
 
@@ -33,7 +34,7 @@ def _authorization(held: CachedToken) -> str:
 
 
 def _fresh_until(held: CachedToken) -> float:
-    return -math.inf if held.refused else held.asked_at + held.lifespan.renew_after
+    return -math.inf if held.refused else held.requested_at + held.schedule.renew_after
 
 
 @attrs.frozen(kw_only=True)
@@ -45,8 +46,8 @@ class CachedToken:
         token: The token.
         version: The name that was given to it when it was issued.
         lifetime: Seconds that it lasts from when it was asked for.
-        lifespan: The stages of that life.
-        asked_at: `Clock.monotonic` when it was asked for.
+        schedule: The stages of that life.
+        requested_at: `Clock.monotonic` when it was asked for.
         refresh_lifetime: Seconds that its refresh token lasts from then; None if unknown.
         refresh_spent: Whether the refresh token was sent.
         shared: Whether the store has it too, so that others may spend its refresh token.
@@ -64,8 +65,8 @@ class CachedToken:
     token: Token
     version: str
     lifetime: float
-    lifespan: Lifespan
-    asked_at: float
+    schedule: RenewalSchedule
+    requested_at: float
     refresh_lifetime: float | None
     refresh_spent: bool = False
     shared: bool = False
@@ -86,17 +87,17 @@ class CachedToken:
 
     def age(self, clock: Clock) -> float:
         """Return the seconds since it was asked for."""
-        return max(clock.monotonic() - self.asked_at, 0.0)
+        return max(clock.monotonic() - self.requested_at, 0.0)
 
     def freshness(self, clock: Clock) -> Freshness:
         """Return how it may be used now."""
         if self.refused:
             return Freshness.EXPIRED
-        return self.lifespan.advise(self.age(clock))
+        return self.schedule.freshness(self.age(clock))
 
     def remaining(self, clock: Clock) -> float:
         """Return the seconds until it ends; infinite for one that is used until refused."""
-        return self.lifespan.ends_after - self.age(clock)
+        return self.schedule.ends_after - self.age(clock)
 
     def is_over(self, clock: Clock) -> bool:
         """Return whether it has ended, whatever the server says of it."""
@@ -137,14 +138,14 @@ def from_issued(
     """Return what is held of a token that was just issued."""
     lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
     # Dead on arrival says that one of the two clocks is wrong.
-    age = clock.monotonic() - issued.asked_at
+    age = clock.monotonic() - issued.requested_at
     credible = lifetime if lifetime > age else -math.inf
     return CachedToken(
         token=issued.token,
         version=version,
         lifetime=max(0.0, credible),
-        lifespan=policy.lifespan(credible, jitter),
-        asked_at=issued.asked_at,
+        schedule=policy.schedule(credible, jitter),
+        requested_at=issued.requested_at,
         refresh_lifetime=issued.refresh_lifetime,
         answers_refusal=answers_refusal,
         by_refresh=by_refresh,
@@ -159,8 +160,8 @@ def from_record(
         token=record.token,
         version=record.version,
         lifetime=record.lifetime,
-        lifespan=policy.lifespan(record.lifetime, jitter),
-        asked_at=clock.monotonic() - record.age,
+        schedule=policy.schedule(record.lifetime, jitter),
+        requested_at=clock.monotonic() - record.age,
         refresh_lifetime=record.refresh_lifetime,
         refresh_spent=record.refresh_spent,
         shared=True,

@@ -11,7 +11,8 @@ import anyio
 
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.exchange import Misconfigured
-from taxizer_async._core.models import Credentials, UnreadySecretError
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.secret import UnreadySecretError
 from taxizer_async._core.threads import AbandonableCalls, NoThreadError, TooManyCallsError
 from taxizer_async._token.failures import CredentialsUnavailable
 

@@ -24,7 +24,7 @@ from taxizer_async.stores import TokenRecord
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async._core.event_log import Reporter
+    from taxizer_async._core.event_log import EventLog
     from taxizer_async.stores import Lease, StoreKey, TokenStore
 
 
@@ -65,12 +65,12 @@ class _Failed(enum.Enum):
 class GuardedStore:
     """Wraps *store*; each call to it may take *timeout* seconds."""
 
-    __slots__ = ("_problems", "_reporter", "_store", "_timeout")
+    __slots__ = ("_event_log", "_problems", "_store", "_timeout")
 
-    def __init__(self, store: TokenStore, *, timeout: float, reporter: Reporter) -> None:
+    def __init__(self, store: TokenStore, *, timeout: float, event_log: EventLog) -> None:
         self._store = store
         self._timeout = timeout
-        self._reporter = reporter
+        self._event_log = event_log
         # By aspect, so that a store that can be read but not written is not "back" in between.
         self._problems: dict[str, str] = {}
 
@@ -143,7 +143,7 @@ class GuardedStore:
             try:
                 value = await call()
             except Exception as cause:  # noqa: BLE001 - whatever a store raises
-                problem = _tell(cause)
+                problem = _describe(cause)
             else:
                 self._note_success(operation)
                 return value
@@ -152,11 +152,11 @@ class GuardedStore:
 
     def _note_success(self, operation: str) -> None:
         if self._problems.pop(_ASPECTS[operation], None) and not self._problems:
-            self._reporter.add(StoreRecovered())
+            self._event_log.emit(StoreRecovered())
 
     def _note_failure(self, operation: str, problem: str) -> None:
         if not self._problems:
-            self._reporter.add(StoreFailed(operation=operation, reason=problem))
+            self._event_log.emit(StoreFailed(operation=operation, reason=problem))
         self._problems[_ASPECTS[operation]] = f"{operation}: {problem}"
 
 
@@ -183,7 +183,7 @@ def _is_number(given: object) -> bool:
     return isinstance(given, (int, float)) and math.isfinite(given)
 
 
-def _tell(cause: Exception) -> str:
+def _describe(cause: Exception) -> str:
     """Say what went wrong without the text of a foreign error, which may quote what was to be saved."""
     if isinstance(cause, TaxizerError):
         return str(cause)

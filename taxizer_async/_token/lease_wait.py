@@ -109,4 +109,4 @@ class LeaseWait:
     ) -> None:
         if since is not None:
             elapsed = self._renewal.clock.monotonic() - since
-            self._renewal.reporter.add(LeaseAwaited(elapsed=elapsed, outcome=outcome))
+            self._renewal.event_log.emit(LeaseAwaited(elapsed=elapsed, outcome=outcome))

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import Reporter
+    from taxizer_async._core.event_log import EventLog
     from taxizer_async._core.exchange import Exchange
     from taxizer_async._core.models import Token
     from taxizer_async._core.policy import RenewalPolicy
@@ -100,7 +100,7 @@ class TokenProvider:
         policy: All durations and limits.
         clock: For lifetimes and back-off.
         random: Numbers in [0, 1), for jitter.
-        reporter: Hears of all that happens.
+        event_log: Hears of all that happens.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class TokenProvider:
         policy: RenewalPolicy,
         clock: Clock,
         random: Callable[[], float],
-        reporter: Reporter,
+        event_log: EventLog,
     ) -> None:
         self._policy = policy
         self._clock = clock
-        self._reporter = reporter
-        self._store = GuardedStore(store, timeout=policy.store_timeout, reporter=reporter)
+        self._event_log = event_log
+        self._store = GuardedStore(store, timeout=policy.store_timeout, event_log=event_log)
         self._cache = TokenCache(
             policy=policy,
             clock=clock,
@@ -134,7 +134,7 @@ class TokenProvider:
             policy=policy,
             clock=clock,
             random=random,
-            reporter=reporter,
+            event_log=event_log,
         )
         self._lease_wait = LeaseWait(self._renewal)
         self._own_coordinator = RefreshCoordinator(self._run)
@@ -202,7 +202,7 @@ class TokenProvider:
         """Note that *place* answered 401 to *held*; return what follows."""
         verdict, is_news = self._cache.refuse(held, place, sent_at=sent_at)
         if is_news:
-            self._reporter.add(events.TokenRefused(renewing=verdict is Verdict.RENEW))
+            self._event_log.emit(events.TokenRefused(renewing=verdict is Verdict.RENEW))
         return verdict
 
     async def replacement_for(self, held: CachedToken) -> CachedToken | Failure | None:
@@ -258,7 +258,7 @@ class TokenProvider:
         cleared = await self._store.clear(key)
         # A refresh that began while the store was being cleared may have found the record still there.
         self._drop()
-        self._reporter.add(events.Forgotten())
+        self._event_log.emit(events.Forgotten())
         if not cleared:
             msg = (
                 f"the token store could not drop the token ({self._store.failing}): it is dropped in "
@@ -332,7 +332,7 @@ class TokenProvider:
         self._coordinator().end(refresh, None if result is SUPERSEDED else result)
         if refresh.waits:
             waits = tuple(refresh.waits)
-            self._reporter.add(events.TokenAwaited(callers=len(waits), waits=waits))
+            self._event_log.emit(events.TokenAwaited(callers=len(waits), waits=waits))
 
     async def _refresh_in_turn(self, refresh: SharedRefresh) -> Result:
         deadline = self._clock.monotonic() + self._policy.exchange_timeout
@@ -386,7 +386,7 @@ class TokenProvider:
         if cached is None:
             return pause
         margin = HEALTHY_FACTOR * self._cache.state.last_elapsed
-        due = cached.lifespan.keep_after(margin) - cached.age(self._clock)
+        due = cached.schedule.keep_fresh_after(margin) - cached.age(self._clock)
         return max(due, pause)
 
     async def _sleep(self, changed: anyio.Event, seconds: float) -> None:

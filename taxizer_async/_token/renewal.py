@@ -18,7 +18,7 @@ import attrs
 
 from taxizer_async._core import events
 from taxizer_async._core.clock import Clock
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.exchange import (
     Exchange,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from taxizer_async._core.events import ExchangeKind
-    from taxizer_async._core.models import Secret
+    from taxizer_async._core.secret import Secret
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure
     from taxizer_async._token.renewal_request import RenewalRequest, Step, Superseded
@@ -66,7 +66,7 @@ class Renewal:
     policy: RenewalPolicy
     clock: Clock
     random: Callable[[], float]
-    reporter: Reporter
+    event_log: EventLog
 
     async def key(
         self, asked: Credentials | None = None, *, seconds: float | None = None
@@ -130,7 +130,7 @@ class Renewal:
             return None
         cached = self.cache.adopt(record, request.stale, epoch=request.generation)
         if cached is not None:
-            self.reporter.add(events.Adopted(expires_at=cached.token.expires_at))
+            self.event_log.emit(events.Adopted(expires_at=cached.token.expires_at))
         return cached
 
     def is_superseded(self, request: RenewalRequest) -> bool:
@@ -152,7 +152,7 @@ class Renewal:
             rejected=rejected,
             recheck=self.credentials.fixed is None,
         )
-        self.reporter.add(
+        self.event_log.emit(
             events.ExchangeFailed(
                 reason=failure.describe(),
                 status_code=failure.status_code,
@@ -203,7 +203,7 @@ class Renewal:
         if self.is_superseded(request):
             return SUPERSEDED
         if isinstance(outcome, Misconfigured) or (
-            isinstance(outcome, Unavailable) and outcome.untouched
+            isinstance(outcome, Unavailable) and outcome.not_processed
         ):
             await self._mark(key, lease, cached, spent=False)
             if self.is_superseded(request):
@@ -225,7 +225,7 @@ class Renewal:
             self.cache.pass_over_refresh(self.policy.refresh_passed_over)
             if not self._is_needed(request):
                 return self.fail(outcome, kind="refresh", elapsed=elapsed)
-        self.reporter.add(
+        self.event_log.emit(
             events.RefreshRefused(
                 reason=_reason(outcome), status_code=outcome.status_code, elapsed=elapsed
             )
@@ -356,7 +356,9 @@ class Renewal:
                 cached, login=login, elapsed=issued.elapsed, epoch=request.generation
             )
             happened = events.LoggedIn if login else events.Renewed
-            self.reporter.add(happened(elapsed=issued.elapsed, expires_at=issued.token.expires_at))
+            self.event_log.emit(
+                happened(elapsed=issued.elapsed, expires_at=issued.token.expires_at)
+            )
         if not is_used:
             await self.store.clear(key)
             return SUPERSEDED
@@ -367,7 +369,7 @@ class Renewal:
 
 def _reason(outcome: Refused | Unavailable | Malformed) -> str:
     match outcome:
-        case Unavailable(reason=reason, untouched=True):
+        case Unavailable(reason=reason, not_processed=True):
             return reason
         case Unavailable(reason=reason):
             return f"{reason}, so the server may have taken it"

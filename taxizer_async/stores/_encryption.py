@@ -1,8 +1,7 @@
 """
 One record as the bytes that a store outside this process keeps, encrypted if there is a key.
 
-What goes wrong is told by a `TokenStoreError` whose text has nothing of the record in it. Where the
-bytes are kept is not decided here.
+Errors are `TokenStoreError`s whose text quotes nothing of the record.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
 from taxizer_async._core.codec import Undecodable
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async._core.models import Secret
+from taxizer_async._core.secret import Secret
 from taxizer_async.stores._records import decode_record, encode_record
 
 
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
 
 EncryptionKey: TypeAlias = "str | bytes | Secret | Iterable[str | bytes | Secret]"
 
-#: How any Fernet token begins: its version byte, in Base64.
+#: Every Fernet token begins with this: its version byte, in Base64.
 _ENCRYPTED: Final = b"gAAAA"
 
 
 @final
-class Sealed:
-    """Bytes that no frame and no repr shows, as they may be a record in the clear."""
+class OpaqueBytes:
+    """Bytes whose repr hides them, as they may be a record in plain text (see `_core.secret`)."""
 
     __slots__ = ("content",)
 
@@ -40,42 +39,42 @@ class Sealed:
         self.content = content
 
     def __repr__(self) -> str:
-        return f"Sealed({len(self.content)} bytes)"
+        return f"OpaqueBytes({len(self.content)} bytes)"
 
 
-def name_of(key: StoreKey) -> str:
-    """Return what a record of *key* is called: no part of a client_id, and the same for no two keys."""
+def key_digest(key: StoreKey) -> str:
+    """Return a name for the record of *key*; it is unique to the key and reveals no client_id."""
     return hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()[:32]
 
 
-class _Cipher(Protocol):
+class _Fernet(Protocol):
     def encrypt(self, data: bytes, /) -> bytes: ...
 
     def decrypt(self, token: bytes, /) -> bytes: ...
 
 
 @final
-class Envelope:
-    """Seals and opens records; with *cipher*, or else in the clear. See `make_envelope`."""
+class RecordCipher:
+    """Turns records into bytes and back; without *fernet* they stay in plain text."""
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_fernet",)
 
-    def __init__(self, cipher: _Cipher | None) -> None:
-        self._cipher: Final = cipher
+    def __init__(self, fernet: _Fernet | None) -> None:
+        self._fernet: Final = fernet
 
-    def seal(self, stored: StoredRecord) -> Sealed:
-        """Return what `open` reads."""
+    def encrypt(self, stored: StoredRecord) -> OpaqueBytes:
+        """Return the bytes that `decrypt` reads."""
         clear = encode_record(stored)
-        return Sealed(clear if self._cipher is None else self._cipher.encrypt(clear))
+        return OpaqueBytes(clear if self._fernet is None else self._fernet.encrypt(clear))
 
-    def open(self, sealed: Sealed, key: StoreKey) -> StoredRecord:
+    def decrypt(self, data: OpaqueBytes, key: StoreKey) -> StoredRecord:
         """
-        Return the record that was sealed.
+        Return the record in *data*.
 
         Raises:
-            TokenStoreError: If it can't be read, or is not the one of *key*.
+            TokenStoreError: If it can't be read, or belongs to another key than *key*.
         """
-        decoded = self._read(sealed)
+        decoded = self._read(data)
         if isinstance(decoded, Undecodable):
             msg = f"the record is damaged ({decoded.excerpt}); it is replaced at the next login"
             raise TokenStoreError(msg)
@@ -90,34 +89,36 @@ class Envelope:
             raise TokenStoreError(msg)
         return decoded
 
-    def may_be_kept(self, sealed: Sealed) -> bool:
-        """Say whether it may lie about: who encrypts wants nothing there that may be in the clear."""
-        return self._cipher is None or sealed.content.startswith(_ENCRYPTED)
+    def may_be_kept(self, data: OpaqueBytes) -> bool:
+        """Return whether *data* may stay on disk: with a key, no plain text may."""
+        return self._fernet is None or data.content.startswith(_ENCRYPTED)
 
-    def _read(self, sealed: Sealed) -> StoredRecord | Undecodable | None:
-        is_encrypted = sealed.content.startswith(_ENCRYPTED)
-        if self._cipher is None:
-            return None if is_encrypted else decode_record(sealed.content)
+    def _read(self, data: OpaqueBytes) -> StoredRecord | Undecodable | None:
+        is_encrypted = data.content.startswith(_ENCRYPTED)
+        if self._fernet is None:
+            return None if is_encrypted else decode_record(data.content)
         if not is_encrypted:
             return None
         try:
-            clear = self._cipher.decrypt(sealed.content)
-        except Exception:  # noqa: BLE001 - InvalidToken, and naming it would take its import
+            clear = self._fernet.decrypt(data.content)
+        except Exception:  # noqa: BLE001 - InvalidToken: importing it would load cryptography
             return None
         return decode_record(clear)
 
 
-def make_envelope(encryption_key: EncryptionKey | Envelope | None) -> Envelope | ConfigurationError:
+def make_record_cipher(
+    encryption_key: EncryptionKey | RecordCipher | None,
+) -> RecordCipher | ConfigurationError:
     """
-    Return an envelope, or what is wrong: a value, as the frames of who raises must not have the key.
+    Return a cipher, or the error to raise (see `_core.secret`).
 
     Args:
-        encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
-            one records are kept in the clear. An envelope stays what it is.
+        encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. None
+            keeps records in plain text. A `RecordCipher` is returned as it is.
     """
     if encryption_key is None:
-        return Envelope(None)
-    if isinstance(encryption_key, Envelope):
+        return RecordCipher(None)
+    if isinstance(encryption_key, RecordCipher):
         return encryption_key
     given: object = encryption_key
     several = [given] if isinstance(given, (str, bytes, Secret)) else given
@@ -125,12 +126,12 @@ def make_envelope(encryption_key: EncryptionKey | Envelope | None) -> Envelope |
         return ConfigurationError(
             f"encryption_key must be a key or several, not {type(given).__name__}"
         )
-    cipher = _make_cipher(list(map(_read_key, several)))
-    return cipher if isinstance(cipher, ConfigurationError) else Envelope(cipher)
+    fernet = _make_fernet(list(map(_read_key, several)))
+    return fernet if isinstance(fernet, ConfigurationError) else RecordCipher(fernet)
 
 
 def _read_key(key: object) -> str:
-    """Return it as text; what can't be one becomes a text that is none."""
+    """Return *key* as text; anything that can't be a key becomes a text that Fernet refuses."""
     if isinstance(key, Secret):
         return key.reveal()
     if isinstance(key, bytes):
@@ -138,14 +139,14 @@ def _read_key(key: object) -> str:
     return key if isinstance(key, str) else ""
 
 
-def _make_cipher(keys: list[str]) -> _Cipher | ConfigurationError:
+def _make_fernet(keys: list[str]) -> _Fernet | ConfigurationError:
     try:
         from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - an extra
     except ImportError:
         return ConfigurationError(
             'encryption_key needs cryptography: pip install "taxizer-async[encryption]"'
         )
-    # One that is none, or none at all.
+    # Raised for a malformed key, and for no keys at all.
     with contextlib.suppress(ValueError):
         return MultiFernet([Fernet(key) for key in keys])
     return ConfigurationError(

@@ -21,7 +21,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @attrs.frozen(kw_only=True)
-class Moment:
+class MachineTime:
     """
     A time by both clocks of a machine.
 
@@ -45,14 +45,14 @@ class Moment:
         return cls(boot=boot, uptime=boot_time(), wall=time.time())
 
     @classmethod
-    def restored(cls, written: dict[str, str | float]) -> Self | None:
+    def from_dict(cls, written: dict[str, str | float]) -> Self | None:
         """Return what `attrs.asdict` was made of; None if it was of none."""
         boot, uptime, wall = (written.get(name) for name in ("boot", "uptime", "wall"))
         if isinstance(boot, str) and isinstance(uptime, float) and isinstance(wall, float):
             return cls(boot=boot, uptime=uptime, wall=wall)
         return None
 
-    def since(self, earlier: Moment) -> float:
+    def since(self, earlier: MachineTime) -> float:
         """
         Return the seconds from *earlier* to this one.
 

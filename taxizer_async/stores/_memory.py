@@ -1,8 +1,7 @@
-"""The store that lives in one process's memory, and is shared by its threads and event loops."""
+"""The store in the memory of one process, shared by its threads and event loops."""
 
 from __future__ import annotations
 
-import os
 import threading
 
 from typing import TYPE_CHECKING, Final, final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 
 from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
@@ -22,21 +22,21 @@ class MemoryTokenStore:
     """
     Shares a token among all auth objects of one process that are given the same instance.
 
-    A forked child starts with an empty one: the refresh tokens are its parent's.
+    A forked child starts with an empty store: the refresh tokens belong to its parent.
 
     Args:
         clock: For tests; the machine's own by default.
     """
 
-    __slots__ = ("_clock", "_shelf")
+    __slots__ = ("_clock", "_state")
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock: Final = clock or SystemClock()
-        self._shelf = _Shelf()
+        self._state: Final = PerProcess(_ProcessState)
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         """Return the record of *key*, if there is one."""
-        entry = self._own_shelf().records.get(key)
+        entry = self._state.get().records.get(key)
         if entry is None:
             return None
         saved_at, record = entry
@@ -44,43 +44,36 @@ class MemoryTokenStore:
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """Replace the record of *key*; False if *lease* is not held."""
-        shelf = self._own_shelf()
-        with shelf.mutex:
-            if shelf.leases.get(key) is not lease:
+        state = self._state.get()
+        with state.mutex:
+            if state.leases.get(key) is not lease:
                 return False
-            shelf.records[key] = (self._clock.monotonic(), record)
+            state.records[key] = (self._clock.monotonic(), record)
         return True
 
     async def clear(self, key: StoreKey, /) -> None:
         """Drop the record of *key*."""
-        self._own_shelf().records.pop(key, None)
+        self._state.get().records.pop(key, None)
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free."""
-        shelf = self._own_shelf()
-        lease = _MemoryLease(key, shelf)
-        with shelf.mutex:
-            return lease if shelf.leases.setdefault(key, lease) is lease else None
+        state = self._state.get()
+        lease = _MemoryLease(key, self._state)
+        with state.mutex:
+            return lease if state.leases.setdefault(key, lease) is lease else None
 
     def __reduce__(self) -> tuple[type[MemoryTokenStore], tuple[()]]:
-        """Pickle as an empty store: memory is not shared with who unpickles it."""
+        """Pickle as an empty store: another process does not share this memory."""
         return MemoryTokenStore, ()
-
-    def _own_shelf(self) -> _Shelf:
-        # After a fork the mutex may be held for ever, by a thread that is not here.
-        if self._shelf.pid != os.getpid():
-            self._shelf = _Shelf()
-        return self._shelf
 
 
 @final
-class _Shelf:
-    """All that one process has put in."""
+class _ProcessState:
+    """The records and leases of one process."""
 
-    __slots__ = ("leases", "mutex", "pid", "records")
+    __slots__ = ("leases", "mutex", "records")
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.mutex = threading.Lock()
         self.records: dict[StoreKey, tuple[float, TokenRecord]] = {}
         self.leases: dict[StoreKey, _MemoryLease] = {}
@@ -88,22 +81,23 @@ class _Shelf:
 
 @final
 class _MemoryLease:
-    __slots__ = ("_key", "_shelf")
+    """A lease of the process that took it; a forked child finds it lost."""
 
-    def __init__(self, key: StoreKey, shelf: _Shelf) -> None:
+    __slots__ = ("_key", "_state")
+
+    def __init__(self, key: StoreKey, state: PerProcess[_ProcessState]) -> None:
         self._key = key
-        self._shelf = shelf
+        self._state = state
 
     @property
     def heartbeat(self) -> float | None:
         return None
 
     async def extend(self) -> bool:
-        return self._shelf.leases.get(self._key) is self
+        return self._state.get().leases.get(self._key) is self
 
     async def release(self) -> None:
-        if self._shelf.pid != os.getpid():
-            return  # the parent's, as its mutex is
-        with self._shelf.mutex:
-            if self._shelf.leases.get(self._key) is self:
-                del self._shelf.leases[self._key]
+        state = self._state.get()
+        with state.mutex:
+            if state.leases.get(self._key) is self:
+                del state.leases[self._key]

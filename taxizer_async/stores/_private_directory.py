@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Final, final
 
 from taxizer_async._core.errors import TokenStoreError
-from taxizer_async.stores._encryption import Sealed
+from taxizer_async.stores._encryption import OpaqueBytes
 
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PrivateDirectory:
                 self.path.mkdir(mode=0o700)
         self._check()
 
-    def read(self, name: str) -> Sealed | None:
+    def read(self, name: str) -> OpaqueBytes | None:
         """Return what is in the file, if there is one."""
         try:
             self._check()
@@ -74,7 +74,7 @@ class PrivateDirectory:
             return self._read(descriptor, name)
         raise self._not_a_file(name)
 
-    def replace(self, name: str, sealed: Sealed, *, still: Callable[[], bool]) -> bool:
+    def replace(self, name: str, data: OpaqueBytes, *, still: Callable[[], bool]) -> bool:
         """
         Replace the file, durably; False, and nothing done, unless *still* at the last moment.
 
@@ -84,7 +84,7 @@ class PrivateDirectory:
         # A holder that was killed in the middle left one.
         part.unlink(missing_ok=True)
         try:
-            self._write(part, sealed)
+            self._write(part, data)
             if not still():
                 return False
             part.replace(self.path / name)
@@ -102,11 +102,11 @@ class PrivateDirectory:
         """Remove the file, and what was set aside of it."""
         self._remove(name, _aside(name))
 
-    def is_half_replaced(self, name: str) -> bool:
+    def has_partial_write(self, name: str) -> bool:
         """Say whether somebody is replacing it, or was killed doing so."""
         return (self.path / _part(name)).exists()
 
-    def remove_half(self, name: str) -> None:
+    def remove_partial(self, name: str) -> None:
         """Remove what a killed holder left; only one at a time may do that, or `replace`."""
         self._remove(_part(name))
 
@@ -137,20 +137,20 @@ class PrivateDirectory:
             msg = f"{self.path} {problem}: name a directory below one of yours, and it is made private"
             raise TokenStoreError(msg)
 
-    def _read(self, descriptor: int, name: str) -> Sealed:
+    def _read(self, descriptor: int, name: str) -> OpaqueBytes:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._not_a_file(name)
             # Of a directory this would raise, and leave the descriptor open.
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return Sealed(file.read(_LARGEST))
+                return OpaqueBytes(file.read(_LARGEST))
         finally:
             os.close(descriptor)
 
-    def _write(self, path: Path, sealed: Sealed) -> None:
+    def _write(self, path: Path, data: OpaqueBytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
         with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-            file.write(sealed.content)
+            file.write(data.content)
             file.flush()
             os.fsync(file.fileno())
 

@@ -1,19 +1,15 @@
-"""
-Which connections to Redis are used where: `redis.asyncio` ties each to an event loop and to a process.
-
-What is asked over them is not known here.
-"""
+"""Clients of `redis.asyncio`, each of which works in one event loop of one process only."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.process import PerProcess
 
 
 try:
@@ -32,18 +28,18 @@ if TYPE_CHECKING:
 
 
 RedisClient: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
-RedisClients: TypeAlias = "UsersClient | ClientsOfUrl"
+RedisClients: TypeAlias = "BorrowedClient | ClientPerLoop"
 
 _CONNECT_TIMEOUT: Final = 2.0
 
 
 def wrap_client(client: object) -> RedisClients | ConfigurationError:
     """
-    Return it for use, or what is wrong: a value, as it may be a URL with a password in it.
+    Return *client* for use, or the error to raise (see `_core.secret`): it may be a URL with a password.
 
-    What `make_clients` returned stays what it is.
+    What `make_clients` returned is returned as it is.
     """
-    if isinstance(client, ClientsOfUrl):
+    if isinstance(client, ClientPerLoop):
         return client
     kind = type(client).__name__
     if isinstance(client, str):
@@ -53,37 +49,38 @@ def wrap_client(client: object) -> RedisClients | ConfigurationError:
     elif not callable(getattr(client, "eval", None)):
         problem = f"client must be one of redis.asyncio, not {kind}"
     else:
-        return UsersClient(client)
+        return BorrowedClient(client)
     return ConfigurationError(problem)
 
 
 @final
-class UsersClient:
-    """The user's own *client*, for the first event loop that it is used in."""
+class BorrowedClient:
+    """The user's own *client*, for the event loop that it is first used in."""
 
     __slots__ = ("_client", "_home")
 
     def __init__(self, client: object) -> None:
         self._client: Final[Any] = client
-        self._home: tuple[int, ref[AbstractEventLoop]] | None = None
+        self._home: PerProcess[ref[AbstractEventLoop]] | None = None
 
-    def here(self) -> Any:
+    def current(self) -> Any:
         """
-        Return it.
+        Return the client.
 
         Raises:
             ConfigurationError: On trio.
             TokenStoreError: If it is in use in another event loop or process.
         """
         loop = _running_loop()
-        pid, home = (os.getpid(), loop) if self._home is None else (self._home[0], self._home[1]())
-        if pid != os.getpid():
+        if self._home is not None and self._home.is_inherited:
             where = "process"
-        elif home is not None and home is not loop and not home.is_closed():
-            where = "event loop"
         else:
-            self._home = pid, ref(loop)
-            return self._client
+            home = loop if self._home is None else self._home.get()()
+            if home is None or home is loop or home.is_closed():
+                here = ref(loop)
+                self._home = PerProcess(lambda: here)
+                return self._client
+            where = "event loop"
         msg = (
             f"the client of this RedisTokenStore is in use in another {where}, and can't be shared: "
             "use RedisTokenStore.from_url, which makes one for each"
@@ -91,12 +88,12 @@ class UsersClient:
         raise TokenStoreError(msg)
 
     async def aclose(self) -> None:
-        """Do nothing: it is the user's."""
+        """Do nothing: the user closes it."""
 
 
-def make_clients(url: object, options: dict[str, Any]) -> ClientsOfUrl | ConfigurationError:
+def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | ConfigurationError:
     """
-    Return clients, or what is wrong: a value, as the frames of who raises must not have the password.
+    Return clients, or the error to raise (see `_core.secret`): *url* may have a password in it.
 
     Args:
         url: Where Redis is.
@@ -104,16 +101,16 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientsOfUrl | Configu
     """
     if not isinstance(url, str):
         return ConfigurationError(f"url must be a str, not {type(url).__name__}")
-    # One more try, at once, is for a connection that was kept and has ended meanwhile.
+    # One retry, at once: a connection that was kept open may have ended meanwhile.
     mild = {"socket_connect_timeout": _CONNECT_TIMEOUT, "retry": Retry(NoBackoff(), 1)}
     everything: dict[str, Any] = mild | options
     library: Any = redis.asyncio.Redis
-    clients = ClientsOfUrl(lambda: library.from_url(url, **everything))
+    clients = ClientPerLoop(lambda: library.from_url(url, **everything))
     try:
         client: Any = clients.make()
-        # Only a connection reads the options; it is not opened by being made.
+        # Options are only checked when a connection is made; this does not open it.
         client.connection_pool.make_connection()
-    except Exception as cause:  # noqa: BLE001 - whatever redis makes of it; its text may quote the URL
+    except Exception as cause:  # noqa: BLE001 - redis raises various classes, whose text may quote the URL
         return ConfigurationError(
             f"no Redis client could be made of this URL and these options ({type(cause).__name__}): "
             "the URL is like redis://host:6379/0"
@@ -122,56 +119,54 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientsOfUrl | Configu
 
 
 @final
-class ClientsOfUrl:
-    """A client per event loop, of *make*."""
+class ClientPerLoop:
+    """A client for each event loop, made by *make*."""
 
-    __slots__ = ("_clients", "_inherited", "_mutex", "_pid", "make")
+    __slots__ = ("_clients", "make")
 
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
         self.make: Final = make
-        self._inherited: list[object] = []
-        self._start_anew()
+        self._clients: Final = PerProcess(_Clients)
 
-    def here(self) -> Any:
+    def current(self) -> Any:
         """
-        Return the one of the running event loop.
+        Return the client of the running event loop.
 
         Raises:
             ConfigurationError: On trio.
         """
         loop = _running_loop()
-        if self._pid != os.getpid():
-            # They are the parent's: closing them here would end them there, so they are kept.
-            self._inherited.append(self._clients)
-            self._start_anew()
-        with self._mutex:
-            client = self._clients.get(loop)
+        own = self._clients.get()
+        with own.mutex:
+            client = own.by_loop.get(loop)
             if client is None:
-                self._drop_ended()
-                client = self._clients[loop] = self.make()
+                # A client's connections refer to its loop, so the two are never collected here.
+                for ended in [each for each in own.by_loop if each.is_closed()]:
+                    del own.by_loop[ended]
+                client = own.by_loop[loop] = self.make()
             return client
 
     async def aclose(self) -> None:
-        """Close the one of the running event loop."""
+        """Close the client of the running event loop."""
         loop = _running_loop()
-        if self._pid != os.getpid():
-            return  # what is there is the parent's, as its mutex is
-        with self._mutex:
-            client = self._clients.pop(loop, None)
+        own = self._clients.get()
+        with own.mutex:
+            client = own.by_loop.pop(loop, None)
         if client is not None:
             await client.aclose()
 
-    def _start_anew(self) -> None:
-        self._mutex = threading.Lock()
-        self._clients: WeakKeyDictionary[AbstractEventLoop, redis.asyncio.Redis] = (
+
+@final
+class _Clients:
+    """The clients of one process; closing its parent's would end their connections there."""
+
+    __slots__ = ("by_loop", "mutex")
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.by_loop: WeakKeyDictionary[AbstractEventLoop, redis.asyncio.Redis] = (
             WeakKeyDictionary()
         )
-        self._pid = os.getpid()
-
-    def _drop_ended(self) -> None:
-        # Connections refer to their loop, so no collector ever finds them here.
-        for loop in [loop for loop in self._clients if loop.is_closed()]:
-            del self._clients[loop]
 
 
 def _running_loop() -> AbstractEventLoop:

@@ -1,15 +1,12 @@
 """
 The store in files: the processes of one machine share a token.
 
-Needs the extra: `pip install "taxizer-async[file]"`. Here it is decided which file is whose, who may
-replace it and when; how a file is read and replaced is in `_private_directory`.
+Needs the extra: `pip install "taxizer-async[file]"`.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, cast, final
@@ -17,29 +14,22 @@ from typing import TYPE_CHECKING, Final, NoReturn, cast, final
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async._core.threads import AbandonableCalls, call_aside
-from taxizer_async.stores._encryption import make_envelope, name_of
-from taxizer_async.stores._machine_time import Moment
+from taxizer_async._core.threads import AbandonableCalls
+from taxizer_async.stores._encryption import key_digest, make_record_cipher
+from taxizer_async.stores._file_lease import FileLease, LeaseAttempt
+from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 
 
-try:
-    import filelock
-except ImportError as _missing:
-    _msg = 'FileTokenStore needs filelock: pip install "taxizer-async[file]"'
-    raise ImportError(_msg) from _missing
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores._encryption import EncryptionKey, Sealed
+    from taxizer_async.stores._encryption import EncryptionKey, OpaqueBytes
     from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
 
 
 __all__ = ["FileTokenStore"]
 
-#: So many calls at a time may be stuck in a file system that does not answer.
+#: How many calls may hang at a time in a file system that does not answer.
 _MOST_CALLS: Final = 32
 
 
@@ -48,21 +38,21 @@ class FileTokenStore:
     """
     Shares tokens among the processes of one machine, in files that only their user can read.
 
-    Each base_url and client_id has a file of its own, and a lock of the kernel's that ends with the
-    process that holds it. Nothing blocks the event loop. It may be used by several event loops and
-    threads, and in a forked child.
+    Each pair of base_url and client_id has its own file, and a lock that the kernel releases when the
+    process that holds it ends. Nothing blocks the event loop. Several event loops and threads may use
+    the store, and so may a forked child.
 
     Args:
-        path: A directory. It is made, with mode 0700, if it is not there; one that others can write to
-            is refused. It should be on a local disk: not all network file systems lock.
+        path: A directory. It is created, with mode 0700, if it does not exist; one that others can write
+            to is refused. It should be on a local disk: not all network file systems lock.
         encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
-            one the tokens are in the clear in these files.
+            one the files hold the tokens in plain text.
 
     Raises:
-        ConfigurationError: If an argument is wrong, or encryption is wanted and not installed.
+        ConfigurationError: If an argument is wrong, or encryption is wanted but not installed.
     """
 
-    __slots__ = ("_calls", "_directory", "_envelope", "_path")
+    __slots__ = ("_calls", "_cipher", "_directory", "_path")
 
     def __init__(
         self,
@@ -70,19 +60,19 @@ class FileTokenStore:
         *,
         encryption_key: EncryptionKey | None = None,
     ) -> None:
-        envelope = make_envelope(encryption_key)
-        # The frames of a traceback may be captured with their arguments.
+        cipher = make_record_cipher(encryption_key)
+        # See `_core.secret`.
         del encryption_key
-        if isinstance(envelope, ConfigurationError):
-            raise envelope
-        self._envelope: Final = envelope
+        if isinstance(cipher, ConfigurationError):
+            raise cipher
+        self._cipher: Final = cipher
         self._path: Final = _read_path(path)
         self._directory: Final = PrivateDirectory(self._path)
         self._calls: Final = AbandonableCalls(_MOST_CALLS)
 
     def __repr__(self) -> str:
         """Show the directory."""
-        # A traceback may show it before it has one.
+        # A debugger may show the store before it has a path.
         path = getattr(self, "_path", None)
         return f"{type(self).__name__}({str(path)!r})"
 
@@ -92,7 +82,7 @@ class FileTokenStore:
 
         Raises:
             TokenStoreError: If it is damaged, encrypted with another key, or not private.
-            OSError: If the file system says no.
+            OSError: If the file system refuses.
         """
         return await self._calls.run(lambda: self._load(key))
 
@@ -100,24 +90,24 @@ class FileTokenStore:
         """
         Replace the record of *key*, durably; False, and nothing done, if *lease* is lost.
 
-        A damaged file is set aside. Raises as `load` does.
+        A damaged file is renamed to end in `.damaged`. Raises as `load` does.
         """
-        if not isinstance(lease, _FileLease):
+        if not isinstance(lease, FileLease):
             return False
-        turn = lease.take_turn()
+        sequence = lease.next_sequence()
         return await self._calls.run(
-            lambda: lease.while_held(lambda: self._save(key, record, lease), turn)
+            lambda: lease.run_while_held(lambda: self._save(key, record, lease), sequence)
         )
 
     async def clear(self, key: StoreKey, /) -> None:
-        """Remove the record of *key*, and what was set aside of it; raises as `load` does."""
+        """Remove the record of *key* and its damaged file; raises as `load` does."""
         await self._calls.run(lambda: self._clear(key))
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; raises as `load` does."""
         attempt = self._attempt(key)
 
-        def take() -> _FileLease | None:
+        def take() -> FileLease | None:
             self._directory.prepare()
             return attempt.take()
 
@@ -128,191 +118,64 @@ class FileTokenStore:
             raise
 
     def __reduce__(self) -> NoReturn:
-        """Say that each process makes its own: a pickle would have the key in it."""
+        """Refuse: a pickle would contain the encryption key."""
         msg = f"{type(self).__name__} is not pickled: make one, of the same path, in each process"
         raise TypeError(msg)
 
     def _load(self, key: StoreKey) -> TokenRecord | None:
-        sealed = self._directory.read(_file_name(key))
-        return None if sealed is None else self._open(sealed, key)
+        data = self._directory.read(_file_name(key))
+        return None if data is None else self._open(data, key)
 
-    def _open(self, sealed: Sealed, key: StoreKey) -> TokenRecord:
-        stored = self._envelope.open(sealed, key)
-        moment = Moment.restored(stored.written)
+    def _open(self, data: OpaqueBytes, key: StoreKey) -> TokenRecord:
+        stored = self._cipher.decrypt(data, key)
+        moment = MachineTime.from_dict(stored.written)
         if moment is None:
             msg = "the record does not say when it was written; it is replaced at the next login"
             raise TokenStoreError(msg)
-        passed = Moment.now().since(moment)
+        passed = MachineTime.now().since(moment)
         return attrs.evolve(stored.record, age=stored.record.age + passed)
 
-    def _save(self, key: StoreKey, record: TokenRecord, lease: _FileLease) -> bool:
+    def _save(self, key: StoreKey, record: TokenRecord, lease: FileLease) -> bool:
         self._directory.prepare()
         name = _file_name(key)
-        written = attrs.asdict(Moment.now())
-        sealed = self._envelope.seal(StoredRecord(key=key, record=record, written=written))
+        written = attrs.asdict(MachineTime.now())
+        data = self._cipher.encrypt(StoredRecord(key=key, record=record, written=written))
         if not lease.is_of(key):
             return False
         self._set_aside_if_damaged(key)
-        return self._directory.replace(name, sealed, still=lambda: lease.is_of(key))
+        return self._directory.replace(name, data, still=lambda: lease.is_of(key))
 
     def _clear(self, key: StoreKey) -> None:
         name = _file_name(key)
         self._directory.remove(name)
-        if not self._directory.is_half_replaced(name):
+        if not self._directory.has_partial_write(name):
             return
-        # That half is the holder's, who needs it; or there is none, and it was left by one that was killed.
+        # The holder of the lease is writing it. With the lease in hand there is no holder, so a process
+        # was killed as it wrote.
         lease = self._attempt(key).take()
         if lease is not None:
             try:
-                self._directory.remove_half(name)
+                self._directory.remove_partial(name)
             finally:
-                lease.give_back()
+                lease.release_sync()
 
-    def _attempt(self, key: StoreKey) -> _Attempt:
-        return _Attempt(self._path / f"{_file_name(key)}.lock", key, self._calls)
+    def _attempt(self, key: StoreKey) -> LeaseAttempt:
+        return LeaseAttempt(self._path / f"{_file_name(key)}.lock", key, self._calls)
 
     def _set_aside_if_damaged(self, key: StoreKey) -> None:
-        # Only here, with the lease in hand: elsewhere a good one may have taken its place.
-        sealed = self._directory.read(_file_name(key))
-        if sealed is None:
+        # Only with the lease in hand: otherwise a good file may have taken its place meanwhile.
+        data = self._directory.read(_file_name(key))
+        if data is None:
             return
         try:
-            self._open(sealed, key)
+            self._open(data, key)
         except TokenStoreError:
-            if self._envelope.may_be_kept(sealed):
+            if self._cipher.may_be_kept(data):
                 self._directory.set_aside(_file_name(key))
 
 
-@final
-class _Attempt:
-    """
-    One attempt at the lock, in a thread that may be left alone meanwhile.
-
-    Whoever gives up must not leave a lock behind that the thread takes later.
-    """
-
-    __slots__ = ("_calls", "_given_up", "_key", "_lease", "_mutex", "_path")
-
-    def __init__(self, path: Path, key: StoreKey, calls: AbandonableCalls) -> None:
-        self._path = path
-        self._key = key
-        self._calls = calls
-        self._mutex = threading.Lock()
-        self._given_up = False
-        self._lease: _FileLease | None = None
-
-    def take(self) -> _FileLease | None:
-        """Return None if somebody else has it."""
-        lock = filelock.FileLock(
-            self._path,
-            mode=0o600,
-            # It is taken in one worker thread and given back in another.
-            thread_local=False,
-            blocking=False,
-            # Without a lock of the kernel's there is none: who dies would keep it.
-            fallback_to_soft=False,
-            preserve_lock_file=True,
-        )
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            return None
-        # Asks the file system, so not with the mutex, which the event loop takes.
-        lease = _FileLease(self._key, self._path, lock, self._calls)
-        with self._mutex:
-            if self._given_up:
-                lock.release()
-                return None
-            self._lease = lease
-            return lease
-
-    def give_up(self) -> None:
-        """Give back what was taken, or will be."""
-        with self._mutex:
-            self._given_up = True
-            lease = self._lease
-        if lease is not None:
-            lease.give_back_soon()
-
-
-@final
-class _FileLease:
-    __slots__ = ("_calls", "_file", "_key", "_latest", "_lock", "_mutex", "_path", "_pid", "_turns")
-
-    def __init__(
-        self, key: StoreKey, path: Path, lock: filelock.BaseFileLock, calls: AbandonableCalls
-    ) -> None:
-        self._key = key
-        self._path = path
-        self._lock = lock
-        self._calls = calls
-        self._pid = os.getpid()
-        self._file = _identity(path)
-        # So that what is under way in an abandoned thread ends before the lock does.
-        self._mutex = threading.Lock()
-        self._turns = itertools.count(1)
-        self._latest = 0
-
-    @property
-    def heartbeat(self) -> float | None:
-        return None
-
-    async def extend(self) -> bool:
-        return await self._calls.run(lambda: self.is_of(self._key))
-
-    async def release(self) -> None:
-        try:
-            await self._calls.run(self.give_back)
-        except BaseException:
-            # It was refused, as too many calls are stuck, or cancelled before its thread was started.
-            self.give_back_soon()
-            raise
-
-    def give_back_soon(self) -> None:
-        """Give it back without waiting for that."""
-        call_aside(self.give_back)
-
-    def give_back(self) -> None:
-        # A forked child has no part in it.
-        if self._pid == os.getpid():
-            with self._mutex:
-                self._lock.release()
-
-    def take_turn(self) -> int:
-        """Return the number of a call, for `while_held`."""
-        return next(self._turns)
-
-    def while_held(self, call: Callable[[], bool], turn: int) -> bool:
-        """
-        Return what *call* does, in which the lock is not given back.
-
-        False, and nothing done, if it is already, or if a later *turn* has come before: a thread that
-        was left alone may begin late, and must not undo what was done since.
-        """
-        if self._pid != os.getpid():
-            return False
-        with self._mutex:
-            if turn < self._latest:
-                return False
-            self._latest = turn
-            return call()
-
-    def is_of(self, key: StoreKey) -> bool:
-        """Say whether the lock of *key* is held, and still is the one that others see."""
-        is_ours = self._pid == os.getpid() and self._lock.is_locked and self._key == key
-        return is_ours and self._file is not None and self._file == _identity(self._path)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _file_name(key: StoreKey) -> str:
-    return f"{name_of(key)}.{RECORD_FORMAT}.json"
+    return f"{key_digest(key)}.{RECORD_FORMAT}.json"
 
 
 def _read_path(path: object) -> Path:

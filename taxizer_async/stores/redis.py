@@ -17,7 +17,7 @@ import anyio
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async.stores._encryption import Sealed, make_envelope, name_of
+from taxizer_async.stores._encryption import OpaqueBytes, key_digest, make_record_cipher
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 
@@ -25,7 +25,7 @@ from taxizer_async.stores._redis_clients import make_clients, wrap_client
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from taxizer_async.stores._encryption import EncryptionKey, Envelope
+    from taxizer_async.stores._encryption import EncryptionKey, RecordCipher
     from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
     from taxizer_async.stores._redis_clients import RedisClient, RedisClients
 
@@ -37,9 +37,9 @@ LEASE_SECONDS: Final = 5.0
 #: So often it says that it is alive: two of these may get lost.
 HEARTBEAT: Final = LEASE_SECONDS / 4
 #: Seconds that who is cancelled waits for a lease that it may have been given to be taken back.
-_GOOD_BYE: Final = 0.25
+_RELEASE_TIMEOUT: Final = 0.25
 #: A record outlives all that is in it by so many seconds …
-_GRACE: Final = 60.0
+_TTL_MARGIN: Final = 60.0
 #: … or, if it does not say how long that is, is kept so long.
 _UNKNOWN_LIFE: Final = 30 * 86_400.0
 _LONGEST_LIFE: Final = 3_650 * 86_400.0
@@ -84,13 +84,13 @@ class RedisTokenStore:
             methods on trio, which `redis.asyncio` does not run on.
     """
 
-    __slots__ = ("_clients", "_envelope")
+    __slots__ = ("_cipher", "_clients")
 
     def __init__(self, client: RedisClient, *, encryption_key: EncryptionKey | None = None) -> None:
-        parts = make_envelope(encryption_key), wrap_client(client)
+        parts = make_record_cipher(encryption_key), wrap_client(client)
         # The frames of a traceback may be captured with their arguments.
         del encryption_key, client
-        self._envelope, self._clients = _checked(*parts)
+        self._cipher, self._clients = _checked(*parts)
 
     @classmethod
     def from_url(
@@ -107,11 +107,11 @@ class RedisTokenStore:
         Raises:
             ConfigurationError: If the URL, an option or the key is none.
         """
-        parts = make_envelope(encryption_key), make_clients(url, options)
+        parts = make_record_cipher(encryption_key), make_clients(url, options)
         # The frames of a traceback may be captured with their arguments.
         del encryption_key, url, options
-        envelope, clients = _checked(*parts)
-        return cls(cast("Any", clients), encryption_key=cast("Any", envelope))
+        cipher, clients = _checked(*parts)
+        return cls(cast("Any", clients), encryption_key=cast("Any", cipher))
 
     async def __aenter__(self) -> Self:
         """Return the store itself."""
@@ -140,8 +140,8 @@ class RedisTokenStore:
         content, left = await _eval(self._clients, _LOAD, [_keys(key)[1]])
         if content is None:
             return None
-        sealed = Sealed(content.encode() if isinstance(content, str) else content)
-        stored = self._envelope.open(sealed, key)
+        data = OpaqueBytes(content.encode() if isinstance(content, str) else content)
+        stored = self._cipher.decrypt(data, key)
         of = stored.written.get("ttl")
         if not isinstance(of, float) or left < 0:
             msg = "the record does not say how old it is; it is replaced at the next login"
@@ -154,12 +154,12 @@ class RedisTokenStore:
             return False
         ttl = _milliseconds(_life(record))
         stored = StoredRecord(key=key, record=record, written={"ttl": ttl})
-        sealed = self._envelope.seal(stored)
-        return bool(await _eval(self._clients, _SAVE, _keys(key), lease.owner, sealed, ttl))
+        data = self._cipher.encrypt(stored)
+        return bool(await _eval(self._clients, _SAVE, _keys(key), lease.owner, data, ttl))
 
     async def clear(self, key: StoreKey, /) -> None:
         """Drop the record of *key*."""
-        await self._clients.here().delete(_keys(key)[1])
+        await self._clients.current().delete(_keys(key)[1])
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; it ends by itself after `LEASE_SECONDS`."""
@@ -168,7 +168,7 @@ class RedisTokenStore:
             return lease if await lease.take() else None
         except asyncio.CancelledError:
             # It may have been given, and only the answer was not waited for.
-            with anyio.move_on_after(_GOOD_BYE, shield=True):
+            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
                 await lease.release()
             raise
 
@@ -205,25 +205,25 @@ class _RedisLease:
 
 
 def _checked(
-    envelope: Envelope | ConfigurationError, clients: RedisClients | ConfigurationError
-) -> tuple[Envelope, RedisClients]:
-    if isinstance(envelope, ConfigurationError):
-        raise envelope
+    cipher: RecordCipher | ConfigurationError, clients: RedisClients | ConfigurationError
+) -> tuple[RecordCipher, RedisClients]:
+    if isinstance(cipher, ConfigurationError):
+        raise cipher
     if isinstance(clients, ConfigurationError):
         raise clients
-    return envelope, clients
+    return cipher, clients
 
 
 async def _eval(
-    clients: RedisClients, script: str, keys: list[str], *values: str | int | Sealed
+    clients: RedisClients, script: str, keys: list[str], *values: str | int | OpaqueBytes
 ) -> Any:
-    plain = [value.content if isinstance(value, Sealed) else value for value in values]
-    return await clients.here().eval(script, len(keys), *keys, *plain)
+    plain = [value.content if isinstance(value, OpaqueBytes) else value for value in values]
+    return await clients.current().eval(script, len(keys), *keys, *plain)
 
 
 def _keys(key: StoreKey) -> list[str]:
     """Return the names of the lease and of the record; the braces put both into one cluster slot."""
-    stem = f"taxizer_async:{RECORD_FORMAT}:{{{name_of(key)}}}"
+    stem = f"taxizer_async:{RECORD_FORMAT}:{{{key_digest(key)}}}"
     return [f"{stem}:lease", f"{stem}:token"]
 
 
@@ -235,7 +235,7 @@ def _life(record: TokenRecord) -> float:
     elif refresh is None:
         refresh = _UNKNOWN_LIFE
     life = max(record.lifetime, refresh) - record.age
-    return min(max(0.0, life) + _GRACE, _LONGEST_LIFE)
+    return min(max(0.0, life) + _TTL_MARGIN, _LONGEST_LIFE)
 
 
 def _milliseconds(seconds: float) -> int:

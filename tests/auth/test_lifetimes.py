@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async import Credentials, MemoryTokenStore, RenewalPolicy, Secret, Token
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Issued
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
@@ -38,15 +38,15 @@ class Issuer:
         return self._issue()
 
     def _issue(self) -> Issued:
-        asked_at = self._clock.monotonic()
-        self.issued.append(asked_at)
+        requested_at = self._clock.monotonic()
+        self.issued.append(requested_at)
         self._clock.advance(self._latency)
         number = len(self.issued)
         return Issued(
             token=Token(jwt=Secret(f"jwt-{number}"), refresh_token=Secret(f"refresh-{number}")),
             lifetime=self.lifetime,
             refresh_lifetime=None,
-            asked_at=asked_at,
+            requested_at=requested_at,
             elapsed=self._latency,
         )
 
@@ -62,7 +62,7 @@ def provider_of(issuer: Issuer, clock: ManualClock, seed: int = 0) -> TokenProvi
         policy=policy,
         clock=clock,
         random=random.Random(seed).random,  # noqa: S311 - jitter
-        reporter=Reporter(None, timeout=policy.hook_timeout),
+        event_log=EventLog(None, timeout=policy.hook_timeout),
     )
 
 

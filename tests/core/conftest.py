@@ -16,8 +16,9 @@ import pytest
 from hypothesis import settings
 
 from taxizer_async._core.exchange import Issued
-from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.models import Token
 from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.secret import Secret
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async.stores import TokenRecord
@@ -74,7 +75,7 @@ def _issue(clock: ManualClock) -> Callable[..., Issued]:
             "token": Token(jwt=Secret("jwt-1"), refresh_token=Secret("refresh-1")),
             "lifetime": 3600.0,
             "refresh_lifetime": 7200.0,
-            "asked_at": clock.monotonic(),
+            "requested_at": clock.monotonic(),
             "elapsed": 0.1,
         }
         return Issued(**fields | changes)
@@ -91,8 +92,8 @@ def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToke
             "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
             "version": f"version-{name}",
             "lifetime": lifetime,
-            "lifespan": policy.lifespan(lifetime, 0.5),
-            "asked_at": clock.monotonic(),
+            "schedule": policy.schedule(lifetime, 0.5),
+            "requested_at": clock.monotonic(),
             "refresh_lifetime": None,
         }
         return CachedToken(**fields | changes)

@@ -70,8 +70,8 @@ def test_issue_after_forget(cache: TokenCache, hold: Callable[..., CachedToken])
 
 def test_a_late_token_replaces_none(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     """A token that was asked for before the one that is held comes too late, and is no fault."""
-    early = hold("1", asked_at=900.0)
-    late = _issue(cache, hold("2", asked_at=900.1))
+    early = hold("1", requested_at=900.0)
+    late = _issue(cache, hold("2", requested_at=900.1))
     before = cache.state
 
     assert cache.issue(early, login=True, elapsed=0.1, epoch=0)
@@ -299,4 +299,4 @@ def test_jitter_comes_from_outside(
     early = TokenCache(policy=policy, clock=clock, random=lambda: 0.0, client_id=None)
     late = TokenCache(policy=policy, clock=clock, random=lambda: 0.9, client_id=None)
 
-    assert early.hold(record()).lifespan.renew_after < late.hold(record()).lifespan.renew_after
+    assert early.hold(record()).schedule.renew_after < late.hold(record()).schedule.renew_after

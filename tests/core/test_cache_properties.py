@@ -55,8 +55,8 @@ class LedgerMachine(RuleBasedStateMachine):
             token=self._token(),
             version=f"v{len(self.known)}",
             lifetime=lifetime,
-            lifespan=self.policy.lifespan(lifetime, 0.5),
-            asked_at=self.clock.monotonic(),
+            schedule=self.policy.schedule(lifetime, 0.5),
+            requested_at=self.clock.monotonic(),
             refresh_lifetime=None,
             answers_refusal=answers_refusal,
         )

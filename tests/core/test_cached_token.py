@@ -62,7 +62,7 @@ def test_age_after_the_wall_clock_was_set(
 
 def test_age_is_never_negative(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A token asked for in the future is just new."""
-    held = hold(asked_at=clock.monotonic() + 5)
+    held = hold(requested_at=clock.monotonic() + 5)
 
     assert held.age(clock) == 0
 
@@ -253,7 +253,7 @@ def test_records_round_trip(
         token=token,
         lifetime=lifetime,
         refresh_lifetime=refresh_lifetime,
-        asked_at=here.monotonic(),
+        requested_at=here.monotonic(),
         elapsed=0.0,
     )
     held = _hold_issued(issued, here)
@@ -263,7 +263,7 @@ def test_records_round_trip(
 
     assert again.token == token
     assert again.version == held.version
-    assert again.lifespan == held.lifespan
+    assert again.schedule == held.schedule
     assert again.age(there) == pytest.approx(held.age(here), abs=1e-3)
     assert again.refresh_lifetime == held.refresh_lifetime
     assert record.refresh_spent is False

@@ -44,7 +44,7 @@ CAUSES = [
         id="unavailable",
     ),
     pytest.param(
-        Unavailable(reason="ConnectError: refused", untouched=True),
+        Unavailable(reason="ConnectError: refused", not_processed=True),
         TokenEndpointUnavailableError,
         f"no token from {WHERE}: ConnectError: refused",
         None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Issued
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
@@ -49,7 +49,7 @@ class NewTokens:
             token=Token(jwt=Secret("new")),
             lifetime=3600.0,
             refresh_lifetime=None,
-            asked_at=self._clock.monotonic(),
+            requested_at=self._clock.monotonic(),
             elapsed=0.0,
         )
 
@@ -103,7 +103,7 @@ def _provider(exchange: NewTokens, store: TokenStore, clock: ManualClock) -> Tok
         policy=RenewalPolicy(),
         clock=clock,
         random=lambda: 0.5,
-        reporter=Reporter(None, timeout=HANG),
+        event_log=EventLog(None, timeout=HANG),
     )
 
 

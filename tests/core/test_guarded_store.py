@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
@@ -91,10 +91,10 @@ class Operator:
 
     def __init__(self) -> None:
         self._heard: list[Event] = []
-        self.reporter = Reporter(self._heard.append, timeout=HANG)
+        self.event_log = EventLog(self._heard.append, timeout=HANG)
 
     async def heard(self) -> list[Event]:
-        await self.reporter.delivered()
+        await self.event_log.delivered()
         return self._heard
 
 
@@ -110,12 +110,12 @@ def _operator() -> Operator:
 
 @pytest.fixture(name="store")
 def _store(moody: Moody, operator: Operator) -> GuardedStore:
-    return GuardedStore(moody, timeout=HANG, reporter=operator.reporter)
+    return GuardedStore(moody, timeout=HANG, event_log=operator.event_log)
 
 
 def hasty(moody: Moody, operator: Operator) -> GuardedStore:
     """Return a store that is soon given up: what is asked of it does not have to succeed."""
-    return GuardedStore(moody, timeout=0.01, reporter=operator.reporter)
+    return GuardedStore(moody, timeout=0.01, event_log=operator.event_log)
 
 
 async def _leased(store: GuardedStore) -> Lease:
@@ -180,7 +180,7 @@ async def test_a_failure_is_reported(
 ) -> None:
     """A failure is reported with the call that met it and the kind of trouble."""
     moody.mood = mood
-    store = GuardedStore(moody, timeout=0.5, reporter=operator.reporter)
+    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
     await store.clear(KEY)
 
     assert await operator.heard() == [StoreFailed(operation="clear", reason=reason)]
@@ -189,7 +189,7 @@ async def test_a_failure_is_reported(
 
 async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
     """A store that is down is reported once, and once when it is back (invariant 27)."""
-    store = GuardedStore(moody, timeout=0.5, reporter=operator.reporter)
+    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
     for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
         moody.mood = mood
         await store.load(KEY)
@@ -314,7 +314,7 @@ async def test_a_problem_is_told_as_far_as_it_is_safe(
     operator: Operator, problem: Exception, told: str
 ) -> None:
     """The text of an error of ours is passed on; of others, their class and what the system says."""
-    store = GuardedStore(Raising(problem), timeout=HANG, reporter=operator.reporter)
+    store = GuardedStore(Raising(problem), timeout=HANG, event_log=operator.event_log)
     assert await store.load(KEY) is None
 
     assert await operator.heard() == [StoreFailed(operation="load", reason=told)]
@@ -323,7 +323,7 @@ async def test_a_problem_is_told_as_far_as_it_is_safe(
 async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
     """A `ConfigurationError` is no failure that goes away: whoever wants a lease learns of it."""
     store = GuardedStore(
-        Raising(ConfigurationError("not on trio")), timeout=HANG, reporter=operator.reporter
+        Raising(ConfigurationError("not on trio")), timeout=HANG, event_log=operator.event_log
     )
 
     assert await store.lease(KEY) == Misconfigured(reason="not on trio")
@@ -370,7 +370,7 @@ async def test_what_is_no_record_is_none(
     """A record that nobody can reckon with is a failure of the store, told without its content."""
     is_record = isinstance(given, dict) and given in WRONG_FIELDS
     wrong = attrs.evolve(record(), **given) if is_record else given
-    store = GuardedStore(Giving(record=wrong), timeout=HANG, reporter=operator.reporter)
+    store = GuardedStore(Giving(record=wrong), timeout=HANG, event_log=operator.event_log)
 
     assert await store.load(KEY) is None
     reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
@@ -384,7 +384,7 @@ async def test_what_is_no_record_is_none(
 )
 async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
     """A lease that can neither be extended nor given back is a failure of the store."""
-    store = GuardedStore(Giving(held=given), timeout=HANG, reporter=operator.reporter)
+    store = GuardedStore(Giving(held=given), timeout=HANG, event_log=operator.event_log)
 
     assert await store.lease(KEY) is NoLease.DOWN
     reason = f"it gave {type(given).__name__}, which is no usable Lease"

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
 from taxizer_async.stores import StoreKey, TokenRecord
 from tests.limits import HANG
@@ -75,7 +75,7 @@ def _slow() -> Slow:
 
 @pytest.fixture(name="store")
 def _store(slow: Slow) -> GuardedStore:
-    return GuardedStore(slow, timeout=HANG, reporter=Reporter(None, timeout=HANG))
+    return GuardedStore(slow, timeout=HANG, event_log=EventLog(None, timeout=HANG))
 
 
 async def test_a_cancelled_save_ends(
@@ -94,7 +94,7 @@ async def test_a_cancelled_save_ends(
 async def test_a_hanging_save_is_bounded(slow: Slow, record: Callable[..., TokenRecord]) -> None:
     """A store that hangs holds up nobody for longer than the time-out."""
     slow.hangs = True
-    store = GuardedStore(slow, timeout=0.05, reporter=Reporter(None, timeout=HANG))
+    store = GuardedStore(slow, timeout=0.05, event_log=EventLog(None, timeout=HANG))
     with anyio.fail_after(HANG):
         assert await store.save(KEY, record(), slow) is SaveResult.DOWN
 

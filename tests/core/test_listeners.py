@@ -17,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async._core import events
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from tests.core.loops import ASYNCIO, TRIO, native, run_together, until
 from tests.limits import HANG
 
@@ -53,8 +53,8 @@ def errors(log: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in log.records if each.levelno == logging.ERROR]
 
 
-def silent() -> Reporter:
-    return Reporter(None, timeout=HANG)
+def silent() -> EventLog:
+    return EventLog(None, timeout=HANG)
 
 
 async def hang(_: Event) -> None:
@@ -75,14 +75,14 @@ async def test_nobody_waits_for_a_listener() -> None:
         await go.wait()
         heard.append(event)
 
-    reporter = Reporter(listen, timeout=3 * HANG)
+    event_log = EventLog(listen, timeout=3 * HANG)
     with anyio.fail_after(HANG):
         for event in ALL:
-            reporter.add(event)
+            event_log.emit(event)
         await begun.wait()
         assert heard == []
         go.set()
-        await reporter.delivered()
+        await event_log.delivered()
 
     assert heard == list(ALL)
 
@@ -90,12 +90,12 @@ async def test_nobody_waits_for_a_listener() -> None:
 async def test_who_leaves_loses_no_event() -> None:
     """A caller that is cancelled once something has happened takes nothing away from listeners."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
     with anyio.CancelScope() as scope:
-        reporter.add(ONE)
+        event_log.emit(ONE)
         scope.cancel()
         await anyio.lowlevel.checkpoint()
-    await reporter.delivered()
+    await event_log.delivered()
 
     assert scope.cancelled_caught
     assert heard == [ONE]
@@ -105,11 +105,11 @@ async def test_one_that_hangs_keeps_nothing_from_the_others() -> None:
     """While one listener hangs the others hear all, those added before it and after it."""
     first: list[Event] = []
     last: list[Event] = []
-    reporter = Reporter(first.append, timeout=3 * HANG)
-    remove = reporter.add_listener(hang)
-    reporter.add_listener(last.append)
+    event_log = EventLog(first.append, timeout=3 * HANG)
+    remove = event_log.add_listener(hang)
+    event_log.add_listener(last.append)
     for event in ALL:
-        reporter.add(event)
+        event_log.emit(event)
     await until(lambda: len(first) == len(last) == 3)
     remove()
 
@@ -127,12 +127,12 @@ async def test_one_that_raises_keeps_nothing_from_the_others(
         tries.append(event)
         raise ZeroDivisionError
 
-    reporter = silent()
-    reporter.add_listener(fail)
-    reporter.add_listener(heard.append)
-    reporter.add(ONE)
-    reporter.add(TWO)
-    await reporter.delivered()
+    event_log = silent()
+    event_log.add_listener(fail)
+    event_log.add_listener(heard.append)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
+    await event_log.delivered()
 
     assert heard == tries == [ONE, TWO]
     assert errors(caplog) == [
@@ -155,10 +155,10 @@ async def test_one_that_waits_for_what_was_cancelled_hears_of_the_next(
         task.cancel()
         await task
 
-    reporter = Reporter(listen, timeout=HANG)
-    reporter.add(ONE)
-    reporter.add(TWO)
-    await reporter.delivered()
+    event_log = EventLog(listen, timeout=HANG)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
+    await event_log.delivered()
 
     assert heard == [ONE, TWO]
     assert errors(caplog)[0] == "on_event failed with CancelledError on Forgotten"
@@ -168,16 +168,16 @@ async def test_a_removed_listener_hears_no_more() -> None:
     """Not of what is queued either; to remove it again does nothing, and others stay."""
     gone: list[Event] = []
     stays: list[Event] = []
-    reporter = silent()
-    remove = reporter.add_listener(gone.append)
-    reporter.add_listener(stays.append)
-    reporter.add(ONE)
-    await reporter.delivered()
-    reporter.add(TWO)
+    event_log = silent()
+    remove = event_log.add_listener(gone.append)
+    event_log.add_listener(stays.append)
+    event_log.emit(ONE)
+    await event_log.delivered()
+    event_log.emit(TWO)
     remove()
     remove()
-    reporter.add(THREE)
-    await reporter.delivered()
+    event_log.emit(THREE)
+    await event_log.delivered()
 
     assert gone == [ONE]
     assert stays == list(ALL)
@@ -186,14 +186,14 @@ async def test_a_removed_listener_hears_no_more() -> None:
 async def test_one_that_is_added_twice_is_two() -> None:
     """What `add_listener` returns removes the one that it added."""
     heard: list[Event] = []
-    reporter = silent()
-    reporter.add_listener(heard.append)
-    remove = reporter.add_listener(heard.append)
-    reporter.add(ONE)
-    await reporter.delivered()
+    event_log = silent()
+    event_log.add_listener(heard.append)
+    remove = event_log.add_listener(heard.append)
+    event_log.emit(ONE)
+    await event_log.delivered()
     remove()
-    reporter.add(TWO)
-    await reporter.delivered()
+    event_log.emit(TWO)
+    await event_log.delivered()
 
     assert heard == [ONE, ONE, TWO]
 
@@ -204,14 +204,14 @@ async def test_a_listener_must_not_wait_for_itself(caplog: pytest.LogCaptureFixt
 
     async def listen(_: Event) -> None:
         with pytest.raises(RuntimeError) as caught:
-            await reporter.delivered()
+            await event_log.delivered()
         problems.append(str(caught.value))
 
-    reporter = Reporter(listen, timeout=HANG)
-    reporter.add(ONE)
-    reporter.add(TWO)
+    event_log = EventLog(listen, timeout=HANG)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
     with anyio.fail_after(HANG):
-        await reporter.delivered()
+        await event_log.delivered()
 
     assert len(problems) == 2
     assert "a listener must not wait for events_delivered()" in problems[0]
@@ -229,9 +229,9 @@ def test_what_is_queued_when_a_loop_ends_is_heard(loop: Any) -> None:
 
     async def main() -> None:
         for event in ALL:
-            reporter.add(event)
+            event_log.emit(event)
 
-    reporter = Reporter(listen, timeout=HANG)
+    event_log = EventLog(listen, timeout=HANG)
     run(loop, main)
 
     assert heard == list(ALL)
@@ -245,14 +245,14 @@ def test_what_can_not_be_heard_is_told_in_the_log(
 
     async def main() -> None:
         for event in ALL:
-            reporter.add(event)
+            event_log.emit(event)
         await anyio.wait_all_tasks_blocked()
 
     async def again() -> None:
-        reporter.add(ONE)
-        await reporter.delivered()
+        event_log.emit(ONE)
+        await event_log.delivered()
 
-    reporter = Reporter(hang, timeout=3 * HANG)
+    event_log = EventLog(hang, timeout=3 * HANG)
     began = time.monotonic()
     run(loop, main)
     elapsed = time.monotonic() - began
@@ -260,7 +260,7 @@ def test_what_can_not_be_heard_is_told_in_the_log(
     assert 0.99 <= elapsed < HANG
     assert errors(caplog) == ["on_event " + LOST.format(3)]
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
     run(loop, again)
     assert heard == [ONE]
 
@@ -274,16 +274,16 @@ def test_what_happens_while_a_loop_ends_is_heard(loop: Any) -> None:
         await anyio.sleep(0.02)
         heard.append(type(event).__name__)
         if event is ONE:
-            later.add(TWO)
+            later.emit(TWO)
 
     async def listen_later(event: Event) -> None:
         await anyio.sleep(0.02)
         heard.append(type(event).__name__)
 
     async def main() -> None:
-        reporter.add(ONE)
+        event_log.emit(ONE)
 
-    reporter, later = Reporter(listen, timeout=HANG), Reporter(listen_later, timeout=HANG)
+    event_log, later = EventLog(listen, timeout=HANG), EventLog(listen_later, timeout=HANG)
     run(loop, main)
 
     assert heard == ["Forgotten", "StoreRecovered"]
@@ -292,15 +292,15 @@ def test_what_happens_while_a_loop_ends_is_heard(loop: Any) -> None:
 @each_loop
 @pytest.mark.parametrize("listener", [hang, hear], ids=["hangs", "hears"])
 def test_no_loop_is_kept_alive(loop: Any, listener: Any) -> None:
-    """A reporter that outlives an event loop holds nothing of it, whether all was heard or not."""
+    """A event_log that outlives an event loop holds nothing of it, whether all was heard or not."""
     loops: list[Any] = []
 
     async def main() -> None:
         loops.append(ref(native()))
-        reporter.add(ONE)
+        event_log.emit(ONE)
         await anyio.wait_all_tasks_blocked()
 
-    reporter = Reporter(listener, timeout=3 * HANG)
+    event_log = EventLog(listener, timeout=3 * HANG)
     run(loop, main)
     gc.collect()
 
@@ -310,11 +310,11 @@ def test_no_loop_is_kept_alive(loop: Any, listener: Any) -> None:
 def test_a_sync_listener_hears_all_of_a_loop_that_is_left() -> None:
     """Without `asyncio.run` it has heard what happened before the loop stops."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
     loop = asyncio.new_event_loop()
 
     async def main() -> None:
-        reporter.add(ONE)
+        event_log.emit(ONE)
 
     loop.run_until_complete(main())
     loop.close()
@@ -333,18 +333,18 @@ def test_a_loop_that_stands_still_is_not_waited_for() -> None:
         heard.append(event)
 
     async def main() -> None:
-        reporter.add(ONE)
+        event_log.emit(ONE)
 
     async def elsewhere() -> None:
         with anyio.fail_after(HANG):
-            await reporter.delivered()
+            await event_log.delivered()
 
-    reporter = Reporter(listen, timeout=3 * HANG)
+    event_log = EventLog(listen, timeout=3 * HANG)
     loop.run_until_complete(main())
     run(ASYNCIO, elsewhere)
     assert heard == []
     go.append(True)
-    loop.run_until_complete(reporter.delivered())
+    loop.run_until_complete(event_log.delivered())
     loop.close()
 
     assert heard == [ONE]
@@ -364,20 +364,20 @@ def test_what_a_closed_loop_leaves_is_told_in_the_log(
 
     async def main() -> None:
         for event in ALL:
-            reporter.add(event)
+            event_log.emit(event)
         await anyio.wait_all_tasks_blocked()
 
     async def elsewhere() -> None:
         if is_waited:
             with anyio.fail_after(HANG):
-                await reporter.delivered()
+                await event_log.delivered()
         else:
             number = len(heard)
-            reporter.add(ONE)
+            event_log.emit(ONE)
             await until(lambda: len(heard) > number)
 
     closed: list[bool] = []
-    reporter = Reporter(listen, timeout=3 * HANG)
+    event_log = EventLog(listen, timeout=3 * HANG)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main())
     loop.close()
@@ -402,13 +402,13 @@ def test_events_of_many_threads_are_all_heard_in_order() -> None:
         first = next(firsts)
         mine = [numbered(number) for number in range(first, first + 125)]
         for event in mine:
-            reporter.add(event)
+            event_log.emit(event)
             await anyio.lowlevel.checkpoint()
         with anyio.fail_after(HANG):
-            await reporter.delivered()
+            await event_log.delivered()
         assert [event for event in list(heard) if event in mine] == mine
 
-    reporter = Reporter(listen, timeout=HANG)
+    event_log = EventLog(listen, timeout=HANG)
     run_together(*[(loop, main) for loop in (ASYNCIO, TRIO) * 4])
 
     assert len(heard) == 1000
@@ -425,7 +425,7 @@ def test_delivered_waits_for_other_loops() -> None:
         heard.append(event)
 
     async def there() -> None:
-        reporter.add(ONE)
+        event_log.emit(ONE)
         await until(lambda: heard)
 
     async def here() -> None:
@@ -438,11 +438,11 @@ def test_delivered_waits_for_other_loops() -> None:
 
     async def wait() -> None:
         with anyio.fail_after(HANG):
-            await reporter.delivered()
+            await event_log.delivered()
         done.append(list(heard))
 
     done: list[list[Event]] = []
-    reporter = Reporter(listen, timeout=3 * HANG)
+    event_log = EventLog(listen, timeout=3 * HANG)
     run_together((TRIO, there), (ASYNCIO, here))
 
     assert done == [[ONE]]
@@ -457,16 +457,16 @@ def test_a_loop_that_ends_holds_up_nobody() -> None:
         await anyio.sleep_forever()
 
     async def there() -> None:
-        reporter.add(ONE)
+        event_log.emit(ONE)
         await until(leave.is_set)
 
     async def here() -> None:
         await until(busy.is_set)
         leave.set()
         with anyio.fail_after(HANG):
-            await reporter.delivered()
+            await event_log.delivered()
 
-    reporter = Reporter(listen, timeout=3 * HANG)
+    event_log = EventLog(listen, timeout=3 * HANG)
     run_together((ASYNCIO, there), (TRIO, here))
 
 
@@ -479,9 +479,9 @@ def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCapt
         if event is ONE:
             raise ZeroDivisionError
 
-    reporter = Reporter(listen, timeout=HANG)
+    event_log = EventLog(listen, timeout=HANG)
     for event in ALL:
-        reporter.add(event)
+        event_log.emit(event)
 
     assert heard == [(threading.get_ident(), event) for event in ALL]
     assert errors(caplog) == ["on_event failed with ZeroDivisionError on Forgotten"]
@@ -491,8 +491,8 @@ def test_without_a_loop_an_async_listener_is_not_called_in_vain(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What it returns is closed, so that nothing complains later; the log says why."""
-    reporter = Reporter(hang, timeout=HANG)
-    reporter.add(ONE)
+    event_log = EventLog(hang, timeout=HANG)
+    event_log.emit(ONE)
     gc.collect()
 
     assert errors(caplog) == [
@@ -503,11 +503,11 @@ def test_without_a_loop_an_async_listener_is_not_called_in_vain(
 def test_events_of_threads_without_loops_are_all_heard() -> None:
     """Of 8 threads that add 125 events each none loses one."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
 
     def add() -> None:
         for number in range(125):
-            reporter.add(numbered(number))
+            event_log.emit(numbered(number))
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
@@ -521,13 +521,13 @@ def test_events_of_threads_without_loops_are_all_heard() -> None:
 def test_listeners_come_and_go_while_others_hear() -> None:
     """Threads that add and remove listeners disturb no thread that tells them of events."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
     problems: list[BaseException] = []
 
     def change() -> None:
         try:
             for _ in range(2000):
-                reporter.add_listener(lambda _: None)()
+                event_log.add_listener(lambda _: None)()
         except BaseException as problem:  # noqa: BLE001 - it is looked at below
             problems.append(problem)
 
@@ -535,7 +535,7 @@ def test_listeners_come_and_go_while_others_hear() -> None:
     for thread in threads:
         thread.start()
     for number in range(200):
-        reporter.add(numbered(number))
+        event_log.emit(numbered(number))
     for thread in threads:
         thread.join(HANG)
 
@@ -554,14 +554,14 @@ def test_a_child_tells_of_what_happens_in_it(
         heard.append(event)
 
     async def main() -> None:
-        reporter.add(TWO)
-        await reporter.delivered()
+        event_log.emit(TWO)
+        await event_log.delivered()
 
     def check() -> bool:
         run(ASYNCIO, main)
         return heard == [TWO]
 
-    reporter = Reporter(listen, timeout=HANG)
-    (listener,) = reporter._listeners
-    with thread_within(lambda: listener._mutex):
+    event_log = EventLog(listen, timeout=HANG)
+    (listener,) = event_log._listeners
+    with thread_within(lambda: listener._queues.get().mutex):
         assert in_child(check)

@@ -219,7 +219,7 @@ def test_a_child_is_not_locked_out(
         _save(store, record("child"))
         return _now(store.load(KEY)) == record("child")
 
-    with thread_within(lambda: store._shelf.mutex):
+    with thread_within(lambda: store._state.get().mutex):
         assert in_child(use)
     assert _now(store.load(KEY)) is None
 
@@ -236,7 +236,7 @@ def test_a_child_can_give_back_its_parents_lease(
         _now(lease.release())
         return True
 
-    with thread_within(lambda: store._shelf.mutex):
+    with thread_within(lambda: store._state.get().mutex):
         assert in_child(release)
 
 
@@ -267,4 +267,4 @@ def test_shows_nothing(store: MemoryTokenStore, record: Callable[..., TokenRecor
     _save(store, record())
 
     assert "jwt-1" not in repr(store)
-    assert "jwt-1" not in repr(store._shelf.records)
+    assert "jwt-1" not in repr(store._state.get().records)

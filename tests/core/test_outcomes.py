@@ -35,7 +35,7 @@ def test_a_silence_says_nothing() -> None:
 
     assert silence.status_code is None
     assert silence.retry_after is None
-    assert not silence.untouched
+    assert not silence.not_processed
 
 
 def test_an_issued_token_is_masked(issue: Callable[..., Issued]) -> None:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Issued
 from taxizer_async._token import single_flight
 from taxizer_async._token.credentials_source import CredentialsSource
@@ -47,7 +47,7 @@ class FirstIsSlow:
 
     async def connect(self, _: Credentials, _budget: RetryBudget, /) -> Issued:
         self.asked += 1
-        number, asked_at = self.asked, self._clock.monotonic()
+        number, requested_at = self.asked, self._clock.monotonic()
         if number == 1 and self.blocks:
             assert self.go.wait(HANG)
         elif number == 1:
@@ -56,7 +56,7 @@ class FirstIsSlow:
             token=Token(jwt=Secret(f"jwt-{number}")),
             lifetime=3600.0,
             refresh_lifetime=None,
-            asked_at=asked_at,
+            requested_at=requested_at,
             elapsed=0.0,
         )
 
@@ -84,7 +84,7 @@ def _provider(clock: ManualClock, store: MemoryTokenStore, exchange: FirstIsSlow
         policy=RenewalPolicy(),
         clock=clock,
         random=lambda: 0.5,
-        reporter=Reporter(None, timeout=HANG),
+        event_log=EventLog(None, timeout=HANG),
     )
 
 

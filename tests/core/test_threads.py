@@ -40,9 +40,9 @@ from taxizer_async._core.threads import AbandonableCalls
 
 calls = AbandonableCalls(1)
 if sys.argv[1] == "stuck":
-    calls._running = 1
+    calls._free.get().acquire()
 else:
-    calls._mutex.acquire()
+    calls._free.get()._cond.acquire()
 child = os.fork()
 if child == 0:
     os._exit(anyio.run(calls.run, lambda: 7))
@@ -153,7 +153,7 @@ def test_a_call_that_hangs_keeps_no_event_loop(
     anyio.run(leave_one_behind, backend=anyio_backend[0])
     gc.collect()
 
-    assert calls._running == 1
+    assert not calls._free.get().acquire(blocking=False)
     assert loops[0]() is None
 
 

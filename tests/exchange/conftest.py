@@ -16,7 +16,7 @@ from taxizer_async import Credentials, RenewalPolicy
 from taxizer_async._auth.auth import HTTPX
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Outcome, RetryBudget
-from taxizer_async._core.models import Secret
+from taxizer_async._core.secret import Secret
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async._http.urls import parse_base_url
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Outcome, Refused, Unavailable
-from taxizer_async._http.raw_response import MAX_ANSWER
+from taxizer_async._http.response import MAX_ANSWER
 from taxizer_async.testing import Fault
 
 from .conftest import Asker

@@ -85,7 +85,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
         outcome = await (asker.connect(attempts=2) if call == "connect" else asker.refresh())
 
     assert isinstance(outcome, Unavailable)
-    assert not outcome.untouched
+    assert not outcome.not_processed
     assert outcome.status_code is None
     assert len(attempts) == (2 if call == "connect" else 1)
     assert len(asker.clock.slept) == len(attempts) - 1
@@ -125,7 +125,7 @@ async def test_a_call_past_its_deadline_sends_nothing(
     outcome = await (asker.connect if call == "connect" else asker.refresh)(seconds=-1.0)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert sandbox.counters.exchanges == 0
     assert "-" not in outcome.reason
     assert asker.clock.slept == []
@@ -165,7 +165,7 @@ async def test_a_token_in_an_unfinished_answer_does_not_count(
     outcome = await (asker.connect(attempts=1) if call == "connect" else asker.refresh())
 
     assert isinstance(outcome, Unavailable)
-    assert not outcome.untouched
+    assert not outcome.not_processed
 
 
 async def test_a_server_that_needs_time_is_given_it(serve: Callable[..., RawServer]) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Unavailable
 from taxizer_async._http.library import HttpLibrary
-from taxizer_async._http.raw_response import MAX_ANSWER
+from taxizer_async._http.response import MAX_ANSWER
 from tests.limits import HANG
 from tests.threads import refuse_threads
 
@@ -170,7 +170,7 @@ async def test_what_passes_is_no_misconfiguration(
     problems.append(raised)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert outcome.reason.startswith(f"http_client raised {told}")
     assert "cnry" not in outcome.reason
     assert isinstance(await asker.connect(attempts=2), Issued)
@@ -195,7 +195,7 @@ async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
 
     told = ["http_client returned nothing within 0.05 s"] * 4
     told += ["http_client returned nothing in 4 earlier calls"] * 2
-    assert outcomes == [Unavailable(reason=reason, untouched=True) for reason in told]
+    assert outcomes == [Unavailable(reason=reason, not_processed=True) for reason in told]
     assert calls == 4
 
 
@@ -227,12 +227,12 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     outcome = await asker.refresh()
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert "no thread can be started" in outcome.reason
 
 
 @pytest.mark.parametrize(
-    ("raised", "untouched"),
+    ("raised", "not_processed"),
     [
         (httpx.ConnectError("refused"), True),
         (httpx.ConnectTimeout("slow"), True),
@@ -245,7 +245,7 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     ids=lambda value: type(value).__name__,
 )
 async def test_what_a_transport_raises_is_a_typed_failure(
-    raised: Exception, *, untouched: bool
+    raised: Exception, *, not_processed: bool
 ) -> None:
     """No exception of a transport leaves, and what it says is not repeated if it was on the wire."""
 
@@ -261,7 +261,7 @@ async def test_what_a_transport_raises_is_a_typed_failure(
     outcome = await asker.refresh()
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched is untouched
+    assert outcome.not_processed is not_processed
     assert outcome.reason.startswith(type(raised).__name__)
     assert "cnry" not in outcome.reason
 

@@ -126,7 +126,7 @@ async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: A
 
     (outcome,) = outcomes
     assert isinstance(outcome, Issued)
-    assert before <= outcome.asked_at <= sent
+    assert before <= outcome.requested_at <= sent
 
 
 async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
@@ -138,7 +138,7 @@ async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
 
     assert isinstance(outcome, Issued)
     assert outcome.elapsed >= 1.0
-    assert outcome.asked_at >= began + 1.0
+    assert outcome.requested_at >= began + 1.0
 
 
 async def test_retries_count_from_the_servers_time(serve: Callable[..., RawServer]) -> None:

@@ -95,7 +95,7 @@ async def test_a_proxy_that_refuses_a_tunnel_leaves_the_secret_unsent(
     outcome = await (asker.connect(attempts=2) if call == "connect" else asker.refresh())
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert outcome.reason.startswith("ProxyError")
     assert "cnry" not in outcome.reason
     assert len(proxy.lines) == (2 if call == "connect" else 1)
@@ -110,5 +110,5 @@ async def test_a_proxy_that_is_not_there_is_a_typed_failure() -> None:
     outcome = await asker.connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert "pa55word" not in outcome.reason

@@ -138,19 +138,19 @@ async def test_a_refresh_is_one_attempt(sandbox: Sandbox, asker: Asker, fault: F
     outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched is (fault.code == 429)
+    assert outcome.not_processed is (fault.code == 429)
     assert sandbox.counters.refreshes == 1
     assert asker.clock.slept == []
 
 
 @pytest.mark.report(47)
 async def test_a_refresh_without_a_connection_is_untouched(sandbox: Sandbox, asker: Asker) -> None:
-    """A refresh token that never left is reported as untouched, and not sent again either."""
+    """A refresh token that never left is reported as not processed, and not sent again either."""
     sandbox.stop()
     outcome = await asker.refresh()
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert outcome.reason.startswith("ConnectError")
     assert asker.clock.slept == []
 
@@ -162,7 +162,7 @@ async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Aske
     outcome = await asker.connect(attempts=4)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert outcome.reason.startswith("ConnectError")
     assert asker.clock.slept == [0.25, 0.5, 1.0]
 

@@ -10,12 +10,12 @@ import httpx
 import pytest
 import trustme
 
-from taxizer_async._auth.client_options import ClientOptions
+from taxizer_async._auth.options import ClientOptions
 from taxizer_async._core.exchange import Issued, Unavailable
 from taxizer_async._http import library as _http_library
 from taxizer_async._http.library import HttpLibrary
 
-from .conftest import Asker
+from .conftest import PAIR, Asker
 from .raw_server import answer
 
 
@@ -58,7 +58,7 @@ async def test_a_strange_certificate_is_refused(https: RawServer) -> None:
     outcome = await Asker(https.base_url).connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed
     assert outcome.reason.startswith("ConnectError")
     assert https.requests == []
 
@@ -144,7 +144,7 @@ def _make_asker(request: pytest.FixtureRequest, replaced: _Replaced) -> Callable
             "verify=True": {"verify": True},
             "verify=path": {"verify": str(replaced.bundle)},
         }
-        factory = ClientOptions(library, options[request.param]).login_client()
+        factory = ClientOptions(library, PAIR, options[request.param]).login_client()
         return Asker(replaced.server.base_url, library=library, http_client=factory)
 
     return make_asker
@@ -209,7 +209,7 @@ async def test_a_bundle_that_is_being_replaced_costs_no_login(
 
     assert isinstance(await asker.connect(attempts=1), Issued)
     assert isinstance(first, Unavailable)
-    assert first.untouched
+    assert first.not_processed
     assert first.reason.startswith("no HTTP client could be made")
 
 
@@ -227,4 +227,4 @@ async def test_tls_to_a_plain_port_is_a_typed_failure(sandbox: Sandbox) -> None:
     outcome = await Asker(secure).connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
-    assert outcome.untouched
+    assert outcome.not_processed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from taxizer_async._http.raw_response import MAX_ANSWER
+from taxizer_async._http.response import MAX_ANSWER
 from tests.fuzz.headers import timestamp
 from tests.fuzz.verdict import CANARY
 

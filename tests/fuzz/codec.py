@@ -20,7 +20,7 @@ from taxizer_async._core.codec import (
     parse_timestamp,
 )
 from taxizer_async._core.policy import RenewalPolicy
-from taxizer_async._http.raw_response import MAX_ANSWER, Answer
+from taxizer_async._http.response import MAX_ANSWER, RawResponse
 from taxizer_async._token.cached_token import from_record
 from taxizer_async.stores._records import decode_record
 from taxizer_async.testing import ManualClock
@@ -128,7 +128,7 @@ def _draw_answer(draw: Draw) -> _Sent:
 async def _feed_answer(sent: _Sent) -> Verdict:
     packed = sent.packed
     named = {} if packed.encoding is None else {"Content-Encoding": packed.encoding}
-    answer = Answer(status_code=200, headers=httpx.Headers(_raw(named)))
+    answer = RawResponse(status_code=200, headers=httpx.Headers(_raw(named)))
     if not packed.is_bomb:
         return _read(answer, sent)
     tracemalloc.start()
@@ -141,7 +141,7 @@ async def _feed_answer(sent: _Sent) -> Verdict:
     return verdict
 
 
-def _read(answer: Answer, sent: _Sent) -> Verdict:
+def _read(answer: RawResponse, sent: _Sent) -> Verdict:
     for chunk in sent.chunks:
         if not answer.add(chunk):
             break

@@ -70,10 +70,10 @@ async def _feed_policy(given: dict[str, Any]) -> Verdict:
     except Exception as error:  # noqa: BLE001 - judged
         return Verdict(judge(error), deep=len(given) > 1)
     for lifetime in (-1e308, 0.0, 1e-9, 1.0, 3600.0, 1e308):
-        lifespan = policy.lifespan(lifetime, 0.5)
+        schedule = policy.schedule(lifetime, 0.5)
         for age in (0.0, 1.0, 1e308):
-            lifespan.advise(age)
-        require(not math.isnan(lifespan.keep_after(1.0)), "when to renew is a number")
+            schedule.freshness(age)
+        require(not math.isnan(schedule.keep_fresh_after(1.0)), "when to renew is a number")
     for attempt in (1, 70, 10**6):
         wait = policy.retry_wait(attempt, 0.5, math.inf)
         require(0 <= wait < math.inf, "a wait between tries has an end")

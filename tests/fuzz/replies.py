@@ -14,7 +14,7 @@ import attrs
 import h11
 import httpx
 
-from taxizer_async._http.raw_response import MAX_ANSWER
+from taxizer_async._http.response import MAX_ANSWER
 from tests.fuzz import headers
 from tests.fuzz.bodies import Packed, body, encode, good_token, pack
 from tests.fuzz.verdict import CANARY

@@ -49,7 +49,7 @@ async def test_invariant_07_nobody_else_waits_for_a_renewal_ahead_of_need(
                 answers = await clients.send(20)
             assert gate.waiting == 1
 
-    await settle(aging_auth.bearer.provider)
+    await settle(aging_auth._bearer.provider)
     assert answers == [200] * 20
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
     assert aging_auth.status().state is TokenState.FRESH
@@ -69,12 +69,12 @@ async def test_invariant_07_renewal_is_due_in_the_last_minutes_and_spread(
         clock = ManualClock(start=time.time())
         auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
         await auth.token()
-        asked_at = clock.monotonic()
+        requested_at = clock.monotonic()
         # An answer takes a moment, and timestamps have whole milliseconds.
         clock.advance(earliest - 0.2)
         while auth.status().state is TokenState.FRESH:
             clock.advance((latest - earliest) / 100)
-        due_at.append(clock.monotonic() - asked_at)
+        due_at.append(clock.monotonic() - requested_at)
 
     assert min(due_at) >= earliest - 0.2
     assert max(due_at) <= latest + 1
@@ -96,13 +96,13 @@ async def test_invariant_07_an_outage_costs_nothing_while_the_token_lives(
     sandbox.fail("refresh", Fault.status(503))
     async with fleet(aging_auth) as clients:
         assert await clients.send(20) == [200] * 20
-        await settle(aging_auth.bearer.provider)
+        await settle(aging_auth._bearer.provider)
         tried = sandbox.counters.exchanges
         assert await clients.send(20) == [200] * 20
         assert sandbox.counters.exchanges == tried
         clock.advance(1.0)
         assert await clients.send(20) == [200] * 20
-        await settle(aging_auth.bearer.provider)
+        await settle(aging_auth._bearer.provider)
 
     # AppRefreshToken is passed over once it has failed.
     assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
@@ -297,7 +297,7 @@ async def test_invariant_09_the_mark_is_written_before_it_is_sent(
             tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
             cut_off(auth)
-            await settle(auth.bearer.provider)
+            await settle(auth._bearer.provider)
         assert seen == [(True, 0)]
         await make_auth().token()
 

@@ -74,7 +74,7 @@ async def test_invariant_01_the_fast_path_takes_no_lock(
 ) -> None:
     """A fresh token is had without any of the locks that guard its changes."""
     token = await auth.token()
-    for guarded in (auth.bearer.provider._cache, auth.bearer.provider._own_coordinator):
+    for guarded in (auth._bearer.provider._cache, auth._bearer.provider._own_coordinator):
         monkeypatch.setattr(guarded, "_mutex", Untouchable())
     flow = flow_of(auth)
     request = await flow.__anext__()
@@ -237,7 +237,7 @@ def test_invariant_03_a_child_has_no_part_in_its_parents_refresh(
     """A child that is forked while its parent logs in finds no refresh under way."""
 
     async def look() -> None:
-        assert auth.bearer.provider._coordinator()._current is None
+        assert auth._bearer.provider._coordinator()._current is None
 
     with sandbox.hold("connect") as gate:
         thread = threading.Thread(target=anyio.run, args=(auth.token,))
@@ -481,7 +481,7 @@ async def test_invariant_05_a_save_outlives_the_caller(
         await anyio.lowlevel.checkpoint()
 
     assert scope.cancelled_caught
-    await settle(auth.bearer.provider)
+    await settle(auth._bearer.provider)
     assert auth.status().usable
     assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[0]
     assert sandbox.counters.connects == 1

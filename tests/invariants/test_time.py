@@ -17,7 +17,7 @@ from tests.auth.conftest import PRESSING
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox.time import TimestampStyle
+    from taxizer_async.testing._sandbox.tokens import TimestampStyle
     from tests.auth.conftest import FleetFactory
 
 

@@ -273,8 +273,8 @@ class Watch:
             self._note_failed_refresh(asking, refresh, outcome)
 
     def _note_failed_refresh(self, asking: Asking, refresh: Refresh, outcome: Outcome) -> None:
-        untouched = isinstance(outcome, Unavailable) and outcome.untouched
-        if isinstance(outcome, Misconfigured) or untouched:
+        not_processed = isinstance(outcome, Unavailable) and outcome.not_processed
+        if isinstance(outcome, Misconfigured) or not_processed:
             self._world.sent_refresh.discard(asking.secret)
         if isinstance(outcome, (Unavailable, Malformed)):
             self._passed_over_until = max(

@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._core.event_log import Reporter
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import ExchangeFailed
 from taxizer_async._core.exchange import Outcome, RetryBudget, Unavailable
 from taxizer_async._token.credentials_source import CredentialsSource
@@ -51,7 +51,7 @@ class Asking:
     #: When it began.
     began: float
     #: When the request that is under way was sent, and until when it is waited for.
-    asked_at: float = 0.0
+    requested_at: float = 0.0
     deadline: float = 0.0
     gate: anyio.Event = attrs.field(factory=anyio.Event)
     processed: bool = False
@@ -103,10 +103,10 @@ class _WatchedReporter:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._reporter = Reporter(None, timeout=5.0)
+        self._event_log = EventLog(None, timeout=5.0)
 
     def add(self, event: Event) -> None:
-        self._reporter.add(event)
+        self._event_log.emit(event)
         if isinstance(event, ExchangeFailed):
             self._process.watch.recording(event)
 
@@ -152,7 +152,7 @@ class Process:
         #: The first has its credentials by value, the second asks for them.
         self.fixed = number == 0
         policy = RenewalPolicy()
-        reporter: Any = _WatchedReporter(self)
+        event_log: Any = _WatchedReporter(self)
         source: Any = _Given(Credentials(CLIENT_ID, self.given))
         if not self.fixed:
             source = CredentialsSource(self._from_vault)
@@ -164,7 +164,7 @@ class Process:
             policy=policy,
             clock=world.clock,
             random=rng.random,
-            reporter=reporter,
+            event_log=event_log,
         )
         inside: Any = self.provider
         lease_wait = LeaseWait(attrs.evolve(inside._renewal, clock=self.clock))
@@ -180,7 +180,7 @@ class Process:
         self.auth = TaxizerAuth(
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
         )
-        inside = self.auth.bearer
+        inside = self.auth._bearer
         inside.provider, inside._fresh = self.watch, self.provider.fresh
 
     def __repr__(self) -> str:
@@ -277,10 +277,10 @@ class Process:
         clock = self.world.clock
         seconds = min(10.0, asking.budget.deadline - clock.monotonic())
         if seconds <= 0:
-            return Unavailable(reason="there was no time left to ask it", untouched=True)
+            return Unavailable(reason="there was no time left to ask it", not_processed=True)
         self.requests += 1
-        asking.asked_at = clock.monotonic()
-        asking.deadline = asking.asked_at + seconds
+        asking.requested_at = clock.monotonic()
+        asking.deadline = asking.requested_at + seconds
         asking.processed, asking.grant, asking.outcome = False, None, None
         asking.gate = anyio.Event()
         await asking.gate.wait()
@@ -307,7 +307,7 @@ def process_request(asking: Asking) -> None:
     if asking.processed:
         return
     asking.processed = True
-    asked = (asking.asked_at, asking.lease is LeaseState.HELD)
+    asked = (asking.requested_at, asking.lease is LeaseState.HELD)
     asking.grant = asking.process.world.server.process(asking.kind, asking.secret, asked=asked)
 
 
@@ -339,7 +339,7 @@ def time_out(asking: Asking) -> None:
 
 def age_of(grant: Grant, clock: ManualClock) -> float:
     """Return the age of *grant* as a client reckons it."""
-    return clock.monotonic() - grant.asked_at
+    return clock.monotonic() - grant.requested_at
 
 
 def is_over(grant: Grant, clock: ManualClock) -> bool:

@@ -68,7 +68,7 @@ class Grant:
     jwt: str
     refresh: str | None
     told: float | None
-    asked_at: float
+    requested_at: float
     dies_at: float
     with_lease: bool
     revoked: bool = False
@@ -130,14 +130,14 @@ class Server:
         """Return what a client gets of an endpoint that is in this *mood*."""
         match mood:
             case Mood.UNTOUCHED:
-                return Unavailable(reason="could not connect", untouched=True)
+                return Unavailable(reason="could not connect", not_processed=True)
             case Mood.BUSY | Mood.OVERLOADED:
                 status = 429 if mood is Mood.BUSY else 503
                 return Unavailable(
                     reason=f"answered {status}",
                     status_code=status,
                     retry_after=self._rng.choice([0.0, 3.0, 100.0]),
-                    untouched=mood is Mood.BUSY,
+                    not_processed=mood is Mood.BUSY,
                 )
             case Mood.REFUSING:
                 return Refused(status_code=self._rng.choice([400, 401, 403]))
@@ -156,7 +156,7 @@ class Server:
             jwt=f"{CANARY}-jwt-{self._numbers}",
             refresh=refresh,
             told=told,
-            asked_at=asked[0],
+            requested_at=asked[0],
             dies_at=self._clock.monotonic() + real,
             with_lease=asked[1],
         )
@@ -167,7 +167,7 @@ class Server:
 
     def arrive(self, grant: Grant) -> None:
         """Note that a client has *grant* from now on."""
-        grant.late = self._clock.monotonic() - grant.asked_at >= grant.believed
+        grant.late = self._clock.monotonic() - grant.requested_at >= grant.believed
 
     def issued(self, grant: Grant, *, began: float) -> Issued:
         """Return the answer that brings *grant*, to an exchange that *began* then."""
@@ -178,6 +178,6 @@ class Server:
             ),
             lifetime=grant.told,
             refresh_lifetime=self.refresh_life,
-            asked_at=grant.asked_at,
+            requested_at=grant.requested_at,
             elapsed=self._clock.monotonic() - began,
         )

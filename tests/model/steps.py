@@ -123,7 +123,7 @@ async def wait_for_a_stage(sim: Simulation) -> None:
     held = sim.rng.choice(sim.world.processes).held
     if held is None:
         return
-    span = held.lifespan
+    span = held.schedule
     until = sim.rng.choice([span.renew_after, span.must_after, span.ends_after])
     left = until - held.age(sim.world.clock) + sim.rng.choice([-0.01, 0.0, 0.01, 1.0])
     if 0 < left < 1e6:

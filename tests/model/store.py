@@ -73,18 +73,18 @@ class Shelf:
 
     def stored_jwt(self) -> str | None:
         """Return the JWT that is in the store."""
-        for _, record in self.inner._own_shelf().records.values():
+        for _, record in self.inner._state.get().records.values():
             return record.token.jwt.reveal()
         return None
 
     @property
     def leased(self) -> bool:
         """Whether anybody has a lease."""
-        return bool(self.inner._own_shelf().leases)
+        return bool(self.inner._state.get().leases)
 
     def break_leases(self) -> None:
         """Take the lease from whoever has it."""
-        self.inner._own_shelf().leases.clear()
+        self.inner._state.get().leases.clear()
         self.breaks += 1
         self.stranger = None
 

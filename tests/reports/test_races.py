@@ -37,7 +37,7 @@ async def test_a_refused_loser_clears_nothing_of_the_winners(
             tasks.start_soon(loser.token)
             await gate.wait_until_async(1)
             # What a lease that ends by itself looks like.
-            store._shelf.leases.clear()
+            store._state.get().leases.clear()
             won = await winner.token()
 
     assert loser.status().adoptions == 1

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.models import Token
+from taxizer_async._core.secret import Secret
 from taxizer_async.stores import StoreKey, TokenRecord
 from tests.redis_server import RedisServer
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import anyio
 import attrs
 
-from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.models import Token
+from taxizer_async._core.secret import Secret
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 

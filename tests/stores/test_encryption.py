@@ -67,7 +67,7 @@ async def use(sandbox: Sandbox, store: TokenStore) -> None:
             await auth.token()
             await anyio.sleep(0.01)
     # What is under way would open the store's connection again.
-    await settle(auth.bearer.provider)
+    await settle(auth._bearer.provider)
 
 
 @pytest.mark.parametrize("key", [None, NEW])

@@ -76,7 +76,7 @@ async def main():
     await use("parent")
     # A fork copies a mutex that another thread holds, and not that thread.
     held, forked = threading.Event(), threading.Event()
-    mutexes = [store._clients._mutex] if of_url else []
+    mutexes = [store._clients._clients.get().mutex] if of_url else []
     threading.Thread(target=hold, args=(mutexes, held, forked)).start()
     held.wait()
     child = os.fork()
@@ -165,12 +165,12 @@ def test_loops_that_ended_are_not_kept(redis_server: RedisServer) -> None:
     async def use() -> None:
         assert await store.load(KEY) is None
         # As if the program had not closed it, but without the garbage collector's warning.
-        await store._clients.here().connection_pool.disconnect()
+        await store._clients.current().connection_pool.disconnect()
 
     for _ in range(5):
         asyncio.run(use())
     kept: Any = store._clients
-    assert len(kept._clients) == 1
+    assert len(kept._clients.get().by_loop) == 1
 
 
 @contextlib.contextmanager
@@ -226,7 +226,7 @@ def test_threads_that_fork_off_at_once_get_a_client_each(redis_server: RedisServ
 
     async def use() -> None:
         await anyio.to_thread.run_sync(gate.wait)
-        clients.append(store._clients.here())
+        clients.append(store._clients.current())
         assert await store.load(KEY) is None
         await anyio.to_thread.run_sync(gate.wait)
         await store.aclose()

@@ -17,8 +17,9 @@ import attrs
 import pytest
 
 from taxizer_async import Secret
+from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import AbandonableCalls
-from taxizer_async.stores import Lease, _private_directory, file
+from taxizer_async.stores import Lease, _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing._store_suite.harness import leased_in_turn
 from tests.families import PATIENCE
@@ -103,14 +104,14 @@ WITHOUT: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, s
     "lease, its check": (Bench.take, Directory, "_check"),
     "lease, its open": (Bench.take, os, "open"),
     "lease, its lock": (Bench.take, fcntl, "flock"),
-    "lease, once it is taken": (Bench.take, file, "_identity"),
+    "lease, once it is taken": (Bench.take, _file_lease, "_identity"),
     "clear, its sync": (Bench.clear, os, "fsync"),
 }
 WITH: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, str]] = {
-    "save, its look": (Bench.save, file, "_identity"),
+    "save, its look": (Bench.save, _file_lease, "_identity"),
     "save, its sync": (Bench.save, os, "fsync"),
     "save, its rename": (Bench.save, Path, "replace"),
-    "extend, its look": (Bench.extend, file, "_identity"),
+    "extend, its look": (Bench.extend, _file_lease, "_identity"),
     "release, its close": (Bench.release, os, "close"),
 }
 CALLS: Final = WITHOUT | WITH
@@ -159,23 +160,23 @@ async def test_a_lease_that_comes_too_late_is_given_back(
     taken = threading.Event()
     kept: list[object] = []
     givers: list[threading.Thread] = []
-    take, give_back = file._Attempt.take, file._FileLease.give_back
+    take, release_sync = _file_lease.LeaseAttempt.take, _file_lease.FileLease.release_sync
 
-    def take_and_tell(attempt: file._Attempt) -> file._FileLease | None:
+    def take_and_tell(attempt: _file_lease.LeaseAttempt) -> _file_lease.FileLease | None:
         lease = take(attempt)
         # Or the garbage collector would give it back.
         kept.append(attempt)
         taken.set()
         return lease
 
-    def note_thread(lease: file._FileLease) -> None:
+    def note_thread(lease: _file_lease.FileLease) -> None:
         givers.append(threading.current_thread())
-        give_back(lease)
+        release_sync(lease)
 
     with monkeypatch.context() as patch:
-        patch.setattr(file._Attempt, "take", take_and_tell)
-        patch.setattr(file._FileLease, "give_back", note_thread)
-        stuck = Stuck(file._Attempt, "take")
+        patch.setattr(_file_lease.LeaseAttempt, "take", take_and_tell)
+        patch.setattr(_file_lease.FileLease, "release_sync", note_thread)
+        stuck = Stuck(_file_lease.LeaseAttempt, "take")
         stuck.begin(patch)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.take)
@@ -196,7 +197,7 @@ async def test_a_release_that_is_refused_is_done_all_the_same(
 ) -> None:
     """Too many calls may be stuck already; whoever holds the lease then does not keep it for ever."""
     bench.lease = await bench.store.lease(KEY)
-    monkeypatch.setattr(bench.store._calls, "_limit", 0)
+    monkeypatch.setattr(bench.store._calls, "_free", PerProcess(lambda: threading.Semaphore(0)))
     with pytest.raises(TimeoutError, match="have not been answered"):
         await bench.release()
 

@@ -21,7 +21,7 @@ import anyio
 from taxizer_async._cli.demo.worker_pool import ending
 from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.models import Secret
+from taxizer_async._core.secret import Secret
 
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import attrs
 
 from taxizer_async._cli.demo.load import Crowd, Outcome, Share, Tally
 from taxizer_async._cli.store_config import StoreChoice, StoreKind, closing
-from taxizer_async._core.models import Credentials, Secret
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.secret import Secret
 
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ _ANY_HEADER: Final = zlib.MAX_WBITS | 32
 
 
 @attrs.define(eq=False, repr=False)
-class Answer:
+class RawResponse:
     """
     What has come in so far.
 
@@ -81,7 +81,7 @@ class Answer:
         return body if len(body) <= self.most else None
 
 
-async def receive(response: Any, answer: Answer) -> None:
+async def receive(response: Any, answer: RawResponse) -> None:
     """Read the body of an httpx or httpx2 *response* into *answer*, as much of it as is wanted."""
     answer.headers = response.headers
     answer.status_code = response.status_code

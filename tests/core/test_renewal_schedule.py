@@ -15,7 +15,7 @@ from taxizer_async._core.policy import (
     JITTER_SHARE,
     SHORTEST_LIFETIME,
     Freshness,
-    Lifespan,
+    RenewalSchedule,
     still_counting,
     time_of_sending,
 )
@@ -37,7 +37,7 @@ POLICIES = st.builds(
 @given(POLICIES, LIFETIMES, JITTERS)
 def test_order(policy: RenewalPolicy, lifetime: float, jitter: float) -> None:
     """Whatever the policy and the lifetime, a token is renewed, then pressing, then dead."""
-    span = policy.lifespan(lifetime, jitter)
+    span = policy.schedule(lifetime, jitter)
 
     assert 0 < span.renew_after <= span.must_after <= span.ends_after
 
@@ -49,10 +49,10 @@ def test_renewals_per_lifetime(
     policy: RenewalPolicy, lifetime: float, jitter: float, margin: float
 ) -> None:
     """No token is renewed before half its life is over: at most 2 per lifetime (reports 51, 52)."""
-    span = policy.lifespan(lifetime, jitter)
+    span = policy.schedule(lifetime, jitter)
 
     assert span.renew_after >= lifetime * 0.74
-    assert span.keep_after(margin) >= lifetime / 2
+    assert span.keep_fresh_after(margin) >= lifetime / 2
 
 
 @pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
@@ -61,7 +61,7 @@ def test_renewals_in_a_hundred_lives(lifetime: float, jitter: float) -> None:
     """Renewing each token when it is due makes at most 2 renewals per lifetime over a long run."""
     policy, age, renewals = RenewalPolicy(), 0.0, 0
     while age < 100 * lifetime:
-        age += policy.lifespan(lifetime, jitter).renew_after
+        age += policy.schedule(lifetime, jitter).renew_after
         renewals += 1
 
     assert 100 <= renewals <= 200
@@ -80,7 +80,7 @@ def test_renewals_in_a_hundred_lives(lifetime: float, jitter: float) -> None:
 )
 def test_lifespan(lifetime: float, renew_after: float, must_after: float) -> None:
     """The documented durations apply, or their share of a short life."""
-    assert RenewalPolicy().lifespan(lifetime, 0.0) == Lifespan(
+    assert RenewalPolicy().schedule(lifetime, 0.0) == RenewalSchedule(
         renew_after=renew_after, must_after=must_after, ends_after=lifetime
     )
 
@@ -89,16 +89,16 @@ def test_lifespan(lifetime: float, renew_after: float, must_after: float) -> Non
 @pytest.mark.parametrize("lifetime", [0.49, 0.0, -1.0, -6.3e10, -math.inf])
 def test_a_life_too_short_to_be_true(lifetime: float) -> None:
     """A token that has ended on arrival is used until refused, and renewed every 30 s (report 53)."""
-    assert RenewalPolicy().lifespan(lifetime, 0.5) == Lifespan(
+    assert RenewalPolicy().schedule(lifetime, 0.5) == RenewalSchedule(
         renew_after=30.0, must_after=math.inf, ends_after=math.inf
     )
 
 
 def test_an_endless_life() -> None:
     """A token that never ends is never renewed."""
-    span = RenewalPolicy().lifespan(math.inf, 0.5)
+    span = RenewalPolicy().schedule(math.inf, 0.5)
 
-    assert span.advise(1e300) is Freshness.FRESH
+    assert span.freshness(1e300) is Freshness.FRESH
     assert span.ends_after == math.inf
 
 
@@ -108,19 +108,19 @@ def test_a_fleet_spreads(lifetime: float) -> None:
     """A hundred holders of tokens that end together do not renew together (report 22)."""
     draw = random.Random(22).random  # noqa: S311 - no secret
     policy = RenewalPolicy()
-    moments = sorted(policy.lifespan(lifetime, draw()).renew_after for _ in range(100))
+    moments = sorted(policy.schedule(lifetime, draw()).renew_after for _ in range(100))
     window = min(policy.renew_ahead, lifetime * 0.25) * JITTER_SHARE
 
     assert len(set(moments)) == 100
     assert moments[-1] - moments[0] > window * 0.8
-    assert moments[-1] < policy.lifespan(lifetime, 0.0).must_after
+    assert moments[-1] < policy.schedule(lifetime, 0.0).must_after
 
 
 @given(LIFETIMES, JITTERS, JITTERS)
 def test_jitter_only_delays(lifetime: float, low: float, high: float) -> None:
     """More jitter never renews earlier, and never changes when the token ends."""
     policy = RenewalPolicy()
-    first, last = (policy.lifespan(lifetime, jitter) for jitter in sorted((low, high)))
+    first, last = (policy.schedule(lifetime, jitter) for jitter in sorted((low, high)))
 
     assert first.renew_after <= last.renew_after
     assert first.must_after == last.must_after
@@ -143,15 +143,15 @@ def test_jitter_only_delays(lifetime: float, low: float, high: float) -> None:
 )
 def test_advice(age: float, advice: Freshness) -> None:
     """Each stage begins at its own moment."""
-    assert RenewalPolicy().lifespan(100.0, 0.0).advise(age) is advice
+    assert RenewalPolicy().schedule(100.0, 0.0).freshness(age) is advice
 
 
 @given(LIFETIMES, JITTERS, st.floats(0, 1e12), st.floats(0, 1e12))
 def test_advice_only_gets_graver(lifetime: float, jitter: float, a: float, b: float) -> None:
     """As a token ages, the advice never goes back."""
-    span = RenewalPolicy().lifespan(lifetime, jitter)
+    span = RenewalPolicy().schedule(lifetime, jitter)
 
-    assert span.advise(min(a, b)).value <= span.advise(max(a, b)).value
+    assert span.freshness(min(a, b)).value <= span.freshness(max(a, b)).value
 
 
 @pytest.mark.parametrize(
@@ -165,20 +165,20 @@ def test_advice_only_gets_graver(lifetime: float, jitter: float, a: float, b: fl
 )
 def test_keep_after(margin: float, moment: float) -> None:
     """`keep_fresh` starts early enough to be done before callers wait."""
-    assert RenewalPolicy().lifespan(3600.0, 0.0).keep_after(margin) == moment
+    assert RenewalPolicy().schedule(3600.0, 0.0).keep_fresh_after(margin) == moment
 
 
 def test_keep_after_of_one_used_until_refused() -> None:
     """A token that has ended on arrival is kept at the same slow pace."""
-    assert RenewalPolicy().lifespan(0.0, 0.0).keep_after(1e6) == 30.0
+    assert RenewalPolicy().schedule(0.0, 0.0).keep_fresh_after(1e6) == 30.0
 
 
 @given(LIFETIMES, JITTERS, st.floats(0, 1e6))
 def test_keep_after_is_never_late(lifetime: float, jitter: float, margin: float) -> None:
     """Keeping fresh never starts later than a request would have."""
-    span = RenewalPolicy().lifespan(lifetime, jitter)
+    span = RenewalPolicy().schedule(lifetime, jitter)
 
-    assert span.keep_after(margin) <= span.renew_after
+    assert span.keep_fresh_after(margin) <= span.renew_after
 
 
 def remaining_life(expires_at: float, **moments: Any) -> float:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from taxizer_async.stores._machine_time import Moment
+from taxizer_async.stores._machine_time import MachineTime
 
 
-NOW = Moment(boot="b-1", uptime=1_000.0, wall=1_800_000_000.0)
+NOW = MachineTime(boot="b-1", uptime=1_000.0, wall=1_800_000_000.0)
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,18 @@ def test_the_uptime_counts_where_it_can(changes: dict[str, str | float], seconds
 
 def test_it_is_restored_from_what_it_was_written_as() -> None:
     """Through a dict and back; what is none of it is None."""
-    assert Moment.restored(attrs.asdict(NOW)) == NOW
+    assert MachineTime.from_dict(attrs.asdict(NOW)) == NOW
     for name in ("boot", "uptime", "wall"):
         written = attrs.asdict(NOW)
         del written[name]
-        assert Moment.restored(written) is None
-        assert Moment.restored(written | {name: []}) is None
+        assert MachineTime.from_dict(written) is None
+        assert MachineTime.from_dict(written | {name: []}) is None
 
 
 def test_time_goes_on() -> None:
     """Two moments of this machine, one after the other."""
-    first = Moment.now()
-    later = Moment.now()
+    first = MachineTime.now()
+    later = MachineTime.now()
 
     assert later.boot == first.boot
     assert 0 <= later.since(first) < 5

@@ -10,7 +10,7 @@ import pytest
 
 from taxizer_async import ConfigurationError
 from taxizer_async._core import events
-from taxizer_async._core.event_log import _LEVELS, Reporter
+from taxizer_async._core.event_log import _LEVELS, EventLog
 from tests.limits import HANG
 
 
@@ -49,7 +49,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.mark.parametrize(("event", "level"), EVENTS, ids=lambda v: type(v).__name__)
 def test_levels(event: Event, level: int, log: pytest.LogCaptureFixture) -> None:
     """Each event is logged at once, at its level, with all that it says."""
-    Reporter(None, timeout=HANG).add(event)
+    EventLog(None, timeout=HANG).emit(event)
 
     (record,) = log.records
     assert record.name == "taxizer_async"
@@ -66,11 +66,11 @@ def test_every_event_has_a_level() -> None:
 async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
     """A sync hook hears of all events, in order, a little later, and is not awaited."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
+    event_log = EventLog(heard.append, timeout=HANG)
     for event in (ONE, TWO, THREE):
-        reporter.add(event)
+        event_log.emit(event)
     assert heard == []
-    await reporter.delivered()
+    await event_log.delivered()
 
     assert heard == [ONE, TWO, THREE]
     assert not [record for record in log.records if record.levelno >= logging.ERROR]
@@ -79,10 +79,10 @@ async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
 async def test_each_event_once() -> None:
     """What was delivered is not delivered again."""
     heard: list[Event] = []
-    reporter = Reporter(heard.append, timeout=HANG)
-    reporter.add(ONE)
-    await reporter.delivered()
-    await reporter.delivered()
+    event_log = EventLog(heard.append, timeout=HANG)
+    event_log.emit(ONE)
+    await event_log.delivered()
+    await event_log.delivered()
 
     assert heard == [ONE]
 
@@ -97,10 +97,10 @@ async def test_an_async_hook() -> None:
         await anyio.lowlevel.checkpoint()
         steps.append("done")
 
-    reporter = Reporter(hook, timeout=HANG)
-    reporter.add(ONE)
-    reporter.add(TWO)
-    await reporter.delivered()
+    event_log = EventLog(hook, timeout=HANG)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
+    await event_log.delivered()
 
     assert steps == [ONE, "done", TWO, "done"]
 
@@ -113,9 +113,9 @@ async def test_a_callable_object() -> None:
         async def __call__(self, event: Event) -> None:
             heard.append(event)
 
-    reporter = Reporter(Hook(), timeout=HANG)
-    reporter.add(ONE)
-    await reporter.delivered()
+    event_log = EventLog(Hook(), timeout=HANG)
+    event_log.emit(ONE)
+    await event_log.delivered()
 
     assert heard == [ONE]
 
@@ -134,10 +134,10 @@ async def test_a_hook_that_raises(
     async def async_hook(event: Event) -> None:
         sync_hook(event)
 
-    reporter = Reporter(async_hook if is_async else sync_hook, timeout=HANG)
-    reporter.add(ONE)
-    reporter.add(TWO)
-    await reporter.delivered()
+    event_log = EventLog(async_hook if is_async else sync_hook, timeout=HANG)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
+    await event_log.delivered()
 
     assert heard == [ONE, TWO]
     errors = [r for r in log.records if r.levelno == logging.ERROR]
@@ -158,11 +158,11 @@ async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
         if event is ONE:
             await anyio.sleep_forever()
 
-    reporter = Reporter(hook, timeout=0.01)
-    reporter.add(ONE)
-    reporter.add(TWO)
+    event_log = EventLog(hook, timeout=0.01)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
     with anyio.fail_after(HANG):
-        await reporter.delivered()
+        await event_log.delivered()
 
     assert heard == [ONE, TWO]
     assert "on_event failed with nothing within 0.01 s on Forgotten" in log.text
@@ -175,11 +175,11 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
     def hook(event: Event) -> None:
         heard.append(event)
         if event is ONE:
-            reporter.add(TWO)
+            event_log.emit(TWO)
 
-    reporter = Reporter(hook, timeout=HANG)
-    reporter.add(ONE)
-    await reporter.delivered()
+    event_log = EventLog(hook, timeout=HANG)
+    event_log.emit(ONE)
+    await event_log.delivered()
 
     assert heard == [ONE, TWO]
     assert len(log.records) == 2
@@ -190,4 +190,4 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
 def test_a_hook_is_callable(hook: Any) -> None:
     """What cannot be called is refused when it is given, not when it is needed (report 31)."""
     with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
-        Reporter(hook, timeout=HANG)
+        EventLog(hook, timeout=HANG)

@@ -1,0 +1,48 @@
+"""What a forked child must not share with its parent."""
+
+from __future__ import annotations
+
+import os
+
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+T = TypeVar("T")
+
+
+@final
+class PerProcess(Generic[T]):
+    """
+    A value that a forked child makes anew.
+
+    The parent's may be in use there, and a lock in it may be held by a thread that the child does not
+    have. The child keeps the parent's value alive, as collecting it could end what the parent uses.
+
+    Args:
+        make: Returns a new value.
+    """
+
+    __slots__ = ("_inherited", "_make", "_pid", "_value")
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make: Final = make
+        self._inherited: Final[list[T]] = []
+        self._value = make()
+        self._pid = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the value was made by the parent of this process."""
+        return self._pid != os.getpid()
+
+    def get(self) -> T:
+        """Return the value of this process."""
+        if self.is_inherited:
+            self._inherited.append(self._value)
+            self._value = self._make()
+            self._pid = os.getpid()
+        return self._value

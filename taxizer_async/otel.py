@@ -25,6 +25,7 @@ import attrs
 from taxizer_async._core import events
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.events import ExchangeKind
+from taxizer_async._http.urls import DEFAULT_PORTS
 from taxizer_async._version import __version__
 
 
@@ -56,7 +57,6 @@ _BUCKETS: Final = (
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0),
 )
 _FIRST_ERROR: Final = 400
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class WatchedAuth(Protocol):
@@ -334,6 +334,6 @@ def _nanoseconds(moment: datetime) -> int:
 
 def _server(base_url: str) -> dict[str, str | int]:
     url = urlsplit(base_url)
-    port = url.port or _DEFAULT_PORTS.get(url.scheme)
+    port = url.port or DEFAULT_PORTS.get(url.scheme)
     found: dict[str, str | int] = {"server.address": url.hostname or ""}
     return found if port is None else {**found, "server.port": port}

@@ -6,16 +6,15 @@ It joins the life of the token with the two calls that get one. No HTTP library'
 
 from __future__ import annotations
 
-import ipaddress
 import random
 
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import OriginSkipped
 from taxizer_async._http.headers import lacks_scope
 from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH, HttpExchange
-from taxizer_async._http.urls import endpoint_url
+from taxizer_async._http.urls import endpoint_url, origin_of
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Verdict
 from taxizer_async._token.provider import TokenProvider
@@ -42,14 +41,6 @@ RESENDS: Final = 2
 #: Bytes and seconds that are spent on the body of a 401, so that its connection can be used again.
 DRAINED_BYTES: Final = 256 * 1024
 DRAINED_SECONDS: Final = 1.0
-
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-#: A WebSocket's URL names the same origin.
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
-
-#: Scheme, host and port.
-Origin: TypeAlias = tuple[str, bytes, int | None]
 
 
 @final
@@ -163,12 +154,6 @@ class Bearer:
         return f"<{name} for {self.base_url}, token: {self.provider.status().state.value}>"
 
 
-def origin_of(scheme: str, host: bytes, port: int | None) -> Origin:
-    """Return the origin in one spelling."""
-    scheme = _SCHEMES.get(scheme, scheme)
-    return scheme, _one_spelling(host.lower()), port or _DEFAULT_PORTS.get(scheme)
-
-
 def place_of(method: str, scheme: str, netloc: str, path: str) -> str:
     """Return the place of a request: *path* has no query."""
     return f"{method} {scheme}://{netloc}{path}"
@@ -177,11 +162,3 @@ def place_of(method: str, scheme: str, netloc: str, path: str) -> str:
 def tells_of_token(status: int) -> bool:
     """Return whether *status* says if the token is good: a gateway may give the others by itself."""
     return status < _SERVER_ERRORS and status != _TOO_MANY_REQUESTS
-
-
-def _one_spelling(host: bytes) -> bytes:
-    # httpx leaves an IPv6 address as it is written, and others do not.
-    try:
-        return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
-    except ValueError:
-        return host

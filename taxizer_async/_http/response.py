@@ -1,39 +1,57 @@
-"""
-One answer of a token endpoint, as far as it has come in, and its body within bounds.
-
-What it means is decided by those who ask for it.
-"""
+"""A response of a token endpoint: its body within bounds, and what it means."""
 
 from __future__ import annotations
 
+import logging
 import zlib
 
 from collections.abc import Mapping
-from typing import Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
 
+from taxizer_async._core.codec import Undecodable, decode_token, describe, is_json
+from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
+from taxizer_async._core.policy import time_of_sending
+from taxizer_async._http.headers import parse_http_date, parse_retry_after
 
-#: A token answer is a few KiB; whatever is longer is something else.
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from taxizer_async._core.clock import Clock
+    from taxizer_async._core.exchange import Outcome
+    from taxizer_async._core.models import Token
+
+
+#: Bytes. A token response has a few KiB; anything longer is something else.
 MAX_ANSWER: Final = 1024 * 1024
 
-# Has zlib find out by itself whether there is a gzip or a zlib header.
+# Makes zlib detect a gzip or a zlib header by itself.
 _ANY_HEADER: Final = zlib.MAX_WBITS | 32
+
+_REFUSALS: Final = frozenset({400, 401, 403})
+_TRY_LATER: Final = frozenset({408, 429})
+# Only this: a gateway may answer 503 after the server took the request.
+_NOT_PROCESSED: Final = HTTPStatus.TOO_MANY_REQUESTS
+
+_log: Final = logging.getLogger("taxizer_async")
 
 
 @attrs.define(eq=False, repr=False)
 class RawResponse:
     """
-    What has come in so far.
+    As much of a response as has been received.
 
     Attributes:
-        status_code: 0 until the head is there.
-        headers: Likewise empty.
-        raw: The body as it was sent …
-        is_encoded: … so that it has to be decoded.
-        complete: Whether there is no more to come, or no more is wanted.
-        most: Bytes of the body that are wanted.
+        status_code: 0 until the head has been received.
+        headers: Empty until then.
+        raw: The body as it was sent.
+        is_encoded: Whether *raw* is still in its content encoding.
+        complete: Whether the whole body, or as much as is wanted, has been received.
+        most: How many bytes of the body are wanted.
     """
 
     status_code: int = 0
@@ -45,34 +63,34 @@ class RawResponse:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status says that there is a token in it."""
+        """Whether the status promises a token."""
         return 200 <= self.status_code < 300  # noqa: PLR2004
 
     @property
     def is_usable(self) -> bool:
-        """Whether the outcome can be told: a failure's status says enough."""
+        """Whether it can be read: of a failure, the status is enough."""
         return self.complete or (self.status_code != 0 and not self.is_success)
 
     @property
     def is_html(self) -> bool:
-        """Whether the body is a page."""
+        """Whether the body is a web page."""
         kind = self.headers.get("Content-Type", "").lower()
         return "html" in kind or (self.body() or b"").lstrip().startswith(b"<")
 
     def add(self, chunk: bytes) -> bool:
-        """Add a part of the body; say whether more is wanted."""
+        """Append *chunk* to the body; return whether more is wanted."""
         self.raw += chunk
         return len(self.raw) <= self.most
 
     def body(self) -> bytes | None:
-        """Return the body, decoded; None if it is longer than is wanted."""
+        """Return the decoded body; None if it is longer than wanted."""
         if len(self.raw) > self.most:
             return None
         raw = bytes(self.raw)
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding == "identity" or not self.is_encoded:
             return raw
-        # It was not asked for, but gateways are known not to care.
+        # Some gateways compress although the request did not ask for it.
         inflater = zlib.decompressobj(_ANY_HEADER)
         try:
             body = inflater.decompress(raw, self.most + 1)
@@ -81,16 +99,105 @@ class RawResponse:
         return body if len(body) <= self.most else None
 
 
-async def receive(response: Any, answer: RawResponse) -> None:
-    """Read the body of an httpx or httpx2 *response* into *answer*, as much of it as is wanted."""
-    answer.headers = response.headers
-    answer.status_code = response.status_code
-    # A test transport's answer may be read, and so decoded, from the start.
-    answer.is_encoded = not response.is_stream_consumed
-    chunks = response.aiter_raw() if answer.is_encoded else response.aiter_bytes()
-    # A cancellation ends the generators below, which a break would abandon to the collector.
+async def receive(response: Any, into: RawResponse) -> None:
+    """Read the body of an httpx or httpx2 *response*, as much of it as is wanted, into *into*."""
+    into.headers = response.headers
+    into.status_code = response.status_code
+    # The response of a test transport may have been read, and so decoded, before.
+    into.is_encoded = not response.is_stream_consumed
+    chunks = response.aiter_raw() if into.is_encoded else response.aiter_bytes()
+    # Cancelled rather than left by a break, which would leave the generators to the garbage collector.
     with anyio.CancelScope() as enough:
         async for chunk in chunks:
-            if not enough.cancel_called and not answer.add(chunk):
+            if not enough.cancel_called and not into.add(chunk):
                 enough.cancel()
-    answer.complete = True
+    into.complete = True
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Attempt:
+    """
+    One request to a token endpoint.
+
+    Attributes:
+        requested_at: When it was sent (`Clock.monotonic`) ...
+        wall: ... and the same by `Clock.wall`.
+        began: When the first attempt of its exchange began (`Clock.monotonic`).
+    """
+
+    requested_at: float
+    wall: float
+    began: float
+
+
+def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outcome:
+    """Return what *response* means."""
+    status = response.status_code
+    if status in _REFUSALS:
+        return _read_refusal(response)
+    server_date = parse_http_date(response.headers.get("Date"))
+    if status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable(
+            reason=f"answered {_status_line(status)}",
+            status_code=status,
+            retry_after=parse_retry_after(
+                response.headers.get("Retry-After"),
+                now=clock.wall() if server_date is None else server_date,
+            ),
+            not_processed=status == _NOT_PROCESSED,
+        )
+    body = response.body()
+    if body is None:
+        return Malformed(status_code=status, excerpt="more than 1 MiB")
+    decoded = decode_token(body) if response.is_success else Undecodable(describe(body))
+    if isinstance(decoded, Undecodable):
+        return Malformed(status_code=status, excerpt=decoded.excerpt, is_the_apis=is_json(body))
+    for name in decoded.unreadable:
+        _log.warning("%s is not a timestamp, and taken as missing", name)
+    return _issue(decoded.token, attempt, clock, server_date)
+
+
+def _read_refusal(response: RawResponse) -> Outcome:
+    """Tell the API's refusals from pages of firewalls and proxies with the same status."""
+    status = response.status_code
+    if not response.complete:
+        return Unavailable(reason=f"answered {_status_line(status)}, cut off", status_code=status)
+    body = response.body() or b""
+    is_refusal = not response.is_html if status == HTTPStatus.BAD_REQUEST else is_json(body)
+    if is_refusal:
+        return Refused(status_code=status)
+    return Malformed(status_code=status, excerpt=describe(body))
+
+
+def _issue(token: Token, attempt: Attempt, clock: Clock, server_date: float | None) -> Issued:
+    def life(expires_at: datetime | None) -> float | None:
+        return None if expires_at is None else expires_at.timestamp() - sent_at
+
+    now = clock.monotonic()
+    sent_at = time_of_sending(
+        None if token.expires_at is None else token.expires_at.timestamp(),
+        sent_at=attempt.wall,
+        # Not by the wall clock, which may have been set meanwhile.
+        received_at=attempt.wall + now - attempt.requested_at,
+        server_date=server_date,
+    )
+
+    return Issued(
+        token=token,
+        lifetime=life(token.expires_at),
+        refresh_lifetime=life(_unless_unset(token.refresh_expires_at)),
+        requested_at=attempt.requested_at,
+        elapsed=now - attempt.began,
+    )
+
+
+def _unless_unset(date: datetime | None) -> datetime | None:
+    # ASP.NET writes 0001-01-01 for a date that was never set.
+    return None if date is None or date.year == 1 else date
+
+
+def _status_line(status_code: int) -> str:
+    try:
+        return f"{status_code} {HTTPStatus(status_code).phrase}"
+    except ValueError:
+        return str(status_code)

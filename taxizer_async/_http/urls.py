@@ -1,19 +1,27 @@
 """
-Where the API is: reading, checking and extending its URL.
+The URL of the API: reading, checking and extending it, and comparing origins.
 
-A URL that is refused may hold a password, so nothing here quotes one, and no frame that raises has it.
+A URL that is refused may contain a password: it is never quoted, and `_core.secret` applies.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import httpx
 
 from taxizer_async._core.errors import ConfigurationError
 
+
+#: Scheme, host and port.
+Origin: TypeAlias = tuple[str, bytes, int | None]
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+#: A WebSocket URL has the origin of the HTTP URL.
+_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 _LAST_PORT: Final = 65535
 _SLASH: Final = b"/"
@@ -22,10 +30,10 @@ _NO_URL: Final = "is no URL such as https://apistaging.taxizer.com"
 
 def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
     """
-    Return *base_url* as a URL in one spelling.
+    Return *base_url*, normalized.
 
     Raises:
-        ConfigurationError: If it is no URL, neither https nor loopback, or has parts that would be
+        ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would be
             lost or logged.
     """
     url, problem = read_base_url(base_url)
@@ -38,11 +46,11 @@ def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
 
 
 def read_base_url(base_url: str | httpx.URL) -> tuple[httpx.URL, str | None]:
-    """Return the URL, and what is wrong with it if it can't be used."""
+    """Return the URL, and the problem if it can't be used."""
     try:
         url = httpx.URL(str(base_url).strip())
         problem = _problem_of(url)
-    # A lone surrogate, and a host that only looks like an encoded one, are the codecs' to refuse.
+    # UnicodeError: from the codecs, for a lone surrogate or an invalid IDNA host.
     except (httpx.InvalidURL, UnicodeError):
         url, problem = httpx.URL(""), _NO_URL
     if problem is not None:
@@ -56,7 +64,7 @@ def endpoint_url(base_url: httpx.URL, path: str) -> httpx.URL:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether *host* is this machine, by name or address."""
+    """Return whether *host*, a name or an address, is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -65,10 +73,24 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def origin_of(scheme: str, host: bytes, port: int | None) -> Origin:
+    """Return the origin, normalized."""
+    scheme = _SCHEMES.get(scheme, scheme)
+    return scheme, _one_spelling(host.lower()), port or DEFAULT_PORTS.get(scheme)
+
+
+def _one_spelling(host: bytes) -> bytes:
+    # httpx keeps an IPv6 address as it is written; other libraries normalize it.
+    try:
+        return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
+    except ValueError:
+        return host
+
+
 def _problem_of(url: httpx.URL) -> str | None:
     if url.userinfo:
         return "holds a user name or password: leave them out"
-    # Its raw form is what goes on the wire: a zone of IPv6 may be no ASCII.
+    # Reading `raw_host`, which is what is sent, raises UnicodeError for a zone that is not ASCII.
     has_host = bool(url.host and url.raw_host)
     if url.scheme not in ("http", "https") or not has_host or (url.port or 0) > _LAST_PORT:
         return _NO_URL

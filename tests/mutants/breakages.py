@@ -458,7 +458,7 @@ BREAKAGES: Final = (
     Breakage(
         name="a-firewalls-page-is-a-refusal",
         invariant=22,
-        file="_http/token_endpoints.py",
+        file="_http/response.py",
         old="    if is_refusal:\n",
         new="    if True:\n",
         tests=(f"{EXCHANGE}/test_answers.py",),
@@ -502,16 +502,16 @@ BREAKAGES: Final = (
     Breakage(
         name="answer-timed-by-the-wall-clock",
         invariant=11,
-        file="_http/token_endpoints.py",
-        old="received_at=asked.wall + now - asked.at",
-        new="received_at=self._clock.wall()",
+        file="_http/response.py",
+        old="received_at=attempt.wall + now - attempt.requested_at",
+        new="received_at=clock.wall()",
     ),
     Breakage(
         name="life-counted-from-the-answer",
         invariant=11,
-        file="_http/token_endpoints.py",
-        old="            requested_at=asked.at,\n",
-        new="            requested_at=self._clock.monotonic(),\n",
+        file="_http/response.py",
+        old="        requested_at=attempt.requested_at,\n",
+        new="        requested_at=clock.monotonic(),\n",
     ),
     # 12: Timestamps, and none.
     Breakage(
@@ -904,9 +904,9 @@ BREAKAGES: Final = (
     Breakage(
         name="refresh-kept-after-a-503",
         invariant=9,
-        file="_http/token_endpoints.py",
-        old="                not_processed=status == _NOT_PROCESSED,\n",
-        new="                not_processed=status in {_NOT_PROCESSED, 503},\n",
+        file="_http/response.py",
+        old="            not_processed=status == _NOT_PROCESSED,\n",
+        new="            not_processed=status in {_NOT_PROCESSED, 503},\n",
         tests=(f"{EXCHANGE}/test_retries.py::test_a_refresh_is_one_attempt",),
     ),
     Breakage(
@@ -999,7 +999,7 @@ BREAKAGES: Final = (
         name="exchange-past-its-deadline",
         invariant=22,
         file="_http/token_endpoints.py",
-        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
+        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - attempt.requested_at)\n",
         new="        seconds = self._policy.attempt_timeout\n",
     ),
     Breakage(
@@ -1014,8 +1014,8 @@ BREAKAGES: Final = (
         name="attempts-past-their-common-deadline",
         invariant=22,
         file="_http/token_endpoints.py",
-        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - asked.at)\n",
-        new="        seconds = min(self._policy.attempt_timeout, 5 * (budget.deadline - asked.at))\n",
+        old="        seconds = min(self._policy.attempt_timeout, budget.deadline - attempt.requested_at)\n",
+        new="        seconds = min(self._policy.attempt_timeout, 5 * (budget.deadline - began))\n",
         tests=(f"{EXCHANGE}/test_deadlines.py::test_the_deadline_bounds_all_attempts_together",),
     ),
     Breakage(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from taxizer_async.testing._manual_clock import ManualClock
 from taxizer_async.testing._sandbox.faults import Fault
-from taxizer_async.testing._sandbox.records import SandboxCounters
+from taxizer_async.testing._sandbox.recorder import SandboxCounters
 from taxizer_async.testing._sandbox.sandbox import Sandbox
 from taxizer_async.testing._store_suite.harness import StoreFactory
 from taxizer_async.testing._store_suite.suite import (

@@ -10,12 +10,12 @@ import pytest
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth
 from taxizer_async.testing import Fault
-from taxizer_async.testing._sandbox.time import TIMELESS_STYLES, TIMESTAMP_STYLES
+from taxizer_async.testing._sandbox.tokens import TIMELESS_STYLES, TIMESTAMP_STYLES
 
 
 if TYPE_CHECKING:
     from taxizer_async.testing import ManualClock, Sandbox
-    from taxizer_async.testing._sandbox.time import TimestampStyle
+    from taxizer_async.testing._sandbox.tokens import TimestampStyle
 
 
 PATH = "/v1/Devices/Register"

@@ -13,7 +13,7 @@ from .caller import fields
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox.time import TimestampStyle
+    from taxizer_async.testing._sandbox.tokens import TimestampStyle
 
     from .caller import Caller
 

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from taxizer_async.testing._sandbox.endpoints import Endpoints, EndpointSettings
 from taxizer_async.testing._sandbox.gate import first_of
-from taxizer_async.testing._sandbox.messages import Answer, answer_fault
-from taxizer_async.testing._sandbox.request import Request
+from taxizer_async.testing._sandbox.messages import Answer, Request, answer_fault
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taxizer_async.testing._sandbox.fault_plan import Script
-    from taxizer_async.testing._sandbox.faults import Fault
+    from taxizer_async.testing._sandbox.faults import Fault, FaultPlan
     from taxizer_async.testing._sandbox.gate import Signal
     from taxizer_async.testing._sandbox.recorder import Recorder
     from taxizer_async.testing._sandbox.server import Receive, Send
-    from taxizer_async.testing._sandbox.tokens import TokenLedger
+    from taxizer_async.testing._sandbox.tokens import TokenIssuer
 
 
 #: Seconds between the chunks of an endless body.
@@ -51,19 +49,19 @@ class SandboxApp:
         self,
         settings: AppSettings,
         recorder: Recorder,
-        ledger: TokenLedger,
-        script: Script,
+        issuer: TokenIssuer,
+        fault_plan: FaultPlan,
     ) -> None:
         self._settings = settings
         self._recorder = recorder
-        self._endpoints = Endpoints(settings, ledger)
-        self._script = script
+        self._endpoints = Endpoints(settings, issuer)
+        self._fault_plan = fault_plan
 
     async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = Request(scope, receive, send)
-        leave = partial(self._recorder.leave, request.visit)
-        self._recorder.arrive(request.visit)
+        leave = partial(self._recorder.leave, request.record)
+        self._recorder.arrive(request.record)
         request.connection.watch(leave)
         try:
             await self._handle(request)
@@ -75,15 +73,15 @@ class SandboxApp:
             self._finish(request, None)
 
     async def _handle(self, request: Request) -> None:
-        visit = request.visit
+        record = request.record
         if not await request.read():
             return
-        for gate in self._script.gates(visit.group, visit.path):
+        for gate in self._fault_plan.gates(record.group, record.path):
             await gate.hold(request.connection)
-        latency = self._latency(visit.group)
+        latency = self._latency(record.group)
         if latency > 0:
             await asyncio.sleep(latency)
-        claimed = self._script.claim(visit.group, visit.path)
+        claimed = self._fault_plan.claim(record.group, record.path)
         if claimed is None:
             await self._process(request)
         else:
@@ -145,17 +143,17 @@ class SandboxApp:
             await first_of(lost.wait(), seconds=_CHUNK_PAUSE)
 
     def _finish(self, request: Request, answer: Answer | None, *, processed: bool = True) -> None:
-        visit = request.visit
-        if visit.finished:
+        record = request.record
+        if record.finished:
             return
-        visit.finished = True
+        record.finished = True
         status = None if answer is None else answer.status
         accepted = processed and answer is not None and answer.ok
-        if visit.group != "resource":
-            self._recorder.finish_exchange(visit, visit.group, status, accepted=accepted)
+        if record.group != "resource":
+            self._recorder.finish_exchange(record, record.group, status, accepted=accepted)
             return
         self._recorder.finish_resource(
-            visit,
+            record,
             status,
             accepted=accepted,
             jwt_id=self._endpoints.jwt_number(request),

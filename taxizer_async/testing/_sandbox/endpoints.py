@@ -18,12 +18,12 @@ from taxizer_async.testing._sandbox.messages import (
     answer_unauthorized,
     parse_object,
 )
-from taxizer_async.testing._sandbox.tokens import APP_ID, TokenLedger, TokenSettings
+from taxizer_async.testing._sandbox.tokens import APP_ID, TokenIssuer, TokenSettings
 
 
 if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
-    from taxizer_async.testing._sandbox.request import Request
+    from taxizer_async.testing._sandbox.messages import Request
 
 
 _BAD_REQUEST: Final = "The request body is not as documented."
@@ -44,24 +44,24 @@ class EndpointSettings(TokenSettings, Protocol):
 class Endpoints:
     """The documented contract, and some resources to try a client on."""
 
-    def __init__(self, settings: EndpointSettings, ledger: TokenLedger) -> None:
+    def __init__(self, settings: EndpointSettings, issuer: TokenIssuer) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._issuer = issuer
 
     def answer(self, request: Request) -> Answer:
         """Process *request*."""
-        if request.visit.group == "resource":
+        if request.record.group == "resource":
             return self._resource(request)
-        if request.visit.method != "POST":
+        if request.record.method != "POST":
             return answer_problem(405, "Method Not Allowed", (b"allow", b"POST"))
-        if request.visit.group == "connect":
+        if request.record.group == "connect":
             return self._connect(request)
         return self._refresh(request)
 
     def jwt_number(self, request: Request) -> int | None:
         """Return which JWT *request* carries, good or not; None if not one of ours."""
         jwt = request.bearer
-        return None if jwt is None else self._ledger.jwt_number(jwt)
+        return None if jwt is None else self._issuer.jwt_number(jwt)
 
     def _connect(self, request: Request) -> Answer:
         values = _strings(request.body, "clientId", "clientSecret")
@@ -69,24 +69,24 @@ class Endpoints:
             return answer_problem(400, _BAD_REQUEST)
         if not _match(self._settings.credentials, *values):
             return answer_problem(400, "clientId or clientSecret is incorrect.")
-        return answer_json(self._ledger.connect())
+        return answer_json(self._issuer.connect())
 
     def _refresh(self, request: Request) -> Answer:
         values = _strings(request.body, "refreshToken")
         if values is None:
             return answer_problem(400, _BAD_REQUEST)
-        fields = self._ledger.refresh(*values)
+        fields = self._issuer.refresh(*values)
         if fields is None:
             status = self._settings.refusal_status
             return answer_problem(status, "refreshToken is not valid.")
         return answer_json(fields)
 
     def _resource(self, request: Request) -> Answer:
-        path = request.visit.path
+        path = request.record.path
         if not path.startswith("/v1/"):
             return answer_problem(404, "Not Found")
         jwt = request.bearer
-        if jwt is None or not self._ledger.is_good(jwt):
+        if jwt is None or not self._issuer.is_good(jwt):
             return answer_unauthorized()
         if path == "/v1/stream":
             return Answer(200, ((b"content-type", b"text/plain"),), endless=True)
@@ -120,8 +120,8 @@ def _echo(request: Request) -> Answer:
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return answer_json(
         {
-            "method": request.visit.method,
-            "path": request.visit.path,
+            "method": request.record.method,
+            "path": request.record.path,
             "app": APP_ID,
             "received": len(request.body),
             "headers": headers,

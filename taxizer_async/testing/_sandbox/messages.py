@@ -16,17 +16,71 @@ from typing import TYPE_CHECKING, Final, cast, final
 import attrs
 
 from taxizer_async.testing._sandbox.faults import CHALLENGE, Fault
+from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
+from taxizer_async.testing._sandbox.server import CONNECTION
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taxizer_async.testing._sandbox.server import Send
+    from taxizer_async.testing._sandbox.server import Connection, Receive, Send
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON: Final[Headers] = ((b"content-type", b"application/json; charset=utf-8"),)
 _PROBLEM: Final[Headers] = ((b"content-type", b"application/problem+json"),)
+
+_GROUPS: Final[dict[str, Group]] = {
+    "/v1/Auth/Connect": "connect",
+    "/v1/Auth/AppRefreshToken": "refresh",
+}
+
+
+@final
+class Request:
+    """A request under way, and the connection that it came over."""
+
+    __slots__ = ("_receive", "_scope", "body", "connection", "headers", "record", "send")
+
+    def __init__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self.send = send
+        self.body = b""
+        state = cast("Mapping[str, Connection]", scope["state"])
+        self.connection = state[CONNECTION]
+        self.headers = cast("list[tuple[bytes, bytes]]", scope["headers"])
+        path = cast("str", scope["path"])
+        self.record = RequestRecord(
+            group=_GROUPS.get(path, "resource"),
+            method=cast("str", scope["method"]),
+            path=path,
+            authorization=dict(self.headers).get(b"authorization"),
+        )
+
+    @property
+    def query(self) -> str:
+        """The query string, as sent."""
+        return cast("bytes", self._scope["query_string"]).decode("latin-1")
+
+    @property
+    def bearer(self) -> str | None:
+        """The token of the Authorization header."""
+        scheme, _, token = (self.record.authorization or b"").partition(b" ")
+        return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+
+    async def read(self) -> bool:
+        """Receive the body; False if the client left in the middle of it."""
+        chunks: list[bytes] = []
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return False
+            chunks.append(cast("bytes", message.get("body", b"")))
+            more = bool(message.get("more_body"))
+        self.body = b"".join(chunks)
+        return True
 
 
 @final

@@ -11,19 +11,12 @@ import collections
 import threading
 import time
 
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import Final, Literal, final
 
-from taxizer_async.testing._sandbox.records import (
-    ExchangeEntry,
-    ResourceEntry,
-    SandboxCounters,
-)
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import attrs
 
 
 Group = Literal["connect", "refresh", "resource"]
@@ -41,7 +34,88 @@ _NAMES: Final[dict[Group, tuple[str, str]]] = {
 
 
 @final
-class Visit:
+@attrs.frozen(kw_only=True)
+class SandboxCounters:
+    """
+    What a sandbox had counted at one moment; a request counts once its head has arrived.
+
+    Attributes:
+        connects: Requests to Connect.
+        connects_ok: Those that were issued tokens, whether or not the answer got through.
+        refreshes: Requests to AppRefreshToken.
+        refreshes_ok: Those that were issued tokens, whether or not the answer got through.
+        reuses: Spent refresh tokens that were presented again.
+        resources: All other requests.
+        resources_ok: Those that were accepted (a 2xx that is not a fault's).
+        unauthorized: Those that were answered 401.
+        max_concurrent_exchanges: The most exchanges that were under way at a time; one whose
+            client has left no longer is.
+        by_path: Requests per path.
+    """
+
+    connects: int = 0
+    connects_ok: int = 0
+    refreshes: int = 0
+    refreshes_ok: int = 0
+    reuses: int = 0
+    resources: int = 0
+    resources_ok: int = 0
+    unauthorized: int = 0
+    max_concurrent_exchanges: int = 0
+    by_path: Mapping[str, int] = attrs.field(factory=dict[str, int])
+
+    @property
+    def exchanges(self) -> int:
+        """Connects and refreshes."""
+        return self.connects + self.refreshes
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ExchangeEntry:
+    """
+    One finished request to an auth endpoint.
+
+    Attributes:
+        kind: Which endpoint.
+        started_at: When its head had arrived (`time.monotonic`).
+        finished_at: When its answer was about to be sent (`time.monotonic`).
+        status: The answer's status; None if there was none to send.
+        had_authorization_header: Whether it carried one; the contract does not ask for it.
+    """
+
+    kind: Literal["connect", "refresh"]
+    started_at: float
+    finished_at: float
+    status: int | None
+    had_authorization_header: bool
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ResourceEntry:
+    """
+    One finished request to anything else.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path, without the query.
+        status: The answer's status; None if there was none to send.
+        jwt_id: Which JWT it carried (the first one issued is 1); None if not one of ours.
+        body: The request's body.
+        received_at: When its head had arrived (`time.monotonic`).
+    """
+
+    method: str
+    path: str
+    status: int | None
+    jwt_id: int | None
+    body: bytes = attrs.field(repr=False)
+    received_at: float
+
+
+@final
+class RequestRecord:
     """A request under way."""
 
     __slots__ = (
@@ -77,27 +151,27 @@ class Recorder:
         self._exchanges: collections.deque[ExchangeEntry] = collections.deque(maxlen=LOG_ENTRIES)
         self._resources: collections.deque[ResourceEntry] = collections.deque()
 
-    def arrive(self, visit: Visit) -> None:
-        """Count *visit*, whose head has arrived."""
+    def arrive(self, record: RequestRecord) -> None:
+        """Count *record*, whose head has arrived."""
         with self._changed:
-            self._counts[_NAMES[visit.group][0]] += 1
-            self._paths[visit.path] += 1
-            if visit.group != "resource":
-                visit.under_way = True
+            self._counts[_NAMES[record.group][0]] += 1
+            self._paths[record.path] += 1
+            if record.group != "resource":
+                record.under_way = True
                 self._under_way += 1
                 self._note_most()
             self._changed.notify_all()
 
-    def leave(self, visit: Visit) -> None:
-        """Take *visit* for over as far as concurrency goes; a second call does nothing."""
+    def leave(self, record: RequestRecord) -> None:
+        """Take *record* for over as far as concurrency goes; a second call does nothing."""
         with self._changed:
-            if visit.under_way:
-                visit.under_way = False
+            if record.under_way:
+                record.under_way = False
                 self._under_way -= 1
 
     def finish_exchange(
         self,
-        visit: Visit,
+        record: RequestRecord,
         kind: Literal["connect", "refresh"],
         status: int | None,
         *,
@@ -106,20 +180,20 @@ class Recorder:
         """Log an auth request; called before its answer is sent, so that nobody can overtake it."""
         entry = ExchangeEntry(
             kind=kind,
-            started_at=visit.started_at,
+            started_at=record.started_at,
             finished_at=time.monotonic(),
             status=status,
-            had_authorization_header=visit.authorization is not None,
+            had_authorization_header=record.authorization is not None,
         )
         with self._changed:
-            self.leave(visit)
+            self.leave(record)
             self._exchanges.append(entry)
-            self._counts[_NAMES[visit.group][1]] += accepted
+            self._counts[_NAMES[record.group][1]] += accepted
             self._changed.notify_all()
 
     def finish_resource(
         self,
-        visit: Visit,
+        record: RequestRecord,
         status: int | None,
         *,
         accepted: bool,
@@ -128,12 +202,12 @@ class Recorder:
     ) -> None:
         """Log any other request; called before its answer is sent."""
         entry = ResourceEntry(
-            method=visit.method,
-            path=visit.path,
+            method=record.method,
+            path=record.path,
             status=status,
             jwt_id=jwt_id,
             body=body,
-            received_at=visit.started_at,
+            received_at=record.started_at,
         )
         with self._changed:
             self._resources.append(entry)

@@ -15,13 +15,13 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from taxizer_async._core.models import Credentials, Secret
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.secret import Secret
 from taxizer_async.testing._sandbox.app import SandboxApp
-from taxizer_async.testing._sandbox.fault_plan import Script
+from taxizer_async.testing._sandbox.faults import FaultPlan
 from taxizer_async.testing._sandbox.recorder import Recorder
 from taxizer_async.testing._sandbox.server import ServerThread
-from taxizer_async.testing._sandbox.time import TIMESTAMP_STYLES, TimestampStyle
-from taxizer_async.testing._sandbox.tokens import TokenLedger
+from taxizer_async.testing._sandbox.tokens import TIMESTAMP_STYLES, TimestampStyle, TokenIssuer
 
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from taxizer_async.testing._sandbox.faults import Fault
     from taxizer_async.testing._sandbox.gate import Gate
-    from taxizer_async.testing._sandbox.records import (
+    from taxizer_async.testing._sandbox.recorder import (
         ExchangeEntry,
         ResourceEntry,
         SandboxCounters,
@@ -84,14 +84,14 @@ class Sandbox:
     refusal_status: int = 400
 
     _recorder: Recorder = attrs.field(init=False)
-    _ledger: TokenLedger = attrs.field(init=False)
-    _script: Script = attrs.field(init=False, factory=Script)
+    _issuer: TokenIssuer = attrs.field(init=False)
+    _fault_plan: FaultPlan = attrs.field(init=False, factory=FaultPlan)
     _server: ServerThread | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         lock = threading.RLock()
         self._recorder = Recorder(lock)
-        self._ledger = TokenLedger(self, lock, self._recorder.reuse)
+        self._issuer = TokenIssuer(self, lock, self._recorder.reuse)
 
     def __repr__(self) -> str:
         state = "running" if self._server else "stopped"
@@ -123,7 +123,7 @@ class Sandbox:
         if self._server is not None:
             msg = f"{self!r} runs already"
             raise RuntimeError(msg)
-        app = SandboxApp(self, self._recorder, self._ledger, self._script)
+        app = SandboxApp(self, self._recorder, self._issuer, self._fault_plan)
         server = ServerThread(app, self.port)
         server.start()
         self._server, self.port = server, server.port
@@ -153,11 +153,11 @@ class Sandbox:
 
     def revoke(self) -> None:
         """Refuse every JWT issued so far; refresh tokens still work."""
-        self._ledger.revoke_jwts()
+        self._issuer.revoke_jwts()
 
     def revoke_refresh_tokens(self) -> None:
         """Refuse every refresh token issued so far; JWTs still work."""
-        self._ledger.revoke_refresh_tokens()
+        self._issuer.revoke_refresh_tokens()
 
     def fail(self, where: str, fault: Fault, *, times: int | None = None) -> None:
         """
@@ -170,7 +170,7 @@ class Sandbox:
         Raises:
             ValueError: If *where* or *times* is none of these.
         """
-        self._script.fail(where, fault, times)
+        self._fault_plan.fail(where, fault, times)
 
     def heal(self, where: str | None = None) -> None:
         """
@@ -179,7 +179,7 @@ class Sandbox:
         Raises:
             ValueError: If *where* is not a place (see `fail`).
         """
-        self._script.heal(where)
+        self._fault_plan.heal(where)
 
     def hold(self, where: str) -> Gate:
         """
@@ -188,7 +188,7 @@ class Sandbox:
         Raises:
             ValueError: If *where* is not a place.
         """
-        return self._script.hold(where)
+        return self._fault_plan.hold(where)
 
     @property
     def counters(self) -> SandboxCounters:
@@ -212,12 +212,12 @@ class Sandbox:
     @property
     def issued_jwts(self) -> tuple[str, ...]:
         """Every JWT issued so far, in order."""
-        return self._ledger.issued_jwts
+        return self._issuer.issued_jwts
 
     @property
     def issued_refresh_tokens(self) -> tuple[str, ...]:
         """Every refresh token issued so far, in order."""
-        return self._ledger.issued_refresh_tokens
+        return self._issuer.issued_refresh_tokens
 
     def wait_until(
         self, predicate: Callable[[SandboxCounters], bool], timeout: float = 30.0

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from taxizer_async._core.models import Secret
+from taxizer_async._core.secret import Secret
 from taxizer_async.testing._store_suite.harness import (
-    Bench,
     Cases,
+    StoreHarness,
     get,
     leased,
     leased_in_turn,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from taxizer_async.stores import Lease, TokenRecord, TokenStore
 
 
-CROWD_CASES: Final = Cases()
+CONCURRENCY_CASES: Final = Cases()
 
 _SAVES: Final = 100
 _WORKERS: Final = 6
@@ -43,15 +43,15 @@ _TICKS: Final = (0, 1, 2, 3, 5, 8, 100)
 _REFUSED: Final = "a save with the lease in hand was refused"
 
 
-@CROWD_CASES.add
-async def _no_record_is_torn(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _no_record_is_torn(harness: StoreHarness) -> None:
     """
     Who loads while another saves gets the record of before or the one of after, whole.
 
     Write it elsewhere and rename it, or write all of it in one transaction.
     """
-    writer, reader = await bench.two()
-    key = bench.key()
+    writer, reader = await harness.two()
+    key = harness.key()
     records = [make_record(f"v-{n}", jwt=Secret(f"{n}" * (1 + n % 7 * 999))) for n in range(_SAVES)]
     seen: list[TokenRecord] = []
 
@@ -75,41 +75,41 @@ async def _no_record_is_torn(bench: Bench) -> None:
     require(not torn, f"{len(torn)} of {len(seen)} were neither")
 
 
-@CROWD_CASES.add
-async def _no_save_is_lost(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _no_save_is_lost(harness: StoreHarness) -> None:
     """
     Who gets the lease sees what the one before saved.
 
     Be done with a save when it returns, and with a release no earlier than with the save before it.
     """
-    stores = [await bench.store() for _ in range(_WORKERS)]
-    await put(stores[0], bench.key(), make_record("0"))
+    stores = [await harness.store() for _ in range(_WORKERS)]
+    await put(stores[0], harness.key(), make_record("0"))
 
     async def work(store: TokenStore) -> None:
         for _ in range(_TURNS):
-            lease = await leased_in_turn(store, bench.key())
-            number = int((await get(store, bench.key())).version) + 1
-            require(await store.save(bench.key(), make_record(f"{number}"), lease), _REFUSED)
+            lease = await leased_in_turn(store, harness.key())
+            number = int((await get(store, harness.key())).version) + 1
+            require(await store.save(harness.key(), make_record(f"{number}"), lease), _REFUSED)
             await lease.release()
 
     async with anyio.create_task_group() as tasks:
         for store in stores:
             tasks.start_soon(work, store)
-    saves = int((await get(stores[0], bench.key())).version)
+    saves = int((await get(stores[0], harness.key())).version)
     require(saves == _WORKERS * _TURNS, f"{saves} of {_WORKERS * _TURNS} saves were built upon")
 
 
-@CROWD_CASES.add
-async def _many_keys_are_used_at_once(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _many_keys_are_used_at_once(harness: StoreHarness) -> None:
     """
     Apps that log in at the same moment each get their own.
 
     Keep nothing of a call but in its own variables.
     """
-    store = await bench.store()
+    store = await harness.store()
 
     async def work(number: int) -> None:
-        key = bench.key(f"-{number}")
+        key = harness.key(f"-{number}")
         for turn in range(_TURNS):
             record = make_record(f"{number}-{turn}")
             await put(store, key, record)
@@ -120,79 +120,81 @@ async def _many_keys_are_used_at_once(bench: Bench) -> None:
             tasks.start_soon(work, number)
 
 
-@CROWD_CASES.add
-async def _a_clear_harms_no_save(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _a_clear_harms_no_save(harness: StoreHarness) -> None:
     """
     A save goes well though another clears at the same moment.
 
     Touch nothing in `clear` that a save under way needs.
     """
-    store, other = await bench.two()
-    lease = await leased(store, bench.key())
+    store, other = await harness.two()
+    lease = await leased(store, harness.key())
 
     async def clear(until: anyio.Event) -> None:
         while not until.is_set():
-            await other.clear(bench.key())
+            await other.clear(harness.key())
             await anyio.lowlevel.checkpoint()
 
     done = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clear, done)
         for number in range(_SAVES):
-            require(await store.save(bench.key(), make_record(f"v-{number}"), lease), _REFUSED)
+            require(await store.save(harness.key(), make_record(f"v-{number}"), lease), _REFUSED)
         done.set()
-    require(await store.save(bench.key(), make_record(), lease), _REFUSED)
-    require_same(await get(other, bench.key()), make_record())
+    require(await store.save(harness.key(), make_record(), lease), _REFUSED)
+    require_same(await get(other, harness.key()), make_record())
     await lease.release()
 
 
-@CROWD_CASES.add
-async def _a_cancelled_call_leaves_no_lease(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _a_cancelled_call_leaves_no_lease(harness: StoreHarness) -> None:
     """
     Who is cancelled while it asks for the lease does not have it for ever.
 
     Give it back in `except BaseException`, shielded and for a short time, or let it end by itself.
     """
-    store, other = await bench.two()
+    store, other = await harness.two()
     for ticks in _TICKS:
         given: list[Lease] = []
 
         async def ask(given: list[Lease] = given) -> None:
-            lease = await store.lease(bench.key())
+            lease = await store.lease(harness.key())
             if lease is not None:
                 given.append(lease)
 
         await _cut_short(ask, ticks)
         for lease in given:
             await lease.release()
-        await (await leased_in_turn(other, bench.key())).release()
+        await (await leased_in_turn(other, harness.key())).release()
 
 
-@CROWD_CASES.add
-async def _a_cancelled_load_leaves_its_answer_to_nobody(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _a_cancelled_load_leaves_its_answer_to_nobody(harness: StoreHarness) -> None:
     """
     Whatever is cancelled, the next calls get their own answers.
 
     Close a connection whose answer was not waited for.
     """
-    store = await bench.store()
-    await put(store, bench.key(), make_record("v-1"))
+    store = await harness.store()
+    await put(store, harness.key(), make_record("v-1"))
     for ticks in _TICKS:
-        await _cut_short(partial(store.load, bench.key()), ticks)
-        require(await store.load(bench.key("-none")) is None, "it answered what another had asked")
-        await _cut_short(partial(store.load, bench.key("-none")), ticks)
-        require_same(await get(store, bench.key()), make_record("v-1"))
+        await _cut_short(partial(store.load, harness.key()), ticks)
+        require(
+            await store.load(harness.key("-none")) is None, "it answered what another had asked"
+        )
+        await _cut_short(partial(store.load, harness.key("-none")), ticks)
+        require_same(await get(store, harness.key()), make_record("v-1"))
 
 
-@CROWD_CASES.add
-async def _a_cancelled_save_is_done_or_not(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _a_cancelled_save_is_done_or_not(harness: StoreHarness) -> None:
     """
     Who is cancelled while it saves has saved all or nothing, has the lease, and can save again.
 
     Replace the record in one step, and let no late one overtake the next.
     """
-    store, other = await bench.two()
-    key = bench.key()
+    store, other = await harness.two()
+    key = harness.key()
     before, after = (make_record(name, jwt=Secret(name * 999)) for name in ("before", "after"))
     for ticks in _TICKS:
         lease = await leased_in_turn(store, key)
@@ -206,15 +208,15 @@ async def _a_cancelled_save_is_done_or_not(bench: Bench) -> None:
     await (await leased_in_turn(other, key)).release()
 
 
-@CROWD_CASES.add
-async def _what_was_cancelled_can_be_done_again(bench: Bench) -> None:
+@CONCURRENCY_CASES.add
+async def _what_was_cancelled_can_be_done_again(harness: StoreHarness) -> None:
     """
     A cancelled `extend`, `clear` or `release` spoils nothing, and does its work the next time.
 
     Remember that something is done only once it is.
     """
-    store, other = await bench.two()
-    key = bench.key()
+    store, other = await harness.two()
+    key = harness.key()
     for ticks in _TICKS:
         await put(store, key, make_record())
         lease = await leased_in_turn(store, key)

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeAlias
 import anyio
 import attrs
 
-from taxizer_async._core.models import Secret, Token
+from taxizer_async._core.models import Token
+from taxizer_async._core.secret import Secret
 from taxizer_async.stores import Lease, StoreKey, TokenRecord, TokenStore
 
 
@@ -30,7 +31,7 @@ ON_THE_WAY: Final = 5.0
 ROUNDING: Final = 0.01
 
 
-class Bench:
+class StoreHarness:
     """What the cases work with: stores, and keys that nobody else has."""
 
     def __init__(self, factory: StoreFactory) -> None:
@@ -47,11 +48,11 @@ class Bench:
         return await self.store(), await self.store()
 
     def key(self, suffix: str = "", base_url: str = "https://api.test") -> StoreKey:
-        """Return a key of this bench's own."""
+        """Return a key of this harness's own."""
         return StoreKey(base_url, self._name + suffix)
 
 
-Check: TypeAlias = Callable[[Bench], Awaitable[None]]
+Check: TypeAlias = Callable[[StoreHarness], Awaitable[None]]
 
 
 class Cases(list[Check]):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 import attrs
 
-from taxizer_async.testing._store_suite.concurrency_cases import CROWD_CASES
-from taxizer_async.testing._store_suite.harness import LIMIT, Bench, Check, StoreFactory
+from taxizer_async.testing._store_suite.concurrency_cases import CONCURRENCY_CASES
+from taxizer_async.testing._store_suite.harness import LIMIT, Check, StoreFactory, StoreHarness
 from taxizer_async.testing._store_suite.lease_cases import LEASE_CASES
 from taxizer_async.testing._store_suite.record_cases import RECORD_CASES
 
@@ -46,7 +46,7 @@ class TokenStoreCase:
         problem: str | None = None
         with anyio.move_on_after(LIMIT) as limit:
             try:
-                await self._check(Bench(factory))
+                await self._check(StoreHarness(factory))
             except (AssertionError, ExceptionGroup) as cause:
                 problem = _told(cause)
                 if problem is None:
@@ -131,4 +131,4 @@ def _case(check: Check) -> TokenStoreCase:
 
 
 #: All rules; `check_token_store` tries them one by one, a test runner may do so itself.
-TOKEN_STORE_CASES: Final = tuple(map(_case, [*RECORD_CASES, *LEASE_CASES, *CROWD_CASES]))
+TOKEN_STORE_CASES: Final = tuple(map(_case, [*RECORD_CASES, *LEASE_CASES, *CONCURRENCY_CASES]))

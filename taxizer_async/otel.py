@@ -1,13 +1,12 @@
 """
-What happens to the token as OpenTelemetry spans and metrics, made of the events that listeners get.
+OpenTelemetry spans and metrics, made from the events that listeners receive.
 
-Needs the extra: `pip install "taxizer-async[otel]"`, which is the API only; without an SDK all of it does
-nothing. Here it is decided what things are called, and nothing else: no token is seen or asked for.
+Needs the extra: `pip install "taxizer-async[otel]"`. That is the API of OpenTelemetry only; without an
+SDK, nothing is recorded. No token is seen here.
 
-Spans are made afterwards, from the times in the events, in the task that listeners run in: each is a root.
-A live span would have to be opened by the core around each exchange, with hooks of a tracer's in its
-critical path. So those that an instrumentation of the HTTP library makes of the same exchange are no
-children of these.
+Each span is a root, and is made after the fact, from the times in an event, in the task that listeners run
+in. Live spans would put a tracer into the critical path of each exchange. For the same reason the spans
+that an instrumentation of the HTTP library makes of an exchange are not children of these.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ __all__ = ["AuthTelemetry", "TaxizerTelemetry", "WatchedAuth"]
 
 _SCOPE: Final = "taxizer_async"
 
-#: Seconds; those of the convention for HTTP clients, as this is mostly waiting for one.
+#: Seconds, as in the semantic conventions for HTTP clients.
 _BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0),
@@ -60,15 +59,15 @@ _FIRST_ERROR: Final = 400
 
 
 class WatchedAuth(Protocol):
-    """What is looked at of an auth: a `TaxizerAuth` of any HTTP library."""
+    """What telemetry reads of an auth: any `TaxizerAuth` will do."""
 
     @property
     def base_url(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         ...
 
     def status(self) -> AuthStatus:
-        """Return what can be said of the token now."""
+        """Return the state of the token."""
         ...
 
 
@@ -78,7 +77,7 @@ AuthT = TypeVar("AuthT", bound=WatchedAuth)
 @final
 class TaxizerTelemetry:
     """
-    The instruments; make one per meter provider, and of it a hook for each auth.
+    The instruments: make one per meter provider, and a hook of it for each auth.
 
     ```python
     telemetry = TaxizerTelemetry()
@@ -88,7 +87,7 @@ class TaxizerTelemetry:
 
     Spans (all INTERNAL): `taxizer.connect`, `taxizer.refresh`, `taxizer.lease.wait`.
 
-    | metric | kind, unit | attributes beside those of the auth |
+    | metric | kind, unit | attributes besides those of the auth |
     |---|---|---|
     | `taxizer.exchanges` | counter, `{exchange}` | kind and outcome of the exchange, `error.type`, `http.response.status_code` |
     | `taxizer.exchange.duration` | histogram, `s` | the same |
@@ -96,12 +95,12 @@ class TaxizerTelemetry:
     | `taxizer.lease.wait.duration` | histogram, `s` | `taxizer.lease.wait.outcome` |
     | `taxizer.token.expires_in` | observable gauge, `s` | |
     | `taxizer.token.adoptions` | counter, `{adoption}` | |
-    | `taxizer.token.refusals` | counter, `{refusal}`: tokens that were answered 401, each once | `taxizer.token.renewing` |
-    | `taxizer.store.failures` | counter, `{failure}`: times that the store began to fail | `taxizer.store.operation` |
+    | `taxizer.token.refusals` | counter, `{refusal}`: tokens that a 401 refused, each counted once | `taxizer.token.renewing` |
+    | `taxizer.store.failures` | counter, `{failure}`: how often the store began to fail | `taxizer.store.operation` |
 
     Args:
-        tracer_provider: Where spans go; the global one by default.
-        meter_provider: Where metrics go; the global one by default.
+        tracer_provider: For spans; the global one by default.
+        meter_provider: For metrics; the global one by default.
     """
 
     def __init__(
@@ -153,13 +152,13 @@ class TaxizerTelemetry:
         Return the *on_event* of one auth.
 
         Args:
-            name: Tells it from other auths of the same API, as the attribute `taxizer.auth.name`.
-            then: Your own hook. It hears of each event first; what it raises loses no telemetry.
+            name: Distinguishes auths of the same API, as the attribute `taxizer.auth.name`.
+            then: Your own hook. It receives each event first; if it raises, the event is still recorded.
         """
         return AuthTelemetry(self, name=name, then=then)
 
     def watch(self, hook: AuthTelemetry) -> None:
-        """Let the gauge show the auth of *hook* for as long as there is one."""
+        """Show the auth of *hook* in the gauge for as long as it exists."""
         with self._lock:
             self._hooks.add(hook)
 
@@ -182,17 +181,17 @@ class AuthTelemetry:
         self._telemetry = telemetry
         self._then = then
         self._auth: weakref.ref[WatchedAuth] | None = None
-        #: What all spans and metrics of this auth have.
+        #: Attributes of all spans and metrics of this auth.
         self.attributes: Mapping[str, str | int] = (
             {} if name is None else {"taxizer.auth.name": name}
         )
 
     def bind(self, auth: AuthT) -> AuthT:
         """
-        Show the life of the token of *auth*, and say which server all the rest is about; return *auth*.
+        Show the remaining life of the token of *auth*, add its server to all attributes, and return *auth*.
 
         Raises:
-            ConfigurationError: If it has one already.
+            ConfigurationError: If this hook already has an auth.
         """
         if self._auth is not None:
             msg = "an AuthTelemetry is of one auth: make another with TaxizerTelemetry.hook()"
@@ -203,12 +202,12 @@ class AuthTelemetry:
         return auth
 
     def expires_in(self) -> float | None:
-        """Return the seconds that are left of the token's life; None if there is none."""
+        """Return the seconds until the token expires; None without a token or an auth."""
         auth = None if self._auth is None else self._auth()
         return None if auth is None else auth.status().expires_in
 
     def __call__(self, event: Event) -> Awaitable[None] | None:
-        """Hand *event* to the user's own hook, and record it."""
+        """Pass *event* to the user's own hook, and record it."""
         answer = None
         try:
             answer = None if self._then is None else self._then(event)
@@ -269,7 +268,7 @@ class AuthTelemetry:
 
 @attrs.frozen(kw_only=True)
 class _Exchange:
-    """A login or a renewal that is over; *error* is the class of what was wrong, None if it was well."""
+    """A login or renewal that has ended; *error* names the class of its error, None after success."""
 
     kind: ExchangeKind
     elapsed: float
@@ -279,7 +278,7 @@ class _Exchange:
     status_code: int | None = None
 
     def attributes(self) -> dict[str, str | int]:
-        """Return what is said of it beside its times; no text that has no end of values."""
+        """Return its attributes: only those with a bounded number of values, so no free text."""
         outcome = "success" if self.error is None else "failure"
         found: dict[str, str | int] = {
             "taxizer.exchange.kind": self.kind,
@@ -294,37 +293,32 @@ class _Exchange:
 
 
 def _read(event: Event) -> _Exchange | None:
-    """Return the exchange that *event* tells the end of."""
+    """Return the exchange whose end *event* reports, if it reports one."""
     match event:
         case events.LoggedIn():
             return _Exchange(kind="connect", elapsed=event.elapsed, at=event.at)
         case events.Renewed():
             return _Exchange(kind="refresh", elapsed=event.elapsed, at=event.at)
-        case events.RefreshRefused(status_code=status):
-            unanswered = "TokenEndpointUnavailableError"
-            return _Exchange(
-                kind="refresh",
-                elapsed=event.elapsed,
-                at=event.at,
-                error=unanswered if status is None else "TokenResponseError",
-                reason=event.reason,
-                status_code=status,
-            )
-        case events.ExchangeFailed(kind=kind) if kind is not None:
-            return _Exchange(
-                kind=kind,
-                elapsed=event.elapsed,
-                at=event.at,
-                error=event.error,
-                reason=event.reason,
-                status_code=event.status_code,
-            )
+        case events.RefreshRefused():
+            kind: ExchangeKind | None = "refresh"
+        case events.ExchangeFailed():
+            kind = event.kind
         case _:
             return None
+    if kind is None:
+        return None
+    return _Exchange(
+        kind=kind,
+        elapsed=event.elapsed,
+        at=event.at,
+        error=event.error,
+        reason=event.reason,
+        status_code=event.status_code,
+    )
 
 
 def _span_times(at: datetime, elapsed: float) -> tuple[int, int]:
-    """Return when it began and ended, in epoch nanoseconds."""
+    """Return the start and the end, in epoch nanoseconds."""
     return _nanoseconds(at - timedelta(seconds=elapsed)), _nanoseconds(at)
 
 

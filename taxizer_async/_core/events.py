@@ -1,8 +1,7 @@
 """
-What a client can tell its operator: one value per thing that happened.
+What a client tells its operator: one value for each thing that happens.
 
-An event says what, how long and why in plain fields. It never holds a secret, and nothing in here
-decides who gets it.
+Events have plain fields and hold no secret. Who receives them is decided in `_core.event_log`.
 """
 
 from __future__ import annotations
@@ -22,58 +21,60 @@ def _now() -> datetime:
 
 
 @attrs.frozen(kw_only=True)
-class LoggedIn:
-    """
-    Connect issued a token; *elapsed* seconds were spent on it, retries included.
+class _Timed:
+    """An event that says when it happened: *at* is aware, in UTC, by the machine's clock."""
 
-    *at* (aware, UTC, by the machine's clock) is when it was over, as in all events that have it.
-    """
-
-    elapsed: float
-    expires_at: datetime | None
     at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class Renewed:
-    """AppRefreshToken issued a token; *elapsed* seconds were spent on it, retries included."""
+class LoggedIn(_Timed):
+    """Connect issued a token; that took *elapsed* seconds, retries included, and ended *at*."""
 
     elapsed: float
     expires_at: datetime | None
-    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Renewed(_Timed):
+    """AppRefreshToken issued a token; that took *elapsed* seconds and ended *at*."""
+
+    elapsed: float
+    expires_at: datetime | None
 
 
 @attrs.frozen(kw_only=True)
 class Adopted:
-    """A token that another client had put into the store was taken over."""
+    """A token that another client had saved in the store was taken over."""
 
     expires_at: datetime | None
 
 
 @attrs.frozen(kw_only=True)
-class RefreshRefused:
+class RefreshRefused(_Timed):
     """
     AppRefreshToken refused or failed, and a login follows; *reason* says why.
 
-    That took *elapsed* seconds, retries included.
+    That took *elapsed* seconds and ended *at*. *error* is the name of
+    `TokenEndpointUnavailableError` or `TokenResponseError`.
     """
 
     reason: str
     status_code: int | None
     elapsed: float = 0.0
-    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
+    error: str = "AuthError"
 
 
 @attrs.frozen(kw_only=True)
-class ExchangeFailed:
+class ExchangeFailed(_Timed):
     """
     Neither a login nor a renewal succeeded.
 
-    *ahead_of_need* tells that requests go on with the token they have. Until *retry_at* (aware,
-    UTC) nothing is tried again.
+    If it was *ahead_of_need*, requests go on with the token they have. The next attempt is made at
+    *retry_at* (aware, UTC).
 
-    *kind* is the endpoint that was asked for *elapsed* seconds, None if none was, as it was the user's
-    part that failed. *error* is the class of what callers get, by name.
+    *kind* is the endpoint that was asked for *elapsed* seconds, up to *at*; None if the user's part
+    failed, so that none was asked. *error* names the class that callers get.
     """
 
     reason: str
@@ -83,15 +84,14 @@ class ExchangeFailed:
     kind: ExchangeKind | None = None
     elapsed: float = 0.0
     error: str = "AuthError"
-    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class TokenAwaited:
     """
-    Callers waited for a new token, or for the word that there is none: one event for all of them.
+    Callers waited until there was a new token, or none: one event for all of them.
 
-    *waits* has the seconds of each, also of those who gave up before.
+    *waits* has the seconds that each waited, including those that gave up.
     """
 
     callers: int
@@ -99,22 +99,21 @@ class TokenAwaited:
 
 
 @attrs.frozen(kw_only=True)
-class LeaseAwaited:
+class LeaseAwaited(_Timed):
     """
-    Another client had the lease, or another event loop of this process was at it, for *elapsed* seconds.
+    Another client, or another event loop of this process, was renewing, and was waited for.
 
-    What ended the wait: the lease was "acquired", the other's token or failure was there ("served"), or
-    the wait was as long as it may be ("gave_up").
+    The wait took *elapsed* seconds and ended *at*: the lease was "acquired", the other brought a token or
+    a failure ("served"), or the wait reached its limit ("gave_up").
     """
 
     elapsed: float
     outcome: Literal["acquired", "served", "gave_up"]
-    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class TokenRefused:
-    """A request was answered 401; *renewing* is False where the 401 is handed back at once."""
+    """A request was answered 401; *renewing* is False if the 401 is handed back at once."""
 
     renewing: bool
 
@@ -126,7 +125,7 @@ class Forgotten:
 
 @attrs.frozen(kw_only=True)
 class StoreFailed:
-    """The token store failed in *operation*; this process's memory serves until it is back."""
+    """The token store failed in *operation*; this process works from memory until it recovers."""
 
     operation: str
     reason: str
@@ -139,7 +138,7 @@ class StoreRecovered:
 
 @attrs.frozen(kw_only=True)
 class OriginSkipped:
-    """A request went to *origin* without the token, as that is not an origin of the API."""
+    """A request went to *origin* without the token, as the API is not there."""
 
     origin: str
 

@@ -18,6 +18,7 @@ import attrs
 
 from taxizer_async._core import events
 from taxizer_async._core.clock import Clock
+from taxizer_async._core.errors import TokenEndpointUnavailableError, TokenResponseError
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.exchange import (
@@ -227,7 +228,14 @@ class Renewal:
                 return self.fail(outcome, kind="refresh", elapsed=elapsed)
         self.event_log.emit(
             events.RefreshRefused(
-                reason=_reason(outcome), status_code=outcome.status_code, elapsed=elapsed
+                reason=_reason(outcome),
+                status_code=outcome.status_code,
+                elapsed=elapsed,
+                error=(
+                    TokenEndpointUnavailableError
+                    if isinstance(outcome, Unavailable)
+                    else TokenResponseError
+                ).__name__,
             )
         )
         return None

@@ -11,22 +11,23 @@ import asyncio
 import contextlib
 import logging
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
 from taxizer_async._auth.auth import TaxizerAuth
+from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
     DRAINED_SECONDS,
     RESENDS,
     UNAUTHORIZED,
-    Bearer,
     place_of,
     tells_of_token,
 )
+from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.models import Credentials, find_base_url
+from taxizer_async._core.models import Credentials
 
 
 try:
@@ -60,15 +61,6 @@ _OWN_OPTIONS: Final = ("base_url", "auth")
 _log: Final = logging.getLogger("taxizer_async")
 
 
-class HasBearer(Protocol):
-    """A `TaxizerAuth`, be it of httpx or of httpx2."""
-
-    @property
-    def bearer(self) -> Bearer:
-        """What it does."""
-        ...
-
-
 @final
 class TaxizerMiddleware:
     """
@@ -96,12 +88,10 @@ class TaxizerMiddleware:
         ConfigurationError: If *auth* is no `TaxizerAuth`.
     """
 
-    __slots__ = ("_auth",)
+    __slots__ = ("_auth", "_bearer")
 
-    def __init__(self, auth: HasBearer) -> None:
-        if not isinstance(getattr(auth, "bearer", None), Bearer):
-            msg = f"auth must be a TaxizerAuth, not {type(auth).__name__}"
-            raise ConfigurationError(msg)
+    def __init__(self, auth: AuthBase) -> None:
+        self._bearer: Final = bearer_of(auth)
         self._auth: Final = auth
 
     async def __call__(
@@ -114,7 +104,7 @@ class TaxizerMiddleware:
             AuthError: If no token can be had; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
-        bearer = self._auth.bearer
+        bearer = self._bearer
         url = request.url
         # In a redirect that aiohttp was told not to requote it may be anything.
         host = (url.raw_host or "").encode("ascii", "backslashreplace")
@@ -158,7 +148,7 @@ class TaxizerMiddleware:
         if response.request_info.headers.getall(hdrs.AUTHORIZATION, []) != [cached.authorization]:
             return False
         challenge = ", ".join(response.headers.getall(hdrs.WWW_AUTHENTICATE, []))
-        return self._auth.bearer.is_worth_renewing(
+        return self._bearer.is_worth_renewing(
             cached, _place(request), sent_at=sent_at, challenge=challenge
         )
 
@@ -167,7 +157,7 @@ class TaxizerMiddleware:
     ) -> CachedToken | None:
         try:
             await _drain(response)
-            return await self._auth.bearer.replacement_for(cached)
+            return await self._bearer.replacement_for(cached)
         except BaseException:
             response.close()
             raise

@@ -26,13 +26,13 @@ async def settle(provider: TokenProvider) -> None:
 async def renew(auth: TaxizerAuth) -> Token:
     """Ask for a token, have the renewal that this may start end, and return the token then."""
     await auth.token()
-    await settle(auth.bearer.provider)
+    await settle(auth._bearer.provider)
     return await auth.token()
 
 
 def cut_off(auth: TaxizerAuth) -> None:
     """End the refresh that is under way, as the end of its event loop does after the grace period."""
-    refresh = auth.bearer.provider._own_coordinator._current
+    refresh = auth._bearer.provider._own_coordinator._current
     assert refresh is not None
     assert refresh.task is not None
     refresh.task.cancel()

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
 from taxizer_async._auth.auth import HTTPX, TaxizerAuth
-from taxizer_async._auth.client_options import ClientOptions
-from taxizer_async._auth.options import Arguments
+from taxizer_async._auth.base import make_auth
+from taxizer_async._auth.options import ClientOptions
 from taxizer_async._auth.response_hooks import EventHooks
+from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.models import DEFAULT_BASE_URL, Credentials, find_base_url
+from taxizer_async._core.models import Credentials
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import EventHook
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._http.token_endpoints import HttpClientFactory
+    from taxizer_async._auth.options import ClientKwargs
     from taxizer_async._token.credentials_source import CredentialsLike
-    from taxizer_async.stores import TokenStore
 
 
 class TaxizerClient(httpx.AsyncClient):
@@ -32,55 +29,25 @@ class TaxizerClient(httpx.AsyncClient):
     `client.auth` is the `TaxizerAuth` behind it: `client.auth.keep_fresh`, `client.auth.status()`.
 
     Args:
-        credentials: As for `TaxizerAuth`, like the next six.
-        base_url: Where the API is; requests name paths below it.
-        store: Where the token is shared.
-        policy: All durations and limits.
-        http_client: Returns the client for a login. By default one with this client's *verify*, *cert*,
-            *trust_env* and *proxy*.
-        on_event: Is called with each event.
-        extra_origins: Origins beside that of *base_url* that the token may be sent to.
-        clock: For tests.
-        **httpx_options: All else that `httpx.AsyncClient` takes, but *auth*.
+        credentials: As for `TaxizerAuth`.
+        **options: All else that `TaxizerAuth` takes, and all that `httpx.AsyncClient` takes but *auth*.
+            Requests name paths below *base_url*. By default *http_client* returns a client with this
+            client's *verify*, *cert*, *trust_env* and *proxy*.
 
     Raises:
         ConfigurationError: If an argument is wrong, or it is not clear how a login is to be sent.
     """
 
-    def __init__(
-        self,
-        credentials: CredentialsLike,
-        *,
-        base_url: str = DEFAULT_BASE_URL,
-        store: TokenStore | None = None,
-        policy: RenewalPolicy | None = None,
-        http_client: HttpClientFactory | None = None,
-        on_event: EventHook | None = None,
-        extra_origins: Iterable[str] = (),
-        clock: Clock | None = None,
-        **httpx_options: Any,
-    ) -> None:
-        options = ClientOptions(HTTPX, httpx_options)
-        arguments = Arguments(
-            credentials,
-            base_url=base_url,
-            store=store,
-            policy=policy,
-            http_client=options.login_client() if http_client is None else http_client,
-            on_event=on_event,
-            extra_origins=extra_origins,
-            clock=clock,
-        )
+    def __init__(self, credentials: CredentialsLike, **options: Unpack[ClientKwargs]) -> None:
+        given = ClientOptions(HTTPX, credentials, options)
         # The frames of a traceback may be captured with their arguments.
-        del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
-        del httpx_options
-        options.check(told_how_to_log_in=arguments.http_client is not None)
-        auth = TaxizerAuth.from_arguments(arguments)
-        super().__init__(auth=auth, base_url=auth.base_url, **options.given)
+        del credentials, options
+        auth = make_auth(TaxizerAuth, given.auth_options())
+        super().__init__(auth=auth, base_url=auth.base_url, **given.library_kwargs)
         self.event_hooks = self._event_hooks
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, **options: Unpack[ClientKwargs]) -> Self:
         """
         Return a client for the credentials of the environment, read anew at each login.
 
@@ -90,10 +57,10 @@ class TaxizerClient(httpx.AsyncClient):
             ConfigurationError: If the environment is incomplete.
         """
         options.setdefault("base_url", find_base_url())
-        wrapped = ClientOptions(HTTPX, options)
+        given = ClientOptions(HTTPX, Credentials.from_env, options)
         del options
         Credentials.from_env()
-        return cls(Credentials.from_env, **wrapped.given)
+        return cls(Credentials.from_env, **given.kwargs())
 
     @property
     def auth(self) -> TaxizerAuth:

@@ -24,8 +24,7 @@ from taxizer_async._auth.bearer import (
     place_of,
     tells_of_token,
 )
-from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._http.raw_response import Answer, receive
+from taxizer_async._http.response import RawResponse, receive
 
 
 if TYPE_CHECKING:
@@ -200,14 +199,6 @@ class AuthFlow(AsyncGenerator[Any, Any]):
                     return
 
 
-def sync_refusal(library: HttpLibrary) -> ConfigurationError:
-    """Return what a sync flow raises."""
-    return ConfigurationError(
-        f"TaxizerAuth is async only, and was given to a sync {library.name}.Client: use "
-        f"{library.name}.AsyncClient, or a TaxizerClient"
-    )
-
-
 def _place(request: Any) -> str:
     url = request.url
     path = url.raw_path.partition(b"?")[0]
@@ -230,7 +221,7 @@ async def _drain(response: Any) -> None:
 
     Whatever is wrong with the body, what was read of it becomes the response's content.
     """
-    answer = Answer(most=DRAINED_BYTES)
+    answer = RawResponse(most=DRAINED_BYTES)
     with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         await receive(response, answer)
     with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):

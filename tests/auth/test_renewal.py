@@ -43,7 +43,7 @@ async def test_each_path_to_a_token_tells_the_operator(
         await client.post("/v1/Devices/Register")
         clock.advance(DUE)
         await client.post("/v1/Devices/Register")
-        await settle(aging_auth.bearer.provider)
+        await settle(aging_auth._bearer.provider)
         await client.post("/v1/Devices/Register")
         sandbox.revoke()
         await client.post("/v1/Devices/Register")
@@ -63,7 +63,7 @@ async def test_short_lives_cost_two_exchanges_at_most(
     async with fleet(aging_auth) as clients:
         for _ in range(5 * 20):
             assert await clients.send(5) == [200] * 5
-            await settle(aging_auth.bearer.provider)
+            await settle(aging_auth._bearer.provider)
             clock.advance(sandbox.lifetime / 20)
     lives = (clock.monotonic() - began) / sandbox.lifetime
 

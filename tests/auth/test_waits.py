@@ -87,7 +87,7 @@ async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(aging_auth.token)
-    await settle(aging_auth.bearer.provider)
+    await settle(aging_auth._bearer.provider)
     await aging_auth.events_delivered()
 
     assert [event.callers for event in awaited(events)] == [1]

@@ -172,7 +172,7 @@ class World:
     @property
     def coordinator(self) -> RefreshCoordinator:
         """What the auth's refreshes go through."""
-        return self.auth.bearer.provider._coordinator()
+        return self.auth._bearer.provider._coordinator()
 
     @property
     def is_refreshing(self) -> bool:
@@ -224,7 +224,7 @@ class World:
 
     async def _is_saved(self) -> bool:
         held, record = (
-            self.auth.bearer.provider._cache.state.cached,
+            self.auth._bearer.provider._cache.state.cached,
             await self.store.load(self.key),
         )
         return held is not None and record is not None and record.token.jwt == held.token.jwt

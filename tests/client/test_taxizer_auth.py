@@ -108,8 +108,8 @@ async def test_a_pickle_has_the_arguments_and_no_token(
         assert secret.encode() not in pickled
     await again.token()
     assert sandbox.counters.connects_ok == 2
-    assert again.bearer.arguments.given["policy"] == RenewalPolicy(backoff=60.0)
-    assert again.bearer._origins == auth.bearer._origins
+    assert again._bearer.options.as_kwargs["policy"] == RenewalPolicy(backoff=60.0)
+    assert again._bearer._origins == auth._bearer._origins
 
 
 @pytest.mark.report(92)

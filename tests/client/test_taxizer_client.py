@@ -111,13 +111,13 @@ async def test_a_login_needs_a_way_of_its_own(option: str) -> None:
 def test_another_auth_is_refused(http_client: Any, auth: Any) -> None:
     """A TaxizerClient brings its own auth, whatever else is given."""
     with pytest.raises(ConfigurationError, match="brings its own auth"):
-        TaxizerClient(PAIR, auth=auth, http_client=http_client)
+        TaxizerClient(PAIR, auth=auth, http_client=http_client)  # type: ignore[call-arg]
 
 
 def test_an_unknown_option_is_refused() -> None:
     """A misspelt option is a TypeError, as with httpx."""
     with pytest.raises(TypeError, match="time_out"):
-        TaxizerClient(PAIR, time_out=3)
+        TaxizerClient(PAIR, time_out=3)  # type: ignore[call-arg]
 
 
 async def test_the_auth_can_be_exchanged_for_its_like(sandbox: Sandbox, auth: TaxizerAuth) -> None:

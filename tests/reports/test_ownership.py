@@ -44,7 +44,7 @@ async def test_endpoints_that_hang_cost_nothing_ahead_of_need(
                     assert (await client.post(PATH)).status_code == 200
             await gate.wait_until_async(1)
             assert gate.waiting == 1
-        await settle(auth.bearer.provider)
+        await settle(auth._bearer.provider)
 
     assert sandbox.counters.exchanges == 2
 
@@ -101,7 +101,7 @@ async def test_an_outage_of_the_refresh_endpoint_fails_nobody(
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         for _ in range(120):
             assert (await client.post(PATH)).status_code == 200
-            await settle(auth.bearer.provider)
+            await settle(auth._bearer.provider)
             clock.advance(0.5)
 
     assert sandbox.counters.refreshes <= 2

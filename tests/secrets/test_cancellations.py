@@ -74,9 +74,9 @@ async def test_nothing_is_seen_by_who_times_out(
     """The TimeoutError of a caller's own limit, and all that led to it, shows no canary."""
     if where == "refresh":
         await auth.token()
-        held = auth.bearer.provider.cache.fresh()
+        held = auth._bearer.provider.cache.fresh()
         assert held is not None
-        auth.bearer.provider.refuse(held, "", sent_at=0.0)
+        auth._bearer.provider.refuse(held, "", sent_at=0.0)
     sandbox.fail(where, Fault.hang())
     with pytest.raises(TimeoutError) as caught:
         with anyio.fail_after(0.2):

@@ -77,7 +77,7 @@ async def test_ahead_of_need_all_requests_go_on(
                 await gate.wait_until_async(1)
                 assert await send_all(sender, 5) == [200] * 5
             assert [entry.jwt_id for entry in sandbox.resource_log] == [1] * 7
-        await settle(aging_auth.bearer.provider)
+        await settle(aging_auth._bearer.provider)
         await sender.send("GET", PATH)
 
     assert sandbox.resource_log[-1].jwt_id == 2
@@ -95,7 +95,7 @@ async def test_a_failed_renewal_ahead_of_need_fails_no_request(
         await sender.send("GET", PATH)
         clock.advance(DUE)
         assert await send_all(sender, 5) == [200] * 5
-        await settle(auth.bearer.provider)
+        await settle(auth._bearer.provider)
     await auth.events_delivered()
 
     (failed,) = [event for event in events if isinstance(event, ExchangeFailed)]
@@ -163,7 +163,7 @@ async def test_each_way_to_a_token_is_told_once(
         await sender.send("GET", PATH)
         clock.advance(DUE)
         await sender.send("GET", PATH)
-        await settle(aging_auth.bearer.provider)
+        await settle(aging_auth._bearer.provider)
         await sender.send("GET", PATH)
         sandbox.revoke()
         await sender.send("GET", PATH)

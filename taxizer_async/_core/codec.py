@@ -1,7 +1,8 @@
 """
-Where JSON becomes values and values become JSON: the only place that knows field names and cattrs.
+JSON to values and back: the only module that knows the API's field names and cattrs.
 
-Nothing here raises on what the server sent: a traceback would show the body among its locals.
+Nothing here raises because of what the server sent, as a traceback would contain the body (see
+`_core.secret`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import functools
 import json
 import re
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -23,11 +24,10 @@ from taxizer_async._core.models import Credentials, Token
 from taxizer_async._core.secret import Secret
 
 
-# Compiled at first use, by re's own cache, as imports should not pay for it.
+# Strings, which `re` compiles and caches at first use, so that imports do not pay for it.
 _VISIBLE_ASCII: Final = r"[\x21-\x7e]+"
 _TIMESTAMP: Final = (
-    r"(?a)(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{0,9}))?"
-    r"\s?(?:([Zz])|([+-])(\d\d):?(\d\d))?"
+    r"(?a)(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{0,9}))?\s?([Zz]|[+-]\d\d:?\d\d)?"
 )
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -35,7 +35,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 @attrs.frozen(kw_only=True)
 class Decoded:
-    """A token, and the names of those fields that were there but could not be read."""
+    """A token, and the names of the fields whose values could not be read."""
 
     token: Token
     unreadable: tuple[str, ...]
@@ -43,7 +43,7 @@ class Decoded:
 
 @attrs.frozen
 class Undecodable:
-    """What an answer looked like that is no token; no value of it is in the text."""
+    """A description of a body that holds no token, without any value from it."""
 
     excerpt: str
 
@@ -60,10 +60,10 @@ def encode_refresh_token(refresh_token: Secret) -> bytes:
 
 def decode_token(body: bytes) -> Decoded | Undecodable:
     """
-    Read the nine-field object that both endpoints answer.
+    Read the object of nine fields that both endpoints answer.
 
-    Unknown fields are ignored, a byte order mark is accepted, and all but the JWT may be null or
-    missing. A JWT that could not stand in a header is refused.
+    Unknown fields are ignored, a byte order mark is accepted, and every field except the JWT may be null
+    or missing. A JWT that would not be valid in a header is refused.
     """
     parsed = parse_json(body)
     if not isinstance(parsed, dict):
@@ -82,18 +82,18 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
 
 
 def describe(body: bytes) -> str:
-    """Say what *body* looks like, without any value from it."""
+    """Describe *body* without any value from it."""
     return _describe(body, parse_json(body))
 
 
 def token_fields(token: Token) -> dict[str, Any]:
-    """Return the nine fields of *token* as JSON has them."""
+    """Return the nine fields of *token* as JSON values."""
     fields: dict[str, Any] = _converter().unstructure(token)
     return fields
 
 
 def read_token_fields(fields: dict[str, Any]) -> Token | None:
-    """Return the token of *fields*, as JSON has them; None without a usable JWT."""
+    """Return the token of *fields*, which are JSON values; None without a usable JWT."""
     if _jwt_problem(fields):
         return None
     token: Token = _converter().structure(fields, Token)
@@ -102,29 +102,24 @@ def read_token_fields(fields: dict[str, Any]) -> Token | None:
 
 def parse_timestamp(text: str) -> datetime | None:
     """
-    Read a timestamp of the API as an aware UTC value; None if it is none.
+    Return a timestamp of the API as an aware UTC value; None if *text* is not a full timestamp.
 
-    0 to 9 fractional digits, `Z`, `z`, offsets and a space for `T` are met from ASP.NET backends.
-    Without a zone it is UTC, as the fields' names say.
+    ASP.NET backends write 0 to 9 fractional digits, `Z`, `z`, offsets, and a space for `T`. Without a zone
+    it is UTC, as the names of the fields say. A moment that `datetime` can't hold becomes its first or last.
     """
+    # `datetime.fromisoformat` alone would also read dates, week dates and more.
     match = re.fullmatch(_TIMESTAMP, text.strip())
     if not match:
         return None
-    *numbers, fraction, _, sign, hours, minutes = match.groups()
-    microsecond = int((fraction or "").ljust(6, "0")[:6])
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    date, time, fraction, zone = match.groups(default="")
     try:
-        year, month, day, hour, minute, second = map(int, numbers)
-        local = datetime(  # noqa: DTZ001 - the zone follows
-            year, month, day, hour, minute, second, microsecond
-        )
+        moment = datetime.fromisoformat(f"{date}T{time}.{fraction or 0}{zone.upper() or 'Z'}")
     except ValueError:
         return None
     try:
-        utc = local + offset if sign == "-" else local - offset
+        return moment.astimezone(UTC)
     except OverflowError:
-        return _EARLIEST if local.year == 1 else _LATEST
-    return utc.replace(tzinfo=UTC)
+        return _EARLIEST if moment.year == 1 else _LATEST
 
 
 _EXPIRIES: Final = {
@@ -134,9 +129,9 @@ _EXPIRIES: Final = {
 
 
 def parse_json(body: bytes) -> Any:
-    """Return what *body* holds, numbers as floats; an object that is nothing else if it is no JSON."""
+    """Return the value of *body*, with numbers as floats; a unique object if it is not JSON."""
     try:
-        # No field is a number, and Python refuses to parse integers of thousands of digits.
+        # Python refuses to parse integers of thousands of digits, and no field is an integer.
         return json.loads(body, parse_int=float)
     except (ValueError, RecursionError):
         return _NOT_JSON
@@ -174,7 +169,7 @@ def _describe(body: bytes, payload: Any) -> str:
 
 
 _JSON_KINDS: Final = {"dict": "object", "list": "list", "str": "string", "NoneType": "null"}
-# What a gateway may say is quoted from this list, never from the answer.
+# Phrases of gateways are quoted from this list, never from the body.
 _PHRASES: Final = tuple(s.phrase for s in HTTPStatus if s >= HTTPStatus.BAD_REQUEST)
 
 
@@ -190,7 +185,7 @@ def _timestamp(value: Any, _: Any) -> datetime | None:
     return parse_timestamp(value) if isinstance(value, str) else None
 
 
-# Built at the first login, as imports should not pay for it.
+# Built at the first login, so that imports do not pay for it.
 @functools.cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()

@@ -518,8 +518,8 @@ BREAKAGES: Final = (
         name="zoneless-is-local",
         invariant=12,
         file="_core/codec.py",
-        old="    return utc.replace(tzinfo=UTC)\n",
-        new="    return utc.astimezone(UTC)\n",
+        old="{zone.upper() or 'Z'}",
+        new="{zone.upper()}",
     ),
     Breakage(
         name="seven-digits-are-enough",

@@ -1,9 +1,9 @@
 """
-The pytest plugin: a sandbox, its credentials, a clock and an auth, as fixtures.
+The pytest plugin: fixtures for a sandbox, its credentials, a clock and an auth.
 
-It is loaded in every pytest run of an environment that has the package, so it is no part of the package,
-whose import loads httpx: nothing but pytest is imported here before a fixture is asked for. The fixtures
-are sync, so they serve tests of any event loop; whoever wants other settings overrides one.
+pytest loads it wherever the package is installed. So it is a module outside the package, whose import would
+load httpx, and it imports only pytest until a fixture is used. The fixtures are sync, so they serve tests on
+any event loop; override one to change its settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["taxizer_auth", "taxizer_clock", "taxizer_credentials", "taxizer_sand
 @pytest.fixture
 def taxizer_sandbox() -> Iterator[Sandbox]:
     """
-    A running `taxizer_async.testing.Sandbox` of this test's own; its port is free and on loopback.
+    A running `taxizer_async.testing.Sandbox` for this test, on a free loopback port.
 
     Raises:
         ImportError: If the extra is missing: `pip install "taxizer-async[sandbox]"`.
@@ -41,7 +41,7 @@ def taxizer_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def taxizer_credentials(taxizer_sandbox: Sandbox) -> Credentials:
-    """The pair that `taxizer_sandbox` accepts."""
+    """The credentials that `taxizer_sandbox` accepts."""
     return taxizer_sandbox.credentials
 
 
@@ -50,8 +50,8 @@ def taxizer_clock() -> ManualClock:
     """
     The clock of `taxizer_auth`: it starts with the machine's time, and `advance` moves it.
 
-    Waits on it take no time, as each moves it to its own end; so `keep_fresh` on it renews without a
-    pause. For that, override this fixture with one that returns `ManualClock(start=time.time())`.
+    Waits on it take no time, as each advances it to its end, so `keep_fresh` would renew without a pause.
+    To test that, override this fixture with one that returns `ManualClock(start=time.time())`.
     """
     from taxizer_async.testing import ManualClock  # noqa: PLC0415 - see above
 
@@ -62,7 +62,7 @@ def taxizer_clock() -> ManualClock:
 def taxizer_auth(
     taxizer_sandbox: Sandbox, taxizer_credentials: Credentials, taxizer_clock: ManualClock
 ) -> TaxizerAuth:
-    """A `TaxizerAuth` for `taxizer_sandbox` that goes by `taxizer_clock`; it has no token yet."""
+    """A `TaxizerAuth` for `taxizer_sandbox` on `taxizer_clock`; it has no token yet."""
     from taxizer_async import TaxizerAuth  # noqa: PLC0415 - see above
 
     return TaxizerAuth(taxizer_credentials, base_url=taxizer_sandbox.base_url, clock=taxizer_clock)

@@ -1,7 +1,7 @@
 """
-For tests of services that use Taxizer: a real server that speaks its contract, and a store's rules.
+For tests of services that use Taxizer: a real server that speaks its contract, and the rules for stores.
 
-Needs the extra: `pip install "taxizer-async[sandbox]"`.
+Needs the extra `sandbox`: `pip install "taxizer-async[sandbox]"`.
 """
 
 from __future__ import annotations

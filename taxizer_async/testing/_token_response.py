@@ -1,4 +1,4 @@
-"""What Connect answers, for tests that stub it in place of asking a sandbox; data, and nothing else."""
+"""What Connect answers, for tests that stub it instead of running a sandbox."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def token_response(**overrides: object) -> dict[str, object]:
     """
     Return the JSON with which Connect and AppRefreshToken issue a token, good until 2099.
 
-    Logins go over a client of their own. respx and pytest-httpx replace the transports of all clients, so
-    they meet the logins, too: `respx.post(f"{base_url}/v1/Auth/Connect").respond(json=token_response())`,
+    Logins use a client of their own. respx and pytest-httpx replace the transports of all clients, so they
+    answer logins, too: `respx.post(f"{base_url}/v1/Auth/Connect").respond(json=token_response())`,
     or `httpx_mock.add_response(url=f"{base_url}/v1/Auth/Connect", json=token_response())`. An
-    `httpx.MockTransport` is met by its client only: give the auth
+    `httpx.MockTransport` serves its own client only: give the auth
     `http_client=lambda: httpx.AsyncClient(transport=…)`.
 
     Args:
-        **overrides: Fields that differ, by their documented names.
+        **overrides: Fields to replace, by their documented names.
 
     Raises:
-        TypeError: If there is no such field.
+        TypeError: If a field does not exist.
     """
     unknown = overrides.keys() - _DOCUMENTED.keys()
     if unknown:

@@ -1,8 +1,7 @@
 """
 The ASGI application of a sandbox: a request's way through gates, latency, faults and endpoints.
 
-It decides the order of things and nothing else. A request is logged before its answer leaves, so
-that a client that has its answer finds itself counted.
+A request is logged before its answer leaves, so that a client that has its answer finds it counted.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _CHUNK_PAUSE: Final = 0.05
 
 
 class AppSettings(EndpointSettings, Protocol):
-    """What a user may change while the sandbox runs; see `Sandbox`."""
+    """Settings that may change while the sandbox runs; see `Sandbox`."""
 
     connect_latency: float
     refresh_latency: float
@@ -43,7 +42,7 @@ class AppSettings(EndpointSettings, Protocol):
 
 @final
 class SandboxApp:
-    """Serves the contract; callable as ASGI wants it."""
+    """Serves the contract; an ASGI application."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class SandboxApp:
         try:
             await self._handle(request)
         except asyncio.CancelledError:
-            # The server stops. uvicorn would log it as a failure of the app.
+            # The server stops; uvicorn would log this as a failure of the app.
             return
         finally:
             request.connection.unwatch(leave)

@@ -1,7 +1,7 @@
 """
 What each endpoint of a sandbox answers when nothing interferes.
 
-No waiting, no counting, no sockets; see `_sandbox_app`.
+It neither waits nor counts; `app` does.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _BAD_REQUEST: Final = "The request body is not as documented."
 
 
 class EndpointSettings(TokenSettings, Protocol):
-    """What a user may change while the sandbox runs; see `Sandbox`."""
+    """Settings that may change while the sandbox runs; see `Sandbox`."""
 
     refusal_status: int
 
     @property
     def credentials(self) -> Credentials:
-        """The accepted pair."""
+        """The credentials that Connect accepts."""
         ...
 
 
 @final
 class Endpoints:
-    """The documented contract, and some resources to try a client on."""
+    """The documented endpoints, and some resources to try a client on."""
 
     def __init__(self, settings: EndpointSettings, issuer: TokenIssuer) -> None:
         self._settings = settings
         self._issuer = issuer
 
     def answer(self, request: Request) -> Answer:
-        """Process *request*."""
+        """Process *request*, and return the answer."""
         if request.record.group == "resource":
             return self._resource(request)
         if request.record.method != "POST":
@@ -59,7 +59,7 @@ class Endpoints:
         return self._refresh(request)
 
     def jwt_number(self, request: Request) -> int | None:
-        """Return which JWT *request* carries, good or not; None if not one of ours."""
+        """Return the number of the JWT that *request* carries, good or not; None if it was not issued here."""
         jwt = request.bearer
         return None if jwt is None else self._issuer.jwt_number(jwt)
 

@@ -1,8 +1,7 @@
 """
-What can go wrong at a sandbox, as values.
+What can go wrong at a sandbox, as values, and the plan of which request meets which fault.
 
-Nothing here knows how a fault is carried out (see `_sandbox_app`) or whose turn it is (see
-`_sandbox_script`).
+`app` carries the faults out.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-#: What an ASP.NET API says of a token that it does not take.
+#: The challenge with which an ASP.NET API refuses a token.
 CHALLENGE: Final = 'Bearer error="invalid_token"'
 
 _GROUPS: Final = frozenset({"connect", "refresh", "resource"})
 
-#: Statuses that end an exchange.
+#: HTTP statuses of final answers.
 _FINAL: Final = range(200, 600)
 
 FaultKind = Literal["answer", "reset", "hang", "truncate", "drop", "edit"]
@@ -43,18 +42,18 @@ class _Missing(enum.Enum):
 @attrs.frozen(kw_only=True)
 class Fault:
     """
-    One way to fail; made by the class methods, handed to `Sandbox.fail`.
+    One way to fail, made by a class method for `Sandbox.fail`.
 
     Attributes:
-        kind: How the fault works; the other attributes matter to some kinds only.
+        kind: How it works; the other attributes matter to some kinds only.
         code: The HTTP status of an "answer".
         headers: The headers of an "answer".
         content: The body of an "answer".
-        seconds: How long a "hang" lasts; None is until healed.
+        seconds: How long a "hang" lasts; None: until healed.
         fields: What an "edit" replaces.
     """
 
-    #: Given to `edit` as a value, it takes the field away.
+    #: As a value of `edit` it removes the field.
     MISSING: ClassVar[_Missing] = _Missing.MISSING
 
     kind: FaultKind
@@ -76,7 +75,7 @@ class Fault:
         """
         Answer with the status *code*, *headers* and *body*; nothing is processed.
 
-        Without a *body* it is a JSON one that says the status, as an API's own errors do.
+        The default *body* is JSON with the status, like the API's own errors.
 
         Raises:
             ValueError: If *code* is not a final HTTP status (200 to 599).
@@ -96,7 +95,7 @@ class Fault:
         content_type: str = "application/json",
     ) -> Fault:
         """
-        Answer with the bytes *body*, whatever they are; nothing is processed.
+        Answer with the bytes of *body*, whatever they are; nothing is processed.
 
         Raises:
             ValueError: If *status* is not a final HTTP status (200 to 599).
@@ -108,8 +107,8 @@ class Fault:
         """
         Answer 401; nothing is processed.
 
-        *www_authenticate* is the header's value: None is `Bearer error="invalid_token"`, an empty
-        string leaves the header out.
+        *www_authenticate* is the value of the header: None stands for `Bearer error="invalid_token"`, an
+        empty string for no header.
         """
         value = CHALLENGE if www_authenticate is None else www_authenticate
         headers = {"WWW-Authenticate": value} if value else {}
@@ -119,15 +118,15 @@ class Fault:
 
     @classmethod
     def reset(cls) -> Fault:
-        """Abort the TCP connection (RST) in place of an answer; nothing is processed."""
+        """Abort the TCP connection (RST) instead of answering; nothing is processed."""
         return cls(kind="reset")
 
     @classmethod
     def hang(cls, seconds: float | None = None) -> Fault:
         """
-        Answer only after *seconds*, or once healed if that is sooner (None: only then).
+        Answer only after *seconds*, or once healed if that is sooner (None: only once healed).
 
-        The request is processed after the wait, unless its client has left by then.
+        The request is processed after the wait, unless its client has left.
         """
         return cls(kind="hang", seconds=seconds)
 
@@ -138,7 +137,7 @@ class Fault:
 
     @classmethod
     def drop_after_processing(cls) -> Fault:
-        """Process the request, then abort the TCP connection (RST) in place of the answer."""
+        """Process the request, then abort the TCP connection (RST) instead of answering."""
         return cls(kind="drop")
 
     @classmethod
@@ -164,63 +163,61 @@ class Fault:
 
 
 @final
-class _Turn:
-    """A fault and how many more requests get it; None is all."""
+@attrs.define
+class _Planned:
+    """A fault, and how many more requests meet it; None: all."""
 
-    __slots__ = ("fault", "times")
-
-    def __init__(self, fault: Fault, times: int | None) -> None:
-        self.fault = fault
-        self.times = times
+    fault: Fault
+    times: int | None
 
 
 @final
 class FaultPlan:
-    """Faults and gates per place: a group of endpoints or one exact path, which goes first."""
+    """Faults and gates per place: a group of endpoints, or one exact path, which has precedence."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._turns: dict[str, collections.deque[_Turn]] = {}
+        self._queues: dict[str, collections.deque[_Planned]] = {}
         self._healings: dict[str, Signal] = {}
         self._gates: tuple[Gate, ...] = ()
 
     def fail(self, where: str, fault: Fault, times: int | None) -> None:
-        """Queue *fault* behind those of *where*; one without end gives way to it."""
+        """Queue *fault* after those of *where*; it replaces a last one without end."""
         _check_place(where)
         if times is not None and times < 1:
             msg = f"times is a positive number or None, not {times}"
             raise ValueError(msg)
         with self._lock:
-            turns = self._turns.setdefault(where, collections.deque())
-            if turns and turns[-1].times is None:
-                turns.pop()
-            turns.append(_Turn(fault, times))
+            queue = self._queues.setdefault(where, collections.deque())
+            if queue and queue[-1].times is None:
+                queue.pop()
+            queue.append(_Planned(fault, times))
 
     def heal(self, where: str | None) -> None:
-        """Drop the faults of *where* (None: all) and end the hangs there."""
+        """Drop the faults of *where* (None: everywhere), and end the hangs there."""
         if where is not None:
             _check_place(where)
         with self._lock:
             healed = set(self._healings) if where is None else {where}
             signals = [self._healings.pop(place, None) for place in healed]
             if where is None:
-                self._turns.clear()
+                self._queues.clear()
             else:
-                self._turns.pop(where, None)
+                self._queues.pop(where, None)
         for signal in signals:
             if signal is not None:
                 signal.set()
 
     def claim(self, group: str, path: str) -> tuple[Fault, Signal] | None:
-        """Take the next fault for a request, if there is one, with the signal of its healing."""
-        if not self._turns:
+        """Take the next fault for a request, if there is one, and the signal that is set once it is healed."""
+        if not self._queues:
             return None
         with self._lock:
             for place in (path, group):
-                turns = self._turns.get(place)
-                if turns:
+                queue = self._queues.get(place)
+                if queue:
                     healing = self._healings.setdefault(place, Signal())
-                    return self._next(place, turns), healing
+                    return self._next(place, queue), healing
         return None
 
     def hold(self, where: str) -> Gate:
@@ -240,15 +237,15 @@ class FaultPlan:
             gate for gate in self._gates if gate.where in {group, path} and not gate.released
         )
 
-    def _next(self, place: str, turns: collections.deque[_Turn]) -> Fault:
-        turn = turns[0]
-        if turn.times is not None:
-            turn.times -= 1
-            if turn.times == 0:
-                turns.popleft()
-        if not turns:
-            del self._turns[place]
-        return turn.fault
+    def _next(self, place: str, queue: collections.deque[_Planned]) -> Fault:
+        planned = queue[0]
+        if planned.times is not None:
+            planned.times -= 1
+            if planned.times == 0:
+                queue.popleft()
+        if not queue:
+            del self._queues[place]
+        return planned.fault
 
 
 def _check_place(where: str) -> None:

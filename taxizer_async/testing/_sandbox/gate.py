@@ -1,8 +1,8 @@
 """
-How threads and a sandbox's requests wait for each other.
+How threads and the requests of a sandbox wait for each other.
 
-A `Signal` is set in any thread and awaited in the server's loop; a `Gate` is the user's handle on
-the requests that it holds back; a `Peer` tells when a client has left.
+A `Signal` is set in any thread and awaited in the server's loop. A `Gate` holds requests back. A `Peer`
+tells when a client has left.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Peer(Protocol):
         ...
 
     def watch(self, callback: Callable[[], None]) -> None:
-        """Call *callback* when the connection goes."""
+        """Call *callback* once the connection is gone."""
         ...
 
     def unwatch(self, callback: Callable[[], None]) -> None:
-        """No longer call it."""
+        """No longer call *callback*."""
         ...
 
 
 @final
 class Signal:
-    """An event that is set once, in any thread, and that coroutines of any loop wait for."""
+    """An event that any thread sets once, and that coroutines of any loop wait for."""
 
     __slots__ = ("_futures", "_is_set", "_lock")
 
@@ -63,12 +63,12 @@ class Signal:
                 self._futures.discard(future)
 
     def set(self) -> None:
-        """Wake all who wait, and let through all who come later."""
+        """Wake all waiters; later waits return at once."""
         with self._lock:
             self._is_set = True
             futures = tuple(self._futures)
         for future in futures:
-            # The loop of a sandbox that was stopped is closed.
+            # The loop of a stopped sandbox is closed.
             with contextlib.suppress(RuntimeError):
                 future.get_loop().call_soon_threadsafe(_resolve, future)
 
@@ -78,9 +78,8 @@ class Gate:
     """
     Holds requests back until it is released; made by `Sandbox.hold`.
 
-    As a context manager it releases itself at the end. A request whose client leaves while it is
-    held no longer counts as waiting; it is processed all the same once the gate is released, as
-    a server would that never looked.
+    As a context manager it is released at the end. A request whose client leaves no longer counts as
+    waiting; it is still processed after the release, as by a server that does not notice.
     """
 
     def __init__(self, where: str) -> None:
@@ -102,7 +101,7 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many requests it holds back now."""
+        """How many requests it holds back."""
         with self._changed:
             return self._waiting
 
@@ -113,7 +112,7 @@ class Gate:
             return self._released
 
     def release(self) -> None:
-        """Let all pass, now and later."""
+        """Let all requests pass from now on."""
         with self._changed:
             self._released = True
         self._signal.set()
@@ -123,7 +122,7 @@ class Gate:
         Block this thread until *n* requests wait, for at most *timeout* seconds.
 
         Raises:
-            TimeoutError: If they never did.
+            TimeoutError: If they did not.
         """
         with self._changed:
             if self._changed.wait_for(lambda: self._waiting >= n, timeout):
@@ -136,12 +135,12 @@ class Gate:
         Wait until *n* requests wait, for at most *timeout* seconds.
 
         Raises:
-            TimeoutError: If they never did.
+            TimeoutError: If they did not.
         """
         await anyio.to_thread.run_sync(partial(self.wait_until, n, timeout), abandon_on_cancel=True)
 
     async def hold(self, peer: Peer) -> None:
-        """Hold the request of *peer* back; called in the server's loop."""
+        """Hold the request of *peer* back; the server's loop calls this."""
         present = True
 
         def leave() -> None:

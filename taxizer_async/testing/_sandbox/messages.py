@@ -1,8 +1,4 @@
-"""
-The answers of a sandbox as values, and how they are written to a client.
-
-Which one a request gets is decided in `_sandbox_app`.
-"""
+"""The requests and answers of a sandbox, as they are read from ASGI and written to it."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ _GROUPS: Final[dict[str, Group]] = {
 
 @final
 class Request:
-    """A request under way, and the connection that it came over."""
+    """A request, and the connection that it came over."""
 
     __slots__ = ("_receive", "_scope", "body", "connection", "headers", "record", "send")
 
@@ -65,12 +61,12 @@ class Request:
 
     @property
     def bearer(self) -> str | None:
-        """The token of the Authorization header."""
+        """The token in the Authorization header, if it has one."""
         scheme, _, token = (self.record.authorization or b"").partition(b" ")
         return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
     async def read(self) -> bool:
-        """Receive the body; False if the client left in the middle of it."""
+        """Receive the body; return False if the client left before its end."""
         chunks: list[bytes] = []
         more = True
         while more:
@@ -86,7 +82,7 @@ class Request:
 @final
 @attrs.frozen
 class Answer:
-    """A status, headers and a body; *endless* is a body without end in place of it."""
+    """A status, headers and a body; an *endless* one has a body without end instead."""
 
     status: int
     headers: Headers
@@ -99,7 +95,7 @@ class Answer:
         return self.status // 100 == HTTPStatus.OK // 100
 
     async def send_head(self, send: Send, *, date: float | None) -> None:
-        """Send status and headers; *date* is the server's time (Unix seconds; None: don't tell)."""
+        """Send status and headers; *date* is the server's time in Unix seconds (None: no Date header)."""
         headers = list(self.headers)
         if not self.endless:
             headers.append((b"content-length", b"%d" % len(self.body)))
@@ -114,12 +110,12 @@ class Answer:
         )
 
     async def send(self, send: Send, *, date: float | None) -> None:
-        """Send all of it."""
+        """Send the whole answer."""
         await self.send_head(send, date=date)
         await send({"type": "http.response.body", "body": self.body})
 
     def edited(self, fields: tuple[tuple[str, object], ...]) -> Answer:
-        """Return it with JSON *fields* replaced; itself if it is not an object."""
+        """Return a copy with JSON *fields* replaced; the answer itself if its body is no JSON object."""
         content = parse_object(self.body)
         if content is None:
             return self
@@ -138,24 +134,24 @@ def parse_object(body: bytes) -> dict[str, object] | None:
 
 
 def answer_json(content: Mapping[str, object], *, status: int = 200) -> Answer:
-    """Answer with *content*."""
+    """Return a JSON answer with *content*."""
     return Answer(status, _JSON, json.dumps(content).encode())
 
 
 def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> Answer:
-    """Answer as ASP.NET does when it refuses (RFC 9457)."""
+    """Return the answer with which ASP.NET refuses a request (RFC 9457)."""
     body = json.dumps({"type": "about:blank", "title": title, "status": status})
     return Answer(status, _PROBLEM + headers, body.encode())
 
 
 def answer_unauthorized() -> Answer:
-    """Answer a request without a good token."""
+    """Return the answer to a request without a good token."""
     challenge = (b"www-authenticate", CHALLENGE.encode())
     return answer_problem(401, "Unauthorized", challenge)
 
 
 def answer_fault(fault: Fault) -> Answer:
-    """Answer what *fault* says."""
+    """Return the answer of *fault*."""
     headers = tuple(
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers
     )

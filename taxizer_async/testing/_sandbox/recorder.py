@@ -1,8 +1,7 @@
 """
-The book-keeping of a sandbox: it counts visits, keeps the logs and wakes who waits for a count.
+What a sandbox has seen: its counters and its logs.
 
-Which answer a request deserves is not decided here (see `_sandbox_tokens`, `_sandbox_app`). Called
-from the server's thread and from the user's, so all of it happens under one lock.
+The server's thread writes them and other threads read them, all under one lock.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import attrs
 
 Group = Literal["connect", "refresh", "resource"]
 
-#: Entries that a log keeps, and bytes of bodies in it: a benchmark may run for hours.
+#: Entries that a log keeps, and bytes of bodies in it; a benchmark may run for hours.
 LOG_ENTRIES: Final = 20_000
 LOG_BYTES: Final = 64 * 1024 * 1024
 
@@ -37,7 +36,7 @@ _NAMES: Final[dict[Group, tuple[str, str]]] = {
 @attrs.frozen(kw_only=True)
 class SandboxCounters:
     """
-    What a sandbox had counted at one moment; a request counts once its head has arrived.
+    The counters of a sandbox at one moment; a request counts once its head has arrived.
 
     Attributes:
         connects: Requests to Connect.
@@ -46,10 +45,10 @@ class SandboxCounters:
         refreshes_ok: Those that were issued tokens, whether or not the answer got through.
         reuses: Spent refresh tokens that were presented again.
         resources: All other requests.
-        resources_ok: Those that were accepted (a 2xx that is not a fault's).
+        resources_ok: Those that were accepted: answered with a 2xx, not by a fault.
         unauthorized: Those that were answered 401.
-        max_concurrent_exchanges: The most exchanges that were under way at a time; one whose
-            client has left no longer is.
+        max_concurrent_exchanges: The most exchanges under way at a time; one ends when its client
+            leaves.
         by_path: Requests per path.
     """
 
@@ -81,7 +80,7 @@ class ExchangeEntry:
         started_at: When its head had arrived (`time.monotonic`).
         finished_at: When its answer was about to be sent (`time.monotonic`).
         status: The answer's status; None if there was none to send.
-        had_authorization_header: Whether it carried one; the contract does not ask for it.
+        had_authorization_header: Whether it carried one, which the contract does not ask for.
     """
 
     kind: Literal["connect", "refresh"]
@@ -101,7 +100,7 @@ class ResourceEntry:
         method: The HTTP method.
         path: The path, without the query.
         status: The answer's status; None if there was none to send.
-        jwt_id: Which JWT it carried (the first one issued is 1); None if not one of ours.
+        jwt_id: The number of the JWT that it carried, from 1; None if that was not issued here.
         body: The request's body.
         received_at: When its head had arrived (`time.monotonic`).
     """
@@ -116,7 +115,7 @@ class ResourceEntry:
 
 @final
 class RequestRecord:
-    """A request under way."""
+    """What is known of one request."""
 
     __slots__ = (
         "authorization",
@@ -140,7 +139,7 @@ class RequestRecord:
 
 @final
 class Recorder:
-    """Counts visits; *lock* is the sandbox's one lock."""
+    """Counts and logs requests under *lock*, the one lock of the sandbox."""
 
     def __init__(self, lock: threading.RLock) -> None:
         self._changed = threading.Condition(lock)
@@ -152,7 +151,7 @@ class Recorder:
         self._resources: collections.deque[ResourceEntry] = collections.deque()
 
     def arrive(self, record: RequestRecord) -> None:
-        """Count *record*, whose head has arrived."""
+        """Count a request whose head has arrived."""
         with self._changed:
             self._counts[_NAMES[record.group][0]] += 1
             self._paths[record.path] += 1
@@ -163,7 +162,7 @@ class Recorder:
             self._changed.notify_all()
 
     def leave(self, record: RequestRecord) -> None:
-        """Take *record* for over as far as concurrency goes; a second call does nothing."""
+        """No longer count it as under way; a second call does nothing."""
         with self._changed:
             if record.under_way:
                 record.under_way = False
@@ -177,7 +176,7 @@ class Recorder:
         *,
         accepted: bool,
     ) -> None:
-        """Log an auth request; called before its answer is sent, so that nobody can overtake it."""
+        """Log an auth request, before its answer is sent."""
         entry = ExchangeEntry(
             kind=kind,
             started_at=record.started_at,
@@ -200,7 +199,7 @@ class Recorder:
         jwt_id: int | None,
         body: bytes,
     ) -> None:
-        """Log any other request; called before its answer is sent."""
+        """Log any other request, before its answer is sent."""
         entry = ResourceEntry(
             method=record.method,
             path=record.path,
@@ -219,13 +218,13 @@ class Recorder:
             self._changed.notify_all()
 
     def reuse(self) -> None:
-        """Count a spent refresh token that was presented again."""
+        """Count the reuse of a spent refresh token."""
         with self._changed:
             self._counts["reuses"] += 1
             self._changed.notify_all()
 
     def snapshot(self) -> SandboxCounters:
-        """Return the counts of now."""
+        """Return the current counters."""
         with self._changed:
             counts = self._counts
             return SandboxCounters(
@@ -242,7 +241,7 @@ class Recorder:
             )
 
     def reset(self) -> None:
-        """Start over: counts at nothing, logs empty."""
+        """Set the counters to 0, and empty the logs."""
         with self._changed:
             self._counts.clear()
             self._paths.clear()
@@ -256,7 +255,7 @@ class Recorder:
         Block until *predicate* holds, for at most *timeout* seconds.
 
         Raises:
-            TimeoutError: If it never did.
+            TimeoutError: If it did not hold in time.
         """
         with self._changed:
             if self._changed.wait_for(lambda: predicate(self.snapshot()), timeout):

@@ -1,8 +1,4 @@
-"""
-The sandbox as its user meets it: settings, controls and observations.
-
-Puts the parts together and decides nothing; the way of a request is told in `_sandbox_app`.
-"""
+"""The sandbox: its settings, controls and observations. How it serves a request is in `app`."""
 
 from __future__ import annotations
 
@@ -42,28 +38,28 @@ class Sandbox:
     """
     A real HTTP server on loopback that speaks the documented contract of Taxizer auth.
 
-    It runs in a thread and an event loop of its own between `start` and `stop`, or for the length
-    of a `with` or `async with`. All attributes but *port* may be set while it runs, in any thread.
+    It runs in its own thread and event loop between `start` and `stop`, or within a `with` or
+    `async with`. All attributes but *port* may be set while it runs, in any thread.
 
-    Each path under `/v1` is a resource that wants a live JWT, whatever the method. `/v1/echo`
+    Each path under `/v1` is a resource that requires a good JWT, whatever the method. `/v1/echo`
     answers with the request's headers, `/v1/redirect?to=URL&status=302` redirects, `/v1/stream`
     never ends.
 
     Attributes:
-        port: TCP port; 0 is a free one, chosen at the first `start` and kept for later ones.
+        port: TCP port; 0 picks a free one at the first `start`, and keeps it.
         client_id: The accepted clientId; its secret is the argument *client_secret*.
-        lifetime: Seconds that a JWT lives; one of 0 or less looks expired, yet is good for 1 h.
+        lifetime: Seconds that a JWT lives; with 0 or less it looks expired, yet is good for 1 h.
         refresh_lifetime: Seconds that a refresh token lives.
         connect_latency: Seconds before Connect looks at a request.
         refresh_latency: Seconds before AppRefreshToken looks at a request.
         resource_latency: Seconds before any other path looks at a request.
         clock_offset: Seconds that the server's clock is ahead of the real one; it shifts the
             timestamps and the Date header, not the lives of tokens.
-        timestamp_style: How `…ExpireAtUTC` is written; unset, null and missing are good for 1 h.
+        timestamp_style: How `…ExpireAtUTC` is written; with unset, null and missing a JWT is good for 1 h.
         rotate: Whether a refresh spends its refresh token and issues a new one.
-        reuse_detection: Whether a spent refresh token that is presented again revokes all tokens.
+        reuse_detection: Whether the reuse of a spent refresh token revokes all tokens.
         send_date: Whether answers carry a Date header.
-        refusal_status: The status that a refused refresh token is answered with.
+        refusal_status: The status of the answer to a refused refresh token.
     """
 
     port: int = 0
@@ -114,10 +110,10 @@ class Sandbox:
 
     def start(self) -> None:
         """
-        Serve, from now on. Tokens, faults and counts of an earlier run are still there.
+        Start to serve. Tokens, faults and counts of an earlier run are still there.
 
         Raises:
-            RuntimeError: If it runs already.
+            RuntimeError: If it is already running.
             OSError: If the port can't be had.
         """
         if self._server is not None:
@@ -129,7 +125,7 @@ class Sandbox:
         self._server, self.port = server, server.port
 
     def stop(self) -> None:
-        """Close the port and all connections, whatever is under way; a second call does nothing."""
+        """Close the port and all connections, and end all requests; a second call does nothing."""
         server, self._server = self._server, None
         if server is not None:
             server.stop()
@@ -144,11 +140,11 @@ class Sandbox:
 
     @property
     def credentials(self) -> Credentials:
-        """The pair that Connect accepts now."""
+        """The credentials that Connect accepts now."""
         return Credentials(self.client_id, self._client_secret)
 
     def change_secret(self, new_secret: str | Secret) -> None:
-        """Accept *new_secret* in place of the old one; tokens issued so far live on."""
+        """Accept *new_secret* instead of the old one; tokens issued so far stay good."""
         self._client_secret = new_secret
 
     def revoke(self) -> None:
@@ -161,20 +157,20 @@ class Sandbox:
 
     def fail(self, where: str, fault: Fault, *, times: int | None = None) -> None:
         """
-        Let requests to *where* meet *fault*: the next *times* of them, or all until healed.
+        Let the next *times* requests to *where* meet *fault*; by default all until healed.
 
-        *where* is "connect", "refresh", "resource" (all other paths) or an exact path, which goes
-        before its group. Faults of one place take turns in the order of the calls; one without
-        *times* gives way to the next call.
+        *where* is "connect", "refresh", "resource" (all other paths) or an exact path, which has
+        precedence. The faults of a place follow each other in the order of the calls; the next call
+        replaces one without *times*.
 
         Raises:
-            ValueError: If *where* or *times* is none of these.
+            ValueError: If *where* is not a place, or *times* is not positive.
         """
         self._fault_plan.fail(where, fault, times)
 
     def heal(self, where: str | None = None) -> None:
         """
-        Drop all faults of *where* (None: everywhere); requests that hang there go on.
+        Drop all faults of *where* (None: everywhere), and let requests that hang there go on.
 
         Raises:
             ValueError: If *where* is not a place (see `fail`).
@@ -183,7 +179,7 @@ class Sandbox:
 
     def hold(self, where: str) -> Gate:
         """
-        Hold requests to *where* (see `fail`) back: counted, not yet looked at.
+        Hold requests to *where* (see `fail`) back; they are counted, but not processed.
 
         Raises:
             ValueError: If *where* is not a place.
@@ -196,7 +192,7 @@ class Sandbox:
         return self._recorder.snapshot()
 
     def reset_counters(self) -> None:
-        """Set the counters to nothing and empty the logs."""
+        """Set the counters to 0, and empty the logs."""
         self._recorder.reset()
 
     @property
@@ -223,10 +219,10 @@ class Sandbox:
         self, predicate: Callable[[SandboxCounters], bool], timeout: float = 30.0
     ) -> None:
         """
-        Block this thread until *predicate* holds for the counters, at most *timeout* seconds.
+        Block this thread until *predicate* holds for the counters, for at most *timeout* seconds.
 
         Raises:
-            TimeoutError: If it never did.
+            TimeoutError: If it did not hold in time.
         """
         self._recorder.wait_until(predicate, timeout)
 
@@ -236,10 +232,10 @@ class Sandbox:
         timeout: float = 30.0,  # noqa: ASYNC109 - the twin's
     ) -> None:
         """
-        Wait until *predicate*, called in a worker thread, holds; at most *timeout* seconds.
+        Wait until *predicate*, called in a worker thread, holds, for at most *timeout* seconds.
 
         Raises:
-            TimeoutError: If it never did.
+            TimeoutError: If it did not hold in time.
         """
         await anyio.to_thread.run_sync(
             partial(self.wait_until, predicate, timeout), abandon_on_cancel=True

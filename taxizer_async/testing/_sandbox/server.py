@@ -1,8 +1,8 @@
 """
-A uvicorn HTTP server in a thread of its own, and what a request needs of its connection.
+An HTTP server in its own thread, with uvicorn's protocol class; it knows nothing of Taxizer.
 
-Knows nothing of Taxizer. It drives uvicorn's protocol class itself, as `uvicorn.Server` polls ten
-times a second, and waits for connections to end before it stops.
+`uvicorn.Server` is not used: it polls ten times a second, and waits for connections to end before it
+stops.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
 #: Where an app finds its `Connection` in the scope's state.
 CONNECTION: Final = "connection"
 
-#: Connections that may wait to be accepted: a thousand clients arrive at once.
+#: Connections that may wait to be accepted, as a thousand clients may arrive at once.
 _BACKLOG: Final = 8192
 
-#: Connections that asyncio accepts before it lets requests have a turn; it takes its *backlog* for
-#: this number too.
+#: Connections that asyncio accepts before it serves requests; it uses its *backlog* argument for this,
+#: too.
 _ACCEPT_AT_ONCE: Final = 64
 
-#: Turns of the loop until an accepted connection has its transport and its protocol.
-_TURNS_TO_SET_UP: Final = 3
+#: Iterations of the loop until an accepted connection has its transport and its protocol.
+_SET_UP_ITERATIONS: Final = 3
 
-#: Seconds an idle connection stays open; longer than any client keeps one, so that none meets a
-#: close at the moment of its next request.
+#: Seconds that an idle connection stays open: longer than any client keeps one, so that no request meets
+#: a closing connection.
 _KEEP_ALIVE: Final = 600
 
-#: Seconds to wait for a thread that was told to stop.
-_JOIN: Final = 10.0
+#: Seconds that the thread may take to stop.
+_STOP_TIMEOUT: Final = 10.0
 
-#: Close with RST: linger on, for no time (`struct linger`; two shorts on Windows).
+#: Close with RST: lingering is on, for 0 s (`struct linger`, which is two shorts on Windows).
 _NO_LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 @final
 class Connection:
-    """The TCP connection of a request, as seen from the app."""
+    """The TCP connection of a request."""
 
     __slots__ = ("_transport", "_watchers", "lost")
 
@@ -71,11 +71,11 @@ class Connection:
         self.lost = asyncio.Event()
 
     def watch(self, callback: Callable[[], None]) -> None:
-        """Call *callback* when the connection goes."""
+        """Call *callback* once the connection is gone."""
         self._watchers.append(callback)
 
     def unwatch(self, callback: Callable[[], None]) -> None:
-        """No longer call it."""
+        """No longer call *callback*."""
         if callback in self._watchers:
             self._watchers.remove(callback)
 
@@ -87,7 +87,7 @@ class Connection:
         await self.lost.wait()
 
     async def close(self) -> None:
-        """Close the connection once what was sent is out."""
+        """Close the connection after what was sent."""
         self._transport.close()
         await self.lost.wait()
 
@@ -96,7 +96,7 @@ class Connection:
         self._transport.abort()
 
     def lose(self) -> None:
-        """Tell all who wait or watch that the connection is gone."""
+        """Mark the connection as gone, and call the callbacks."""
         self.lost.set()
         for callback in tuple(self._watchers):
             callback()
@@ -104,18 +104,18 @@ class Connection:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's, with the connection within the app's reach, and no access log."""
+    """uvicorn's protocol, without an access log; the app finds the connection in its scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put the connection into the state of each scope."""
         self.connection = Connection(transport)
         self.app_state = {CONNECTION: self.connection}
-        # Turned off here, as `Config(access_log=False)` mutes uvicorn for the whole process.
+        # `Config(access_log=False)` would mute uvicorn in the whole process.
         self.access_log = False
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on to who watches the connection."""
+        """Mark the connection as gone."""
         super().connection_lost(exc)
         self.connection.lose()
 
@@ -123,7 +123,7 @@ class _Protocol(H11Protocol):
 @final
 class ServerThread:
     """
-    Serves *app* on a loopback *port* (0: a free one) until stopped.
+    Serves *app* on a loopback *port* (0: a free one) until it is stopped.
 
     Raises:
         OSError: If the port can't be had.
@@ -152,14 +152,14 @@ class ServerThread:
             RuntimeError: If the thread doesn't end.
         """
         self._started.result().call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_JOIN)
+        self._thread.join(_STOP_TIMEOUT)
         if self._thread.is_alive():
-            msg = f"the sandbox's thread did not end within {_JOIN:g} s"
+            msg = f"the sandbox's thread did not end within {_STOP_TIMEOUT:g} s"
             raise RuntimeError(msg)
 
     def _run(self) -> None:
         try:
-            # uvicorn imports modules as it is configured: not in the loop.
+            # Not in the loop, as this imports modules.
             config = _configure(self._app)
             with self._listener, asyncio.Runner(loop_factory=_new_loop) as runner:
                 runner.run(self._serve(config))
@@ -181,16 +181,16 @@ class ServerThread:
         self._started.set_result(loop)
         await self._stopping.wait()
         if sys.platform != "win32":
-            # A server that closes trips over connections that it has accepted but not yet set up.
+            # Closing the server fails for connections that are accepted but not yet set up.
             loop.remove_reader(self._listener)
-            for _ in range(_TURNS_TO_SET_UP):
+            for _ in range(_SET_UP_ITERATIONS):
                 await asyncio.sleep(0)
         server.close()
         await _end(state)
 
 
 def _listen(port: int) -> socket.socket:
-    # With the protocol named, or asyncio leaves Nagle's algorithm on: 40 ms for each answer.
+    # Without the protocol asyncio leaves Nagle's algorithm on, which costs 40 ms for each answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":
@@ -203,7 +203,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    # Not the user's policy: a reset needs the real socket, which uvloop does not hand out.
+    # Whatever the user's policy: a reset needs the real socket, which uvloop hides.
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop()
     return asyncio.SelectorEventLoop()

@@ -1,8 +1,4 @@
-"""
-The tokens of a sandbox: issued, checked, rotated, spent, revoked.
-
-Knows the rules of the contract and no HTTP: a refusal is None.
-"""
+"""The tokens of a sandbox: issued, checked, rotated, spent, revoked, and how their expiry is written."""
 
 from __future__ import annotations
 
@@ -24,13 +20,13 @@ if TYPE_CHECKING:
 
 APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
-#: Seconds that a JWT stays good whose stated expiry is odd on purpose.
+#: Seconds that a JWT stays good if it has an odd expiry on purpose.
 _ODD_LIFETIME: Final = 3600.0
 
 _HEADER: Final = {"alg": "HS256", "typ": "JWT"}
 
 
-#: See `timestamp`.
+#: How a server may write a moment.
 TimestampStyle = Literal[
     "iso-z-ms",
     "iso-z-us",
@@ -47,7 +43,7 @@ TimestampStyle = Literal[
 
 TIMESTAMP_STYLES: Final[tuple[str, ...]] = get_args(TimestampStyle)
 
-#: Styles that don't tell when a token ends.
+#: Styles that do not tell when a token ends.
 TIMELESS_STYLES: Final = frozenset({"unset", "null", "missing"})
 
 #: How ASP.NET writes a date that was never set.
@@ -58,7 +54,7 @@ _LAST: Final = 253_402_128_000
 
 _PLUS_TWO: Final = timezone(timedelta(hours=2))
 
-#: Style: separator, digits of the fraction, zone.
+#: For each style the separator, the digits of the fraction, and the zone.
 _SHAPES: Final[dict[str, tuple[str, int, str]]] = {
     "iso-z-ms": ("T", 3, "Z"),
     "iso-z-us": ("T", 6, "Z"),
@@ -72,7 +68,7 @@ _SHAPES: Final[dict[str, tuple[str, int, str]]] = {
 
 
 class TokenSettings(Protocol):
-    """What a user may change while the sandbox runs; see `Sandbox`."""
+    """Settings that may change while the sandbox runs; see `Sandbox`."""
 
     lifetime: float
     refresh_lifetime: float
@@ -95,9 +91,9 @@ class _Issued:
 @final
 class TokenIssuer:
     """
-    All tokens that were ever issued, and which of them are good.
+    Issues tokens, and knows which of them are good.
 
-    Tokens are numbered from 1 as they are issued; revoking raises the lowest number that counts.
+    Tokens are numbered from 1 as they are issued; revoking raises the lowest number that is good.
     *on_reuse* is called when a spent refresh token is presented.
     """
 
@@ -117,12 +113,12 @@ class TokenIssuer:
         self._first_refresh_token = 1
 
     def connect(self) -> dict[str, object]:
-        """Issue a pair of tokens; returns the nine documented fields."""
+        """Issue a pair of tokens; return the nine documented fields."""
         with self._lock:
             return self._fields(self._issue_jwt(), *self._issue_refresh_token())
 
     def refresh(self, token: str) -> dict[str, object] | None:
-        """Spend the refresh *token* on a new pair; None if it is refused."""
+        """Spend the refresh *token* on a new pair; return None if it is refused."""
         with self._lock:
             issued = self._refresh_tokens.get(token)
             if issued is None:
@@ -142,13 +138,13 @@ class TokenIssuer:
             return self._fields(self._issue_jwt(), *self._issue_refresh_token())
 
     def jwt_number(self, jwt: str) -> int | None:
-        """Return which of the issued ones *jwt* is, good or not; None if it is not one of ours."""
+        """Return the number of *jwt*, good or not; None if it was not issued here."""
         with self._lock:
             issued = self._jwts.get(jwt)
         return None if issued is None else issued.number
 
     def is_good(self, jwt: str) -> bool:
-        """Whether *jwt* is ours, not revoked, and within its life."""
+        """Return whether *jwt* was issued here, is not revoked, and has not ended."""
         with self._lock:
             issued = self._jwts.get(jwt)
             return (
@@ -224,7 +220,7 @@ class TokenIssuer:
 
 
 def timestamp(wall: float, style: TimestampStyle) -> str | None:
-    """Write *wall* (Unix seconds) in *style*; None for "null" and "missing"."""
+    """Return *wall* (Unix seconds) in *style*; None for "null" and "missing"."""
     if style in TIMELESS_STYLES:
         return _UNSET if style == "unset" else None
     separator, digits, zone = _SHAPES[style]

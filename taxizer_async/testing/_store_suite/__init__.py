@@ -1,1 +1,1 @@
-"""What every token store has to do, as checks."""
+"""The rules of a `TokenStore`, as checks."""

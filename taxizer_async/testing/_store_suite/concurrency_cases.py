@@ -1,8 +1,4 @@
-"""
-What a `TokenStore` has to stand: many at once, and calls that are cut short.
-
-See `_store_record_cases` for how rules are written.
-"""
+"""The rules for many calls at once, and for calls that are cancelled."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ CONCURRENCY_CASES: Final = Cases()
 _SAVES: Final = 100
 _WORKERS: Final = 6
 _TURNS: Final = 5
-#: A call is cut short after so many steps of the event loop, and at last when it may be done.
+#: After so many steps of the event loop a call is cancelled; it may be done after the last number.
 _TICKS: Final = (0, 1, 2, 3, 5, 8, 100)
 
 _REFUSED: Final = "a save with the lease in hand was refused"
@@ -46,9 +42,9 @@ _REFUSED: Final = "a save with the lease in hand was refused"
 @CONCURRENCY_CASES.add
 async def _no_record_is_torn(harness: StoreHarness) -> None:
     """
-    Who loads while another saves gets the record of before or the one of after, whole.
+    A load during a save returns the record before it or the one after it, whole.
 
-    Write it elsewhere and rename it, or write all of it in one transaction.
+    Write the record elsewhere and rename it, or write it in one transaction.
     """
     writer, reader = await harness.two()
     key = harness.key()
@@ -78,9 +74,9 @@ async def _no_record_is_torn(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _no_save_is_lost(harness: StoreHarness) -> None:
     """
-    Who gets the lease sees what the one before saved.
+    A caller that gets the lease sees what the last holder saved.
 
-    Be done with a save when it returns, and with a release no earlier than with the save before it.
+    Return from a save only when it is done, and never release before a save that came first.
     """
     stores = [await harness.store() for _ in range(_WORKERS)]
     await put(stores[0], harness.key(), make_record("0"))
@@ -102,9 +98,9 @@ async def _no_save_is_lost(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _many_keys_are_used_at_once(harness: StoreHarness) -> None:
     """
-    Apps that log in at the same moment each get their own.
+    Apps that log in at the same moment each get their own record.
 
-    Keep nothing of a call but in its own variables.
+    Keep the state of a call in its local variables.
     """
     store = await harness.store()
 
@@ -123,9 +119,9 @@ async def _many_keys_are_used_at_once(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _a_clear_harms_no_save(harness: StoreHarness) -> None:
     """
-    A save goes well though another clears at the same moment.
+    A save succeeds while another caller clears the record.
 
-    Touch nothing in `clear` that a save under way needs.
+    Touch nothing in `clear` that a running save needs.
     """
     store, other = await harness.two()
     lease = await leased(store, harness.key())
@@ -149,9 +145,9 @@ async def _a_clear_harms_no_save(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _a_cancelled_call_leaves_no_lease(harness: StoreHarness) -> None:
     """
-    Who is cancelled while it asks for the lease does not have it for ever.
+    A call for the lease that is cancelled does not hold it for ever.
 
-    Give it back in `except BaseException`, shielded and for a short time, or let it end by itself.
+    Release it in `except BaseException`, shielded and for a short time, or let it end by itself.
     """
     store, other = await harness.two()
     for ticks in _TICKS:
@@ -171,16 +167,16 @@ async def _a_cancelled_call_leaves_no_lease(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _a_cancelled_load_leaves_its_answer_to_nobody(harness: StoreHarness) -> None:
     """
-    Whatever is cancelled, the next calls get their own answers.
+    After a cancelled call the next calls get their own answers.
 
-    Close a connection whose answer was not waited for.
+    Close a connection if its answer was not read.
     """
     store = await harness.store()
     await put(store, harness.key(), make_record("v-1"))
     for ticks in _TICKS:
         await _cut_short(partial(store.load, harness.key()), ticks)
         require(
-            await store.load(harness.key("-none")) is None, "it answered what another had asked"
+            await store.load(harness.key("-none")) is None, "it returned the answer to another call"
         )
         await _cut_short(partial(store.load, harness.key("-none")), ticks)
         require_same(await get(store, harness.key()), make_record("v-1"))
@@ -189,9 +185,9 @@ async def _a_cancelled_load_leaves_its_answer_to_nobody(harness: StoreHarness) -
 @CONCURRENCY_CASES.add
 async def _a_cancelled_save_is_done_or_not(harness: StoreHarness) -> None:
     """
-    Who is cancelled while it saves has saved all or nothing, has the lease, and can save again.
+    A cancelled save has saved all or nothing, and its holder keeps the lease and can save again.
 
-    Replace the record in one step, and let no late one overtake the next.
+    Replace the record in one step, and let no late save overtake the next one.
     """
     store, other = await harness.two()
     key = harness.key()
@@ -211,9 +207,9 @@ async def _a_cancelled_save_is_done_or_not(harness: StoreHarness) -> None:
 @CONCURRENCY_CASES.add
 async def _what_was_cancelled_can_be_done_again(harness: StoreHarness) -> None:
     """
-    A cancelled `extend`, `clear` or `release` spoils nothing, and does its work the next time.
+    A cancelled `extend`, `clear` or `release` does no harm, and works the next time.
 
-    Remember that something is done only once it is.
+    Record that something is done only after it is.
     """
     store, other = await harness.two()
     key = harness.key()
@@ -231,7 +227,7 @@ async def _what_was_cancelled_can_be_done_again(harness: StoreHarness) -> None:
 
 
 async def _cut_short(call: Callable[[], Awaitable[object]], ticks: int) -> None:
-    """Cancel *call* after that many steps of the event loop."""
+    """Cancel *call* after *ticks* steps of the event loop."""
 
     async def run() -> None:
         await call()

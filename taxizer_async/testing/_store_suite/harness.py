@@ -1,7 +1,7 @@
 """
-What the rules of a `TokenStore` are tried with: stores, keys, records, and ways to say what is wrong.
+The tools of the checks: stores, keys, records and requirements.
 
-There is no assert statement, as these vanish from an optimised program.
+No check uses `assert`, which an optimised program leaves out.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from taxizer_async.stores import Lease, StoreKey, TokenRecord, TokenStore
 
 StoreFactory: TypeAlias = Callable[[], TokenStore | Awaitable[TokenStore]]
 
-#: Seconds that one case may take.
+#: Seconds that a case may take.
 LIMIT: Final = 30.0
-#: Seconds that a record may seem to have aged on the way.
+#: Seconds that a record may age between a save and a load.
 ON_THE_WAY: Final = 5.0
-#: Seconds that a store may round by.
+#: Seconds by which a store may round.
 ROUNDING: Final = 0.01
 
 
 class StoreHarness:
-    """What the cases work with: stores, and keys that nobody else has."""
+    """Gives a case its stores, and keys that no other case uses."""
 
     def __init__(self, factory: StoreFactory) -> None:
         self._factory = factory
         self._name = f"conformance-{os.urandom(8).hex()}"
 
     async def store(self) -> TokenStore:
-        """Return one of those that share all."""
-        made = self._factory()
-        return await made if inspect.isawaitable(made) else made
+        """Return a store; all that it returns share their records."""
+        store = self._factory()
+        return await store if inspect.isawaitable(store) else store
 
     async def two(self) -> tuple[TokenStore, TokenStore]:
-        """Return two of them."""
+        """Return two stores."""
         return await self.store(), await self.store()
 
     def key(self, suffix: str = "", base_url: str = "https://api.test") -> StoreKey:
@@ -57,19 +57,19 @@ Check: TypeAlias = Callable[[StoreHarness], Awaitable[None]]
 
 class Cases(list[Check]):
     """
-    Rules to try, in order.
+    Checks in order.
 
-    The first line of each docstring is the rule, the rest is advice for who breaks it.
+    The first line of a check's docstring is the rule, the rest is advice for authors of stores that break it.
     """
 
     def add(self, check: Check) -> Check:
-        """Append it, as a decorator."""
+        """Append *check*; a decorator."""
         self.append(check)
         return check
 
 
 def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> TokenRecord:
-    """Return a record with all there is."""
+    """Return a record with a value in each field."""
     fields: dict[str, Any] = {
         "jwt": Secret(f"jwt-of-{version}"),
         "refresh_token": Secret(f"refresh-of-{version}"),
@@ -92,13 +92,13 @@ def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> Toke
 
 
 def require(condition: object, problem: str) -> None:
-    """Raise about *problem* unless *condition* holds."""
+    """Raise an AssertionError with *problem* unless *condition* holds."""
     if not condition:
         raise AssertionError(problem)
 
 
 async def leased(store: TokenStore, key: StoreKey) -> Lease:
-    """Return the lease, which has to be free."""
+    """Return the lease, which must be free."""
     lease = await store.lease(key)
     if lease is None:
         msg = "a free lease could not be had"
@@ -107,16 +107,16 @@ async def leased(store: TokenStore, key: StoreKey) -> Lease:
 
 
 async def leased_in_turn(store: TokenStore, key: StoreKey) -> Lease:
-    """Return the lease once it is free; one that nobody knows of has to end by itself."""
+    """Return the lease once it is free; an abandoned one has to end by itself."""
     end = anyio.current_time() + LIMIT / 4
     while (lease := await store.lease(key)) is None:
-        require(anyio.current_time() < end, "it is held by nobody")
+        require(anyio.current_time() < end, "no holder is left, yet it is not free")
         await anyio.sleep(0.005)
     return lease
 
 
 async def put(store: TokenStore, key: StoreKey, record: TokenRecord) -> None:
-    """Save, with the lease, which has to be free."""
+    """Save *record* under the lease, which must be free."""
     lease = await leased(store, key)
     try:
         require(await store.save(key, record, lease), "a save with the lease in hand was refused")
@@ -125,7 +125,7 @@ async def put(store: TokenStore, key: StoreKey, record: TokenRecord) -> None:
 
 
 async def get(store: TokenStore, key: StoreKey) -> TokenRecord:
-    """Load what has to be there."""
+    """Load a record that must be there."""
     record = await store.load(key)
     if record is None:
         msg = "what was saved is not there"
@@ -134,7 +134,7 @@ async def get(store: TokenStore, key: StoreKey) -> TokenRecord:
 
 
 def require_same(loaded: TokenRecord, saved: TokenRecord) -> None:
-    """Raise unless all but the age is the same, and that is near."""
+    """Raise an AssertionError unless both are the same, except for a little age."""
     require(attrs.evolve(loaded, age=saved.age) == saved, "what was loaded is not what was saved")
     require(
         -ROUNDING <= loaded.age - saved.age < ON_THE_WAY,

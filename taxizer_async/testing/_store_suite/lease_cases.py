@@ -1,4 +1,4 @@
-"""What a lease of a `TokenStore` has to be worth; see `_store_record_cases` for how rules are written."""
+"""The rules for leases."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _RACERS: Final = 20
 @LEASE_CASES.add
 async def _a_lease_excludes_all_others(harness: StoreHarness) -> None:
     """
-    While somebody has the lease nobody gets it, through the same store or another.
+    While the lease is held no other caller gets it, through the same store or another.
 
-    Take it in one step that can't be done twice: SET with NX, a unique row, a lock of the kernel's.
+    Take it in one step that can't be done twice: SET with NX, a unique row, a kernel lock.
     """
     store, other = await harness.two()
     lease = await leased(store, harness.key())
     for each in (store, other):
-        require(await each.lease(harness.key()) is None, "a lease was given to two")
+        require(await each.lease(harness.key()) is None, "two callers hold the lease")
     await lease.release()
 
 
 @LEASE_CASES.add
 async def _a_released_lease_is_free(harness: StoreHarness) -> None:
     """
-    Once it is given back anybody gets it.
+    Once the lease is released any caller can get it.
 
-    Wait in `release` until it is done.
+    Return from `release` only when that is done.
     """
     store, other = await harness.two()
     await (await leased(store, harness.key())).release()
@@ -60,26 +60,26 @@ async def _a_released_lease_is_free(harness: StoreHarness) -> None:
 @LEASE_CASES.add
 async def _an_old_lease_frees_nothing(harness: StoreHarness) -> None:
     """
-    To give a lease back twice does no harm, least of all to the next one who has it.
+    Releasing a lease twice does no harm, least of all to its next holder.
 
-    Give each lease an owner of its own, and compare it in the same step that gives it back.
+    Give each lease a new owner, and compare the owner in the same step that releases it.
     """
     store, other = await harness.two()
     old = await leased(store, harness.key())
     await old.release()
     new = await leased(other, harness.key())
     await old.release()
-    require(await store.lease(harness.key()) is None, "an old lease gave back that of another")
-    require(await new.extend(), "an old lease ended that of another")
+    require(await store.lease(harness.key()) is None, "an old lease released a new one")
+    require(await new.extend(), "an old lease ended a new one")
     await new.release()
 
 
 @LEASE_CASES.add
 async def _one_of_many_gets_the_lease(harness: StoreHarness) -> None:
     """
-    Of many who want it at once one gets it.
+    Of many callers that want the lease at once one gets it.
 
-    Take it in one step: between a look and a step after it there is room for another.
+    Take it in one step: another caller fits between a look and the next step.
     """
     stores = [await harness.store() for _ in range(_RACERS)]
     leases: list[Lease] = []
@@ -99,21 +99,21 @@ async def _one_of_many_gets_the_lease(harness: StoreHarness) -> None:
 @LEASE_CASES.add
 async def _a_lease_can_be_extended_while_it_is_held(harness: StoreHarness) -> None:
     """
-    `extend` tells whether it is held.
+    `extend` tells whether the lease is held.
 
-    Compare the owner, and return True or False; a lease that is lost is no error.
+    Compare the owner, and return True or False; a lost lease is no error.
     """
     store = await harness.store()
     lease = await leased(store, harness.key())
-    require(await lease.extend() is True, "a lease that is held is said to be lost")
+    require(await lease.extend() is True, "a lease that is held is reported as lost")
     await lease.release()
-    require(await lease.extend() is False, "a lease that was given back is said to be held")
+    require(await lease.extend() is False, "a released lease is reported as held")
 
 
 @LEASE_CASES.add
 async def _a_lost_lease_can_not_be_extended(harness: StoreHarness) -> None:
     """
-    Who has lost the lease to another is told so by `extend`, which takes nothing from the other.
+    `extend` tells a holder that it lost the lease, and does not take the lease from the new holder.
 
     Compare the owner in the same step that extends.
     """
@@ -121,9 +121,12 @@ async def _a_lost_lease_can_not_be_extended(harness: StoreHarness) -> None:
     old = await leased(store, harness.key())
     await old.release()
     new = await leased(other, harness.key())
-    require(await old.extend() is False, "a lease that another has is said to be held")
-    require(await new.extend() is True, "who lost the lease took it from another")
-    require(await other.save(harness.key(), make_record(), new), "who lost it took it from another")
+    require(await old.extend() is False, "a lease that another caller holds is reported as held")
+    require(await new.extend() is True, "an old holder took the lease from the new one")
+    require(
+        await other.save(harness.key(), make_record(), new),
+        "an old holder took the lease from the new one",
+    )
     await new.release()
 
 
@@ -132,7 +135,7 @@ async def _a_heartbeat_is_none_or_a_time(harness: StoreHarness) -> None:
     """
     `heartbeat` is None, or a positive number of seconds.
 
-    Return a third of what the lease lasts, or less, or None if it ends with its holder's process.
+    Return a third of the lease's duration, or less; or None if the lease ends with its holder's process.
     """
     lease = await leased(await harness.store(), harness.key())
     beat = lease.heartbeat
@@ -143,9 +146,9 @@ async def _a_heartbeat_is_none_or_a_time(harness: StoreHarness) -> None:
 @LEASE_CASES.add
 async def _a_lease_lasts_from_one_heartbeat_to_the_next(harness: StoreHarness) -> None:
     """
-    Nobody else gets it, and it is not lost, before `extend` is due.
+    The lease is held until `extend` is due, and no other caller gets it.
 
-    Have it last three heartbeats or more, as an answer may be late; each `extend` starts that anew.
+    Let it last three heartbeats or more, as an answer may be late; each `extend` starts this anew.
     """
     store, other = await harness.two()
     lease = await leased(store, harness.key())
@@ -159,7 +162,7 @@ async def _a_lease_lasts_from_one_heartbeat_to_the_next(harness: StoreHarness) -
 @LEASE_CASES.add
 async def _a_save_needs_the_lease(harness: StoreHarness) -> None:
     """
-    A save with a lease that was given back does nothing, and says so.
+    A save with a released lease does nothing, and returns False.
 
     Compare the owner of the lease in the same step, or transaction, that replaces the record.
     """
@@ -176,7 +179,7 @@ async def _a_save_needs_the_lease(harness: StoreHarness) -> None:
 @LEASE_CASES.add
 async def _a_save_needs_the_lease_of_its_key(harness: StoreHarness) -> None:
     """
-    A save with the lease of another key does nothing, and says so.
+    A save with the lease of another key does nothing, and returns False.
 
     Compare the owner of the lease of that very key.
     """
@@ -190,7 +193,7 @@ async def _a_save_needs_the_lease_of_its_key(harness: StoreHarness) -> None:
 @LEASE_CASES.add
 async def _a_clear_leaves_the_lease_alone(harness: StoreHarness) -> None:
     """
-    Who has the lease when another clears still has it.
+    A holder keeps its lease when another caller clears the record.
 
     Keep the lease apart from the record.
     """
@@ -205,7 +208,7 @@ async def _a_clear_leaves_the_lease_alone(harness: StoreHarness) -> None:
 
 
 async def put_with(store: TokenStore, key: StoreKey, lease: Lease) -> None:
-    """Save with *lease*, which has to be good."""
+    """Save with *lease*, which must be held."""
     require(
         await store.save(key, make_record(), lease), "a save with the lease in hand was refused"
     )

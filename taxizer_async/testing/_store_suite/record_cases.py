@@ -1,8 +1,7 @@
 """
-What a `TokenStore` has to keep: the rules of records and of their keys.
+The rules for records and their keys.
 
-Each is a coroutine function that raises `AssertionError`. Nothing in here knows a store, a test
-framework or an event loop.
+A check is a coroutine function that raises `AssertionError`; `Cases` says what its docstring holds.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ RECORD_CASES: Final = Cases()
 @RECORD_CASES.add
 async def _nothing_is_there_at_first(harness: StoreHarness) -> None:
     """
-    A key that nothing was saved for has no record.
+    A key for which nothing was saved has no record.
 
-    Return None, and raise nothing, if there is none.
+    Return None if there is no record; do not raise.
     """
     require(await (await harness.store()).load(harness.key()) is None, "it is not empty")
 
@@ -94,9 +93,9 @@ async def _extremes_survive(harness: StoreHarness) -> None:
 @RECORD_CASES.add
 async def _a_spent_refresh_token_stays_spent(harness: StoreHarness) -> None:
     """
-    The mark is there when it is loaded, also in another process, until a save takes it back.
+    The mark is loaded, also by another process, until a save takes it back.
 
-    Keep `refresh_spent` as it is given: a server that sees a refresh token twice may revoke them all.
+    Keep `refresh_spent` as given: a server that sees a refresh token twice may revoke all tokens.
     """
     writer, reader = await harness.two()
     await put(writer, harness.key(), attrs.evolve(make_record(), refresh_spent=True))
@@ -123,9 +122,9 @@ async def _a_later_save_replaces_an_earlier_one(harness: StoreHarness) -> None:
 @RECORD_CASES.add
 async def _a_record_grows_older(harness: StoreHarness) -> None:
     """
-    The age goes on from what it was when it was saved, at the pace of time.
+    The age grows from what it was at the save, at the pace of time.
 
-    Keep when it was saved, by a clock that all who share the store share, and add the time since then.
+    Keep the time of the save, by a clock that all users of the store share, and add the time since then.
     """
     store = await harness.store()
     await put(store, harness.key(), make_record(age=100.0))
@@ -143,9 +142,9 @@ async def _a_record_grows_older(harness: StoreHarness) -> None:
 @RECORD_CASES.add
 async def _a_cleared_record_is_gone(harness: StoreHarness) -> None:
     """
-    `clear` drops the record for all, and there may be none.
+    `clear` drops the record for all processes, and does nothing if there is no record.
 
-    Raise nothing if there is none, and read through no cache.
+    Do not raise if there is no record, and read through no cache.
     """
     store, other = await harness.two()
     await store.clear(harness.key())
@@ -162,7 +161,7 @@ async def _keys_are_apart_by_client_id(harness: StoreHarness) -> None:
     """
     Records and leases of two apps are independent.
 
-    Have both parts of the key in the name of the record and in that of the lease.
+    Use both parts of the key in the names of the record and of the lease.
     """
     await _are_apart(harness, harness.key("-a"), harness.key("-b"))
 
@@ -172,7 +171,7 @@ async def _keys_are_apart_by_base_url(harness: StoreHarness) -> None:
     """
     Records and leases of one app at two APIs are independent.
 
-    Have both parts of the key in the name of the record and in that of the lease.
+    Use both parts of the key in the names of the record and of the lease.
     """
     await _are_apart(harness, harness.key(), harness.key(base_url="https://other.test"))
 
@@ -182,7 +181,7 @@ async def _keys_that_look_alike_are_apart(harness: StoreHarness) -> None:
     """
     Keys are the same only if both parts are, to the letter.
 
-    Make names of a digest: joined parts, a file system or a collation may take two for one.
+    Derive names from a digest: joined parts, a file system or a collation may confuse two keys.
     """
     key = harness.key("-a")
     alike = [
@@ -202,7 +201,7 @@ async def _odd_keys_are_keys(harness: StoreHarness) -> None:
     """
     A client_id may hold anything, and be long.
 
-    Make names of a digest, so that no part of a client_id is a path, a pattern or a statement.
+    Derive names from a digest, so that no part of a client_id is a path, a pattern or a statement.
     """
     odd = ["/../../x", "a/b", "..", "a b", "ключ", "{x}", "%00", "*", "\0", "\n", "'; --"]
     odd += ["c" * 4_096 + end for end in "ab"]

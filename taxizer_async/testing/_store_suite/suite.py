@@ -1,4 +1,4 @@
-"""What each `TokenStore` has to do, for who writes one; the rules themselves are in `_store_*_cases`."""
+"""The rules of a `TokenStore`, for authors of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TokenStoreCase:
     One rule.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         rule: What a store has to do.
         advice: How stores do it.
     """
@@ -37,18 +37,18 @@ class TokenStoreCase:
 
     async def run(self, factory: StoreFactory) -> None:
         """
-        Try it on the stores of *factory*; see `check_token_store`.
+        Check the stores of *factory*; see `check_token_store`.
 
         Raises:
-            AssertionError: If the store breaks the rule. The text says which, how, and what to do.
-            Exception: What the store itself raises.
+            AssertionError: If the store breaks the rule. The text says which rule, how, and what to do.
+            Exception: If the store itself raises it.
         """
         problem: str | None = None
         with anyio.move_on_after(LIMIT) as limit:
             try:
                 await self._check(StoreHarness(factory))
             except (AssertionError, ExceptionGroup) as cause:
-                problem = _told(cause)
+                problem = _describe(cause)
                 if problem is None:
                     raise
         if limit.cancelled_caught:
@@ -60,7 +60,7 @@ class TokenStoreCase:
 
 async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
     """
-    Put a store of your own through all of `TOKEN_STORE_CASES`, on asyncio or trio.
+    Check your own store against all of `TOKEN_STORE_CASES`, on asyncio or trio.
 
     ```python
     import anyio
@@ -73,7 +73,7 @@ async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
     print(len(names), "cases passed")
     ```
 
-    For a test per rule, give a test runner the cases:
+    For a test per rule, parametrize one with the cases:
 
     ```python
     @pytest.mark.parametrize("case", TOKEN_STORE_CASES, ids=lambda case: case.name)
@@ -82,23 +82,23 @@ async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
     ```
 
     Args:
-        factory: Returns a store, or an awaitable of one. It is called several times: what it returns
-            stands for several processes, and all of it shares the same tokens. Each case has keys of
-            its own, so what others keep there is not touched.
+        factory: Returns a store, or an awaitable of one. It is called several times: the stores stand for
+            several processes, and share their tokens. Each case uses new keys, so other tokens in the
+            store are not touched.
 
     Returns:
-        The names of the cases, all of which passed.
+        The names of all cases; they have passed.
 
     Raises:
-        ExceptionGroup: Of what was raised by the cases that failed, whose names are in its text. An
-            `AssertionError` tells the rule, how it was broken, and what to do; anything else was raised
-            by the store, and has a note of the case.
+        ExceptionGroup: If cases failed; its text has their names. An `AssertionError` in it tells the rule,
+            how the store broke it, and what to do. The store raised any other exception, which has a note
+            with the name of the case.
     """
     problems: dict[str, Exception] = {}
     for case in TOKEN_STORE_CASES:
         try:
             await case.run(factory)
-        except Exception as problem:  # noqa: BLE001 - a store may raise anything, and all is to be told
+        except Exception as problem:  # noqa: BLE001 - a store may raise anything
             problem.add_note(f"in the case {case.name}")
             problems[case.name] = problem
     if problems:
@@ -107,8 +107,8 @@ async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
     return tuple(case.name for case in TOKEN_STORE_CASES)
 
 
-def _told(cause: Exception) -> str | None:
-    """Return the text of an assertion; several tasks may have raised some, or other errors."""
+def _describe(cause: Exception) -> str | None:
+    """Return the text of the first AssertionError; None if there is any other error."""
     causes = list(_leaves(cause))
     if all(isinstance(each, AssertionError) for each in causes):
         return str(causes[0])
@@ -130,5 +130,5 @@ def _case(check: Check) -> TokenStoreCase:
     )
 
 
-#: All rules; `check_token_store` tries them one by one, a test runner may do so itself.
+#: All rules; `check_token_store` runs them one by one.
 TOKEN_STORE_CASES: Final = tuple(map(_case, [*RECORD_CASES, *LEASE_CASES, *CONCURRENCY_CASES]))

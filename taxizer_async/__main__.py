@@ -1,4 +1,4 @@
-"""The program's entry point; all it decides is what to say when the extra it needs is missing."""
+"""The entry point of the program; it names the extra if that is missing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 
 from typing import Final
 
+from taxizer_async._cli.exit_codes import ExitCode
 
-#: What the extra brings beside the sandbox's server, which not all commands need.
-_EXTRA: Final = frozenset({"typer", "rich"})
-_USAGE: Final = 2
+
+#: What the command line imports from its extra. The sandbox's server is imported by the commands that need it.
+_EXTRA: Final = frozenset({"platformdirs", "rich", "typer"})
 
 
 def main() -> int:
@@ -22,10 +23,8 @@ def main() -> int:
             raise
     else:
         return run()
-    sys.stderr.write(
-        f'error: {name} is not installed: pip install "taxizer-async[cli]"\n',
-    )
-    return _USAGE
+    sys.stderr.write(f'error: {name} is not installed: pip install "taxizer-async[cli]"\n')
+    return ExitCode.USAGE
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ ROOMS["_cli"] = {*ROOMS, "_cli"}
 #: Where these may be named; the parts of a package count as it does.
 RESERVED = {
     "httpx": {"_http", "_auth", "_cli"},
-    "cattrs": {"_core.codec"},
+    "cattrs": {"_core.codec", "_cli.demo.worker"},
     "httpx2": {"httpx2"},
     "aiohttp": {"aiohttp"},
     "opentelemetry": {"otel"},
@@ -44,6 +44,7 @@ RESERVED = {
     "filelock": {"stores._file_lease"},
     "redis": {"stores._redis_clients"},
     "cryptography": {"stores._encryption"},
+    "platformdirs": {"_cli"},
     "typer": {"_cli"},
     "rich": {"_cli"},
 }

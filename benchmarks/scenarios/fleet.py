@@ -1,4 +1,4 @@
-"""What processes that share a token spend: logins, the time to their first request, and each one after."""
+"""What a fleet that shares a token spends: logins, the time to its first requests, and each later one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.figures import Sample, rotated
 from benchmarks.report import Claim, Row, Section, Table, ratio, spread
 from benchmarks.service import Service, end
 from benchmarks.worker import close_store, make_store
-from tests.redis_server import RedisServer
+from taxizer_async._cli.demo.redis_server import RedisServer
 
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ TASKS: Final = 20
 LOGIN: Final = 1.0
 _STEADY: Final = 300
 _ATTACHED: Final = 5_000
-#: What is shared: a store of the package, or a folder, for who has a use for one.
+#: For each fleet the contender, and the store of the package that it shares.
 _FLEETS: Final[dict[str, tuple[str, str | None]]] = {
     "taxizer_async, FileTokenStore": (OWN, "file"),
     "taxizer_async, RedisTokenStore": (OWN, "redis"),
@@ -52,13 +52,13 @@ _STORES: Final[tuple[str | None, ...]] = (None, "file", "redis")
 @attrs.frozen(kw_only=True)
 class Start:
     """
-    What came of a cold start.
+    The results of a cold start.
 
     Attributes:
         exchanges: Calls to the token endpoints.
         failed: Requests that failed.
-        first: Seconds from the end of the first login until each process had its first token …
-        last: … and until the last coroutine of all had.
+        first: Seconds from the end of the first login until each process had its first token.
+        last: Seconds until the last coroutine of all had one.
     """
 
     exchanges: int
@@ -68,7 +68,7 @@ class Start:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     starts = _starts(scale)
     hot, whole = anyio.run(_steady, scale)
     return Section(
@@ -173,7 +173,7 @@ def _starts(scale: Scale) -> dict[str, list[Start]]:
     found: dict[str, list[Start]] = {name: [] for name in _FLEETS}
     with Service() as service:
         for number in range(scale.rounds):
-            # How often those log in that share nothing is known after one round.
+            # One round shows how often processes that share nothing log in.
             names = list(_FLEETS) if number == 0 else [_FILE, _REDIS]
             for name in rotated(names, number):
                 found[name].append(_start(service, name, scale.processes, _login(scale)))
@@ -249,7 +249,7 @@ async def _steady(
 
 @final
 class _Worker:
-    """One process; it ends with its stdin."""
+    """A worker process; it ends with its stdin."""
 
     def __init__(self, order: Mapping[str, object]) -> None:
         self._order = order

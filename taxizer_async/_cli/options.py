@@ -1,8 +1,4 @@
-"""
-The options that several commands of the command line have, and the values that are made of them.
-
-What a command does is not decided here.
-"""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import typer
 
 from taxizer_async._cli.store_config import (
     SharedStore,
-    StoreChoice,
+    StoreConfig,
     StoreKind,
     encryption_keys_of_environment,
 )
@@ -22,9 +18,8 @@ from taxizer_async._core.secret import Secret
 
 
 _ENCRYPTION: Final = (
-    "It is encrypted with the key in TAXIZER_ENCRYPTION_KEY, or in the file that "
-    "TAXIZER_ENCRYPTION_KEY_FILE names, if there is one: several are separated by commas, and the first "
-    "encrypts."
+    "It is encrypted if there is a key in TAXIZER_ENCRYPTION_KEY, or in the file that "
+    "TAXIZER_ENCRYPTION_KEY_FILE names. Separate several keys by commas; the first one encrypts."
 )
 
 BaseUrl = Annotated[
@@ -47,7 +42,8 @@ StorePath = Annotated[
         envvar="TAXIZER_STORE_PATH",
         metavar="DIRECTORY",
         help="Where a file store is.",
-        show_default="taxizer_async in $XDG_STATE_HOME, or in ~/.local/state",
+        show_default="taxizer_async in your state directory: on Linux $XDG_STATE_HOME, or else "
+        "~/.local/state",
     ),
 ]
 RedisUrl = Annotated[
@@ -56,37 +52,37 @@ RedisUrl = Annotated[
         envvar="TAXIZER_REDIS_URL",
         metavar="URL",
         parser=Secret,
-        help="Where Redis is, such as redis://host:6379/0. One with a password belongs in the variable, "
-        "as others can see the arguments of a process.",
+        help="Where Redis is, such as redis://host:6379/0. Put a URL with a password into the "
+        "variable, as others can see the arguments of a process.",
         show_default=False,
     ),
 ]
 
-#: The kind of store that each option is for.
+#: Options that belong to one kind of store.
 _ONLY_FOR: Final = {"store_path": StoreKind.FILE, "redis_url": StoreKind.REDIS}
 
 
-def read_choice(
+def read_store_config(
     context: typer.Context,
     kind: StoreKind | SharedStore,
     store_path: str | None,
     redis_url: Secret | None,
-) -> StoreChoice:
+) -> StoreConfig:
     """
-    Return what the options and the environment of this process ask for.
+    Return the store that the options and the environment ask for.
 
     Raises:
-        ConfigurationError: If they contradict each other, or a key is not where it should be.
+        ConfigurationError: If they contradict each other, or an encryption key is missing.
     """
-    wanted = StoreKind(kind)
+    store_kind = StoreKind(kind)
     for name, needed in _ONLY_FOR.items():
         source = context.get_parameter_source(name)
-        if wanted is not needed and source is not None and source.name == "COMMANDLINE":
+        if store_kind is not needed and source is not None and source.name == "COMMANDLINE":
             msg = f"--{name.replace('_', '-')} is for --store {needed}"
             raise ConfigurationError(msg)
-    return StoreChoice(
-        kind=wanted,
+    return StoreConfig(
+        kind=store_kind,
         path=store_path,
         redis_url=redis_url,
-        encryption_keys=() if wanted is StoreKind.MEMORY else encryption_keys_of_environment(),
+        encryption_keys=() if store_kind is StoreKind.MEMORY else encryption_keys_of_environment(),
     )

@@ -1,7 +1,7 @@
 """
-What the command line writes: rows of a name and a value, and single lines on stderr.
+What the command line prints: rows of a name and a value, and single lines on stderr.
 
-Nothing of a server's reaches a terminal from here with what that would obey.
+Control characters in what a server sent never reach the terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
-    """Print *rows* to stdout: a table on a terminal, `name: value` elsewhere; None is unknown."""
+    """Print *rows* to stdout: a table on a terminal, `name: value` lines elsewhere; None shows as unknown."""
     shown = [(name, _printable(value or "unknown")) for name, value in rows]
     if not sys.stdout.isatty():
         for name, value in shown:
@@ -39,7 +39,7 @@ def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
 
 
 def owner_rows(token: Token) -> list[tuple[str, str | None]]:
-    """Return whose *token* is."""
+    """Return the rows that say whose *token* it is."""
     return [
         ("app_name", token.app_name),
         ("app_id", token.app_id),
@@ -50,7 +50,7 @@ def owner_rows(token: Token) -> list[tuple[str, str | None]]:
 
 
 def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str | None]]:
-    """Return when *token* ends, which is in *expires_in* seconds."""
+    """Return the rows that say when *token* ends, *expires_in* seconds from now."""
     ends = token.expires_at
     return [
         ("expires_at", None if ends is None else f"{ends:%Y-%m-%dT%H:%M:%SZ}"),
@@ -59,21 +59,21 @@ def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str |
 
 
 def seconds(duration: float | None) -> str | None:
-    """Return *duration* in words."""
+    """Return *duration* as text."""
     return None if duration is None else f"{duration:.0f} s"
 
 
-def complain(message: str) -> None:
-    """Say what went wrong, in one line."""
-    _tell("error", message)
+def print_error(message: str) -> None:
+    """Print *message* as an error, on one line of stderr."""
+    _print_line("error", message)
 
 
-def warn(message: str) -> None:
-    """Say what is not as it should be, in one line."""
-    _tell("warning", message)
+def print_warning(message: str) -> None:
+    """Print *message* as a warning, on one line of stderr."""
+    _print_line("warning", message)
 
 
-def _tell(kind: str, message: str) -> None:
+def _print_line(kind: str, message: str) -> None:
     typer.echo(f"{kind}: {_printable(' '.join(message.split()))}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs a sandbox for the command line until a signal ends it; what a sandbox does is not known here."""
+"""The command `sandbox`: serve a sandbox until a signal ends it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import signal
 import sys
 import time
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from taxizer_async._core.errors import ConfigurationError
 
 
 if TYPE_CHECKING:
@@ -15,25 +19,68 @@ if TYPE_CHECKING:
 
 
 class _Stop(BaseException):
-    """A signal asks for the end."""
+    """A signal asks the program to end."""
 
 
-def serve(sandbox: Sandbox) -> None:
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
+    lifetime: Annotated[float, typer.Option(help="Seconds that a token lives.")] = 900.0,
+    refresh_lifetime: Annotated[
+        float, typer.Option(help="Seconds that a refresh token lives.")
+    ] = 86400.0,
+    clock_offset: Annotated[
+        float, typer.Option(help="Seconds that its clock is ahead of this one.")
+    ] = 0.0,
+    latency: Annotated[
+        float, typer.Option(min=0, help="Seconds that each answer takes at least.")
+    ] = 0.0,
+) -> None:
+    """Run a server that speaks the contract of Taxizer's auth, until Ctrl-C or SIGTERM."""
+    server = load_sandbox()(
+        port=port,
+        lifetime=lifetime,
+        refresh_lifetime=refresh_lifetime,
+        clock_offset=clock_offset,
+        connect_latency=latency,
+        refresh_latency=latency,
+        resource_latency=latency,
+    )
+    try:
+        _serve(server)
+    except OSError as cause:
+        message = f"port {port} can't be had: {cause.strerror}"
+    else:
+        return
+    raise ConfigurationError(message)
+
+
+def load_sandbox() -> type[Sandbox]:
     """
-    Start *sandbox*, print how to reach it, and return after SIGINT or SIGTERM.
+    Import `Sandbox`, which needs a server that most commands don't.
 
     Raises:
-        OSError: If its port can't be had.
+        ConfigurationError: If the server is not installed.
     """
     try:
-        # Shells have background jobs ignore SIGINT, unless these say otherwise.
+        from taxizer_async.testing import Sandbox  # noqa: PLC0415 - see above
+    except ImportError as cause:
+        message = str(cause)
+    else:
+        return Sandbox
+    raise ConfigurationError(message)
+
+
+def _serve(sandbox: Sandbox) -> None:
+    """Start *sandbox*, print how to reach it, and return after SIGINT or SIGTERM."""
+    try:
+        # Shells start background jobs with SIGINT ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stop)
         with sandbox:
             sys.stdout.write(_directions(sandbox))
             sys.stdout.flush()
             while True:
-                # Unlike that of threads, this wait is ended by signals everywhere.
+                # Signals end this wait on all systems; a wait for a thread they don't.
                 time.sleep(3600.0)
     except _Stop:
         return

@@ -1,7 +1,7 @@
 """
-The commands `store show` and `store clear`: what is kept in a shared store, without a secret of it.
+The commands `store show` and `store clear`, which print no secret of the store.
 
-They ask no server, log nobody in, and take no lease: who is renewing meanwhile is not disturbed.
+They call no endpoint and take no lease, so they never disturb a renewal.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import typer
 
-from taxizer_async._cli.options import BaseUrl, LastingStore, RedisUrl, StorePath, read_choice
+from taxizer_async._cli.exit_codes import ExitCode
+from taxizer_async._cli.options import BaseUrl, LastingStore, RedisUrl, StorePath, read_store_config
 from taxizer_async._cli.output import expiry_rows, owner_rows, seconds, show_rows
-from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind, closing
+from taxizer_async._cli.store_config import SharedStore, StoreConfig, StoreKind, closing
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.environment import DEFAULT_BASE_URL, read_variable
 from taxizer_async._core.errors import TokenStoreError
@@ -30,9 +31,6 @@ from taxizer_async.stores import StoreKey
 if TYPE_CHECKING:
     from taxizer_async.stores import TokenRecord, TokenStore
 
-
-_NO_RECORD: Final = 1
-_USAGE: Final = 2
 
 _POLICY: Final = RenewalPolicy()
 _CLOCK: Final = SystemClock()
@@ -50,7 +48,7 @@ app: Final = typer.Typer(help="See or drop the token that is kept in a store.")
 def _root(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-        raise typer.Exit(_USAGE)
+        raise typer.Exit(ExitCode.USAGE)
 
 
 @app.command()
@@ -62,17 +60,16 @@ def show(
     redis_url: RedisUrl = None,
 ) -> None:
     """
-    Tell what is kept for TAXIZER_CLIENT_ID, without a secret.
+    Show the token that is kept for TAXIZER_CLIENT_ID, without its secrets.
 
-    The secret of the account is not needed. Exits with 0 if there is a record, 1 if there is none, 3 if
-    the store can't be read.
+    Needs no client secret. Exits with 0 if a token is kept, 1 if none is, 3 if the store can't be read.
     """
-    choice = read_choice(context, store, store_path, redis_url)
+    config = read_store_config(context, store, store_path, redis_url)
     key = _key(base_url)
-    record = anyio.run(_load, choice.make(), key)
-    show_rows([*_place_rows(choice, key), *_record_rows(record)])
+    record = anyio.run(_load, config.create(), key)
+    show_rows([*_place_rows(config, key), *_record_rows(record)])
     if record is None:
-        raise typer.Exit(_NO_RECORD)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
@@ -84,13 +81,13 @@ def clear(
     redis_url: RedisUrl = None,
 ) -> None:
     """
-    Drop what is kept for TAXIZER_CLIENT_ID; the next one who needs a token logs in.
+    Drop the token that is kept for TAXIZER_CLIENT_ID; the next process that needs one logs in.
 
-    The token itself stays good until it ends, and who has it already goes on with it. Exits with 0, also
-    if there was nothing, or 3 if the store can't be written.
+    The token itself stays good until it ends, and processes that have it go on using it. Exits with 0,
+    even if no token was kept, or 3 if the store can't be written.
     """
-    choice = read_choice(context, store, store_path, redis_url)
-    anyio.run(_clear, choice.make(), _key(base_url))
+    config = read_store_config(context, store, store_path, redis_url)
+    anyio.run(_clear, config.create(), _key(base_url))
 
 
 def _key(base_url: str | None) -> StoreKey:
@@ -118,18 +115,18 @@ async def _clear(store: TokenStore, key: StoreKey) -> None:
 
 
 def _guarded(store: TokenStore) -> GuardedStore:
-    # It bounds the wait, and says what went wrong without the text of a foreign error.
+    # Bounds the wait, and describes an error without quoting it.
     event_log = EventLog(None, timeout=_POLICY.hook_timeout)
     return GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
 
 
-def _place_rows(choice: StoreChoice, key: StoreKey) -> list[tuple[str, str | None]]:
-    place = f"file in {choice.directory}" if choice.kind is StoreKind.FILE else choice.kind.value
+def _place_rows(config: StoreConfig, key: StoreKey) -> list[tuple[str, str | None]]:
+    place = f"file in {config.directory}" if config.kind is StoreKind.FILE else config.kind.value
     return [
         ("base_url", key.base_url),
         ("client_id", key.client_id),
         ("store", place),
-        ("encryption", "on" if choice.encryption_keys else "off"),
+        ("encryption", "on" if config.encryption_keys else "off"),
     ]
 
 

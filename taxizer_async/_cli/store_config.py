@@ -1,8 +1,7 @@
 """
-Which token store somebody asked for, as a value, and the store that is made of it.
+The token store that a user asked for, as a value.
 
-For programs: a library's user makes the store itself. The libraries of a store are loaded when one is
-made; what a store does is not known here.
+The libraries of a store are imported when the store is created.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import contextlib
 import enum
 import os
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import platformdirs
 
 from taxizer_async._core.environment import find_variable
 from taxizer_async._core.errors import ConfigurationError
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 
 ENCRYPTION_KEY: Final = "TAXIZER_ENCRYPTION_KEY"
-
-_STATE_HOME: Final = "XDG_STATE_HOME"
-_FOLDER: Final = "taxizer_async"
 
 
 class SharedStore(enum.StrEnum):
@@ -50,15 +46,15 @@ class StoreKind(enum.StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class StoreChoice:
+class StoreConfig:
     """
-    What a store is made of.
+    What a store is created from.
 
     Attributes:
-        kind: Which one.
-        path: The directory of a file store; by default that of `default_path`.
+        kind: The kind of store.
+        path: The directory of a file store; by default one in the user's state directory.
         redis_url: Where Redis is; there is no default.
-        encryption_keys: The first one encrypts, any of them decrypts; none: in the clear.
+        encryption_keys: The first one encrypts, any of them decrypts; without one nothing is encrypted.
     """
 
     kind: StoreKind
@@ -68,15 +64,22 @@ class StoreChoice:
 
     @property
     def directory(self) -> str:
-        """Where a file store is; raises ConfigurationError if this user has no place for one."""
-        return str(default_path()) if self.path is None else self.path
+        """The directory of a file store; raises ConfigurationError if this user has no home."""
+        if self.path is not None:
+            return self.path
+        try:
+            return str(platformdirs.user_state_path("taxizer_async", appauthor=False))
+        except RuntimeError as cause:
+            problem = str(cause)
+        msg = f"there is no place for tokens ({problem}): give --store-path, or set TAXIZER_STORE_PATH"
+        raise ConfigurationError(msg)
 
-    def make(self) -> TokenStore:
+    def create(self) -> TokenStore:
         """
-        Return a new store; see that it is closed by `closing`.
+        Return a new store, to be closed by `closing`.
 
         Raises:
-            ConfigurationError: If something is missing, or is not what it should be.
+            ConfigurationError: If a setting or an extra is missing, or a setting is wrong.
         """
         keys = self.encryption_keys or None
         try:
@@ -103,7 +106,7 @@ class StoreChoice:
 
 @contextlib.asynccontextmanager
 async def closing(store: TokenStore) -> AsyncGenerator[None]:
-    """Close *store* in the end, if it is one that is closed."""
+    """Close *store* at the end, if it has an `aclose`."""
     try:
         yield
     finally:
@@ -112,33 +115,14 @@ async def closing(store: TokenStore) -> AsyncGenerator[None]:
             await close()
 
 
-def default_path() -> Path:
-    """
-    Return the directory for this user's tokens.
-
-    Raises:
-        ConfigurationError: If this user has no home.
-    """
-    # The specification of XDG has relative ones ignored.
-    given = Path(os.environ.get(_STATE_HOME, ""))
-    if given.is_absolute():
-        return given / _FOLDER
-    try:
-        return Path.home() / ".local" / "state" / _FOLDER
-    except RuntimeError as cause:
-        problem = str(cause)
-    msg = f"there is no place for tokens ({problem}): give --store-path, or set TAXIZER_STORE_PATH"
-    raise ConfigurationError(msg)
-
-
 def encryption_keys_of_environment() -> tuple[Secret, ...]:
     """
     Return the keys in `TAXIZER_ENCRYPTION_KEY`, or in the file that its `_FILE` variant names.
 
-    Several are separated by commas or white space.
+    Commas or white space separate them.
 
     Raises:
-        ConfigurationError: If one of the variables is there without a key in it, as what was meant to be
+        ConfigurationError: If one of the variables is set but holds no key: tokens that were meant to be
             encrypted would be kept in the clear.
     """
     found = find_variable(ENCRYPTION_KEY)

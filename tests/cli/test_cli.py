@@ -178,7 +178,7 @@ def test_wrong_usage(run: Run, args: list[str], env: dict[str, str], named: str)
     assert CANARY not in done.stderr
 
 
-@pytest.mark.parametrize("module", ["typer", "rich"])
+@pytest.mark.parametrize("module", ["typer", "rich", "platformdirs"])
 def test_missing_extra(module: str) -> None:
     """Without its extra the program says in one line how to install it, and exits with 2."""
     done = run_without(module, "--version")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._cli.demo.incidents import Incident
-from taxizer_async._cli.demo.load import Outcome, Tally
-from taxizer_async._cli.demo.scenario import Progress, Summary, run_demo
+from taxizer_async._cli.demo.load import Counts, Outcome
+from taxizer_async._cli.demo.run import Progress, Summary, run_demo
+from taxizer_async._cli.demo.scenario import Incident
 from taxizer_async.testing import SandboxCounters
 from tests.families import PATIENCE
 
@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.tim
 #: An outage that outlasts all four attempts of a renewal.
 BROKEN = """
 import sys
-from taxizer_async._cli.demo import incidents as _demo_incidents
-_demo_incidents.OUTAGE_ANSWERS = 99
+from taxizer_async._cli.demo import scenario
+scenario.OUTAGE_ANSWERS = 99
 from taxizer_async.__main__ import main
 sys.exit(main())
 """
@@ -157,7 +157,10 @@ def test_interrupt(backend: str) -> None:
 def test_second_login_is_a_problem() -> None:
     """A summary with three logins says so."""
     progress = Progress(
-        requests=20, tally=Tally(answered=20), elapsed=1.0, counters=SandboxCounters(connects_ok=3)
+        requests=20,
+        counts=Counts(answered=20),
+        elapsed=1.0,
+        counters=SandboxCounters(connects_ok=3),
     )
     summary = Summary(progress=progress, outcomes=(), missed=(Incident.EXPIRY,), latency=0.1)
 
@@ -172,7 +175,7 @@ def test_failures_are_told_once_per_reason() -> None:
     )
     progress = Progress(
         requests=20,
-        tally=Tally(answered=15, failed=5),
+        counts=Counts(answered=15, failed=5),
         elapsed=1.0,
         counters=SandboxCounters(connects_ok=2),
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._cli.demo.scenario import Workers, run_demo
+from taxizer_async._cli.demo.run import Workers, run_demo
 from taxizer_async._cli.store_config import SharedStore
 from tests.families import PATIENCE
 
@@ -33,20 +33,20 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-#: The workers are told to keep their tokens for themselves.
+#: The workers are told to keep their tokens in memory.
 UNSHARED = """
 import sys
-from taxizer_async._cli.demo import worker as _demo_worker
-encode = _demo_worker.Order.encode
-_demo_worker.Order.encode = lambda order: encode(order).replace(b'"kind": "file"', b'"kind": "memory"')
+from taxizer_async._cli.demo.worker import WorkerConfig
+encode = WorkerConfig.encode
+WorkerConfig.encode = lambda config: encode(config).replace(b'"kind": "file"', b'"kind": "memory"')
 from taxizer_async.__main__ import main
 sys.exit(main())
 """
-#: The workers can't read their orders.
-STILLBORN = """
+#: The workers can't read their config.
+BROKEN_CONFIG = """
 import sys
-from taxizer_async._cli.demo import worker as _demo_worker
-_demo_worker.Order.encode = lambda order: b"an order\\n"
+from taxizer_async._cli.demo.worker import WorkerConfig
+WorkerConfig.encode = lambda config: b"a config\\n"
 from taxizer_async.__main__ import main
 sys.exit(main())
 """
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_fails_the_demo(tmp_path: Path) -> None:
 
 def test_workers_that_fail_fail_the_demo() -> None:
     """The last line that a worker wrote is told, and nothing is waited for."""
-    with start("-c", STILLBORN, "demo", "--workers", "2", "--requests", "40") as process:
+    with start("-c", BROKEN_CONFIG, "demo", "--workers", "2", "--requests", "40") as process:
         _, stderr = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 1
@@ -194,24 +194,26 @@ def test_a_signal_ends_all(number: signal.Signals, args: list[str], tmp_path: Pa
         started = read_until_login(process)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=PATIENCE)
-        # Those in the parent's charge have ended before it has.
-        alive = [pid for pid in started if is_alive(pid)]
+        alive = wait_for_end(started)
 
     assert (process.returncode, stderr) == (130, "")
-    assert len(started) == 2 + ("redis" in args)
+    # A server has a watcher.
+    assert len(started) == 2 + 2 * ("redis" in args)
     assert not alive
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """A demo that is killed leaves no worker behind."""
-    with start(*DEMO, "--workers", "2", TMPDIR=str(tmp_path)) as process:
+@pytest.mark.parametrize("store", ["file", "redis"])
+def test_all_end_with_a_parent_that_is_killed(store: str, tmp_path: Path) -> None:
+    """A demo that is killed leaves no worker and no server behind."""
+    args = (*DEMO, "--workers", "2", "--store", store)
+    with start(*args, TMPDIR=str(tmp_path)) as process:
         started = read_until_login(process)
         process.kill()
         process.wait(PATIENCE)
 
         # Before the test kills what is left.
-        assert len(started) == 2
+        assert len(started) == 2 + 2 * (store == "redis")
         assert wait_for_end(started) == []
 
 

@@ -1,8 +1,4 @@
-"""
-What the demo looks like: a live picture on a terminal, plain lines elsewhere, a table at the end.
-
-It is told everything that it shows; what happens, and whether that is good, is decided elsewhere.
-"""
+"""What the demo looks like: a live picture on a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -20,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from taxizer_async._cli.demo.incidents import Incident, Note
-from taxizer_async._cli.demo.scenario import run_demo
+from taxizer_async._cli.demo.run import run_demo
+from taxizer_async._cli.demo.scenario import Incident, Step
 
 
 if TYPE_CHECKING:
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from taxizer_async._cli.demo.load import Outcome
-    from taxizer_async._cli.demo.scenario import Progress, Summary, Workers
+    from taxizer_async._cli.demo.run import Progress, Summary, Workers
 
 
 _STYLES: Final = {
@@ -40,24 +36,24 @@ _STYLES: Final = {
     Incident.OUTAGE: "bold yellow",
 }
 _BAR_WIDTH: Final = 30
-#: Plain lines tell of the progress so many times.
+#: How many plain lines report the progress.
 _PLAIN_STEPS: Final = 10
 
 
 def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summary | None:
     """
-    Run the demo on *backend* and show it; return what came of it, None if a signal ended it.
+    Run the demo on *backend* and show it; return its summary, or None if a signal ended it.
 
-    It is drawn live if stdout is a terminal, and the variable CI is not set.
+    It is drawn live if stdout is a terminal and the variable CI is not set.
     """
     console = Console()
     is_live = sys.stdout.isatty() and not os.environ.get("CI")
     summary: Summary | None = None
-    _heed_signals()
+    _handle_signals()
     try:
         with LiveDisplay(console) if is_live else PlainDisplay(console) as display:
             summary = anyio.run(run_demo, requests, display, workers, backend=backend)
-    # trio hands it out in a group. Without a summary the caller knows.
+    # trio raises it in a group.
     except* KeyboardInterrupt:
         pass
     if summary is not None:
@@ -65,9 +61,9 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     return summary
 
 
-def _heed_signals() -> None:
-    """Have whatever ends this process do it as Ctrl-C does, so that nothing it has started is left."""
-    # Shells have background jobs ignore it, unless these say otherwise.
+def _handle_signals() -> None:
+    """Let every signal that ends this process act like Ctrl-C, so that it stops what it has started."""
+    # Shells start background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -92,15 +88,15 @@ class PlainDisplay:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __call__(self, news: Progress | Note) -> None:
-        """Print *news*, if it is worth a line."""
-        if isinstance(news, Note):
+    def __call__(self, news: Progress | Step) -> None:
+        """Print a step, or a progress that has reached the next tenth."""
+        if isinstance(news, Step):
             self._print(news.elapsed, _name(news.incident), news.text)
             return
-        steps = news.tally.done * _PLAIN_STEPS // news.requests
+        steps = news.counts.done * _PLAIN_STEPS // news.requests
         if steps > self._steps:
             self._steps = steps
-            self._print(news.elapsed, "requests", _tell(news))
+            self._print(news.elapsed, "requests", _describe(news))
 
     def _print(self, elapsed: float, subject: str, text: str) -> None:
         line = f"{elapsed:5.1f} s  {subject:<10}  {text}"
@@ -109,11 +105,11 @@ class PlainDisplay:
 
 @final
 class LiveDisplay:
-    """Draws the requests and the incidents while they happen; a context manager."""
+    """Draws the requests and the incidents as they happen; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._progress: Progress | None = None
-        self._notes: tuple[Note, ...] = ()
+        self._story_steps: tuple[Step, ...] = ()
         self._live = Live(self, console=console, refresh_per_second=12)
 
     def __enter__(self) -> Self:
@@ -123,32 +119,32 @@ class LiveDisplay:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def __call__(self, news: Progress | Note) -> None:
-        """Show *news* from the next picture on."""
-        # Another thread draws, so each of the two is replaced and never changed.
-        if isinstance(news, Note):
-            self._notes = (*self._notes, news)
+    def __call__(self, news: Progress | Step) -> None:
+        """Show *news* in the next picture."""
+        # Another thread draws, so both values are replaced, never changed.
+        if isinstance(news, Step):
+            self._story_steps = (*self._story_steps, news)
         else:
             self._progress = news
 
     def __rich__(self) -> RenderableType:
-        """Return the picture of now."""
+        """Return the current picture."""
         progress = self._progress
         if progress is None:
             return Text("The requests wait for their login …", style="dim")
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=progress.requests, completed=progress.tally.done, width=_BAR_WIDTH)
-        head.add_row(bar, Text(_tell(progress)))
+        bar = ProgressBar(total=progress.requests, completed=progress.counts.done, width=_BAR_WIDTH)
+        head.add_row(bar, Text(_describe(progress)))
         return Group(head, Text(), self._story())
 
     def _story(self) -> Table:
         story = Table.grid(padding=(0, 2))
-        for note in self._notes:
+        for step in self._story_steps:
             story.add_row(
-                Text(f"{note.elapsed:5.1f} s", style="dim"),
-                Text(_name(note.incident), style=_STYLES[note.incident]),
-                Text(note.text),
-                Text("✔" if note.over else "", style="bold green"),
+                Text(f"{step.elapsed:5.1f} s", style="dim"),
+                Text(_name(step.incident), style=_STYLES[step.incident]),
+                Text(step.text),
+                Text("✔" if step.over else "", style="bold green"),
             )
         return story
 
@@ -160,7 +156,7 @@ def _show_summary(console: Console, summary: Summary) -> None:
     table.add_column(justify="right")
     for name, value in (
         ("requests", f"{progress.requests:,}"),
-        ("failures", f"{progress.tally.failed:,}"),
+        ("failures", f"{progress.counts.failed:,}"),
         ("logins", f"{counters.connects_ok:,}"),
         ("renewals", f"{counters.refreshes_ok:,}"),
         ("401s met", f"{counters.unauthorized:,}"),
@@ -194,9 +190,9 @@ def _name(incident: Incident | None) -> str:
     return "login" if incident is None else incident.value
 
 
-def _tell(progress: Progress) -> str:
-    tally = progress.tally
+def _describe(progress: Progress) -> str:
+    counts = progress.counts
     return (
-        f"{tally.done:,} of {progress.requests:,} done, {tally.failed:,} failed, "
-        f"{tally.in_flight:,} in flight"
+        f"{counts.done:,} of {progress.requests:,} done, {counts.failed:,} failed, "
+        f"{counts.in_flight:,} in flight"
     )

@@ -1,8 +1,4 @@
-"""
-The requests of one process of the demo: each is sent when its turn comes, and counted.
-
-What happens to the token meanwhile is not known here, nor how many processes there are.
-"""
+"""The requests of one process of the demo, sent a few at a time and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import contextlib
 import functools
 import time
 
-from typing import TYPE_CHECKING, Final, Self, final
+from typing import TYPE_CHECKING, Final, Protocol, Self, final
 
 import anyio
 import attrs
@@ -28,50 +24,47 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenStore
 
 
-_MOST_CLIENTS: Final = 10
-#: Seconds; a loaded machine may take its time.
+_MAX_CLIENTS: Final = 10
+#: Seconds; generous, as the machine may be loaded.
 _TIMEOUT: Final = 60.0
-
-_PATH: Final = "/v1/Invoices"
-_OK: Final = 200
 
 
 @attrs.frozen(kw_only=True)
-class Share:
+class Workload:
     """
     What one process sends.
 
     Attributes:
         requests: How many requests.
         clients: Over how many clients.
-        turns: So many at a time over each.
+        limit: The most requests in flight per client.
     """
 
     requests: int
     clients: int
-    turns: int
+    limit: int
 
     @classmethod
     def of(cls, requests: int, connections: int) -> Self:
-        """Return *requests* over *connections*, or a few less of these."""
-        clients = min(connections, _MOST_CLIENTS)
-        return cls(requests=requests, clients=clients, turns=connections // clients)
+        """Spread *requests* over about *connections*, never more."""
+        clients = min(connections, _MAX_CLIENTS)
+        return cls(requests=requests, clients=clients, limit=connections // clients)
 
     @property
     def connections(self) -> int:
-        """How many are in flight at most."""
-        return self.clients * self.turns
+        """The most requests in flight."""
+        return self.clients * self.limit
 
 
 @attrs.frozen(kw_only=True)
-class Tally:
+class Counts:
     """
-    How far requests are.
+    How far the requests are.
 
     Attributes:
-        answered: Those that were answered 200.
-        failed: Those that were answered otherwise, or not at all.
-        in_flight: Those that were sent, or wait for a token.
+        answered: Requests that were answered with 200.
+        failed: Requests that were answered otherwise, or not at all.
+        in_flight: Requests that were sent, or wait for a token.
     """
 
     answered: int = 0
@@ -80,12 +73,12 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Those that are over, one way or the other."""
+        """Requests that are over."""
         return self.answered + self.failed
 
-    def __add__(self, other: Tally) -> Tally:
-        """Return both together."""
-        return Tally(
+    def __add__(self, other: Counts) -> Counts:
+        """Return the sums."""
+        return Counts(
             answered=self.answered + other.answered,
             failed=self.failed + other.failed,
             in_flight=self.in_flight + other.in_flight,
@@ -95,15 +88,15 @@ class Tally:
 @attrs.frozen(kw_only=True)
 class Outcome:
     """
-    What came of the requests of one process.
+    The result of one process.
 
     Attributes:
-        answered: Those that were answered 200.
-        failures: Why others failed, and how many for that reason.
-        latencies: Seconds that each took, waits for a token included.
-        logins: Its auth object's.
-        renewals: Likewise.
-        adoptions: Tokens that it took from the store.
+        answered: Requests that were answered with 200.
+        failures: Reasons why requests failed, and how many failed for each.
+        latencies: Seconds that each request took, including the wait for a token.
+        logins: Logins of its auth object.
+        renewals: Renewals of its auth object.
+        adoptions: Tokens that its auth object took from the store.
     """
 
     answered: int
@@ -115,39 +108,62 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """Requests that failed."""
         return sum(number for _, number in self.failures)
 
 
+class Senders(Protocol):
+    """The processes that send the requests: this one, or several workers."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests they send in all."""
+        ...
+
+    @property
+    def processes(self) -> int:
+        """How many processes there are."""
+        ...
+
+    @property
+    def counts(self) -> Counts:
+        """How far they are together."""
+        ...
+
+    async def run(self, changed: Callable[[], None]) -> tuple[Outcome, ...]:
+        """Send everything; call *changed* when `counts` has changed. Returns an outcome per process."""
+        ...
+
+
 @final
-class Crowd:
+class LoadGenerator:
     """
-    Sends its *share*.
+    Sends a *workload* from this process.
 
     Args:
-        share: How many requests, and how.
-        credentials: For the login.
-        base_url: Where they go.
+        workload: What to send.
+        credentials: The credentials for the login.
+        base_url: Where the requests go.
         store: Where the token is shared; by default in memory.
     """
 
     def __init__(
         self,
-        share: Share,
+        workload: Workload,
         credentials: Credentials,
         base_url: str,
         store: TokenStore | None = None,
     ) -> None:
-        self.requests: Final = share.requests
+        self.requests: Final = workload.requests
         self.processes: Final = 1
-        self._share = share
-        self._base_url = base_url
-        # Loopback is no matter for a proxy; and the CA bundle takes long to read, so once.
-        self._client = functools.partial(
+        self._workload = workload
+        # Loopback needs no proxy. Reading the CA bundle is slow, so the clients share one context.
+        client = functools.partial(
             httpx.AsyncClient, trust_env=False, verify=httpx.create_ssl_context()
         )
-        self._auth = TaxizerAuth(
-            credentials, base_url=base_url, store=store, http_client=self._client
+        self._auth = TaxizerAuth(credentials, base_url=base_url, store=store, http_client=client)
+        self._make_client = functools.partial(
+            client, auth=self._auth, base_url=base_url, timeout=_TIMEOUT
         )
         self._changed: Callable[[], None] = lambda: None
         self._in_flight = 0
@@ -155,26 +171,29 @@ class Crowd:
         self._latencies: list[float] = []
 
     @property
-    def tally(self) -> Tally:
+    def counts(self) -> Counts:
         """How far it is."""
         failed = self._failures.total()
-        return Tally(
+        return Counts(
             answered=len(self._latencies) - failed, failed=failed, in_flight=self._in_flight
         )
 
     async def run(self, changed: Callable[[], None]) -> tuple[Outcome]:
-        """Send all, and return what came of it; *changed* is called when `tally` has."""
+        """Send everything; call *changed* when `counts` has changed."""
         self._changed = changed
         async with contextlib.AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-            lanes = [
-                (await stack.enter_async_context(client), anyio.CapacityLimiter(self._share.turns))
-                for client in self._make_clients()
+            clients = [
+                (
+                    await stack.enter_async_context(self._make_client()),
+                    anyio.CapacityLimiter(self._workload.limit),
+                )
+                for _ in range(self._workload.clients)
             ]
             for number in range(self.requests):
-                tasks.start_soon(self._send, *lanes[number % len(lanes)])
+                tasks.start_soon(self._send, *clients[number % len(clients)])
         status = self._auth.status()
         outcome = Outcome(
-            answered=self.tally.answered,
+            answered=self.counts.answered,
             failures=tuple(self._failures.most_common()),
             latencies=tuple(self._latencies),
             logins=status.logins,
@@ -183,21 +202,14 @@ class Crowd:
         )
         return (outcome,)
 
-    def _make_clients(self) -> list[httpx.AsyncClient]:
-        make = functools.partial(
-            self._client, auth=self._auth, base_url=self._base_url, timeout=_TIMEOUT
-        )
-        return [make() for _ in range(self._share.clients)]
-
-    async def _send(self, client: httpx.AsyncClient, turns: anyio.CapacityLimiter) -> None:
-        """Send one request when its turn has come."""
-        # Not the connection pool's queue: a request enters that one with its token on, which may
-        # have ended when it leaves.
-        async with turns:
+    async def _send(self, client: httpx.AsyncClient, limiter: anyio.CapacityLimiter) -> None:
+        # The connection pool would queue a request that carries a token already, which may have ended
+        # once the request leaves.
+        async with limiter:
             self._in_flight += 1
             self._changed()
             began = time.monotonic()
-            problem = await _ask(client)
+            problem = await _post(client)
             if problem is not None:
                 self._failures[problem] += 1
             self._latencies.append(time.monotonic() - began)
@@ -205,10 +217,10 @@ class Crowd:
         self._changed()
 
 
-async def _ask(client: httpx.AsyncClient) -> str | None:
-    """Send one request; return why it failed, if it did."""
+async def _post(client: httpx.AsyncClient) -> str | None:
+    """Send one request; return why it failed, or None."""
     try:
-        response = await client.post(_PATH, json={"total": "115.00", "vat": "15.00"})
+        response = await client.post("/v1/Invoices", json={"total": "115.00", "vat": "15.00"})
     except (TaxizerError, httpx.HTTPError) as error:
         return f"{type(error).__name__}: {error}"
-    return None if response.status_code == _OK else f"the answer was {response.status_code}"
+    return None if response.is_success else f"the answer was {response.status_code}"

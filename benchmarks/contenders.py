@@ -1,4 +1,4 @@
-"""What is compared, as values: who takes part, and what a scenario asks of each. No library is named here."""
+"""What is compared, as values: a contender, and what a scenario asks of it. No library is named here."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 
-#: What each request sends, and where to.
+#: The path and the body of each request.
 PATH: Final = "/v1/Invoices/GenerateInvoice"
 BODY: Final = b'{"number":"INV-1","total":"115.00"}'
 JSON: Final = {"Content-Type": "application/json"}
-#: Connections that a client may have open, unless a scenario says otherwise: as many as the most
-#: requests at a time.
+#: Connections that a client may open, unless a scenario says otherwise: one for each of the requests that
+#: are in flight at most.
 CONNECTIONS: Final = 512
 #: Seconds that a request may take.
 TIMEOUT: Final = 60.0
@@ -32,17 +32,17 @@ Kind = Literal["floor", "own", "peer"]
 @attrs.frozen(kw_only=True)
 class Setup:
     """
-    What a contender is told.
+    The settings of a contender.
 
     Attributes:
         target: The sandbox.
-        early: Seconds before its end that a token is renewed from, where that can be set; None is the
-            default of each.
-        store: Where to share the token, of those of the package.
-        folder: Where to share it, for others that can: a folder.
-        connections: How many it may have open.
-        in_memory: Whether httpx and httpx2 are to answer resource requests from memory: their pool looks
-            at all that queue for each that is done, so a large crowd's time is quadratic, and all theirs.
+        early: Seconds before the end of a token from which it is renewed, where that can be set; None is
+            the contender's default.
+        store: The store of the package that shares the token.
+        folder: The folder in which other libraries share the token, if they can.
+        connections: How many it may open.
+        in_memory: Whether httpx and httpx2 answer resource requests from memory. For each request that is
+            done their pool looks at all that are queued, so the time of a large crowd would be quadratic.
     """
 
     target: Target
@@ -56,11 +56,11 @@ class Setup:
 @attrs.frozen(kw_only=True)
 class Session:
     """
-    A contender at work.
+    A contender that is ready to send.
 
     Attributes:
         request: Sends one request and returns its status.
-        attach: Does to one request all that is done for its token, with a canned answer for it.
+        attach: Gives one request its token, and a canned answer.
         keep_fresh: Runs until cancelled.
     """
 
@@ -75,17 +75,17 @@ Opener: TypeAlias = "Callable[[Setup], AbstractAsyncContextManager[Session]]"
 @attrs.frozen(kw_only=True)
 class Contender:
     """
-    Who takes part.
+    One way to authenticate requests.
 
     Attributes:
-        name: In tables.
+        name: Its name in tables.
         kind: A floor sends a fixed header.
-        distribution: Whose version is told.
-        library: Over which its requests go; it is put against that one's floor, too.
+        distribution: The distribution that gives its version.
+        library: The HTTP library that sends its requests; it is compared with the floor of that, too.
         open: Sets it up.
         any_loop: Whether it runs on trio.
         blocks: Whether a login blocks the event loop.
-        fixed_early: Seconds before its end that a token is renewed from, if that can't be set.
+        fixed_early: Seconds before the end of a token from which it is renewed, if that can't be set.
     """
 
     name: str
@@ -99,5 +99,5 @@ class Contender:
 
     @property
     def version(self) -> str:
-        """The installed one."""
+        """The installed version."""
         return version(self.distribution)

@@ -1,4 +1,4 @@
-"""Who takes part, in the order of the tables; imports all their libraries, so only the benchmarks do."""
+"""All contenders, in the order of the tables; this imports all their libraries."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from benchmarks.on_httpx import HTTPX
 from benchmarks.on_httpx2 import HTTPX2
 
 
-#: Everybody.
+#: All contenders.
 FIELD: Final = (*HTTPX, *HTTPX2, *AIOHTTP, *AZURE)
 BY_NAME: Final = {contender.name: contender for contender in FIELD}
 #: The floor of each HTTP library.
 FLOORS: Final = {
     contender.library: contender.name for contender in reversed(FIELD) if contender.kind == "floor"
 }
-#: The one that all are put against.
+#: The contender that all others are compared with.
 FLOOR: Final = "static header (httpx)"
 LEAN: Final = "static header, leanest (httpx)"
 OWN: Final = "taxizer_async (httpx)"
 LOCK: Final = "a lock in an httpx.Auth"
-#: Who is in the summary, and what it is called there.
+#: The contenders of the summary, and their names in it.
 SUMMARY: Final = {
     FLOOR: "static header",
     OWN: "taxizer_async",
@@ -32,10 +32,10 @@ SUMMARY: Final = {
     "azure-core": "azure-core",
     "google-auth": "google-auth",
 }
-#: What a user would pick instead.
+#: What a user could choose instead.
 PEERS: Final = frozenset(one.name for one in FIELD if one.kind == "peer")
 
 
 def of_floor(name: str) -> str:
-    """Return the floor of the library of the contender called *name*."""
+    """Return the floor for the contender called *name*."""
     return FLOORS[BY_NAME[name].library]

@@ -1,4 +1,4 @@
-"""Arithmetic over measured figures: medians, spreads, percentiles, ratios. No I/O, no clock, no state."""
+"""Arithmetic on figures: medians, spreads, percentiles, ratios."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def _as_tuple(values: Iterable[float]) -> tuple[float, ...]:
 @attrs.frozen
 class Sample:
     """
-    What the rounds of one thing gave, in the order of the rounds.
+    A value per round, in the order of the rounds.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no value.
     """
 
     values: tuple[float, ...] = attrs.field(converter=_as_tuple)
 
     def __attrs_post_init__(self) -> None:
-        """Check that there is one."""
+        """Check that there is a value."""
         if not self.values:
             msg = "a sample has at least one value"
             raise ValueError(msg)
@@ -55,7 +55,7 @@ class Sample:
         Return the ratio to *other* round by round, so that a drift of the machine cancels.
 
         Raises:
-            ValueError: If *other* had another number of rounds.
+            ValueError: If *other* has another number of rounds.
         """
         pairs = zip(self.values, other.values, strict=True)
         return Sample(tuple(own / floor for own, floor in pairs))
@@ -76,7 +76,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     Return the smallest value that at least *share* (0 to 1) of *values* do not exceed.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there are no values.
     """
     if not values:
         msg = "no values, no percentile"
@@ -86,17 +86,17 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def cumulative(values: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the steps of the distribution: each value in order, and the share up to it."""
+    """Return the cumulative distribution: each value in order, and the share up to it."""
     ordered = tuple(sorted(values))
     return ordered, tuple((rank + 1) / len(ordered) for rank in range(len(ordered)))
 
 
 def rotated(names: Sequence[str], round_number: int) -> list[str]:
-    """Return *names* in the order of a round: each starts one further, so that none is always first."""
+    """Return *names* in the order of a round: each round starts with another name."""
     start = round_number % len(names)
     return [*names[start:], *names[:start]]
 
 
 def samples(rounds: Sequence[Mapping[str, float]]) -> dict[str, Sample]:
-    """Return a sample per name for a mapping per round."""
+    """Turn a mapping per round into a sample per name."""
     return {name: Sample(tuple(one[name] for one in rounds)) for name in rounds[0]}

@@ -1,4 +1,4 @@
-"""What the figures were measured on: processor, system, versions. Nothing that names a person or a host."""
+"""What the figures were measured on: processor, system, versions; nothing that names a person or a host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIBRARIES: Final = (
 
 
 def facts(seconds: float, rounds: str) -> dict[str, str]:
-    """Return what there is to tell of a run of so many *seconds*."""
+    """Return the facts about the machine, and about a run that took *seconds*."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",

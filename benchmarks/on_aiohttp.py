@@ -1,4 +1,4 @@
-"""The contenders whose requests go over aiohttp. Each is set up as its documentation says."""
+"""The contenders on aiohttp. Each is set up as its documentation says."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ async def open_google(setup: Setup) -> AsyncIterator[Session]:
     """
     Open google-auth: "Asynchronous", an `AsyncAuthorizedSession` over user credentials.
 
-    Its credentials of the kind have a refresh token from a consent that was given once: that first
-    login is not its own. It renews 225 s before the end, which can't be set.
+    User credentials start with a refresh token, so google-auth does not make the first login itself.
+    It renews 225 s before the end, which can't be set.
     """
     credentials = google.oauth2.credentials.Credentials(
         token=None,
@@ -63,7 +63,7 @@ async def open_google(setup: Setup) -> AsyncIterator[Session]:
             return int(response.status_code)
 
         async def attach() -> None:
-            # As its `request` does it.
+            # Like its `request`.
             await session._credentials.before_request(transport, "POST", url, dict(JSON))  # noqa: SLF001
 
         try:

@@ -1,8 +1,8 @@
 """
-The contenders whose requests go over azure-core's pipeline. Each is set up as its documentation says.
+The contenders on the pipeline of azure-core. Each is set up as its documentation says.
 
-azure-identity's own credentials talk to https and to Microsoft's addresses only, so the policy has a
-credential of the documented protocol in place of one of these.
+The credentials of azure-identity only use https and addresses of Microsoft, so the policy gets another
+credential with the documented protocol.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SCOPE: Final = "taxizer"
 
 
 class Credential:
-    """An `AsyncSupportsTokenInfo` of azure-core's that logs in over its pipeline."""
+    """An `AsyncSupportsTokenInfo` that logs in over the pipeline."""
 
     def __init__(self, setup: Setup, client: AsyncPipelineClient[Any, Any]) -> None:
         self._setup = setup
@@ -70,7 +70,7 @@ class Credential:
         )
 
     async def close(self) -> None:
-        """Close nothing: the client is another's."""
+        """Do nothing: the caller closes the client."""
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def open_azure(setup: Setup) -> AsyncIterator[Session]:
     async with (
         _transport(setup) as login,
         _transport(setup) as transport,
-        # A failed login is not tried again on the way, so that attempts can be counted.
+        # The pipeline must not retry a failed login, so that attempts can be counted.
         AsyncPipelineClient(setup.target.base_url, policies=[], transport=login) as logins,
     ):
         policy: AsyncBearerTokenCredentialPolicy[Any, Any] = AsyncBearerTokenCredentialPolicy(

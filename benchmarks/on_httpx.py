@@ -1,4 +1,4 @@
-"""The contenders whose requests go over httpx. Each is set up as its documentation says."""
+"""The contenders on httpx. Each is set up as its documentation says."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EARLY: Final = 30.0
 
 
 class StaticHeader(httpx.Auth):
-    """The custom auth of httpx's documentation, "Custom authentication schemes"."""
+    """The auth in the documentation of httpx, "Custom authentication schemes"."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -61,7 +61,7 @@ class LeanHeader(httpx.Auth):
 
 
 class EventAuth(httpx.Auth):
-    """The least that a crowd can wait for: the first logs in, and an event wakes all others."""
+    """The leanest single flight: the first caller logs in, and an event wakes all others."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -71,7 +71,7 @@ class EventAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Carry the one token that there ever is."""
+        """Send the only token that there ever is."""
         if self._header is None:
             if self._done is None:
                 self._done = anyio.Event()
@@ -85,10 +85,10 @@ class EventAuth(httpx.Auth):
 
 class LockAuth(httpx.Auth):
     """
-    What people write: httpx's documented example of an auth with an async lock, made careful.
+    What people write: the documented httpx auth with an async lock, made careful.
 
-    It looks again once it has the lock, and after a 401 it logs in only if the token is still the one
-    that was refused.
+    It checks the token again under the lock, and logs in after a 401 only if its token is still the
+    refused one.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -101,7 +101,7 @@ class LockAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Carry the token; on a 401 log in and send once more."""
+        """Send the token; on a 401 log in and send once more."""
         token = await self._get_token(refused=None)
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
@@ -149,7 +149,7 @@ async def open_lean(setup: Setup) -> AsyncIterator[Session]:
 
 @asynccontextmanager
 async def open_event(setup: Setup) -> AsyncIterator[Session]:
-    """Open the leanest that waits."""
+    """Open the leanest single flight."""
     async with client_session(httpx, EventAuth(setup), setup) as session:
         yield session
 
@@ -172,7 +172,7 @@ async def open_lock(setup: Setup) -> AsyncIterator[Session]:
 @asynccontextmanager
 async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
     """Open httpx-auth: "Client Credentials flow", and "Managing token cache" for a folder."""
-    # Its cache is one for the process.
+    # The process has one cache.
     OAuth2.token_cache = (
         TokenMemoryCache()
         if setup.folder is None
@@ -201,11 +201,11 @@ def own_auth(setup: Setup) -> TaxizerAuth:
 
 
 def login_client() -> httpx.AsyncClient:
-    """Return what a login goes over: loopback is no matter for a proxy."""
+    """Return a client for logins; loopback needs no proxy."""
     return httpx.AsyncClient(trust_env=False)
 
 
-#: The floor of a crowd; it renews nothing, so that it is no peer.
+#: The floor of a crowd. It never renews, so it is no peer.
 BARE_WAIT: Final = Contender(
     name="an event, and nothing else",
     kind="floor",
@@ -266,7 +266,7 @@ async def client_session(
     setup: Setup,
     keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> AsyncIterator[Session]:
-    """Open a client of *library* (httpx or httpx2) that has *auth*."""
+    """Open a client of *library* (httpx or httpx2) with *auth*."""
     async with (
         transported(library, setup) as transport,
         library.AsyncClient(
@@ -288,7 +288,7 @@ async def client_session(
 
 @asynccontextmanager
 async def transported(library: Any, setup: Setup) -> AsyncIterator[Any]:
-    """Yield what the requests of a client of *library* (httpx or httpx2) go over."""
+    """Yield the transport for a client of *library* (httpx or httpx2)."""
     limits = library.Limits(
         max_connections=setup.connections, max_keepalive_connections=setup.connections
     )
@@ -306,12 +306,12 @@ async def transported(library: Any, setup: Setup) -> AsyncIterator[Any]:
 
 
 def attaching(library: Any, auth: Any, setup: Setup) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return what drives *auth*, of *library* (httpx or httpx2), with a canned answer."""
+    """Return a function that drives *auth*, of *library* (httpx or httpx2), with a canned answer."""
     request = library.Request("POST", f"{setup.target.base_url}{PATH}", content=BODY, headers=JSON)
     response = library.Response(200, request=request)
 
     async def attach() -> None:
-        # As both do it, `AsyncClient._send_handling_auth`.
+        # Like `AsyncClient._send_handling_auth` of both.
         flow = auth.async_auth_flow(request)
         try:
             await anext(flow)
@@ -325,7 +325,7 @@ def attaching(library: Any, auth: Any, setup: Setup) -> Callable[[], Coroutine[A
 
 
 async def _token_of(setup: Setup) -> str:
-    # A floor's requests are accepted like all others.
+    # The requests of a floor are accepted, too.
     return (await own_auth(setup).token()).jwt.reveal()
 
 

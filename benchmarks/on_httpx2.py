@@ -1,4 +1,4 @@
-"""The contenders whose requests go over httpx2. Each is set up as its documentation says."""
+"""The contenders on httpx2. Each is set up as its documentation says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEEWAY: Final = 60.0
 
 
 class StaticHeader(httpx2.Auth):
-    """The custom auth of httpx2's documentation."""
+    """The auth in the documentation of httpx2."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -85,7 +85,7 @@ async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
         bare = attaching(httpx2, client.token_auth, setup)
 
         async def attach() -> None:
-            # As its `request` does it.
+            # Like its `request`.
             await client.ensure_active_token(client.token)
             await bare()
 

@@ -1,4 +1,4 @@
-"""The plots, as SVG that is the same for the same figures. It draws, and works nothing out."""
+"""The plots, as SVG that is the same for the same figures."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CAPTIONS: Final = {
 _OWN: Final = "#0b6e4f"
 _OTHER: Final = "#9aa5b1"
 _FLOOR: Final = "#d9dee4"
-#: Seconds of a course that are shown: some renewals, and still each request.
+#: Seconds that a time series shows: enough for some renewals, few enough to see each request.
 _SHOWN: Final = 15.0
 
 
 def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
-    """Draw what *sections* have figures for into *folder*; return the captions by file name."""
+    """Draw the plots of *sections* into *folder*; return the captions by file name."""
     series = {section.name: section.series for section in sections}
     figures: dict[str, Figure] = {}
     if "renewal" in series:
@@ -50,7 +50,7 @@ def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
     with mpl.rc_context({"svg.hashsalt": "taxizer_async", "svg.fonttype": "none"}):
         for name, figure in figures.items():
             figure.savefig(folder / name, metadata={"Date": None})
-            # matplotlib ends lines with spaces.
+            # matplotlib leaves spaces at the ends of lines.
             text = (folder / name).read_text("utf-8")
             lines = [line.rstrip() for line in text.splitlines()]
             (folder / name).write_text("\n".join(lines) + "\n", "utf-8")

@@ -1,8 +1,4 @@
-"""
-What a scenario found, as values, and how that is written: tables, claims, the page of results.
-
-Pure: no clock, no file, no measuring.
-"""
+"""The results of scenarios as values, and how they are written: tables, claims, the page of results."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Table:
-    """Rows under a head; *caption* says what is in it."""
+    """Rows under a head, with a *caption*."""
 
     caption: str
     head: tuple[str, ...]
@@ -27,7 +23,7 @@ class Table:
 
 @attrs.frozen
 class Claim:
-    """Something that is promised: *value* is at most *limit*; *unit* is behind both."""
+    """A promise: *value* is at most *limit*, both in *unit*."""
 
     text: str
     value: float
@@ -36,7 +32,7 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether it was so."""
+        """Whether it was kept."""
         return self.value <= self.limit
 
 
@@ -51,17 +47,17 @@ class Row:
 @attrs.frozen(kw_only=True)
 class Section:
     """
-    A scenario's outcome.
+    The results of a scenario.
 
     Attributes:
-        name: What `--only` calls it.
+        name: Its name for `--only`.
         title: Its heading.
-        about: What was done, and how.
-        tables: What came of it.
-        claims: What was promised of it.
-        remarks: What is to be said of the figures.
-        summary: What is told of it in few words.
-        series: For the plots: a name, and its values.
+        about: What was measured, and how.
+        tables: The figures.
+        claims: The promises, and whether they were kept.
+        remarks: Explanations of the figures.
+        summary: The lines for the summary.
+        series: For the plots: names and values.
     """
 
     name: str
@@ -75,17 +71,17 @@ class Section:
 
 
 def spread(sample: Sample, digits: int = 2) -> str:
-    """Return median and range."""
+    """Return the median and the range."""
     return f"{sample.median:.{digits}f} ({sample.least:.{digits}f} … {sample.most:.{digits}f})"
 
 
 def ratio(sample: Sample, floor: Sample, digits: int = 2) -> str:
-    """Return the median of the rounds' ratios, and their range."""
+    """Return the median of the ratios per round, and their range."""
     return spread(sample.over(floor), digits)
 
 
 def peers_ahead(found: Mapping[str, Sample], own: str, peers: Collection[str], why: str) -> str:
-    """Say which of *peers* need less than *own* in the middle of the rounds, and *why*."""
+    """Return a remark on *peers* with a lower median than *own*, and *why*."""
     ratios = {name: found[name].over(found[own]).median for name in found if name in peers}
     ahead = [f"{name} ({value:.2f})" for name, value in ratios.items() if value < 1]
     if not ahead:
@@ -115,7 +111,7 @@ def plain(table: Table) -> str:
 
 
 def claim_table(sections: Sequence[Section]) -> Table:
-    """Return all claims, and what came of them."""
+    """Return all claims, and whether they were kept."""
     rows = [
         (
             claim.text,
@@ -149,10 +145,10 @@ def page(
     Return results.md.
 
     Args:
-        sections: What was found.
-        facts: What is to be told of the machine and the run.
-        plots: Captions by file.
-        columns: Of the summary: heads by contender.
+        sections: The results.
+        facts: Facts about the machine and the run.
+        plots: Captions by file name.
+        columns: The heads of the summary by contender.
     """
     parts = [
         "# Results",

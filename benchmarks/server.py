@@ -1,9 +1,9 @@
 """
-A server of sandboxes in a process of its own, so that it shares no interpreter lock with a client.
+Sandboxes in another process, so that they share no interpreter lock with a client.
 
-`server.py` obeys orders from stdin, a line of JSON each, answers each on stdout, and ends with stdin.
-Each sandbox is the package's own, behind a thin facade that also speaks OAuth 2 at `/oauth/token`: it
-translates, so that the same latency, faults and counters apply. It decides nothing about tokens.
+The program reads orders from stdin, a line of JSON each, answers each on stdout, and ends with stdin. Each
+sandbox is behind a thin facade that also speaks OAuth 2 at `/oauth/token`. It only translates, so the same
+latency, faults and counters apply.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing._sandbox.server import Message, Receive, Send
 
 
-#: Where the facade is.
+#: The path of the facade.
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 _CONNECT_PATH: Final = "/v1/Auth/Connect"
 _REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
@@ -37,12 +37,12 @@ _OK: Final = 200
 
 @final
 class OAuthFacade:
-    """Serves *app*, and its two auth endpoints as one of OAuth 2 (RFC 6749, 4.4 and 6)."""
+    """Serves *app*, and its two auth endpoints as one OAuth 2 endpoint (RFC 6749, 4.4 and 6)."""
 
     def __init__(self, app: SandboxApp, sandbox: Sandbox) -> None:
         self._app = app
         self._sandbox = sandbox
-        #: Seconds that tokens are said to live longer than they do.
+        #: Seconds that `expires_in` is longer than the life of a token.
         self.told_longer = 0.0
 
     async def __call__(
@@ -73,7 +73,7 @@ class OAuthFacade:
 
 @final
 class _Translator:
-    """Holds the head of an answer back until its body is there, as it tells the body's length."""
+    """Holds the head of an answer back until the body is known, as it has the body's length."""
 
     def __init__(self, send: Send, lifetime: float) -> None:
         self._send = send
@@ -96,7 +96,7 @@ class _Translator:
 
 
 def translate_request(body: bytes, authorization: bytes | None) -> tuple[str, dict[str, str]]:
-    """Return the path and the JSON of Taxizer's for a form of OAuth's."""
+    """Translate a form of OAuth 2 into a path and JSON of Taxizer."""
     form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
     if form.get("grant_type") == "refresh_token":
         return _REFRESH_PATH, {"refreshToken": form.get("refresh_token", "")}
@@ -109,7 +109,7 @@ def translate_request(body: bytes, authorization: bytes | None) -> tuple[str, di
 
 
 def translate_answer(body: bytes, *, lifetime: float) -> bytes:
-    """Return the token response of OAuth's for one of Taxizer's."""
+    """Translate a token response of Taxizer into one of OAuth 2."""
     fields = json.loads(body)
     answer = {
         "access_token": fields["jwtToken"],
@@ -122,11 +122,11 @@ def translate_answer(body: bytes, *, lifetime: float) -> bytes:
 
 @final
 class Hosted:
-    """One sandbox, its facade and its port."""
+    """A sandbox with its facade and port."""
 
     def __init__(self) -> None:
         self.sandbox = Sandbox()
-        # A sandbox that is started serves its app bare.
+        # Not started, as it would serve its app without the facade.
         app = SandboxApp(
             self.sandbox,
             self.sandbox._recorder,  # noqa: SLF001
@@ -139,7 +139,7 @@ class Hosted:
         self._server.start()
 
     def change(self, settings: dict[str, float]) -> None:
-        """Set attributes of the sandbox; `told_longer` is the facade's."""
+        """Set attributes of the sandbox, or `told_longer` of the facade."""
         for field, value in settings.items():
             owner = self._facade if field == "told_longer" else self.sandbox
             setattr(owner, field, value)
@@ -151,7 +151,7 @@ class Hosted:
 
 @final
 class Office:
-    """Carries out orders; each is a method that returns what is answered."""
+    """Carries out orders."""
 
     def __init__(self) -> None:
         self._hosted: dict[str, Hosted] = {}
@@ -163,7 +163,7 @@ class Office:
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         """
-        Carry out *order*.
+        Carry out *order*, and return the answer.
 
         Raises:
             ValueError: If there is no such order.
@@ -243,7 +243,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def main() -> None:
-    """Obey until stdin ends."""
+    """Carry out orders until stdin ends."""
     office = Office()
     try:
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""The client's end of `server.py`: starts the process, gives orders, and ends it. It measures nothing."""
+"""Starts `server.py`, sends it orders, and ends it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import attrs
 
 
 _PROGRAM = Path(__file__).with_name("server.py")
-#: Seconds for the process to end once its orders do.
+#: Seconds that the process may take to end.
 _PATIENCE = 15.0
 
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """Where a sandbox is, and the pair that it accepts."""
+    """The address of a sandbox, and the credentials that it accepts."""
 
     base_url: str
     client_id: str
@@ -27,7 +27,7 @@ class Target:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Close what *process* reads, at whose end it ends; kill it if it does not."""
+    """Close the stdin of *process*, which ends it; kill it if it does not end."""
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
@@ -42,7 +42,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 @final
 class Service:
-    """The process, between `__enter__` and `__exit__`."""
+    """The process; a context manager."""
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -59,14 +59,14 @@ class Service:
         end(self._process)
 
     def open(self, name: str, **settings: float) -> Site:
-        """Return a fresh sandbox with *settings*, called *name* in orders."""
+        """Open a sandbox with *settings*, called *name* in orders."""
         site = Site(self, name, Target(**self.order("open", name)))
         site.set(**settings)
         return site
 
     def order(self, what: str, name: str, **details: object) -> dict[str, Any]:
         """
-        Give one order, and return its answer.
+        Send one order, and return the answer.
 
         Raises:
             RuntimeError: If the process has ended.
@@ -86,7 +86,7 @@ class Service:
 
 @final
 class Site:
-    """One sandbox of a `Service`; *target* is where."""
+    """One sandbox of a `Service`, at *target*."""
 
     def __init__(self, service: Service, name: str, target: Target) -> None:
         self._service = service
@@ -106,18 +106,18 @@ class Site:
         self._service.order("down", self._name)
 
     def up(self) -> None:
-        """End that."""
+        """Have them answer as usual again."""
         self._service.order("up", self._name)
 
     def reset(self) -> None:
-        """Set the counters to nothing."""
+        """Set the counters to 0."""
         self._service.order("reset", self._name)
 
     def counters(self) -> dict[str, int]:
-        """Return what was counted since."""
+        """Return the counters."""
         return self._service.order("counters", self._name)
 
     def exchanges(self) -> list[dict[str, Any]]:
-        """Return the requests to the token endpoints; times are `time.monotonic`'s."""
+        """Return the requests to the token endpoints, with times of `time.monotonic`."""
         entries: list[dict[str, Any]] = self._service.order("exchanges", self._name)["entries"]
         return entries

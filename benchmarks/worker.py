@@ -1,7 +1,8 @@
 """
-A process of a fleet, as a program: `python -m benchmarks.worker`; it obeys lines of JSON on stdin.
+A process of a fleet, as a program: `python -m benchmarks.worker`.
 
-The first line says who it is; it answers that it is ready, and then each "go" with what came of it.
+The first line of JSON on stdin says which contender it is, and the worker answers that it is ready. It
+answers each "go" with its results.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def make_store(kind: str | None, where: str) -> TokenStore | None:
-    """Return the store of that *kind*; None is the process's memory."""
+    """Return a store of *kind*; None is the memory of the process."""
     if kind == "file":
         return FileTokenStore(where)
     if kind == "redis":
@@ -40,13 +41,13 @@ def make_store(kind: str | None, where: str) -> TokenStore | None:
 
 
 async def close_store(store: TokenStore | None) -> None:
-    """Close what has to be."""
+    """Close *store* if it can be closed."""
     if isinstance(store, RedisTokenStore):
         await store.aclose()
 
 
 def find(module: str, name: str) -> Contender:
-    """Return the contender; only its own library is imported, as eight of these start at once."""
+    """Return the contender. Only its library is imported, as eight workers start at once."""
     for value in vars(importlib.import_module(module)).values():
         if isinstance(value, tuple):
             for one in value:
@@ -56,7 +57,7 @@ def find(module: str, name: str) -> Contender:
 
 
 async def work(order: dict[str, Any]) -> None:
-    """Be the worker that *order* says."""
+    """Run the worker that *order* describes."""
     store = make_store(order["store"], order["where"])
     setup = Setup(
         target=Target(**order["target"]),
@@ -74,7 +75,7 @@ async def work(order: dict[str, Any]) -> None:
 
 
 async def burst(session: Session, tasks: int) -> None:
-    """Send a request from each of *tasks*, and tell when they had their token."""
+    """Send a request from each of *tasks*, and report when they had their tokens."""
     tally, began = Tally(), list[float]()
 
     async def send() -> None:

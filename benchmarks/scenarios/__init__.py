@@ -1,1 +1,1 @@
-"""One scenario a module: each measures one thing, and returns a `Section`."""
+"""A module per scenario; each measures one thing and returns a `Section`."""

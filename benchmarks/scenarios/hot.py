@@ -1,4 +1,4 @@
-"""What a fresh token costs a request, without the request: the auth is driven as its library drives it."""
+"""What a fresh token costs a request, without sending it: the auth is driven as its library drives it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from benchmarks.figures import Sample
 
 
-#: Seconds of one batch.
+#: Seconds that a batch takes.
 _BATCH = 0.05
 _PROBE = 200
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     found = anyio.run(_measure, scale)
     rows = tuple(
         (name, spread(one.scaled(1e6)), ratio(one, found[FLOOR]), _against_own_floor(name, found))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DEPENDENCIES: Final = "import httpx, attrs, cattrs, cattrs.gen, anyio, anyio.to_thread"
 _OWN_PART: Final = "taxizer_async, after its dependencies"
 _BASE: Final = "its dependencies: httpx, attrs, cattrs, anyio"
-#: What is imported before, and what is measured.
+#: What is imported first, and what is measured.
 _CASES: Final = {
     _OWN_PART: (_DEPENDENCIES, "import taxizer_async"),
     _BASE: ("pass", _DEPENDENCIES),
@@ -43,7 +43,7 @@ _CASES: Final = {
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     rounds: list[dict[str, float]] = []
     for number in range(-1, scale.many):
         found = {name: _seconds(*_CASES[name]) for name in rotated(list(_CASES), number)}

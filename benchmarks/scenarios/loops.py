@@ -27,7 +27,7 @@ _CONNECTIONS: Final = 10
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     hot: dict[tuple[str, str], list[float]] = {}
     whole: dict[tuple[str, str], list[float]] = {}
     with Service() as service:

@@ -1,4 +1,4 @@
-"""What coroutines that wait for a login take in memory."""
+"""How much memory coroutines need while they wait for a login."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 CROWD: Final = 10_000
-#: Longer than it takes to start the crowd: nobody is answered before it was counted.
+#: Seconds that a login takes: longer than it takes to start and measure the crowd.
 _LOGIN: Final = 20.0
 _OLD: Final = 30.0
-#: Turns of the event loop until all of a crowd wait.
+#: Iterations of the event loop until all coroutines wait.
 _TURNS: Final = 20
 _BARE: Final = "an anyio.Event, and nothing else"
-#: httpx-auth has nobody wait: its login blocks the event loop.
+#: httpx-auth is left out: its login blocks the event loop, so no coroutine waits.
 _PEERS: Final = {
     one.name: one
     for one in FIELD
@@ -37,7 +37,7 @@ _PEERS: Final = {
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     crowd = scale.of(CROWD)
     found = anyio.run(_measure, scale, crowd)
     bare = found[_BARE].median
@@ -99,7 +99,7 @@ async def _weigh(service: Service, name: str, crowd: int) -> int:
 
 async def _allocated(wait: Callable[[], Coroutine[Any, Any, object]], crowd: int) -> int:
     async with anyio.create_task_group() as group:
-        # The leader's login is not what is weighed.
+        # The memory of the leader's login does not count.
         group.start_soon(wait)
         for _ in range(_TURNS):
             await anyio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What an outage of the token endpoints does to requests, and how often they are asked meanwhile."""
+"""What an outage of the token endpoints does to requests, and how often the endpoints are called meanwhile."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Plan:
     An outage, in seconds.
 
     Attributes:
-        lifetime: How long a token lives; all renew a quarter of that before its end.
-        down_at: When the token endpoints go down …
-        down_for: … and for how long.
-        after: How long requests go on then.
+        lifetime: How long a token lives; all contenders renew a quarter of that before its end.
+        down_at: When the token endpoints go down.
+        down_for: How long they are down.
+        after: How long requests go on after that.
     """
 
     lifetime: float
@@ -44,21 +44,21 @@ class Plan:
 
     @property
     def early(self) -> float:
-        """When all renew."""
+        """When all contenders renew."""
         return self.lifetime / 4
 
     @property
     def seconds(self) -> float:
-        """How long it takes."""
+        """How long the measurement takes."""
         return self.down_at + self.down_for + self.after
 
     @property
     def steps(self) -> int:
         """
-        How many tries there may be while the token lives and they are down.
+        How many attempts are allowed while the token lives and the endpoints are down.
 
-        One when it is to be renewed, and then each after a back-off of 1, 2, 4, … s, but of half of what
-        is left of the token's life at most, or 1 s if that is more.
+        The first one when the token is due, and then one after each back-off of 1, 2, 4, … s; but a back-off
+        is at most half of the token's remaining life, or 1 s if that is more.
         """
         moment, found = max(self.lifetime - self.early, self.down_at), 0
         until = min(self.lifetime, self.down_at + self.down_for)
@@ -76,7 +76,7 @@ _PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == 
 
 @attrs.frozen(kw_only=True)
 class Span:
-    """Requests in a stretch of time, those that failed, and calls made to the token endpoints."""
+    """Requests in a period, failed requests, and calls to the token endpoints."""
 
     sent: int
     failed: int
@@ -84,7 +84,7 @@ class Span:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it; in full it can't be shorter than it is."""
+    """Run the scenario; a full run can't be shorter."""
     plans = (_QUICK,) if scale.quick else (_OUTLIVED, _ENDED)
     found = anyio.run(_measure, plans)
     plan, first = found[0]
@@ -210,7 +210,7 @@ class _Run:
     def spans(self, one: Open, down_at: float, plan: Plan) -> tuple[Span, ...]:
         calls = [entry["started_at"] for entry in one.site.exchanges()]
         up_at = down_at + plan.down_for
-        # Its life counts from its first request; what is sent at its very end may come too late.
+        # A token's life counts from its first request, so a request at its very end may come too late.
         end = max(down_at, min(self._began + plan.lifetime - _PACE, up_at))
         found = []
         for begin, until in itertools.pairwise((down_at, end, up_at, up_at + plan.after)):

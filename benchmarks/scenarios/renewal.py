@@ -1,4 +1,4 @@
-"""What a steady load feels of renewals: each request's latency while tokens end every few seconds."""
+"""How renewals affect a steady load: the latency of each request while tokens end every few seconds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 SECONDS: Final = 60.0
 LIFETIME: Final = 3.0
 LOGIN: Final = 0.3
-#: Where the others may be told how early to renew: as early as taxizer_async does.
+#: How early others renew, where that can be set: as early as taxizer_async.
 _EARLY: Final = LIFETIME / 4
 #: Seconds between two requests of a contender.
 _PACE: Final = 0.0125
 KEPT: Final = f"{OWN}, keep_fresh()"
-#: Whose logins, or threads, would be felt by the others is by itself, and for a quarter of the time.
+#: Contenders that run together, and their share of the time. The logins of httpx-auth and the threads of
+#: google-auth would slow the others.
 _GROUPS: Final = (
     (1.0, (FLOOR, KEPT, OWN, LOCK, "Authlib", "azure-core")),
     (0.25, (FLOOR, "httpx-auth")),
@@ -39,7 +40,7 @@ _GROUPS: Final = (
 
 @attrs.frozen(kw_only=True)
 class Course:
-    """The latencies of a contender's requests by when they were due (seconds), and its exchanges."""
+    """The latencies of a contender's requests by the seconds when they were due, and its exchanges."""
 
     dues: tuple[float, ...]
     latencies: tuple[float, ...]
@@ -48,9 +49,9 @@ class Course:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     seconds = SECONDS * scale.share
-    # A quarter of what is quick has no renewal.
+    # A quarter of a quick run has no renewal.
     wanted = _GROUPS[:1] if scale.quick else _GROUPS
     groups = [anyio.run(_measure, seconds * part, names) for part, names in wanted]
     first = groups[0]
@@ -184,7 +185,7 @@ async def _drive(field: dict[str, Open], seconds: float) -> dict[str, Course]:
             began = time.perf_counter()
             async with anyio.create_task_group() as group:
                 for number, one_run in enumerate(runs.values()):
-                    # Each a little later than the one before.
+                    # Each starts a little later than the one before.
                     start = began + number * _PACE / len(runs)
                     group.start_soon(one_run.send_all, start, seconds)
         keepers.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""What whole requests cost over loopback with a fresh token, at several degrees of concurrency."""
+"""What whole requests cost over loopback with a fresh token, for several numbers of concurrent tasks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from benchmarks.figures import Sample
 
 
-#: Tasks at once, and the requests of a batch.
+#: Concurrent tasks, and the requests of a batch.
 DEGREES: Final = {1: 200, 50: 300, 200: 600}
-#: httpx's pool looks at each for each request; with many its cost has two levels, far apart.
+#: The pool of httpx looks at each connection for each request, so its cost varies widely with many.
 _CONNECTIONS: Final = 10
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     walls, cpus = anyio.run(_measure, scale)
     return Section(
         name="requests",
@@ -90,7 +90,7 @@ def _table(degree: int, found: dict[str, Sample], what: str) -> Table:
 async def _measure(
     scale: Scale,
 ) -> tuple[dict[int, dict[str, Sample]], dict[int, dict[str, Sample]]]:
-    # The largest takes as long as all others.
+    # The largest number takes as long as all others together.
     degrees = list(DEGREES)[:-1] if scale.quick else DEGREES
     rounds: dict[int, list[dict[str, Spent]]] = {degree: [] for degree in degrees}
     with Service() as service:

@@ -1,4 +1,4 @@
-"""What happens when the server refuses a token while many requests are on their way with it."""
+"""What happens when the server refuses a token that many requests in flight carry."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from benchmarks.service import Service
 
 
 IN_FLIGHT: Final = 500
-#: The server looks at a request this late; all have their token when the first is refused, and those that
-#: have no connection yet wait for one with it.
+#: Seconds until the server looks at a request: when it refuses the first one, all others carry the token,
+#: even those that wait for a connection.
 _RESOURCE: Final = 0.02
 _CONNECTIONS: Final = 20
 _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
@@ -25,7 +25,7 @@ _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 
 @attrs.frozen(kw_only=True)
 class Blow:
-    """What came of one: seconds with and without it, exchanges, and failed requests."""
+    """The results: seconds with and without a revocation, exchanges, and failed requests."""
 
     wall: float
     calm: float
@@ -34,7 +34,7 @@ class Blow:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     size = scale.of(IN_FLIGHT)
     found = anyio.run(_measure, scale, size)
     rows = tuple(
@@ -111,7 +111,7 @@ async def _measure(scale: Scale, size: int) -> dict[str, list[Blow]]:
 
 
 async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
-    # Afresh, as some go on with a refused token, and others renew so often and no more.
+    # Set up anew, as some go on with a refused token, and others renew only so often.
     async with opened(
         service,
         _PEERS[name],

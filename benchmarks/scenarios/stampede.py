@@ -1,4 +1,4 @@
-"""What happens when many coroutines want a token at once, and there is none yet."""
+"""What happens when many coroutines need a token at once, before there is one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 CROWDS: Final = (1_000, 10_000)
-#: A life that Authlib takes for over, so that it finds the token that was fetched for it expired.
+#: A life that Authlib takes for over, so that it treats the token fetched for it as expired.
 _OLD: Final = 30.0
 _NEW: Final = 900.0
 
 _WHOLE: Final = {one.name: one for one in FIELD if one.kind != "floor"}
-#: Who can be driven without requests, and what is below them all.
+#: Contenders that can be driven without requests, and their floor.
 _DRIVEN: Final = {
     BARE_WAIT.name: BARE_WAIT,
     **{name: one for name, one in _WHOLE.items() if one.kind == "peer" or name == OWN},
@@ -44,11 +44,11 @@ _CONNECTIONS: Final = 20
 @attrs.frozen(kw_only=True)
 class Rush:
     """
-    What came of one.
+    The results of a crowd.
 
     Attributes:
-        cold: Seconds of a cold crowd …
-        after: … and of these, those after the server's answer to the login.
+        cold: Seconds that a cold crowd takes.
+        after: The part of them after the server's answer to the login.
         alone: Seconds of one cold caller alone.
         warm: Seconds of a warm crowd.
         exchanges: Logins of the cold crowd.
@@ -62,7 +62,7 @@ class Rush:
 
 
 def run(scale: Scale) -> Section:
-    """Measure it."""
+    """Run the scenario."""
     most = max(CROWDS)
     crowds = {crowd: scale.of(crowd) for crowd in CROWDS if crowd == most or not scale.quick}
     driven = {
@@ -192,7 +192,7 @@ async def _rounds(
     found: dict[str, list[Rush]] = {name: [] for name in field}
     with Service() as service:
         if not scale.quick:
-            # Fills caches, such as that of the TLS context.
+            # Fills caches, such as the one of the TLS context.
             for contender in field.values():
                 await _rush(service, contender, 1, 0.0, call_of)
         for number in range(scale.rounds):

@@ -54,7 +54,7 @@ class TaxizerClient(httpx2.AsyncClient):
 
     def __init__(self, credentials: CredentialsLike, **options: Unpack[ClientKwargs]) -> None:
         given = ClientOptions(HTTPX2, credentials, options)
-        # The frames of a traceback may be captured with their arguments.
+        # Not in a frame that raises: see `_core.secret`.
         del credentials, options
         auth = make_auth(TaxizerAuth, given.auth_options())
         super().__init__(auth=auth, base_url=auth.base_url, **given.library_kwargs)

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from taxizer_async._core.event_log import EventHook
     from taxizer_async._core.models import AuthStatus, Token
     from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._http.library import HttpLibrary
-    from taxizer_async._http.token_endpoints import HttpClientFactory
+    from taxizer_async._http.library import HttpClientFactory, HttpLibrary
     from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 
@@ -79,7 +78,7 @@ class AuthBase:
             extra_origins=extra_origins,
             clock=clock,
         )
-        # The frames of a traceback may be captured with their arguments.
+        # Not in a frame that raises: see `_core.secret`.
         del credentials, base_url, store, policy, http_client, on_event, extra_origins, clock
         self._set_up(options)
 
@@ -159,7 +158,7 @@ class AuthBase:
         """
         wrong = check_listener(listener, "a listener")
         if wrong is not None:
-            # The frames of a traceback may be captured with their arguments.
+            # Not in a frame that raises: see `_core.secret`.
             del listener
             raise wrong
         return self._bearer.event_log.add_listener(listener)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from taxizer_async._core.clock import Clock
     from taxizer_async._core.event_log import EventHook
-    from taxizer_async._http.library import HttpLibrary
-    from taxizer_async._http.token_endpoints import HttpClientFactory
+    from taxizer_async._http.library import HttpClientFactory, HttpLibrary
     from taxizer_async._token.credentials_source import CredentialsLike
     from taxizer_async.stores import TokenStore
 

@@ -1,1 +1,1 @@
-"""Values and rules, and the few waits that they need: no network, no store."""
+"""Values and rules, without network or store."""

@@ -1,8 +1,7 @@
 """
-The clock that everything here reads, so that a test can bring its own.
+The clock for tokens' lifetimes and back-offs, which tests can replace.
 
-Only durations that a token's life or a back-off is made of go through it. Deadlines of I/O are the
-event loop's.
+Deadlines of I/O use the event loop's clock instead.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Two times and a way to wait."""
+    """Two kinds of time, and a way to wait."""
 
     def monotonic(self) -> float:
-        """Return seconds that never jump, and go on while the machine sleeps."""
+        """Return seconds that never jump, and that count the machine's sleep."""
         ...
 
     def wall(self) -> float:
-        """Return seconds since the Unix epoch, as this machine believes them to be."""
+        """Return seconds since the Unix epoch, by this machine's clock, which may be wrong."""
         ...
 
     async def sleep(self, seconds: float, /) -> None:
@@ -37,11 +36,11 @@ class Clock(Protocol):
 
 
 def find_boot_clock() -> Callable[[], float]:
-    """Return the machine's clock that never jumps and counts its sleep, or else `time.monotonic`."""
-    # On Linux and macOS that one stands still while the machine sleeps.
+    """Return a clock that never jumps and counts the machine's sleep, or else `time.monotonic`."""
+    # `time.monotonic` stands still while Linux or macOS sleeps.
     name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
     try:
-        # No Python function around it, as each request asks it.
+        # Not wrapped in a Python function, as each request calls it.
         clock = functools.partial(time.clock_gettime, getattr(time, name))
         clock()
     except (AttributeError, OSError):
@@ -49,13 +48,13 @@ def find_boot_clock() -> Callable[[], float]:
     return clock
 
 
-#: Returns the seconds since the machine's start, or another fixed moment; sleep is counted.
+#: Returns the seconds since the machine started, or since another fixed moment.
 boot_time: Final = find_boot_clock()
 
 
 @final
 class SystemClock:
-    """The machine's own."""
+    """The clock of this machine."""
 
     __slots__ = ()
 

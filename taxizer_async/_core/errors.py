@@ -1,5 +1,5 @@
 """
-The error tree, and nothing but it.
+The error tree.
 
 ```
 TaxizerError
@@ -11,8 +11,8 @@ TaxizerError
 └── TokenStoreError                        an explicit store call failed
 ```
 
-An error carries plain fields: never a request, a response, a header or a body. Whoever raises one
-does so after the `except` block that saw the cause, so that no context with a secret rides along.
+An error has plain fields, never a request, a response, a header or a body. How one is raised without
+a secret in its traceback is told in `_core.secret`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _rebuild(cls: type[_ErrorT], args: tuple[object, ...], fields: dict[str, obj
 
 class TaxizerError(Exception):
     """
-    Whatever taxizer_async itself raises.
+    Base class of the errors of this package.
 
     Attributes:
         retryable: Whether the same call can succeed later without a change of code or
@@ -46,7 +46,7 @@ class TaxizerError(Exception):
 
     retryable: bool = False
 
-    # Exceptions with keyword-only arguments neither pickle nor copy without this.
+    # Without this, exceptions with keyword-only arguments can be neither pickled nor copied.
     def __reduce__(
         self,
     ) -> tuple[
@@ -64,13 +64,13 @@ class AuthError(TaxizerError):
     """
     No usable token could be had.
 
-    Raised itself only when a *credentials* callable failed, or its secret file is empty or gone while it is
-    being replaced; else one of its subclasses is.
+    A subclass is raised, except when a *credentials* callable failed, or its secret file was empty or
+    missing because it was being replaced.
 
     Attributes:
         endpoint: The path of the token endpoint that was asked, if one was.
-        status_code: The HTTP status that it answered, if it did.
-        retry_at: When the next try is made (aware, UTC); until then calls fail at once, from memory.
+        status_code: The HTTP status of its answer, if there was one.
+        retry_at: When the next attempt is made (aware, UTC); until then calls fail at once, from memory.
     """
 
     retryable = True
@@ -97,10 +97,10 @@ class CredentialsRejectedError(AuthError):
 
 class TokenEndpointUnavailableError(AuthError):
     """
-    The token endpoint could not be reached, timed out, or answered 429 or 5xx, for as long as was tried.
+    The token endpoint could not be reached, timed out, or answered 429 or 5xx, at every attempt.
 
-    Or another client that shares the store was at it all the time, or this machine had no thread,
-    descriptor or memory for it.
+    It is also raised if another client of the same store held the lease all the time, or if this machine
+    lacked a thread, a file descriptor or memory.
     """
 
 
@@ -109,7 +109,7 @@ class TokenResponseError(AuthError):
     The token endpoint answered something that is not documented.
 
     Attributes:
-        excerpt: What the answer looked like, without any value from it.
+        excerpt: A description of the answer, without any value from it.
     """
 
     def __init__(

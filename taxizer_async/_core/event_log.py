@@ -85,7 +85,7 @@ class EventLog:
     def __init__(self, hook: EventHook | None, *, timeout: float) -> None:
         wrong = None if hook is None else check_listener(hook, "on_event")
         if wrong is not None:
-            # See `_core.secret`.
+            # Not in a frame that raises: see `_core.secret`.
             del hook
             raise wrong
         self._timeout = timeout

@@ -1,7 +1,7 @@
 """
-Event loops as other threads see them, and the tasks of their own that refreshes and listeners run in.
+Event loops as other threads see them, and the independent tasks of refreshes and listeners.
 
-What belongs to one of the two backends of anyio is here and nowhere else. Nothing here knows of tokens.
+Only this module depends on which backend of anyio is in use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-    #: What the task runs.
     Body = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -28,15 +27,15 @@ GRACE: Final = 2.0
 
 def running_loop() -> object:
     """Return the running event loop: asyncio's, or trio's token."""
-    # anyio's own way takes ten times as long, and a cold crowd goes it as often as it has members. Where
-    # trio is a guest of asyncio's loop there is no task of asyncio's.
+    # anyio's own look-up takes ten times as long, and every caller that waits for a token comes here.
+    # Where trio runs as a guest in asyncio's loop there is no asyncio task.
     try:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
     if task is not None:
         return task.get_loop()
-    # Not at the top: it is a good part of what `import taxizer_async` would cost.
+    # Imported late, as it would be a good part of the cost of `import taxizer_async`.
     from anyio.lowlevel import current_token  # noqa: PLC0415
 
     return current_token().native_token
@@ -51,10 +50,10 @@ def find_running_loop() -> object | None:
 
 
 def is_cancelled() -> bool:
-    """Return whether the running task, which was told that it is cancelled, really is."""
+    """Return whether the running task itself is cancelled, after a cancellation was raised in it."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # trio's tasks learn of nobody's cancellation but their own
+    except RuntimeError:  # in trio, no other task's cancellation is raised here
         return True
     return task is None or task.cancelling() > 0
 
@@ -62,7 +61,7 @@ def is_cancelled() -> bool:
 @final
 class EventLoop:
     """
-    An event loop, which this does not keep alive.
+    A weak reference to an event loop.
 
     Args:
         native: asyncio's loop, or trio's token.
@@ -74,12 +73,12 @@ class EventLoop:
         self._native: ref[Any] = ref(native)
 
     def is_same(self, native: object) -> bool:
-        """Return whether it is the loop called *native*."""
+        """Return whether it is the loop *native*."""
         return self._native() is native
 
     @property
     def is_gone(self) -> bool:
-        """Whether it is closed or does not run, so that nothing in it goes on."""
+        """Whether it does not run, so that nothing in it makes progress."""
         native = self._native()
         if isinstance(native, asyncio.AbstractEventLoop):
             return not native.is_running()
@@ -87,12 +86,12 @@ class EventLoop:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it will never run again; trio's ends its tasks before."""
+        """Whether it will never run again; False for trio, which ends its tasks first."""
         native = self._native()
         return isinstance(native, asyncio.AbstractEventLoop) and native.is_closed()
 
     def call_soon(self, call: Callable[[], object]) -> bool:
-        """Have the loop make *call* in its own thread; return False if it has ended."""
+        """Schedule *call* in the loop's own thread; return False if the loop has ended."""
         native = self._native()
         if native is None:
             return False
@@ -101,13 +100,13 @@ class EventLoop:
                 native.call_soon_threadsafe(call)
             else:
                 native.run_sync_soon(call)
-        except RuntimeError:  # trio's RunFinishedError is one, too
+        except RuntimeError:  # which includes trio's RunFinishedError
             return False
         return True
 
 
 class Cancellable(Protocol):
-    """A task that was started; hold it, as asyncio does not."""
+    """A task that was started; keep a reference, as asyncio does not."""
 
     def cancel(self) -> object:
         """End it at once."""
@@ -118,14 +117,14 @@ def start_task(
     native: object, body: Body, context: Context, *, grace: float = GRACE
 ) -> Cancellable:
     """
-    Run *body* in a task of its own in the running loop, outside every cancel scope of the caller's.
+    Run *body* in a new task in the running loop, outside all cancel scopes of the caller.
 
-    When the loop ends, the task gets *grace* seconds to finish. Its exceptions must not leave *body*.
+    When the loop ends, the task gets *grace* seconds to finish. *body* must not raise.
 
     Args:
         native: The running loop: asyncio's loop, or trio's token.
-        body: What runs.
-        context: The context that it runs in.
+        body: Returns the coroutine to run.
+        context: The context of the task.
         grace: Seconds.
     """
     if isinstance(native, asyncio.AbstractEventLoop):
@@ -134,11 +133,11 @@ def start_task(
         task.end, task.grace, task.followers = end, grace, followers
         parent = asyncio.current_task(native)
         if isinstance(parent, _Task) and parent.is_ending:
-            # asyncio waits for those tasks alone that were there when its loop ended.
+            # asyncio waits only for the tasks that existed when its loop was ended.
             parent.followers.append(task)
             task.end_after_grace()
         return task
-    # Only where trio runs already.
+    # Imported only where trio runs.
     from trio.lowlevel import spawn_system_task  # noqa: PLC0415
 
     scope = anyio.CancelScope(shield=True)
@@ -149,17 +148,17 @@ def start_task(
 @final
 class _Task(asyncio.Task[None]):
     """
-    A task that is not cancelled together with all others when its loop ends.
+    A task that is not cancelled with all others when its loop ends.
 
-    `asyncio.run`, `asyncio.Runner` and aiohttp's `run_app` cancel all tasks while the loop stands
-    still, and then run it until they are done. Cancel scopes and time-outs cancel while it runs.
+    `asyncio.run`, `asyncio.Runner` and aiohttp's `run_app` cancel all tasks while the loop is stopped,
+    and then run it until they are done. Cancel scopes and timeouts cancel while it is running.
     """
 
-    #: Unlike asyncio's own cancellation it heeds shields, and does not get lost.
+    #: Unlike asyncio's own cancellation, this respects shields and does not get lost.
     end: anyio.CancelScope
     grace = GRACE
     is_ending = False
-    #: What it has started since its loop ended.
+    #: The tasks that it started after its loop was ended.
     followers: list[_Task]
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -170,7 +169,7 @@ class _Task(asyncio.Task[None]):
         return True
 
     def end_after_grace(self) -> None:
-        """Let it finish, but not for ever."""
+        """Let it finish within its grace period."""
         self.is_ending = True
         self.get_loop().call_later(self.grace, self.end.cancel)
 
@@ -200,4 +199,4 @@ async def _end_after_grace(scope: anyio.CancelScope, grace: float) -> None:
 
 
 def _nothing() -> None:
-    """Show that the loop takes calls."""
+    """Do nothing: that it can be scheduled shows that the loop runs."""

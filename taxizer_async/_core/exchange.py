@@ -1,8 +1,8 @@
 """
-What can come of asking a token endpoint, as values, and the protocol of who asks.
+The outcomes of asking a token endpoint, and the protocol of the object that asks.
 
-They are values and not exceptions because one outcome is shared by all who waited for it, and because
-the frames of an exception would show what was sent.
+Outcomes are values rather than exceptions because all callers that waited share one, and because an
+exception's frames would show what was sent.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Issued:
     """
-    A token came.
+    A token was issued.
 
     Attributes:
         token: The token.
-        lifetime: Seconds from *requested_at* that it lasts; None if the answer did not say.
-        refresh_lifetime: Seconds from *requested_at* that its refresh token lasts, likewise.
-        requested_at: `Clock.monotonic` before the request was sent.
-        elapsed: Seconds until the answer was there, retries included.
+        lifetime: Seconds from *requested_at* until it expires; None if the answer did not say.
+        refresh_lifetime: The same for its refresh token.
+        requested_at: `Clock.monotonic` just before the request was sent.
+        elapsed: Seconds until the answer was received, retries included.
     """
 
     token: Token
@@ -42,7 +42,7 @@ class Issued:
 
 @attrs.frozen(kw_only=True)
 class Refused:
-    """The endpoint said no: 400, 401 or 403."""
+    """The endpoint refused: 400, 401 or 403."""
 
     status_code: int
 
@@ -50,13 +50,13 @@ class Refused:
 @attrs.frozen(kw_only=True)
 class Unavailable:
     """
-    No answer, or one that says "not now".
+    No answer, or one that asks to try later.
 
     Attributes:
-        reason: What happened, fit for a message.
-        status_code: The answer's status, if there was one.
-        retry_after: Seconds that the server asked to be left alone.
-        not_processed: Whether the server certainly did not process the request.
+        reason: What happened, as part of a message.
+        status_code: The status of the answer, if there was one.
+        retry_after: Seconds that the server asked to wait.
+        not_processed: Whether it is certain that the server did not process the request.
     """
 
     reason: str
@@ -68,13 +68,13 @@ class Unavailable:
 @attrs.frozen(kw_only=True)
 class Malformed:
     """
-    An answer that is not documented.
+    An answer that the API does not document.
 
     Attributes:
         status_code: Its status.
-        excerpt: Describes it without a value from it.
-        is_the_apis: Whether it is JSON, and so the API's own: another attempt would get the same. The
-            page of a proxy, a gateway or a firewall is not.
+        excerpt: A description without any value from it.
+        is_the_apis: Whether it is JSON, and so comes from the API: another attempt would get the same.
+            The pages of proxies, gateways and firewalls are not JSON.
     """
 
     status_code: int
@@ -84,7 +84,7 @@ class Malformed:
 
 @attrs.frozen(kw_only=True)
 class Misconfigured:
-    """The user's part failed, so nothing was sent; *reason* is fit for a message."""
+    """The user's part failed, so nothing was sent; *reason* is part of a message."""
 
     reason: str
 
@@ -98,9 +98,8 @@ class RetryBudget:
     How hard to try.
 
     Attributes:
-        deadline: When all has to be over (`Clock.monotonic`).
-        wants_more: Returns whether another attempt is worth while after one that failed: ahead of need
-            one is enough.
+        deadline: When the exchange has to end (`Clock.monotonic`).
+        wants_more: Returns whether to try again after a failed attempt: ahead of need, one is enough.
     """
 
     deadline: float
@@ -111,7 +110,7 @@ class Exchange(Protocol):
     """
     Asks a token endpoint.
 
-    Neither method raises on anything that the network or the server does.
+    Neither method raises because of what the network or the server does.
     """
 
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
@@ -119,5 +118,5 @@ class Exchange(Protocol):
         ...
 
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
-        """Renew, in one attempt: a login is what follows one that fails."""
+        """Renew, in one attempt: if it fails, a login follows."""
         ...

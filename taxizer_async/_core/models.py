@@ -39,7 +39,7 @@ class Credentials:
         secret = Secret(client_secret) if isinstance(client_secret, str) else None
         if isinstance(client_secret, Secret):
             secret = client_secret
-        # No frame that raises may hold it: see `_core.secret`.
+        # Not in a frame that raises: see `_core.secret`.
         del client_secret
         if not isinstance(client_id, str):
             msg = f"client_id must be a str, not {type(client_id).__name__}"

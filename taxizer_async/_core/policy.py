@@ -1,8 +1,7 @@
 """
-Every duration and limit there is, and the pure rules over them.
+All durations and limits, and the pure rules that use them.
 
-Nothing here reads a clock, waits, or keeps state: what goes in comes from the caller, so each rule
-can be tabulated. All durations are seconds.
+Nothing here reads a clock, waits or keeps state. All durations are in seconds.
 """
 
 from __future__ import annotations
@@ -17,80 +16,80 @@ import attrs
 from taxizer_async._core.errors import ConfigurationError
 
 
-#: A token may be renewed ahead of need in this part of its life at most.
+#: The largest part of its life in which a token is renewed ahead of need.
 AHEAD_SHARE: Final = 0.25
-#: Callers wait for a new token in this part of its life at most.
+#: The largest part of its life in which callers wait for a new token.
 MUST_SHARE: Final = 0.1
-#: A fleet's renewals spread over this part of the time ahead of need.
+#: The part of the time ahead of need over which the renewals of a fleet are spread.
 JITTER_SHARE: Final = 0.2
-#: Below this a lifetime says nothing, as `Date` counts whole seconds: used until refused.
+#: A shorter lifetime means nothing, as `Date` has whole seconds: such a token is used until refused.
 SHORTEST_LIFETIME: Final = 0.5
-#: `keep_fresh` looks at the clocks this often, as a sleeping machine wakes nobody.
+#: How often `keep_fresh` reads the clock, as no timer fires while the machine sleeps.
 KEEP_FRESH_INTERVAL: Final = 10.0
-#: So many looks at the store come before another attempt at a lease that somebody else has: a token is
-#: waited for by many, and a holder seldom dies.
+#: How often the store is read between two attempts at a lease that another client holds: many wait for
+#: the token, but a holder rarely dies.
 POLLS_PER_LEASE_ATTEMPT: Final = 4
-#: No pause between two looks at a store that another holds is longer, in the mean.
+#: The longest pause, on average, between two reads of a store whose lease another client holds.
 LONGEST_LEASE_POLL: Final = 0.25
-#: Seconds for which it is known that a place accepts tokens …
+#: How long it is remembered that a place accepts tokens.
 ACCEPTANCE_COUNTS: Final = 600.0
-#: … and seconds between two times that this is noted.
+#: How often that is noted at most.
 ACCEPTANCE_NOTED_EVERY: Final = 60.0
-#: Seconds that a caller waits at most for the token that replaces one which was refused.
+#: The longest wait of a caller for the replacement of a refused token.
 LONGEST_WAIT_FOR_REPLACEMENT: Final = 10.0
-#: A refresh on another event loop is looked after this often …
+#: How often a refresh on another event loop is checked.
 WATCH_INTERVAL: Final = 0.25
-#: … and left behind once its loop has not answered for so long.
+#: How long its loop may take to react before the refresh is abandoned.
 BLOCKED_AFTER: Final = 5.0
-#: No pause between two attempts is longer, unless `backoff` is.
+#: The longest pause between two attempts, unless `backoff` is longer.
 LONGEST_RETRY_WAIT: Final = 4.0
-#: An exchange in health takes so many times the last one's duration at most; `keep_fresh` starts that
-#: long before callers would have to wait.
+#: A healthy exchange takes at most this many times as long as the last one; `keep_fresh` starts that long
+#: before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
-#: No token is believed to last longer.
+#: The longest credible life of a token.
 LONGEST_LIFE: Final = 400 * 86_400.0
-#: `Date` may differ this much from our clock before it is believed over it.
+#: How far `Date` may be from our clock before it is used instead.
 CLOCK_TOLERANCE: Final = 2.0
 
-#: More doublings than this overflow a float sooner or later, and are for ever anyway.
+#: More doublings may overflow a float.
 _DOUBLINGS: Final = 60
-#: Three thousand years: what is longer is a mistake, and overflows somewhere.
-_FOR_EVER: Final = 1e11
+#: Three thousand years: longer durations are mistakes, and may overflow.
+_TOO_LONG: Final = 1e11
 
 
 @attrs.frozen(kw_only=True)
 class RenewalPolicy:
     """
-    When a token is renewed, how hard that is tried, and what is remembered of a failure.
+    When tokens are renewed, how hard that is tried, and how long failures are remembered.
 
     Attributes:
-        renew_ahead: So long before its end a token is renewed ahead of need, or a quarter of its
-            lifetime if that is less. Others go on with the old token meanwhile.
-        must_renew: So long before its end callers wait for a new one, or a tenth of its lifetime.
-        unknown_lifetime: What a token without an expiry is taken to last.
-        refused_interval: A token that has already ended when it comes is used until refused, and
-            renewed this seldom; a just-issued token that a 401 met is not renewed again within it.
-        unauthorized_budget: So many renewals may be caused by 401s …
-        unauthorized_window: … within so many seconds; past that a 401 is handed back.
-        attempt_timeout: What a single request of a login or renewal may take.
-        connect_timeout: What opening its connection may take.
-        exchange_timeout: What a login or renewal may take as a whole: asking for the credentials,
-            waiting for the lease, all requests, and the pauses between them.
+        renew_ahead: Seconds before expiry at which one caller starts a renewal while others go on with the
+            old token; a quarter of the lifetime if that is less.
+        must_renew: Seconds before expiry at which callers wait for a new token; a tenth of the lifetime if
+            that is less.
+        unknown_lifetime: The assumed lifetime of a token without an expiry.
+        refused_interval: The shortest interval between renewals of tokens that are expired on arrival
+            (they are used until refused), and after a 401 for a token that was just issued.
+        unauthorized_budget: How many renewals 401s may cause ...
+        unauthorized_window: ... within this time; after that a 401 is handed back.
+        attempt_timeout: The limit of a single request of a login or renewal.
+        connect_timeout: The limit of opening its connection.
+        exchange_timeout: The limit of a login or renewal as a whole: getting the credentials, waiting for
+            the lease, all requests, and the pauses between them.
         backoff: The first of those pauses; it doubles each time up to 4 s, with jitter.
-        retry_after_limit: `Retry-After` is honoured up to this.
-        rejected_for: So long a refusal of the credentials is served from memory.
-        outage_backoff: So long a first failure of another kind is; it doubles up to …
-        outage_backoff_limit: … this.
-        refresh_passed_over: So long AppRefreshToken is passed over after a failure that was no
-            refusal …
-        refresh_distrusted: … and after a token of its was refused and had never been accepted.
-        store_timeout: What a single call to the token store may take.
-        lease_poll: The first pause between two looks at a store whose lease another client has; it
-            grows by half each time up to 0.25 s, with jitter.
-        hook_timeout: What an async listener may take for an event.
+        retry_after_limit: The longest `Retry-After` that is honoured.
+        rejected_for: How long a refusal of the credentials is served from memory.
+        outage_backoff: How long the first failure of another kind is; it doubles up to ...
+        outage_backoff_limit: ... this.
+        refresh_passed_over: How long AppRefreshToken is not used after it failed without refusing ...
+        refresh_distrusted: ... and after a token that it issued was refused without ever being accepted.
+        store_timeout: The limit of a single call to the token store.
+        lease_poll: The first pause between two reads of a store whose lease another client holds; it grows
+            by half each time up to 0.25 s, with jitter.
+        hook_timeout: How long an async listener may take for an event.
 
     Raises:
-        ConfigurationError: If one of them is no positive, finite number.
+        ConfigurationError: If one of them is not a positive, finite number.
     """
 
     renew_ahead: float = 300.0
@@ -114,7 +113,7 @@ class RenewalPolicy:
     hook_timeout: float = 5.0
 
     def __attrs_post_init__(self) -> None:
-        """Check all fields, by the type of their default."""
+        """Check all fields, by the type of their defaults."""
         for field in attrs.fields(RenewalPolicy):
             value = getattr(self, field.name)
             check = _problem_of_count if isinstance(field.default, int) else _problem_of_duration
@@ -125,10 +124,10 @@ class RenewalPolicy:
 
     def schedule(self, lifetime: float, jitter: float) -> RenewalSchedule:
         """
-        Divide a life of *lifetime* seconds; *jitter* in [0, 1) sets this holder apart from others.
+        Return the schedule of a token that lasts *lifetime* seconds.
 
-        A *lifetime* too short to be true (expired on arrival, an unset date) gives a token that is
-        used until it is refused.
+        If *lifetime* is too short to be true (expired on arrival, or an unset date), the token is used
+        until it is refused. *jitter* in [0, 1) spreads the renewals of a fleet.
         """
         if lifetime < SHORTEST_LIFETIME:
             return RenewalSchedule(
@@ -145,7 +144,7 @@ class RenewalPolicy:
         )
 
     def retry_wait(self, attempt: int, jitter: float, retry_after: float | None) -> float:
-        """Return the wait after the *attempt*-th try (from 1); *jitter* in [0, 1) shortens it by up to half."""
+        """Return the wait after the *attempt*-th attempt, from 1; *jitter* in [0, 1) shortens it by up to half."""
         longest = max(self.backoff, LONGEST_RETRY_WAIT)
         own = min(longest, self.backoff * 2.0 ** min(attempt - 1, _DOUBLINGS)) * (1 - jitter / 2)
         if retry_after is None:
@@ -154,12 +153,13 @@ class RenewalPolicy:
 
     def follower_timeout(self, remaining: float, last_elapsed: float) -> float:
         """
-        Return how long to wait for somebody else's renewal.
+        Return how long a caller waits for a renewal by another.
 
         Args:
-            remaining: Seconds that the old token has left: half of that, so that it can still be used.
-            last_elapsed: Seconds that the last exchange took, 0 if unknown: if the end is so near, rather
-                wait for the new token than go on with a dying one.
+            remaining: Seconds that the old token has left; the caller waits for half of that, so that the
+                token can still be used.
+            last_elapsed: Seconds that the last exchange took, 0 if unknown. If less than a healthy exchange
+                needs is left, waiting for the new token is better than using one that is about to expire.
         """
         usual = HEALTHY_FACTOR * last_elapsed or self.attempt_timeout
         return max(remaining / 2, min(usual, self.attempt_timeout))
@@ -175,26 +175,26 @@ class RenewalPolicy:
 
 
 class Freshness(enum.Enum):
-    """How a token may be used."""
+    """How a token may be used at its age."""
 
     FRESH = enum.auto()
-    #: It is used, and one caller starts its renewal.
+    #: It is used, and one caller starts a renewal.
     RENEW_AHEAD = enum.auto()
-    #: It is alive, but callers wait for the next one.
+    #: It still works, but callers wait for the next one.
     MUST_RENEW = enum.auto()
-    #: There is none, or it is refused or dead.
+    #: It has expired or was refused, or there is none.
     EXPIRED = enum.auto()
 
 
 @attrs.frozen(kw_only=True)
 class RenewalSchedule:
     """
-    The stages of a token's life, in seconds since it was asked for.
+    When a token is renewed, in seconds since it was requested.
 
     Attributes:
-        renew_after: From here one caller renews, ahead of need.
-        must_after: From here callers wait for the new token.
-        ends_after: From here it is dead.
+        renew_after: From then on one caller renews, ahead of need.
+        must_after: From then on callers wait for the new token.
+        ends_after: From then on it is expired.
     """
 
     renew_after: float
@@ -202,13 +202,13 @@ class RenewalSchedule:
     ends_after: float
 
     def keep_fresh_after(self, margin: float) -> float:
-        """Return when to renew so that a renewal of *margin* seconds is over before callers wait."""
+        """Return when `keep_fresh` renews: *margin* seconds before callers would wait, if there is time."""
         if math.isinf(self.ends_after):
             return self.renew_after
         return max(self.ends_after / 2, min(self.renew_after, self.must_after - margin))
 
     def freshness(self, age: float) -> Freshness:
-        """Say what to do with a token that was asked for *age* seconds ago."""
+        """Return how a token may be used that was requested *age* seconds ago."""
         if age < self.renew_after:
             return Freshness.FRESH
         if age < self.must_after:
@@ -222,16 +222,16 @@ def time_of_sending(
     expires_at: float | None, *, sent_at: float, received_at: float, server_date: float | None
 ) -> float:
     """
-    Return when a request for a token was sent, by the clock that the token's end is given in.
+    Return when a request for a token was sent, by the clock that the token's expiry refers to.
 
-    That is the server's, as far as its `Date` can be believed: by it the token has to have some time
-    left, but not more than 400 days.
+    That is the server's clock, if its `Date` is credible: by it the token must have some time left, but
+    not more than 400 days. All times are epoch seconds.
 
     Args:
-        expires_at: The token's end by the server's clock, epoch seconds, like all here.
+        expires_at: When the token expires, by the server's clock.
         sent_at: When the request was sent, by our clock.
-        received_at: When the answer was there, by our clock.
-        server_date: The answer's `Date`, if it had one.
+        received_at: When the answer was received, by our clock.
+        server_date: The `Date` of the answer, if it had one.
     """
     if server_date is None:
         return sent_at
@@ -245,9 +245,9 @@ def time_of_sending(
 def _problem_of_duration(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"a number, not {type(value).__name__}"
-    if 0 < value < _FOR_EVER:
+    if 0 < value < _TOO_LONG:
         return None
-    is_short = isinstance(value, float) or abs(value) < _FOR_EVER
+    is_short = isinstance(value, float) or abs(value) < _TOO_LONG
     return f"finite and above 0, not {f'{value:g}' if is_short else 'that'}"
 
 

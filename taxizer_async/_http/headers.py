@@ -1,4 +1,4 @@
-"""Pure readings of HTTP header values: none raises, whatever the server wrote."""
+"""Readers of HTTP header values, none of which raises, whatever the server sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 
-# Compiled at first use, by re's own cache, as imports should not pay for it.
+# Strings, which `re` compiles and caches at first use, so that imports do not pay for it.
 _SECONDS: Final = r"(?as)\s*(\d+(?:\.\d*)?)\s*(?:,.*)?"
 _SCOPE_ERROR: Final = r'(?i)\berror\s*=\s*"?insufficient_scope\b'
 
 
 def parse_http_date(value: str | None) -> float | None:
-    """Return the epoch seconds of an HTTP date such as `Date`'s; None if it is not one."""
+    """Return the epoch seconds of an HTTP date, such as that of `Date`; None if *value* is not one."""
     if not value:
         return None
     try:
@@ -29,10 +29,10 @@ def parse_http_date(value: str | None) -> float | None:
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """
-    Return the seconds that `Retry-After` asks for; None if it says nothing that can be read.
+    Return the seconds that `Retry-After` asks for; None if it can't be read.
 
     Args:
-        value: Seconds (fractions and lists are met in the field: the first counts) or an HTTP date.
+        value: Seconds, or an HTTP date. Some servers send fractions, or lists, of which the first counts.
         now: The server's time if known, else ours, in epoch seconds.
     """
     if value is None:
@@ -45,5 +45,5 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
 
 
 def lacks_scope(www_authenticate: str | None) -> bool:
-    """Say whether a challenge is about rights that a new token would lack as well (RFC 6750, 3.1)."""
+    """Return whether a challenge asks for rights that a new token would also lack (RFC 6750, 3.1)."""
     return www_authenticate is not None and bool(re.search(_SCOPE_ERROR, www_authenticate))

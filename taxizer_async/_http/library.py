@@ -1,7 +1,7 @@
 """
-What is used of an HTTP library: httpx, or one that has the same names.
+The parts of an HTTP library that are used: of httpx, or of a library with the same names.
 
-Nothing here imports one, so that each is loaded only by who asks for it.
+The library is passed in, so that only the one in use is imported.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import functools
 import os
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast, final
 
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-#: What is looked at of each file that a TLS context is made of; None if it is not there.
+#: The files that a TLS context is made from, and a stamp of each; None if a file is missing.
 _Stamp: TypeAlias = "tuple[tuple[str, tuple[int, ...] | None], ...]"
+
+#: Returns a client of the HTTP library that is in use.
+HttpClientFactory: TypeAlias = Callable[[], Any]
 
 _TLS_OPTIONS: Final = ("verify", "cert", "trust_env")
 
@@ -33,12 +37,12 @@ class HttpLibrary:
     The library *module*.
 
     Attributes:
-        name: What it is called in messages.
+        name: Its name in messages.
         client: Its `AsyncClient`.
         timeout: Its `Timeout`.
-        never_sent: Its errors that say that a request did not leave.
-        transport_error: What all errors of its network are.
-        tls: The TLS context of all clients that have no options of their own.
+        never_sent: Its errors that mean that a request was not sent.
+        transport_error: The base class of its network errors.
+        tls: The TLS context of all clients without TLS options.
     """
 
     def __init__(self, module: ModuleType) -> None:
@@ -58,25 +62,25 @@ class HttpLibrary:
         self.tls: Final = TlsContext(self, {})
 
     def is_client(self, made: object) -> TypeGuard[Any]:
-        """Say whether it is one of its clients."""
+        """Return whether *made* is a client of this library."""
         return isinstance(made, self.client)
 
     def is_response(self, given: object) -> TypeGuard[Any]:
-        """Say whether it is one of its responses."""
+        """Return whether *given* is a response of this library."""
         return isinstance(given, self._module.Response)
 
     def is_replayable(self, request: Any) -> bool:
-        """Say whether the body of a request of its own can be sent again."""
+        """Return whether the body of *request*, of this library, can be sent again."""
         stream = request.stream
         if isinstance(stream, self._module.ByteStream):
             return True
-        # Other streams are consumed, and would be sent again as an empty or a shorter body.
+        # Other streams are consumed: sent again, the body would be empty or shorter.
         if not isinstance(stream, self._multipart):
             return False
         return all(_is_rewindable(getattr(field, "file", b"")) for field in stream.fields)
 
     def copied(self, request: Any) -> Any:
-        """Return a request like *request*, whose headers and extensions are its own."""
+        """Return a copy of *request* with its own headers and extensions."""
         try:
             body = {"content": request.content}
         except self._module.RequestNotRead:
@@ -91,13 +95,13 @@ class HttpLibrary:
 
     @functools.cached_property
     def _multipart(self) -> type[Any]:
-        # It has no public name. It rewinds its files, each time it is sent.
+        # The class has no public name. It rewinds its files each time it is sent.
         request = self._module.Request("POST", "http://localhost", files={"a": b""})
         stream: object = request.stream
         return type(stream)
 
     def make_tls_context(self, **options: Any) -> ssl.SSLContext:
-        """Return a new context; reads the CA bundle, which takes tens of milliseconds."""
+        """Return a new context; reading the CA bundle takes tens of milliseconds."""
         context: ssl.SSLContext = self._module.create_ssl_context(**options)
         return context
 
@@ -105,14 +109,14 @@ class HttpLibrary:
 @final
 class TlsContext:
     """
-    A TLS context for logins.
+    The TLS context of logins.
 
-    It is made anew when a file that it is made of has changed, or once it is doubted: CA bundles and
-    certificates are replaced while processes run.
+    It is made anew when one of its files has changed, or after `doubt`, as CA bundles and certificates are
+    replaced while processes run.
 
     Args:
-        library: Makes it.
-        options: *verify*, *cert* and *trust_env*, as far as they are given.
+        library: Makes the context.
+        options: Those of *verify*, *cert* and *trust_env* that were passed.
     """
 
     __slots__ = ("_library", "_made", "_options")
@@ -124,20 +128,20 @@ class TlsContext:
 
     def get(self) -> ssl.SSLContext:
         """
-        Return it; in a thread, as it looks at files.
+        Return the context; to be called in a thread, as it reads files.
 
         Raises:
-            OSError: If a file can't be read, and never could.
+            OSError: If a file can't be read, and never could be.
         """
         made = self._made
-        # Before it is read, so that a change meanwhile is noticed the next time.
+        # Taken before the files are read, so that a change meanwhile is noticed next time.
         stamp = tuple((path, _stamp_of(path)) for path in self._paths())
         if made is not None and made[1] == stamp:
             return made[0]
         try:
             context = self._library.make_tls_context(**self._options)
         except OSError:
-            # It is being replaced, or was removed together with an old release that still runs.
+            # The file is being replaced, or was removed with an old release that is still running.
             if made is None:
                 raise
             return made[0]
@@ -145,7 +149,7 @@ class TlsContext:
         return context
 
     def doubt(self) -> None:
-        """Have it made anew, as a server's certificate could not be verified."""
+        """Have the context made anew, after a server's certificate could not be verified."""
         made = self._made
         if made is not None:
             self._made = made[0], None
@@ -154,20 +158,21 @@ class TlsContext:
         for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             if os.environ.get(variable):
                 yield os.environ[variable]
-        # Without it the library has other certificates, of the system's.
+        # Without certifi the library uses the system's certificates.
         with contextlib.suppress(ImportError):
-            import certifi  # noqa: PLC0415 - at the first login, and not for each import
+            import certifi  # noqa: PLC0415 - only needed by logins
 
             yield certifi.where()
         cert: Any = self._options.get("cert")
-        for given in (self._options.get("verify"), *(cert if isinstance(cert, tuple) else (cert,))):
+        certs = cast("tuple[Any, ...]", cert if isinstance(cert, tuple) else (cert,))
+        for given in (self._options.get("verify"), *certs):
             if isinstance(given, str):
                 yield given
 
 
 @final
 class LoginClients:
-    """Makes clients of *library* with *options* for logins."""
+    """Makes clients of *library* with *options*, for logins."""
 
     __slots__ = ("_library", "_options", "tls")
 
@@ -178,7 +183,7 @@ class LoginClients:
         self.tls: Final = TlsContext(library, own) if own else library.tls
 
     def __call__(self) -> Any:
-        """Return a fresh client."""
+        """Return a new client."""
         return self._library.client(verify=self.tls.get(), **self._options)
 
 

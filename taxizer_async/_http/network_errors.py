@@ -1,8 +1,4 @@
-"""
-What may be said of a network error: its class, and what the operating system or TLS says of the cause.
-
-An exception's own text is not repeated, as a transport may have put what it was sending into it.
-"""
+"""Describe network errors without quoting them, as a transport may quote what it was sending."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def describe_network_error(error: BaseException) -> str:
-    """Return the class of *error* and the first known reason among its causes."""
+    """Return the class of *error*, and the first reason known to the system or TLS among its causes."""
     name = type(error).__name__
     reason = next(filter(None, map(_reason, _causes(error))), None)
     return f"{name} ({reason})" if reason else name

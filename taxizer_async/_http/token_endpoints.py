@@ -12,7 +12,7 @@ import inspect
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 import attrs
@@ -21,7 +21,7 @@ from taxizer_async._core.codec import encode_credentials, encode_refresh_token
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.exchange import Malformed, Misconfigured, Unavailable
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
-from taxizer_async._http.library import LoginClients
+from taxizer_async._http.library import HttpClientFactory, LoginClients
 from taxizer_async._http.network_errors import describe_network_error, is_about_certificate
 from taxizer_async._http.response import Attempt, RawResponse, read_response, receive
 from taxizer_async._http.urls import endpoint_url
@@ -45,9 +45,6 @@ REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
 
 #: How many calls of http_client may hang at a time.
 _MOST_CALLS: Final = 4
-
-#: Returns a client of the HTTP library that is in use.
-HttpClientFactory: TypeAlias = Callable[[], Any]
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -1,7 +1,7 @@
 """
-Where tokens are shared: the `TokenStore` protocol, its values, and the store in memory.
+Stores that share tokens: the `TokenStore` protocol, its values, and the store in memory.
 
-A store that needs more than the standard library lives in a module of its own, with its extra.
+Stores that need an extra have their own modules.
 """
 
 from taxizer_async.stores._memory import MemoryTokenStore

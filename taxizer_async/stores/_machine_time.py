@@ -1,8 +1,4 @@
-"""
-Moments that processes of one machine can tell the distance of, over a sleep and over a restart.
-
-Nothing here belongs to a kind of store.
-"""
+"""A time that processes of one machine can compare, across sleeps and restarts of the machine."""
 
 from __future__ import annotations
 
@@ -16,19 +12,19 @@ import attrs
 from taxizer_async._core.clock import boot_time
 
 
-#: Linux names each start of the machine; elsewhere there is none.
+#: Linux has an identifier for each start of the machine; other systems do not.
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @attrs.frozen(kw_only=True)
 class MachineTime:
     """
-    A time by both clocks of a machine.
+    A time by both clocks of the machine.
 
     Attributes:
-        boot: A name of the machine's last start; empty where there is none.
+        boot: Identifies the machine's last start; empty if unknown.
         uptime: Seconds since then, sleep included.
-        wall: Seconds since the Unix epoch, as the machine believes them to be.
+        wall: Seconds since the Unix epoch, by the machine's clock, which may be wrong.
     """
 
     boot: str
@@ -37,7 +33,7 @@ class MachineTime:
 
     @classmethod
     def now(cls) -> Self:
-        """Read the clocks, and a small file of the kernel's."""
+        """Read the clocks, and a small file of the kernel."""
         try:
             boot = _BOOT_ID.read_text("ascii").strip()
         except (OSError, ValueError):
@@ -46,7 +42,7 @@ class MachineTime:
 
     @classmethod
     def from_dict(cls, written: dict[str, str | float]) -> Self | None:
-        """Return what `attrs.asdict` was made of; None if it was of none."""
+        """Rebuild a `MachineTime` from its `attrs.asdict`; None if a field is missing or wrong."""
         boot, uptime, wall = (written.get(name) for name in ("boot", "uptime", "wall"))
         if isinstance(boot, str) and isinstance(uptime, float) and isinstance(wall, float):
             return cls(boot=boot, uptime=uptime, wall=wall)
@@ -56,7 +52,7 @@ class MachineTime:
         """
         Return the seconds from *earlier* to this one.
 
-        The wall clock, which may have been set meanwhile, is only asked if the machine was restarted.
+        The wall clock, which may have been set meanwhile, is only used if the machine was restarted.
         """
         if self.boot and self.boot == earlier.boot and self.uptime >= earlier.uptime:
             return self.uptime - earlier.uptime

@@ -1,7 +1,7 @@
 """
-Small files in a directory that nobody else can reach: read whole, replaced whole, never torn.
+Small files in a directory that only its user can access, each read and replaced as a whole.
 
-All of it blocks, so it is called in worker threads. What the files hold is not known here.
+All methods block, so they are called in threads.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: A record has a few kilobytes.
+#: Bytes; a record has a few kilobytes.
 _LARGEST: Final = 1 << 20
-#: What it is told by that something is a link, or a socket.
+#: The errors of opening a link, and a socket.
 _NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-# Windows has none of these, nor owners and modes that would say anything.
+# Windows has none of these flags except O_BINARY, and no owners and modes to check.
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
@@ -41,7 +41,7 @@ class PrivateDirectory:
 
     Raises:
         TokenStoreError: By all methods, if it or a file in it is not private.
-        OSError: By all methods, if the file system says no.
+        OSError: By all methods, if the file system refuses.
     """
 
     __slots__ = ("path",)
@@ -50,7 +50,7 @@ class PrivateDirectory:
         self.path: Final = path
 
     def prepare(self) -> None:
-        """Make it if it is not there; see that it is private."""
+        """Create the directory if it does not exist; check that it is private."""
         with contextlib.suppress(FileExistsError):
             try:
                 self.path.mkdir(mode=0o700)
@@ -60,10 +60,10 @@ class PrivateDirectory:
         self._check()
 
     def read(self, name: str) -> OpaqueBytes | None:
-        """Return what is in the file, if there is one."""
+        """Return the content of the file, if there is one."""
         try:
             self._check()
-            # Not blocking, as a pipe would be waited for.
+            # Non-blocking, as opening a pipe would wait for its writer.
             descriptor = os.open(self.path / name, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT | _BINARY)
         except FileNotFoundError:
             return None
@@ -76,12 +76,12 @@ class PrivateDirectory:
 
     def replace(self, name: str, data: OpaqueBytes, *, still: Callable[[], bool]) -> bool:
         """
-        Replace the file, durably; False, and nothing done, unless *still* at the last moment.
+        Replace the file, durably; return False without replacing it if *still* returns False just before.
 
-        Only one at a time may do that.
+        Only one caller at a time may do that.
         """
         part = self.path / _part(name)
-        # A holder that was killed in the middle left one.
+        # A process that was killed as it wrote may have left one.
         part.unlink(missing_ok=True)
         try:
             self._write(part, data)
@@ -94,20 +94,20 @@ class PrivateDirectory:
         return True
 
     def set_aside(self, name: str) -> None:
-        """Rename the file, so that somebody can look at it."""
+        """Rename the file, so that an operator can inspect it."""
         with contextlib.suppress(FileNotFoundError):
             (self.path / name).replace(self.path / _aside(name))
 
     def remove(self, name: str) -> None:
-        """Remove the file, and what was set aside of it."""
+        """Remove the file, and the one that `set_aside` made of it."""
         self._remove(name, _aside(name))
 
     def has_partial_write(self, name: str) -> bool:
-        """Say whether somebody is replacing it, or was killed doing so."""
+        """Return whether a process is replacing the file, or was killed as it did."""
         return (self.path / _part(name)).exists()
 
     def remove_partial(self, name: str) -> None:
-        """Remove what a killed holder left; only one at a time may do that, or `replace`."""
+        """Remove what a killed process left; only one caller at a time may do that, or `replace`."""
         self._remove(_part(name))
 
     def _remove(self, *names: str) -> None:
@@ -120,7 +120,7 @@ class PrivateDirectory:
     def _make_parents(self) -> None:
         missing = itertools.takewhile(lambda path: not path.exists(), self.path.parents)
         for path in reversed(list(missing)):
-            # Whoever may write to one of them could take the directory away.
+            # A user who can write to one of them could replace the directory.
             path.mkdir(mode=0o755, exist_ok=True)
 
     def _check(self) -> None:
@@ -141,7 +141,7 @@ class PrivateDirectory:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._not_a_file(name)
-            # Of a directory this would raise, and leave the descriptor open.
+            # For a directory `os.fdopen` would raise, and leave the descriptor open.
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 return OpaqueBytes(file.read(_LARGEST))
         finally:
@@ -155,7 +155,7 @@ class PrivateDirectory:
             os.fsync(file.fileno())
 
     def _sync(self) -> None:
-        """See that what was renamed stays so, whatever happens to the machine."""
+        """Make renames survive a crash of the machine."""
         if os.name != "posix":
             return
         descriptor = os.open(self.path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The contract between the provider and a store, and the values that pass between them."""
+"""The contract of a token store, and the values that are passed to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taxizer_async._core.models import Token
 
 @attrs.frozen
 class StoreKey:
-    """Whose a record is: one API and one app."""
+    """Identifies a record: one API and one app."""
 
     base_url: str
     client_id: str
@@ -20,17 +20,17 @@ class StoreKey:
 @attrs.frozen(kw_only=True)
 class TokenRecord:
     """
-    A token as a store keeps it; it holds durations, so that no two clocks need to agree.
+    A token as a store keeps it, with durations rather than times, so that no two clocks need to agree.
 
     Attributes:
         token: The token.
         version: A random name, given when the token was issued.
-        lifetime: Seconds that the token was good for when it was asked for.
-        refresh_lifetime: The same of its refresh token; None if unknown.
-        age: Seconds since it was asked for: at `save`, as of now; at `load`, again as of now. The
-            store adds the time between the two.
-        refresh_spent: Whether the refresh token was sent. Written before it is sent, so that a
-            holder that dies on the way leaves word.
+        lifetime: Seconds from the request for the token until it expires.
+        refresh_lifetime: The same for its refresh token; None if unknown.
+        age: Seconds since that request, at the time of `save` or `load`: the store adds the time between
+            the two.
+        refresh_spent: Whether the refresh token was sent. Saved before it is sent, so that others know
+            even if the holder of the lease dies meanwhile.
     """
 
     token: Token
@@ -42,28 +42,28 @@ class TokenRecord:
 
 
 class Lease(Protocol):
-    """The right to log in or renew for all that share the store; whoever has it saves."""
+    """The right to log in or renew for all clients of the store, and to save the result."""
 
     @property
     def heartbeat(self) -> float | None:
-        """Seconds after which `extend` is due, again and again; None if the lease lasts by itself."""
+        """Seconds between calls of `extend`; None if the lease lasts without them."""
         ...
 
     async def extend(self) -> bool:
-        """Say "still at it"; False if the lease is lost."""
+        """Keep the lease; return False if it is lost."""
         ...
 
     async def release(self) -> None:
-        """Give it back; one that was lost stays with whoever has it now."""
+        """Release the lease; do nothing if it is lost."""
         ...
 
 
 class TokenStore(Protocol):
     """
-    Keeps one record per key for all that share it.
+    Keeps one record per key for all clients that share it.
 
     Any method may raise anything: requests go on, from the memory of the process, and the failure is
-    logged once. None may block the event loop. Each is called with a timeout
+    logged once. No method may block the event loop. Each is called with a timeout
     (`RenewalPolicy.store_timeout`).
     """
 
@@ -80,5 +80,5 @@ class TokenStore(Protocol):
         ...
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
-        """Take the lease of *key* if it is free, without waiting; None if somebody has it."""
+        """Take the lease of *key* if it is free, without waiting; None if another client holds it."""
         ...

@@ -1,7 +1,7 @@
 """
 A record as JSON, as stores outside this process keep it.
 
-Nothing here raises on what a store held: a traceback would show it among its locals.
+Nothing here raises because of what a store held (see `_core.secret`).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: Changes with any change that an older reader would misunderstand.
+#: Incremented with any change that an older version would misread.
 RECORD_FORMAT: Final = 1
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class StoredRecord:
     """
-    What a store outside this process keeps.
+    A record with what a store outside this process adds.
 
     Attributes:
-        key: Whose it is.
-        record: As of when it was written.
-        written: What the store needs to tell how long ago that is: strings and numbers.
+        key: The key of the record.
+        record: The record at the time of writing.
+        written: What the store needs to know how long ago that was: strings and numbers.
     """
 
     key: StoreKey
@@ -48,7 +48,7 @@ class StoredRecord:
 
 
 def encode_record(stored: StoredRecord) -> bytes:
-    """Return what `decode_record` reads."""
+    """Return the bytes that `decode_record` reads."""
     record = stored.record
     content = {
         "format": RECORD_FORMAT,
@@ -66,7 +66,7 @@ def encode_record(stored: StoredRecord) -> bytes:
 
 
 def decode_record(data: bytes) -> StoredRecord | Undecodable:
-    """Read what `encode_record` wrote; anything else, or of another format, is damage."""
+    """Read what `encode_record` wrote in this format; anything else is damaged."""
     parsed = parse_json(data)
     if not isinstance(parsed, dict):
         return Undecodable(describe(data))

@@ -61,7 +61,7 @@ class FileTokenStore:
         encryption_key: EncryptionKey | None = None,
     ) -> None:
         cipher = make_record_cipher(encryption_key)
-        # See `_core.secret`.
+        # Not in a frame that raises: see `_core.secret`.
         del encryption_key
         if isinstance(cipher, ConfigurationError):
             raise cipher

@@ -1,9 +1,8 @@
 """
 The store in Redis: the processes of any number of machines share a token.
 
-Needs the extra: `pip install "taxizer-async[redis]"`. What has to happen at one moment is a Lua script,
-so no clock but the server's decides about a lease or about a token's age. Which connection is used
-where is decided in `_redis_clients`.
+Needs the extra: `pip install "taxizer-async[redis]"`. Lua scripts make each step atomic, and only the
+server's clock decides about a lease and about the age of a token.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisTokenStore"]
 
-#: A holder that dies is missed after so many seconds.
+#: Seconds after which the lease of a process that died is free.
 LEASE_SECONDS: Final = 5.0
-#: So often it says that it is alive: two of these may get lost.
+#: Seconds between two extensions of a lease: two of them may get lost.
 HEARTBEAT: Final = LEASE_SECONDS / 4
-#: Seconds that who is cancelled waits for a lease that it may have been given to be taken back.
+#: Seconds that a cancelled call spends on releasing a lease that it may have got.
 _RELEASE_TIMEOUT: Final = 0.25
-#: A record outlives all that is in it by so many seconds …
+#: Seconds that a record outlives the tokens in it.
 _TTL_MARGIN: Final = 60.0
-#: … or, if it does not say how long that is, is kept so long.
+#: Seconds that a record is kept if its refresh token has no known end.
 _UNKNOWN_LIFE: Final = 30 * 86_400.0
 _LONGEST_LIFE: Final = 3_650 * 86_400.0
 
-# Taken again by its owner it is his still: the answer to his first try may have got lost.
+# The owner may take it again, as the reply to its first attempt may have been lost.
 _LEASE: Final = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
@@ -75,20 +74,20 @@ class RedisTokenStore:
 
     Args:
         client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`). It is
-            used in one event loop, and yours to close.
+            used in one event loop, and you close it.
         encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
-            one the tokens are in the clear in Redis.
+            one Redis holds the tokens in plain text.
 
     Raises:
-        ConfigurationError: If an argument is wrong, or encryption is wanted and not installed; and by all
-            methods on trio, which `redis.asyncio` does not run on.
+        ConfigurationError: If an argument is wrong, or encryption is wanted but not installed; and by all
+            methods on trio, which `redis.asyncio` does not support.
     """
 
     __slots__ = ("_cipher", "_clients")
 
     def __init__(self, client: RedisClient, *, encryption_key: EncryptionKey | None = None) -> None:
         parts = make_record_cipher(encryption_key), wrap_client(client)
-        # The frames of a traceback may be captured with their arguments.
+        # Not in a frame that raises: see `_core.secret`.
         del encryption_key, client
         self._cipher, self._clients = _checked(*parts)
 
@@ -105,10 +104,10 @@ class RedisTokenStore:
             options: For `redis.asyncio.Redis.from_url`.
 
         Raises:
-            ConfigurationError: If the URL, an option or the key is none.
+            ConfigurationError: If the URL, an option or the key is wrong.
         """
         parts = make_record_cipher(encryption_key), make_clients(url, options)
-        # The frames of a traceback may be captured with their arguments.
+        # Not in a frame that raises: see `_core.secret`.
         del encryption_key, url, options
         cipher, clients = _checked(*parts)
         return cls(cast("Any", clients), encryption_key=cast("Any", cipher))
@@ -127,7 +126,7 @@ class RedisTokenStore:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, unless the client is your own; they open again."""
+        """Close the connections of this event loop, unless the client is yours; later calls reopen them."""
         await self._clients.aclose()
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
@@ -162,18 +161,18 @@ class RedisTokenStore:
         await self._clients.current().delete(_keys(key)[1])
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
-        """Take the lease of *key* if it is free; it ends by itself after `LEASE_SECONDS`."""
+        """Take the lease of *key* if it is free; it expires after `LEASE_SECONDS`."""
         lease = _RedisLease(self._clients, _keys(key)[0])
         try:
             return lease if await lease.take() else None
         except asyncio.CancelledError:
-            # It may have been given, and only the answer was not waited for.
+            # Redis may have granted it, and only the reply was not read.
             with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
                 await lease.release()
             raise
 
     def __reduce__(self) -> NoReturn:
-        """Say that each process makes its own: a pickle would have the key and connections in it."""
+        """Refuse: a pickle would contain the encryption key."""
         msg = f"{type(self).__name__} is not pickled: make one in each process"
         raise TypeError(msg)
 
@@ -222,13 +221,13 @@ async def _eval(
 
 
 def _keys(key: StoreKey) -> list[str]:
-    """Return the names of the lease and of the record; the braces put both into one cluster slot."""
+    """Return the keys of the lease and the record; the braces put both into one cluster slot."""
     stem = f"taxizer_async:{RECORD_FORMAT}:{{{key_digest(key)}}}"
     return [f"{stem}:lease", f"{stem}:token"]
 
 
 def _life(record: TokenRecord) -> float:
-    """Return the seconds that the record is of use."""
+    """Return the seconds that the record is kept."""
     refresh = record.refresh_lifetime
     if record.token.refresh_token is None:
         refresh = 0.0

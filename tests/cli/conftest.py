@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Seconds; a process that takes longer hangs.
 PATIENCE: Final = 90.0
 
-#: What a terminal, a CI service or a user may have set and a test must not depend on.
+#: Variables of a terminal, a CI service or a user that no test may depend on.
 _UNWANTED: Final = frozenset(
     {"CI", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 )

@@ -62,7 +62,7 @@ def descendants(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def start(*args: str, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a program that ends with the `with`, and its workers and its server with it."""
+    """Start a program; it ends with the `with`, and so do its workers and its server."""
     with families.running(
         [sys.executable, *args],
         env=clean_environment(env),
@@ -78,7 +78,7 @@ def start(*args: str, **env: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextlib.contextmanager
 def start_on_terminal(*args: str, **env: str) -> Iterator[Callable[[], Ran]]:
-    """Start the program on a terminal, and yield what waits for its end."""
+    """Start the program on a terminal, and yield a function that waits for its end."""
     screen, stdout = pty.openpty()
     with os.fdopen(screen, "rb", buffering=0) as drawing, os.fdopen(stdout, "wb") as terminal:
         command = [sys.executable, "-m", "taxizer_async", *args]
@@ -93,7 +93,7 @@ def start_on_terminal(*args: str, **env: str) -> Iterator[Callable[[], Ran]]:
                     while chunk := drawing.read(65_536):
                         drawn.extend(chunk)
 
-            # From the start, as a terminal that is full stops who draws on it.
+            # From the start, as a program stops when its terminal is full.
             reader = threading.Thread(target=read)
             reader.start()
 
@@ -110,9 +110,9 @@ def start_on_terminal(*args: str, **env: str) -> Iterator[Callable[[], Ran]]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End what still runs of a demo, whose workers and server are in sessions of their own."""
+    """End a demo that still runs, and its workers and server, which are in other sessions."""
     if process.poll() is None:
-        # It starts no other while they are counted.
+        # It starts no more of them while they are listed.
         process.send_signal(signal.SIGSTOP)
         started = descendants(process.pid)
         families.end(process)
@@ -123,6 +123,6 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def finish(process: subprocess.Popen[str]) -> Ran:
-    """Wait for the end of *process*, and return what it said."""
+    """Wait for the end of *process*, and return what it printed."""
     stdout, stderr = process.communicate(timeout=PATIENCE)
     return Ran(process.returncode, stdout, stderr)

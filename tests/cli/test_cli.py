@@ -13,7 +13,7 @@ import taxizer_async
 from taxizer_async.testing import Fault, Sandbox
 
 from .conftest import PATIENCE, Run, clean_environment, run_without
-from .terminal import TerminalProcess
+from .demos import start_on_terminal
 
 
 CANARY = "canary-of-the-client"
@@ -49,7 +49,7 @@ def test_token_prints_nothing_else(run: Run, sandbox: Sandbox, account: dict[str
 
 
 def test_base_url_option_wins(run: Run, sandbox: Sandbox, account: dict[str, str]) -> None:
-    """`--base-url` goes before the environment."""
+    """`--base-url` has precedence over the environment."""
     account["TAXIZER_BASE_URL"] = "http://127.0.0.1:9"
 
     done = run("token", "--base-url", sandbox.base_url, **account)
@@ -78,16 +78,18 @@ def test_whoami_prints_lines(run: Run, sandbox: Sandbox, account: dict[str, str]
 
 def test_whoami_draws_a_table(sandbox: Sandbox, account: dict[str, str]) -> None:
     """`whoami` draws a table on a terminal, without a secret."""
-    code, drawn = TerminalProcess("whoami", **account).finish()
+    with start_on_terminal("whoami", **account) as finish:
+        ran = finish()
+    drawn = ran.stdout
 
-    assert code == 0
+    assert ran.code == 0
     assert "│" in drawn
     assert "sandbox-user" in drawn
     assert not [secret for secret in secrets_of(sandbox) if secret in drawn]
 
 
 def test_whoami_disarms_names(run: Run, sandbox: Sandbox, account: dict[str, str]) -> None:
-    """What a server says reaches a terminal without its control characters, and null is unknown."""
+    """Control characters from a server never reach a terminal, and null is shown as unknown."""
     sandbox.fail("connect", Fault.edit(username="\x1b[2Jroot", appName=None))
 
     done = run("whoami", **account)
@@ -132,7 +134,7 @@ def test_unavailable(run: Run, sandbox: Sandbox, account: dict[str, str], fault:
 
 
 def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
-    """Ctrl-C during a login ends the program without a word, with the exit code of an interrupt."""
+    """Ctrl-C during a login ends the program silently, with the exit code of an interrupt."""
     with (
         sandbox.hold("connect") as gate,
         subprocess.Popen(

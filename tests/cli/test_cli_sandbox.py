@@ -48,7 +48,7 @@ def read_exports(stdout: IO[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_on_a_signal(number: signal.Signals) -> None:
-    """SIGTERM and SIGINT end the sandbox with exit code 0 and without a word."""
+    """SIGTERM and SIGINT end the sandbox silently, with exit code 0."""
     with serving() as (process, _):
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -66,7 +66,7 @@ def test_exports_are_all_that_is_needed(run: Run) -> None:
 
 
 def test_options_reach_the_sandbox() -> None:
-    """Lifetimes and clock offset are the sandbox's."""
+    """The options set the lifetimes and the clock offset of the sandbox."""
     now = dt.datetime.now(dt.UTC)
     options = ("--lifetime", "60", "--refresh-lifetime", "120", "--clock-offset", "86400")
     with serving(*options, "--latency", "0.01") as (_, variables):
@@ -86,7 +86,7 @@ def test_options_reach_the_sandbox() -> None:
 
 
 def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
-    """A port that another has is one line on stderr, and exit code 2."""
+    """A port in use is one line on stderr, and exit code 2."""
     done = run("sandbox", "--port", str(sandbox.port))
 
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The commands with a shared store: what is kept, what is told of it, and what is not."""
+"""The commands with a shared store: what is kept, what is shown, and what stays secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from taxizer_async.testing import Fault
 from tests.redis_server import RedisServer
 
 from .conftest import PATIENCE, Run, clean_environment, run_without
-from .terminal import TerminalProcess
+from .demos import start_on_terminal
 
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def record(**changes: Any) -> TokenRecord:
 def test_a_second_token_makes_no_login(
     run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]
 ) -> None:
-    """With a store the token of an earlier run is printed as long as it lives, and all is closed."""
+    """With a store the token of an earlier run is printed until it ends, and everything is closed."""
     shared["PYTHONWARNINGS"] = "always::ResourceWarning"
     first, second = (run("token", "--store", kind, **shared) for _ in range(2))
 
@@ -130,7 +130,7 @@ def test_a_second_token_makes_no_login(
 def test_whoami_uses_the_store(
     run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]
 ) -> None:
-    """`whoami` shares what `token` was given."""
+    """`whoami` uses the token that `token` has stored."""
     run("token", "--store", kind, **shared)
     done = run("whoami", "--store", kind, **shared)
 
@@ -160,7 +160,7 @@ def test_nothing_is_kept_by_default(
 def test_the_default_directory(
     run: Run, account: dict[str, str], tmp_path: Path, state_home: str, place: str
 ) -> None:
-    """A file store is in the user's state directory, where nobody else can read it."""
+    """A file store is in the user's state directory, where no other user can read it."""
     home = {"HOME": str(tmp_path), "XDG_STATE_HOME": state_home.format(home=tmp_path)}
     done = run("token", "--store", "file", **home, **account)
     shown = run("store", "show", **home, **account)
@@ -185,7 +185,7 @@ def test_the_option_goes_before_the_environment(
 
 
 def test_show_without_a_record(run: Run, kind: str, shared: dict[str, str]) -> None:
-    """Where nothing is kept `store show` says so and exits with 1, and makes nothing."""
+    """Without a record `store show` says so, exits with 1, and creates nothing."""
     done = run("store", "show", "--store", kind, **shared)
 
     assert (done.returncode, done.stderr) == (1, "")
@@ -194,7 +194,7 @@ def test_show_without_a_record(run: Run, kind: str, shared: dict[str, str]) -> N
 
 
 def test_show(run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]) -> None:
-    """`store show` tells what is kept, without a secret and without needing one."""
+    """`store show` shows what is kept, without a secret and without needing one."""
     run("token", "--store", kind, **shared)
     del shared["TAXIZER_CLIENT_SECRET"]
     done = run("store", "show", "--store", kind, **shared)
@@ -222,11 +222,13 @@ def test_show(run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]) -> 
 
 
 def test_show_draws_a_table(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> None:
-    """On a terminal the same is a table."""
+    """On a terminal `store show` draws a table."""
     run("token", "--store", "file", **file_store)
-    code, drawn = TerminalProcess("store", "show", **file_store).finish()
+    with start_on_terminal("store", "show", **file_store) as finish:
+        ran = finish()
+    drawn = ran.stdout
 
-    assert code == 0
+    assert ran.code == 0
     assert "│" in drawn
     assert "sandbox-user" in drawn
     assert not [secret for secret in secrets_of(sandbox) if secret in drawn]
@@ -258,7 +260,7 @@ def test_show_states(
     changes: dict[str, object],
     expected: dict[str, str],
 ) -> None:
-    """`store show` tells how token and refresh token may be used."""
+    """`store show` shows the state of token and refresh token."""
     put(folder, sandbox, record(**changes))
     done = run("store", "show", **file_store)
 
@@ -268,7 +270,7 @@ def test_show_states(
 
 
 def test_show_knows_whose_it_is(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> None:
-    """What is kept for another app, or another API, is not shown; a slash at the end is no other."""
+    """`store show` shows no record of another app or API; a slash at the end of a URL makes no difference."""
     run("token", "--store", "file", **file_store)
     same = run("store", "show", "--base-url", f"{sandbox.base_url}/", **file_store)
     other = run("store", "show", "--base-url", "https://example.com", **file_store)
@@ -278,8 +280,8 @@ def test_show_knows_whose_it_is(run: Run, sandbox: Sandbox, file_store: dict[str
     assert (same.returncode, other.returncode, another.returncode) == (0, 1, 1)
 
 
-def test_show_waits_for_nobody(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> None:
-    """While somebody logs in `store show` and `store clear` neither wait nor disturb."""
+def test_show_never_waits(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> None:
+    """`store show` and `store clear` neither wait for a login nor disturb it."""
     with (
         sandbox.hold("connect") as gate,
         subprocess.Popen(
@@ -301,7 +303,7 @@ def test_show_waits_for_nobody(run: Run, sandbox: Sandbox, file_store: dict[str,
 
 
 def test_clear(run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]) -> None:
-    """`store clear` drops what is kept, says nothing, and minds nothing if there is nothing."""
+    """`store clear` drops the record silently, even if there is none."""
     run("token", "--store", kind, **shared)
     secret = shared.pop("TAXIZER_CLIENT_SECRET")
     cleared = [run("store", "clear", "--store", kind, **shared) for _ in range(2)]
@@ -314,7 +316,7 @@ def test_clear(run: Run, sandbox: Sandbox, kind: str, shared: dict[str, str]) ->
 
 
 def test_encryption(run: Run, sandbox: Sandbox, file_store: dict[str, str], folder: Path) -> None:
-    """With a key nothing that is kept is in the clear, and whoever has the key shares it."""
+    """With a key nothing is kept in the clear, and runs with the key share the token."""
     file_store["TAXIZER_ENCRYPTION_KEY"] = Fernet.generate_key().decode()
     run("token", "--store", "file", **file_store)
     run("token", "--store", "file", **file_store)
@@ -331,7 +333,7 @@ def test_encryption(run: Run, sandbox: Sandbox, file_store: dict[str, str], fold
 def test_keys_are_rotated(
     run: Run, sandbox: Sandbox, file_store: dict[str, str], tmp_path: Path, separator: str
 ) -> None:
-    """Of several keys, which may be in a file, any reads what is kept and the first one writes."""
+    """Any of several keys decrypts the record, and the first one encrypts it; they may be in a file."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     keys = tmp_path / "keys"
     keys.write_text(f"{new}{separator}{old}\n", "utf-8")
@@ -352,7 +354,7 @@ def test_keys_are_rotated(
 
 
 def test_another_key(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> None:
-    """What can't be read is an error of `store show`; `token` says so, and logs in."""
+    """A record that can't be read is an error of `store show`; `token` warns, and logs in."""
     run("token", "--store", "file", **file_store)
     file_store["TAXIZER_ENCRYPTION_KEY"] = Fernet.generate_key().decode()
     shown = run("store", "show", **file_store)
@@ -375,7 +377,7 @@ def test_another_key(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> 
 def test_a_store_that_is_not_private(
     run: Run, file_store: dict[str, str], folder: Path, command: list[str]
 ) -> None:
-    """A directory that others can write to is an error of the `store` commands."""
+    """A directory that other users can write to is an error of the `store` commands."""
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     done = run(*command, **file_store)
@@ -397,7 +399,7 @@ def test_a_store_that_is_not_private(
 def test_redis_is_down(
     run: Run, account: dict[str, str], tmp_path: Path, command: list[str], code: int, begins: str
 ) -> None:
-    """Without its Redis `token` says so and logs in; the `store` commands fail, in one line."""
+    """Without its Redis `token` warns and logs in; the `store` commands fail, in one line."""
     with RedisServer(tmp_path) as server:
         account["TAXIZER_REDIS_URL"] = url_of(server)
     done = run(*command, "--store", "redis", **account)
@@ -411,7 +413,7 @@ def test_redis_is_down(
 def test_a_refused_login_is_one_line(
     run: Run, sandbox: Sandbox, file_store: dict[str, str]
 ) -> None:
-    """With a store, too, wrong credentials are exit code 1, and an outage is 3."""
+    """With a store, wrong credentials are still exit code 1, and an outage is 3."""
     sandbox.fail("connect", Fault.status(404))
     down = run("token", "--store", "file", **file_store)
     sandbox.heal()
@@ -471,7 +473,7 @@ def test_a_refused_login_is_one_line(
 def test_wrong_usage(
     run: Run, file_store: dict[str, str], args: list[str], env: dict[str, str], named: str
 ) -> None:
-    """What can't be meant is one line on stderr without a secret, and exit code 2."""
+    """Wrong usage is one line on stderr without a secret, and exit code 2."""
     done = run(*args, **file_store | env)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -484,7 +486,7 @@ def test_wrong_usage(
 def test_what_is_for_another_store_is_ignored_in_the_environment(
     run: Run, account: dict[str, str]
 ) -> None:
-    """Variables may be set for other runs: only the store in use heeds its own."""
+    """Variables may be set for other runs: only the store in use reads its own."""
     env = {"TAXIZER_REDIS_URL": "nonsense", "TAXIZER_STORE_PATH": "", "TAXIZER_ENCRYPTION_KEY": ""}
     done = run("token", **account, **env)
 
@@ -492,8 +494,8 @@ def test_what_is_for_another_store_is_ignored_in_the_environment(
 
 
 def test_no_home(account: dict[str, str]) -> None:
-    """A user without a home, such as a container's, is told to name a directory."""
-    # The user database may know one, whatever the environment says.
+    """Without a home directory, as in some containers, the error asks for a directory."""
+    # The user database may have one when the environment has none.
     code = (
         "import pwd, sys\n"
         "def getpwuid(uid): raise KeyError(uid)\n"

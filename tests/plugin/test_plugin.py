@@ -1,4 +1,4 @@
-"""The pytest plugin in runs of its own, as the environments of users have it."""
+"""The pytest plugin in separate runs of pytest, as users have it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 
-#: A service's test of three things in one: a login through an outage, an expiry, and who asked for it.
+#: A service's test of three things: the credentials, a login through an outage, and an expiry.
 EXCHANGE = """
 import httpx
 
@@ -40,7 +40,7 @@ LOOPS = {
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage in the runs: it is loaded before the plugins there."""
+    """Measure no coverage in the runs, as it would start before the plugins."""
     for name in list(os.environ):
         if name.startswith(("COVERAGE_", "PYTEST_")):
             monkeypatch.delenv(name)
@@ -61,7 +61,7 @@ def test_event_loops(pytester: pytest.Pytester, plugin: str) -> None:
 
 @pytest.mark.slow
 def test_many_processes_in_any_order(pytester: pytest.Pytester) -> None:
-    """Under xdist and pytest-randomly each test has a sandbox of its own."""
+    """Under xdist and pytest-randomly each test has its own sandbox."""
     pytester.makepyfile(
         """
         import pytest
@@ -111,7 +111,7 @@ def test_the_sandbox_ends_with_its_test(pytester: pytest.Pytester) -> None:
 
 
 def test_a_fixture_can_be_overridden(pytester: pytest.Pytester) -> None:
-    """Whoever wants another sandbox or clock has the auth take it."""
+    """The auth uses an overridden sandbox or clock."""
     pytester.makeconftest(
         """
         import pytest
@@ -147,7 +147,7 @@ def test_a_fixture_can_be_overridden(pytester: pytest.Pytester) -> None:
 def test_who_does_not_ask_pays_nothing(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that uses no fixture of it has loaded nothing but the plugin's own file."""
+    """A run that uses none of the fixtures loads only the plugin's file."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(
         """
@@ -165,7 +165,7 @@ def test_who_does_not_ask_pays_nothing(
 
 
 def test_it_is_found_by_itself(pytester: pytest.Pytester) -> None:
-    """Nothing has to be configured, and `pytest --fixtures` tells what each fixture is."""
+    """The plugin needs no configuration, and `pytest --fixtures` describes each fixture."""
     result = pytester.runpytest_subprocess("--fixtures", *STRICT)
 
     listed = result.stdout.str()
@@ -176,7 +176,7 @@ def test_it_is_found_by_itself(pytester: pytest.Pytester) -> None:
 
 
 def test_without_the_extra(pytester: pytest.Pytester) -> None:
-    """Only who asks for the sandbox hears of the missing extra, by its name."""
+    """Only a test that uses the sandbox fails for the missing extra, and names it."""
     pytester.makeconftest("import sys\nsys.modules['uvicorn'] = None")
     pytester.makepyfile(
         """
@@ -194,7 +194,7 @@ def test_without_the_extra(pytester: pytest.Pytester) -> None:
 
 
 def test_coverage_is_whole(pytester: pytest.Pytester) -> None:
-    """A service that is measured misses no line for having been loaded too early."""
+    """The coverage of a service misses no line that ran too early."""
     pytester.makepyfile(
         service="import taxizer_async\n\n\ndef name() -> str:\n    return taxizer_async.__name__\n",
         test_service="import service\n\n\ndef test_it(taxizer_auth):\n    assert service.name()\n",

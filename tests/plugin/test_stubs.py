@@ -1,4 +1,4 @@
-"""Logins that are stubbed with the JSON of `token_response`, in place of a sandbox."""
+"""Logins that are stubbed with the JSON of `token_response`, without a sandbox."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _auth() -> TaxizerAuth:
 
 
 async def test_respx(auth: TaxizerAuth) -> None:
-    """With respx the login is met, too, although it goes over a client of its own."""
+    """With respx the login is stubbed, too, although it uses another client."""
     with respx.mock(assert_all_called=True) as router:
         login = router.post(CONNECT).respond(json=token_response())
         invoice = router.post(INVOICES).respond(json={})
@@ -44,7 +44,7 @@ async def test_respx(auth: TaxizerAuth) -> None:
 
 
 async def test_respx_with_a_renewal() -> None:
-    """A token that a 401 ends is renewed with the stubbed refresh token."""
+    """After a 401 the token is renewed with the stubbed refresh token."""
     with respx.mock() as router:
         router.post(CONNECT).respond(json=token_response())
         renewal = router.post(REFRESH).respond(json=token_response(jwtToken="second-jwt"))
@@ -59,7 +59,7 @@ async def test_respx_with_a_renewal() -> None:
 
 
 async def test_pytest_httpx(auth: TaxizerAuth, httpx_mock: HTTPXMock) -> None:
-    """pytest-httpx meets the login, too."""
+    """With pytest-httpx the login is stubbed, too."""
     httpx_mock.add_response(method="POST", url=CONNECT, json=token_response())
     httpx_mock.add_response(
         method="POST", url=INVOICES, match_headers={"Authorization": "Bearer stubbed-jwt"}
@@ -71,7 +71,7 @@ async def test_pytest_httpx(auth: TaxizerAuth, httpx_mock: HTTPXMock) -> None:
 
 
 async def test_a_mock_transport() -> None:
-    """A transport of the user's own is met by its client only, so logins are given it by http_client."""
+    """A mock transport serves only its client, so logins get it through http_client."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if str(request.url) == CONNECT:
@@ -88,7 +88,7 @@ async def test_a_mock_transport() -> None:
 
 
 async def test_every_documented_field_is_there(auth: TaxizerAuth) -> None:
-    """A stubbed token is whole, and its end is far."""
+    """A stubbed token is complete, and ends in the far future."""
     with respx.mock() as router:
         router.post(CONNECT).respond(json=token_response(username="somebody"))
         token = await auth.token()
@@ -107,7 +107,7 @@ async def test_every_documented_field_is_there(auth: TaxizerAuth) -> None:
 
 
 async def test_fields_can_be_wrong(auth: TaxizerAuth) -> None:
-    """What the server would never say can be said, to see what the service makes of it."""
+    """A stub may say what the server never would, to test what a service makes of it."""
     with respx.mock() as router:
         router.post(CONNECT).respond(json=token_response(jwtToken=None))
         with pytest.raises(TokenResponseError):
@@ -115,13 +115,13 @@ async def test_fields_can_be_wrong(auth: TaxizerAuth) -> None:
 
 
 def test_a_field_that_is_none() -> None:
-    """A misspelt field is an error, and not a stub that does nothing."""
+    """A misspelt field is an error, not ignored."""
     with pytest.raises(TypeError, match="no jwtTokn; it has appId, "):
         token_response(jwtTokn="x")
 
 
 def test_answers_are_apart() -> None:
-    """Who changes one answer changes no other."""
+    """Changing one answer changes no other."""
     token_response().clear()
 
     assert len(token_response()) == 9

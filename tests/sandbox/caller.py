@@ -23,7 +23,7 @@ REGISTER = "/v1/Devices/Register"
 
 @final
 class Caller:
-    """Spells the requests out."""
+    """Sends the documented requests."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
@@ -59,7 +59,7 @@ def fields(response: httpx.Response) -> dict[str, str]:
 
 
 def in_thread(call: Callable[[], _T]) -> Future[_T]:
-    """Start *call* in a thread; its result or error can be waited for."""
+    """Start *call* in a thread; return the future of its result."""
     future: Future[_T] = Future()
 
     def run() -> None:

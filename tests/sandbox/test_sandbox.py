@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def test_the_public_names_are_pinned() -> None:
-    """The testing package exports what it promises; in which order is a rule of the house's tests."""
+    """The testing package exports what it promises."""
     assert {"Fault", "Sandbox", "SandboxCounters"} <= set(testing.__all__)
 
 
 def test_connect_answers_the_nine_documented_fields(caller: Caller) -> None:
-    """Connect answers the nine documented fields, an appId that is a UUID among them."""
+    """Connect answers with the nine documented fields; the appId is a UUID."""
     token = caller.token()
 
     assert set(token) == {
@@ -45,7 +45,7 @@ def test_connect_answers_the_nine_documented_fields(caller: Caller) -> None:
 
 
 def test_a_jwt_looks_like_one(caller: Caller) -> None:
-    """A JWT has a header, claims and a signature, and ends when its expiry says."""
+    """A JWT has a header, claims and a signature, and ends at its stated expiry."""
     token = caller.token()
     head, claims, signature = (
         base64.urlsafe_b64decode(part + "==") for part in token["jwtToken"].split(".")
@@ -94,7 +94,7 @@ def test_the_auth_endpoints_take_post_only(caller: Caller, path: str) -> None:
 
 
 def test_a_refresh_rotates(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh issues a new JWT and a new refresh token, and the old JWT lives on."""
+    """A refresh issues a new JWT and a new refresh token, and the old JWT stays good."""
     old = caller.token()
     new = fields(caller.refresh(old["refreshToken"]))
 
@@ -105,7 +105,7 @@ def test_a_refresh_rotates(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_spent_refresh_token_revokes_everything(sandbox: Sandbox, caller: Caller) -> None:
-    """A spent refresh token is refused, and takes all JWTs and refresh tokens with it."""
+    """A spent refresh token is refused, and its reuse revokes all JWTs and refresh tokens."""
     old = caller.token()
     new = fields(caller.refresh(old["refreshToken"]))
 
@@ -131,7 +131,7 @@ def test_without_reuse_detection_a_spent_token_is_only_refused(
 
 
 def test_without_rotation_the_refresh_token_stays(sandbox: Sandbox, caller: Caller) -> None:
-    """With rotation off, the same refresh token is given again and works again."""
+    """With rotation off, the same refresh token is returned, and works again."""
     sandbox.rotate = False
     old = caller.token()
     new = fields(caller.refresh(old["refreshToken"]))
@@ -143,14 +143,14 @@ def test_without_rotation_the_refresh_token_stays(sandbox: Sandbox, caller: Call
 
 
 def test_an_unknown_refresh_token_is_refused(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh token that was never issued is refused with the status that was set."""
+    """A refresh token that was never issued is refused with the configured status."""
     sandbox.refusal_status = 403
 
     assert caller.refresh("never-issued").status_code == 403
 
 
 def test_an_expired_refresh_token_is_refused(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh token past its life is refused, which is no reuse."""
+    """An expired refresh token is refused, which does not count as reuse."""
     sandbox.refresh_lifetime = 0
 
     assert caller.refresh(caller.token()["refreshToken"]).status_code == 400
@@ -168,7 +168,7 @@ def test_a_resource_wants_a_live_bearer(caller: Caller, header: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_a_resource_takes_any_method(caller: Caller, method: str) -> None:
-    """A resource with a good token answers whatever the method, and counts the body."""
+    """A resource answers any method with a good token, and counts the bytes of the body."""
     token = caller.token()
     headers = {"Authorization": f"bearer {token['jwtToken']}"}
     answer = caller.client.request(method, REGISTER, content=b"12345", headers=headers)
@@ -195,7 +195,7 @@ def test_echo_shows_the_headers_but_no_secret(caller: Caller) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_sends_the_client_elsewhere(caller: Caller, status: int) -> None:
-    """A redirect has the status and target that were asked for, given a token."""
+    """A redirect has the requested status and target; it needs a token."""
     path = f"/v1/redirect?to=https://example.com/x&status={status}"
     answer = caller.get(path, caller.token()["jwtToken"])
 
@@ -206,7 +206,7 @@ def test_redirect_sends_the_client_elsewhere(caller: Caller, status: int) -> Non
 
 @pytest.mark.parametrize("query", ["", "?status=302", "?to=/x&status=200"])
 def test_a_redirect_to_nowhere_is_refused(caller: Caller, query: str) -> None:
-    """A redirect without a target or with a status that is none answers 400."""
+    """A redirect without a target, or with another status, answers 400."""
     answer = caller.get(f"/v1/redirect{query}", caller.token()["jwtToken"])
 
     assert answer.status_code == 400

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_revoke_refuses_the_jwts_so_far(sandbox: Sandbox, caller: Caller) -> None:
-    """Revoking refuses each JWT issued so far, and neither later ones nor refreshes."""
+    """Revoking refuses each JWT issued so far, but neither later ones nor refreshes."""
     old = caller.token()
     sandbox.revoke()
 
@@ -28,7 +28,7 @@ def test_revoke_refuses_the_jwts_so_far(sandbox: Sandbox, caller: Caller) -> Non
 
 
 def test_refresh_tokens_can_be_revoked(sandbox: Sandbox, caller: Caller) -> None:
-    """Revoking refresh tokens refuses those issued so far, and no JWT."""
+    """Revoking refresh tokens refuses those issued so far, but no JWT."""
     old = caller.token()
     sandbox.revoke_refresh_tokens()
 
@@ -38,7 +38,7 @@ def test_refresh_tokens_can_be_revoked(sandbox: Sandbox, caller: Caller) -> None
 
 
 def test_the_secret_can_be_changed(sandbox: Sandbox, caller: Caller) -> None:
-    """After a change only the new secret is accepted, and tokens live on."""
+    """After a change only the new secret is accepted, and tokens stay good."""
     jwt = caller.token()["jwtToken"]
     sandbox.change_secret("new-secret")
 
@@ -68,7 +68,7 @@ def test_counters_tell_what_happened(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_snapshot_stays_as_it_is(sandbox: Sandbox, caller: Caller) -> None:
-    """Counters that were read don't change with later requests."""
+    """A snapshot of the counters does not change with later requests."""
     before = sandbox.counters
     caller.connect()
 
@@ -89,7 +89,7 @@ def test_counters_and_logs_start_over(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_the_exchange_log_tells_of_each_exchange(sandbox: Sandbox, caller: Caller) -> None:
-    """The exchange log has kind, status, times, and a needless Authorization header."""
+    """The exchange log has kind, status, times, and whether there was an Authorization header."""
     token = caller.token()
     headers = {"Authorization": "Bearer x"}
     caller.client.post(CONNECT, json={}, headers=headers)
@@ -103,7 +103,7 @@ def test_the_exchange_log_tells_of_each_exchange(sandbox: Sandbox, caller: Calle
 
 
 def test_the_resource_log_tells_of_each_request(sandbox: Sandbox, caller: Caller) -> None:
-    """The resource log has method, path, status, body, and which JWT was carried."""
+    """The resource log has method, path, status, body, and the number of the JWT."""
     first, second = caller.token()["jwtToken"], caller.token()["jwtToken"]
     caller.register(second, b"one")
     sandbox.revoke()
@@ -121,7 +121,7 @@ def test_the_resource_log_tells_of_each_request(sandbox: Sandbox, caller: Caller
 def test_the_resource_log_is_bounded(
     sandbox: Sandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The resource log lets go of the oldest entries and of the largest bodies."""
+    """The resource log drops its oldest entries when there are too many, or too many bytes of bodies."""
     state = "taxizer_async.testing._sandbox.recorder"
     monkeypatch.setattr(f"{state}.LOG_ENTRIES", 2)
     monkeypatch.setattr(f"{state}.LOG_BYTES", 10)
@@ -138,7 +138,7 @@ def test_the_resource_log_is_bounded(
 
 
 def test_a_gate_holds_requests_before_they_are_processed(sandbox: Sandbox, caller: Caller) -> None:
-    """A held request is counted, waits, and is looked at only once released."""
+    """A held request is counted, waits, and is processed only after the release."""
     gate = sandbox.hold("connect")
     answers = [in_thread(caller.connect) for _ in range(3)]
     gate.wait_until(3)
@@ -158,7 +158,7 @@ def test_a_gate_holds_requests_before_they_are_processed(sandbox: Sandbox, calle
 
 
 def test_a_gate_leaves_other_places_alone(sandbox: Sandbox, caller: Caller) -> None:
-    """A gate at one path holds no other, and none after its block."""
+    """A gate holds only its path, and nothing after its block."""
     jwt = caller.token()["jwtToken"]
     with sandbox.hold(REGISTER) as gate:
         held = in_thread(lambda: caller.register(jwt))
@@ -188,7 +188,7 @@ def test_two_gates_at_one_place_both_hold(sandbox: Sandbox, caller: Caller) -> N
 def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
     sandbox: Sandbox, caller: Caller
 ) -> None:
-    """Who leaves a gate waits and counts no more, but the server does its work."""
+    """A request whose client leaves no longer counts as waiting, but the server processes it."""
     token = caller.token()
     gate = sandbox.hold("refresh")
     body = {"refreshToken": token["refreshToken"]}
@@ -210,13 +210,13 @@ def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
 
 
 def test_a_gate_that_nobody_reaches_says_so(sandbox: Sandbox) -> None:
-    """Waiting for requests that don't come ends with an error that tells how many did."""
+    """Waiting for requests that don't come ends with an error that says how many came."""
     with pytest.raises(TimeoutError, match="0 of 1 requests reached connect"):
         sandbox.hold("connect").wait_until(1, timeout=0.01)
 
 
 def test_a_condition_that_never_holds_times_out(sandbox: Sandbox) -> None:
-    """Waiting for a count that isn't reached ends with an error that shows the counters."""
+    """Waiting for a count in vain ends with an error that shows the counters."""
     with pytest.raises(TimeoutError, match="connects=0"):
         sandbox.wait_until(lambda counters: counters.connects == 1, timeout=0.01)
 
@@ -238,7 +238,7 @@ async def test_async_code_can_wait_too(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("place", ["connect", "refresh", "resource"])
 def test_latency_delays_its_own_place(sandbox: Sandbox, caller: Caller, place: str) -> None:
-    """A latency makes requests of its place slow, and no others."""
+    """A latency delays the requests of its group, and no others."""
     token = caller.token()
     setattr(sandbox, f"{place}_latency", 0.1)
     took = {

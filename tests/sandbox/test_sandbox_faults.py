@@ -36,7 +36,7 @@ def test_a_status_fault_answers_as_told(sandbox: Sandbox, caller: Caller) -> Non
 
 
 def test_a_status_fault_without_a_body_is_an_apis_error(sandbox: Sandbox, caller: Caller) -> None:
-    """It says its status as JSON."""
+    """A status fault without a body says its status as JSON."""
     for code, title in ((400, "Bad Request"), (599, "Unknown")):
         sandbox.fail("connect", Fault.status(code), times=1)
         answer = caller.connect()
@@ -45,7 +45,7 @@ def test_a_status_fault_without_a_body_is_an_apis_error(sandbox: Sandbox, caller
 
 
 def test_a_junk_fault_sends_any_bytes(sandbox: Sandbox, caller: Caller) -> None:
-    """A junk fault sends its bytes with a 200, under a type of its own if told so."""
+    """A junk fault sends its bytes with a 200, or with another status and type."""
     sandbox.fail("connect", Fault.junk(b"\xff{"), times=1)
     sandbox.fail("connect", Fault.junk(b"", headers={"content-type": "image/gif"}))
     first, second = caller.connect(), caller.connect()
@@ -58,7 +58,7 @@ def test_a_junk_fault_sends_any_bytes(sandbox: Sandbox, caller: Caller) -> None:
 
 @pytest.mark.parametrize("code", [0, 101, 199, 600])
 def test_a_fault_cannot_have_an_impossible_status(code: int) -> None:
-    """A status that no answer can have is refused when the fault is made."""
+    """A status that no answer can have is refused when the fault is created."""
     with pytest.raises(ValueError, match="200 to 599"):
         Fault.status(code)
 
@@ -85,7 +85,7 @@ def test_an_unauthorized_fault_refuses_a_good_token(
 
 
 def test_a_reset_comes_as_one(sandbox: Sandbox, caller: Caller) -> None:
-    """A reset reaches the client as RST, in place of an answer and of any processing."""
+    """A reset reaches the client as RST; nothing is processed."""
     sandbox.fail("connect", Fault.reset())
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=HANG) as raw:
         raw.sendall(b"POST /v1/Auth/Connect HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -121,7 +121,7 @@ def test_a_truncated_answer_breaks_off(sandbox: Sandbox, caller: Caller) -> None
 
 
 def test_an_edited_answer_has_other_fields(sandbox: Sandbox, caller: Caller) -> None:
-    """An edit replaces fields, takes some away, and leaves the rest."""
+    """An edit replaces and removes fields, and leaves the rest."""
     edit = Fault.edit(jwtToken=5, refreshToken=Fault.MISSING, extra=None)
     sandbox.fail("connect", edit)
     answer = caller.connect().json()
@@ -133,7 +133,7 @@ def test_an_edited_answer_has_other_fields(sandbox: Sandbox, caller: Caller) -> 
 
 
 def test_what_is_no_object_cannot_be_edited(sandbox: Sandbox, caller: Caller) -> None:
-    """An edit of an answer that is not a JSON object leaves it as it is."""
+    """An edit leaves an answer alone that is no JSON object."""
     sandbox.fail("resource", Fault.edit(a=1))
     answer = caller.get("/v1/redirect?to=/x", caller.token()["jwtToken"])
 
@@ -155,7 +155,7 @@ def test_a_hang_ends_when_healed(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> None:
-    """A hang with seconds takes that long, and the request goes on normally."""
+    """A hang with seconds lasts that long, and then the request is processed."""
     sandbox.fail("connect", Fault.hang(0.1))
     began = time.monotonic()
 
@@ -164,7 +164,7 @@ def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> Non
 
 
 def test_a_client_that_leaves_a_hang_is_not_processed(sandbox: Sandbox, caller: Caller) -> None:
-    """A hung request whose client gave up is over, and issues nothing."""
+    """A hung request ends when its client gives up, and issues nothing."""
     sandbox.fail("connect", Fault.hang())
     with pytest.raises(httpx.ReadTimeout):
         caller.connect(read_timeout=0.2)
@@ -177,7 +177,7 @@ def test_a_client_that_leaves_a_hang_is_not_processed(sandbox: Sandbox, caller: 
 
 
 def test_a_fault_lasts_for_its_times(sandbox: Sandbox, caller: Caller) -> None:
-    """A fault for two requests meets two; faults of one place take turns."""
+    """A fault for two requests meets two; then the next fault of the place follows."""
     sandbox.fail("connect", Fault.status(503), times=2)
     sandbox.fail("connect", Fault.status(429), times=1)
 
@@ -185,7 +185,7 @@ def test_a_fault_lasts_for_its_times(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_fault_without_end_gives_way_to_the_next(sandbox: Sandbox, caller: Caller) -> None:
-    """A fault without times holds until another one is set."""
+    """A fault without times lasts until another one is set."""
     sandbox.fail("connect", Fault.status(503))
     before = [caller.connect().status_code for _ in range(3)]
     sandbox.fail("connect", Fault.status(500), times=1)
@@ -229,7 +229,7 @@ def test_healing_one_place_leaves_the_others(sandbox: Sandbox, caller: Caller) -
 
 
 def test_an_unknown_place_is_refused(sandbox: Sandbox) -> None:
-    """A misspelt place or a senseless number is an error at the call."""
+    """A wrong place or number is an error at the call."""
     with pytest.raises(ValueError, match="where is"):
         sandbox.fail("conect", Fault.reset())
     with pytest.raises(ValueError, match="where is"):

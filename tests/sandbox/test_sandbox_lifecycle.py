@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import statistics
 import subprocess
@@ -13,6 +14,10 @@ import anyio
 import httpx
 import pytest
 
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
 from taxizer_async.testing import Fault, Sandbox
 from tests.limits import HANG
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def test_a_stopped_sandbox_leaves_no_thread_and_no_port(sandbox: Sandbox) -> None:
-    """Once stopped, its thread has ended and its port refuses connections."""
+    """A stopped sandbox has no thread, and its port refuses connections."""
     name = f"taxizer-sandbox-{sandbox.port}"
     running = name in {thread.name for thread in threading.enumerate()}
     sandbox.stop()
@@ -59,7 +64,7 @@ def test_stop_waits_for_nobody(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_sandbox_that_is_stopped_twice_or_never_started_is_fine() -> None:
-    """A stop with nothing to stop does nothing."""
+    """Stopping a stopped sandbox does nothing."""
     sandbox = Sandbox()
     sandbox.stop()
     with sandbox:
@@ -69,7 +74,7 @@ def test_a_sandbox_that_is_stopped_twice_or_never_started_is_fine() -> None:
 
 
 def test_a_sandbox_comes_back_on_its_port(sandbox: Sandbox, caller: Caller) -> None:
-    """Stopped and started again, it serves on the same port and knows its tokens."""
+    """A restarted sandbox serves on the same port and knows its tokens."""
     jwt, base_url = caller.token()["jwtToken"], sandbox.base_url
     sandbox.stop()
     sandbox.start()
@@ -79,7 +84,7 @@ def test_a_sandbox_comes_back_on_its_port(sandbox: Sandbox, caller: Caller) -> N
 
 
 def test_a_gate_outlives_the_server(sandbox: Sandbox, caller: Caller) -> None:
-    """A gate that was set before a restart holds after it, and can be released."""
+    """A gate survives a restart, and can be released after it."""
     gate = sandbox.hold("connect")
     lost = in_thread(caller.connect)
     gate.wait_until(1)
@@ -100,7 +105,7 @@ def test_it_cannot_be_started_twice(sandbox: Sandbox) -> None:
 
 
 def test_a_port_that_is_taken_is_an_error(sandbox: Sandbox) -> None:
-    """A sandbox on a port of another one fails where it is started."""
+    """A sandbox on a port in use fails at its start."""
     with pytest.raises(OSError, match=r"in use|only one usage"):
         Sandbox(port=sandbox.port).start()
 
@@ -136,7 +141,7 @@ def test_two_sandboxes_know_nothing_of_each_other() -> None:
 
 
 def test_credentials_are_those_of_the_constructor() -> None:
-    """The credentials are what the sandbox was told, and no repr shows the secret."""
+    """The credentials are those of the arguments, and no repr shows the secret."""
     sandbox = Sandbox(client_id="me", client_secret="canary")
     credentials: Credentials = sandbox.credentials
 
@@ -146,7 +151,7 @@ def test_credentials_are_those_of_the_constructor() -> None:
 
 
 def test_a_client_that_leaves_in_mid_body_is_logged(sandbox: Sandbox) -> None:
-    """A request whose body never ends is counted, and over when its client leaves."""
+    """A request whose body never ends is counted, and ends when its client leaves."""
     with socket.create_connection(("127.0.0.1", sandbox.port)) as raw:
         raw.sendall(b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123")
         sandbox.wait_until(lambda counters: counters.resources == 1)
@@ -156,7 +161,7 @@ def test_a_client_that_leaves_in_mid_body_is_logged(sandbox: Sandbox) -> None:
 
 
 def test_a_stream_goes_on_until_its_client_leaves(caller: Caller) -> None:
-    """The stream sends chunk after chunk, and the server lives when it is left."""
+    """The stream sends chunk after chunk, and the server survives when the client leaves."""
     headers = {"Authorization": f"Bearer {caller.token()['jwtToken']}"}
     with caller.client.stream("GET", "/v1/stream", headers=headers) as answer:
         chunks = answer.iter_raw()
@@ -184,7 +189,7 @@ def test_what_is_no_http_is_refused(sandbox: Sandbox) -> None:
 def test_a_server_that_cannot_be_set_up_says_so_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error of the server's thread before it serves is raised by start, and stops nothing."""
+    """`start` raises an error of the server's thread, and leaves nothing to stop."""
 
     def fail(*_: object, **__: object) -> None:
         msg = "no loop to be had"
@@ -198,6 +203,22 @@ def test_a_server_that_cannot_be_set_up_says_so_at_the_start(
     monkeypatch.undo()
     with sandbox:
         assert "running" in repr(sandbox)
+
+
+def test_uvicorn_has_what_the_server_builds_on() -> None:
+    """A release of uvicorn that changes these internals fails here, before it confuses other tests."""
+    state = ServerState()
+
+    async def build() -> H11Protocol:
+        config = Config(lambda *_: None, interface="asgi3", log_config=None)
+        return H11Protocol(config, state, {"key": "value"})
+
+    protocol = asyncio.run(build())
+
+    assert (state.connections, state.tasks) == (set(), set())
+    assert protocol.app_state == {"key": "value"}
+    assert isinstance(protocol.access_log, bool)
+    assert isinstance(protocol, asyncio.Protocol)
 
 
 def test_the_missing_extra_is_named() -> None:

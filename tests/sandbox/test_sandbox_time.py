@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_an_expired_jwt_is_refused(sandbox: Sandbox, caller: Caller) -> None:
-    """A JWT past its life is refused, whatever the server's clock says."""
+    """An expired JWT is refused, whatever the server's clock says."""
     sandbox.lifetime, sandbox.clock_offset = 1e-9, 86400
 
     assert caller.register(caller.token()["jwtToken"]).status_code == 401
@@ -29,7 +29,7 @@ def test_an_expired_jwt_is_refused(sandbox: Sandbox, caller: Caller) -> None:
 def test_an_odd_expiry_leaves_the_jwt_good(
     sandbox: Sandbox, caller: Caller, style: TimestampStyle
 ) -> None:
-    """A JWT whose expiry isn't told is good, however short its life."""
+    """A JWT without a stated expiry is good, however short its life."""
     sandbox.timestamp_style, sandbox.lifetime = style, 1e-9
 
     assert caller.register(caller.token()["jwtToken"]).status_code == 200
@@ -64,7 +64,7 @@ def test_a_timestamp_style_tells_the_same_moment(
     shape: str,
     utc_offset: int,
 ) -> None:
-    """Each style has its shape, and names the moment that the JWT ends."""
+    """Each style has its format, and tells when the JWT ends."""
     sandbox.timestamp_style = style
     text = caller.token()["jwtTokenExpireAtUTC"]
     local = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_a_timestamp_style_tells_the_same_moment(
 
 
 def test_a_date_can_be_unset_null_or_missing(sandbox: Sandbox, caller: Caller) -> None:
-    """Both expiries can be year 1, null, or not there."""
+    """Both expiries can be year 1, null, or missing."""
     names = ("jwtTokenExpireAtUTC", "refreshTokenExpireAtUTC")
     sandbox.timestamp_style = "unset"
     unset = caller.token()
@@ -96,7 +96,7 @@ def test_an_unknown_timestamp_style_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_the_clock_offset_moves_date_and_expiry(sandbox: Sandbox, caller: Caller) -> None:
-    """A server whose clock is ahead is so in its Date header and its timestamps alike."""
+    """A clock offset shifts the Date header and the timestamps alike."""
     sandbox.clock_offset = 7200
     answer = caller.connect()
     date = parsedate_to_datetime(answer.headers["Date"])

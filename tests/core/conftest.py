@@ -1,4 +1,4 @@
-"""Values that most modules of the core are about, and the walk that finds a secret in a traceback."""
+"""Values for tests of the core, and the search for a secret in a traceback."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-# How long an example takes says more about the machine than about us.
+# How long an example takes depends on the machine.
 settings.register_profile("core", deadline=None)
 settings.load_profile("core")
 
@@ -39,7 +39,7 @@ CANARY = "c4n4ry-5ecret"
 
 
 class ThreadWithin(Protocol):
-    """Keeps a thread of its own inside a context, as one that holds a lock at a fork."""
+    """Keeps a thread inside a context, such as one that holds a lock at a fork."""
 
     def __call__(
         self, enter: Callable[[], AbstractContextManager[object]]
@@ -68,7 +68,7 @@ def _cache(policy: RenewalPolicy, clock: ManualClock) -> TokenCache:
 
 @pytest.fixture(name="issue")
 def _issue(clock: ManualClock) -> Callable[..., Issued]:
-    """Make what an exchange gives that asked now and was answered at once."""
+    """Make the outcome of an exchange that was requested now and answered at once."""
 
     def issue(**changes: Any) -> Issued:
         fields: dict[str, Any] = {
@@ -85,7 +85,7 @@ def _issue(clock: ManualClock) -> Callable[..., Issued]:
 
 @pytest.fixture(name="hold")
 def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToken]:
-    """Make what is held of a token *name* that was asked for now."""
+    """Make the cached token *name*, requested now."""
 
     def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
         fields: dict[str, Any] = {
@@ -108,7 +108,7 @@ def _refreshes(hold: Callable[..., CachedToken]) -> Refreshes:
 
 @pytest.fixture(name="record")
 def _record() -> Callable[..., TokenRecord]:
-    """Make what a store has of a token *name*."""
+    """Make the record of a token *name*."""
 
     def record(name: str = "1", **changes: Any) -> TokenRecord:
         fields: dict[str, Any] = {
@@ -137,7 +137,7 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
 
 
 def _safe_repr(value: object) -> str:
-    # Half-made objects have a repr that raises: error reporters survive that, too.
+    # The repr of a half-made object may raise, which error reporters survive, too.
     with contextlib.suppress(Exception):
         return repr(value)
     return ""
@@ -145,7 +145,7 @@ def _safe_repr(value: object) -> str:
 
 @pytest.fixture(name="leaks")
 def _leaks() -> Callable[[BaseException], list[str]]:
-    """Say where in an exception, its causes, notes or foreign frames the canary can be read."""
+    """Return the places in an exception, its causes, notes and foreign frames that show the canary."""
 
     def leaks(error: BaseException) -> list[str]:
         found = []

@@ -1,4 +1,4 @@
-"""Event loops in threads of their own, and what they run: refreshes that end when a test says so."""
+"""Event loops in threads, and refreshes that end when a test says so."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ TRIO: Final[Any] = ("trio", {})
 
 
 def native() -> object:
-    """Return the running event loop as the backend has it."""
+    """Return the backend's object for the running event loop."""
     return anyio.lowlevel.current_token().native_token
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until *condition* holds, whichever thread sees to that."""
+    """Wait until *condition* holds, which another thread may cause."""
     with anyio.fail_after(HANG):
         while not condition():  # noqa: ASYNC110 - no event crosses threads
             await anyio.sleep(0.001)
 
 
 def run_together(*loops: tuple[Any, Main]) -> None:
-    """Run each `main` in an event loop and a thread of its own; raise what one of them raised."""
+    """Run each `main` in a new event loop and thread; raise what one of them raised."""
     errors: list[BaseException] = []
 
     def run(backend: Any, main: Main) -> None:
@@ -49,7 +49,7 @@ def run_together(*loops: tuple[Any, Main]) -> None:
         except BaseException as error:  # noqa: BLE001 - it is raised below
             errors.append(error)
 
-    # A test that fails does not wait for a loop that hangs.
+    # A failing test does not wait for a loop that hangs.
     threads = [threading.Thread(target=run, args=loop, daemon=True) for loop in loops]
     for thread in threads:
         thread.start()
@@ -62,17 +62,17 @@ def run_together(*loops: tuple[Any, Main]) -> None:
 
 @final
 class Refreshes:
-    """A coordinator whose refreshes go on until they are let go, and then end with *result*."""
+    """A coordinator whose refreshes run until they are released, and then end with *result*."""
 
     def __init__(self, result: CachedToken) -> None:
         self.result = result
         self.coordinator = RefreshCoordinator(self._run)
-        #: Those that have begun to run, in order.
+        #: The refreshes that have started, in order.
         self.begun: list[SharedRefresh] = []
         self._let_go = threading.Event()
 
     def let_go(self) -> None:
-        """Have all refreshes end; from any thread."""
+        """End all refreshes; may be called in any thread."""
         self._let_go.set()
 
     def join(self) -> SharedRefresh:

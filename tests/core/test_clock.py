@@ -11,14 +11,14 @@ from taxizer_async._core.clock import SystemClock, find_boot_clock
 
 
 def test_reads_the_machine() -> None:
-    """Without a test's clock, time is the machine's own."""
+    """By default the clock is the machine's."""
     assert SystemClock().wall() == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="time.monotonic counts a sleep there")
 def test_counts_the_machines_sleep() -> None:
-    """Ages are counted on the machine's clock that goes on while it sleeps; no Python code is around it."""
-    # Not by what it says: on a machine that has never slept all of them agree.
+    """Ages use the machine's clock that counts sleep, without a Python function around it."""
+    # Not compared by value: on a machine that has never slept all clocks agree.
     clock: object = SystemClock().monotonic
     name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
 
@@ -29,7 +29,7 @@ def test_counts_the_machines_sleep() -> None:
 
 @pytest.mark.parametrize("missing", ["no name", "no clock"])
 def test_goes_without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Where there is no clock that counts sleep, or the kernel knows none, time.monotonic is read."""
+    """Without a clock that counts sleep, `time.monotonic` is used."""
     if missing == "no name":
         monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
         monkeypatch.delattr(time, "CLOCK_MONOTONIC_RAW", raising=False)
@@ -41,7 +41,7 @@ def test_goes_without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 
 
 async def test_sleep_lasts() -> None:
-    """A sleep takes as long as it was asked for, and can be cancelled."""
+    """A sleep takes as long as requested, and can be cancelled."""
     clock = SystemClock()
     began = clock.monotonic()
     await clock.sleep(0.01)

@@ -129,14 +129,14 @@ def test_a_null_field_is_none(field: str) -> None:
 
 @pytest.mark.parametrize("field", TEXTS)
 def test_an_empty_text_stays(field: str) -> None:
-    """A name that is empty is an empty name."""
+    """An empty name stays an empty name."""
     assert _decoded(_body(**{field: ""})).token == _with(TEXTS[field], "")
 
 
 @pytest.mark.report(49)
 @pytest.mark.parametrize("field", [*EXPIRIES, "refreshToken"])
 def test_an_empty_field_is_none(field: str) -> None:
-    """An empty expiry or refresh token is none."""
+    """An empty expiry or refresh token counts as missing."""
     assert _decoded(_body(**{field: ""})) == Decoded(token=_without(OPTIONAL[field]), unreadable=())
 
 
@@ -156,7 +156,7 @@ def test_a_field_of_a_wrong_type_is_none(field: str, value: Any) -> None:
 @pytest.mark.report(72)
 @pytest.mark.parametrize("text", ["soon", "3600", "15/09/2024", " ", "2024-13-01T00:00:00Z"])
 def test_unreadable_expiries_are_named(text: str) -> None:
-    """An expiry that is no timestamp is None, and its field is named."""
+    """An unreadable expiry is None, and its field is named."""
     decoded = _decoded(_body(jwtTokenExpireAtUTC=text, refreshTokenExpireAtUTC=text))
 
     assert decoded.token.expires_at is None
@@ -189,7 +189,7 @@ def test_an_unset_date_is_readable() -> None:
     ],
 )
 def test_a_jwt_is_visible_ascii(jwt: str) -> None:
-    """A JWT that could not stand in a header is refused."""
+    """A JWT that would not be valid in a header is refused."""
     assert decode_token(_body(jwtToken=jwt)) == Undecodable(
         "a JSON object whose jwtToken is empty or not visible ASCII"
     )
@@ -204,7 +204,7 @@ def test_a_jwt_is_a_string(value: Any) -> None:
 
 
 def test_a_jwt_is_there() -> None:
-    """An object without a JWT is no token."""
+    """An object without a JWT is not a token."""
     assert decode_token(b'{"error": "x"}') == Undecodable("a JSON object without jwtToken")
     assert decode_token(b"{}") == Undecodable("a JSON object without jwtToken")
 
@@ -219,14 +219,14 @@ def test_any_visible_ascii_is_a_jwt(jwt: str) -> None:
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 )
 def test_unicode_encodings(encoding: str) -> None:
-    """JSON is read in each encoding that it is met in, with a byte order mark or without."""
+    """JSON is read in UTF-8, UTF-16 and UTF-32, with or without a byte order mark."""
     body = json.dumps(EXAMPLE | {"appName": "فاتورة"}, ensure_ascii=False).encode(encoding)
 
     assert _decoded(body).token == attrs.evolve(TOKEN, app_name="فاتورة")
 
 
 def test_the_last_of_two_fields_counts() -> None:
-    """A field that is there twice has its last value, as JSON readers have it."""
+    """A repeated field has its last value, as with other JSON readers."""
     body = b'{"jwtToken": "first", "jwtToken": "last"}'
 
     assert _decoded(body).token.jwt.reveal() == "last"

@@ -47,24 +47,24 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "text"), BODIES)
 def test_describe(body: bytes, text: str) -> None:
-    """A body is described by its kind, its length, and a phrase of HTTP's own."""
+    """A body is described by its kind, its length, and a standard HTTP phrase."""
     assert describe(body) == text
 
 
 @pytest.mark.report(70)
 @pytest.mark.parametrize(("body", "text"), BODIES)
 def test_no_token(body: bytes, text: str) -> None:
-    """What is no object is no token, and described."""
+    """Anything but an object is not a token, and is described."""
     assert decode_token(body) == Undecodable(text)
 
 
 def test_describe_an_object() -> None:
-    """An object is only called one: none of its names or values is told."""
+    """An object is only called an object: none of its names or values is shown."""
     assert describe(json.dumps({CANARY: CANARY}).encode()) == "a JSON object"
 
 
 def test_a_huge_integer_in_an_unknown_field() -> None:
-    """A number of more digits than Python reads does not raise."""
+    """A number with more digits than Python parses does not raise."""
     body = b'{"jwtToken": "abc", "extra": ' + b"9" * 5000 + b"}"
 
     assert isinstance(decode_token(body), (Decoded, Undecodable))
@@ -93,7 +93,7 @@ ANSWERS = st.dictionaries(FIELDS, JSON) | JSON
 @pytest.mark.report(70)
 @given(ANSWERS)
 def test_json_never_raises_nor_leaks(answer: object) -> None:
-    """Whatever JSON comes, it is read or described, and no value of it is shown."""
+    """Any JSON is read or described, and no value of it is shown."""
     body = json.dumps(answer).encode()
     decoded = decode_token(body)
 
@@ -105,7 +105,7 @@ def test_json_never_raises_nor_leaks(answer: object) -> None:
 
 @given(st.binary(), st.binary(), st.sampled_from(["utf-8", "utf-16"]))
 def test_bytes_never_raise_nor_leak(before: bytes, after: bytes, encoding: str) -> None:
-    """Whatever bytes come, they are described without what is in them."""
+    """Any bytes are described without their content."""
     body = before + CANARY.encode(encoding) + after
 
     assert CANARY not in describe(body)

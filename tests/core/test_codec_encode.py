@@ -28,7 +28,7 @@ def test_refresh_body() -> None:
 
 @given(VALUES, VALUES)
 def test_bodies_are_ascii_json(first: str, second: str) -> None:
-    """Whatever the values, a body is ASCII, valid JSON, and says the same."""
+    """For any values, a body is ASCII and valid JSON, and reads back the same."""
     connect = encode_credentials(Credentials(first, second))
     refresh = encode_refresh_token(Secret(first))
 

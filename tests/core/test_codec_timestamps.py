@@ -52,7 +52,7 @@ def test_forms(digits: int, separator: str, zone: str) -> None:
 @pytest.mark.parametrize("suffix", ["", "Z", "+00:00"])
 @pytest.mark.usefixtures("machine_zone")
 def test_the_machines_zone_does_not_matter(suffix: str) -> None:
-    """Without a zone it is UTC, wherever the machine stands (report 61)."""
+    """Without a zone it is UTC, whatever the machine's time zone (report 61)."""
     moment = parse_timestamp(f"2024-09-15T12:28:18{suffix}")
 
     assert moment is not None
@@ -73,7 +73,7 @@ def test_the_machines_zone_does_not_matter(suffix: str) -> None:
     ],
 )
 def test_the_ends_of_time(text: str, moment: datetime) -> None:
-    """The first and the last year are read, and an offset beyond them is cut off there."""
+    """The first and the last year are read, and an offset beyond them stops there."""
     assert parse_timestamp(text) == moment
 
 
@@ -111,12 +111,12 @@ def test_the_ends_of_time(text: str, moment: datetime) -> None:
     ids=ascii,
 )
 def test_junk(text: str) -> None:
-    """What is no timestamp is None."""
+    """Anything that is not a full timestamp is None."""
     assert parse_timestamp(text) is None
 
 
 def test_blanks_around_are_ignored() -> None:
-    """Blanks around a timestamp do not spoil it."""
+    """Blanks around a timestamp are ignored."""
     assert parse_timestamp(" 2024-09-15T12:28:18Z\r\n") == NOON
 
 
@@ -153,7 +153,7 @@ def test_round_trip_without_a_zone(moment: datetime) -> None:
     )
 )
 def test_never_raises(text: str) -> None:
-    """Whatever the text, it is an aware moment or None."""
+    """Any text gives an aware moment or None."""
     moment = parse_timestamp(text)
 
     assert moment is None or moment.tzinfo is UTC

@@ -51,7 +51,7 @@ def _read(secret: str = "s3cret") -> Credentials:
 
 @pytest.fixture(name="gate")
 def _gate() -> Iterator[threading.Event]:
-    """Let threads through that wait, at the latest when the test is over."""
+    """Release waiting threads, at the latest when the test ends."""
     gate = threading.Event()
     yield gate
     gate.set()
@@ -74,7 +74,7 @@ def _gate() -> Iterator[threading.Event]:
     ],
 )
 async def test_gives_credentials(given: Any) -> None:
-    """Credentials come from a value or from whatever can be called, sync or async (report 31)."""
+    """Credentials come from a value or from any callable, sync or async (report 31)."""
     assert await ask_credentials(CredentialsSource(given), seconds=5) == PAIR
 
 
@@ -99,7 +99,7 @@ def test_fixed() -> None:
 @pytest.mark.report(31)
 @pytest.mark.parametrize("given", [None, "app", ("app", "s"), 7, Credentials, Vault], ids=repr)
 def test_refuses_others(given: Any) -> None:
-    """What is neither credentials nor a callable that makes them is refused by its type."""
+    """Anything but credentials or a callable is refused, and its type is named."""
     kind = type(given).__name__
     with pytest.raises(ConfigurationError, match=f"^credentials must be Credentials .*not {kind}$"):
         CredentialsSource(given).check()
@@ -143,7 +143,7 @@ async def test_an_async_callable_stays_in_the_loop() -> None:
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("error", [OSError, KeyError, StopIteration, TimeoutError])
 async def test_raising(*, is_async: bool, error: type[Exception], canary: str) -> None:
-    """What a callable raises is told by its class, and not by its text."""
+    """What a callable raises is reported by its class, without its text."""
 
     def broken() -> Credentials:
         raise error(canary)
@@ -160,7 +160,7 @@ async def test_raising(*, is_async: bool, error: type[Exception], canary: str) -
 
 
 async def test_a_configuration_error_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own complaint about the environment is passed on in full."""
+    """Our own error about the environment is passed on in full."""
     monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
     answer = await ask_credentials(CredentialsSource(Credentials.from_env), seconds=5)
 
@@ -188,7 +188,7 @@ async def test_a_configuration_error_says_more(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_secret_that_is_being_replaced_is_no_misconfiguration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
 ) -> None:
-    """A file that can't be read for the moment is told, and read again at the next try."""
+    """A file that can't be read at the moment is reported, and read again at the next attempt."""
     file = tmp_path / "secret"
     monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", str(file))
@@ -205,7 +205,7 @@ async def test_a_secret_that_is_being_replaced_is_no_misconfiguration(
 
 @pytest.mark.report(130)
 async def test_no_thread_for_a_sync_callable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told that no thread can be started, and the callable is not called in the loop."""
+    """That no thread can be started is reported, and the callable is not called in the loop."""
     called: list[int] = []
 
     def read() -> Credentials:
@@ -230,7 +230,7 @@ async def test_what_needs_no_thread_uses_none(given: Any, monkeypatch: pytest.Mo
 
 @pytest.mark.report(133)
 async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> None:
-    """Four calls may hang; then it is called no more until one returns."""
+    """Four calls may hang; then the callable is not called until one returns."""
     called: list[int] = []
 
     def hang() -> Credentials:
@@ -250,7 +250,7 @@ async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> No
 @pytest.mark.parametrize("value", [None, "s3cret", ("app", "s3cret")], ids=repr)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_a_wrong_return(*, value: Any, is_async: bool) -> None:
-    """A callable that returns something else is a mistake, told by the type alone."""
+    """A callable that returns something else is a mistake, reported by type only."""
 
     async def give() -> Any:
         return value
@@ -264,7 +264,7 @@ async def test_a_wrong_return(*, value: Any, is_async: bool) -> None:
 
 
 async def test_a_hanging_async_callable() -> None:
-    """An async callable that hangs is given up."""
+    """An async callable that hangs is abandoned."""
 
     async def hang() -> Credentials:
         await anyio.sleep_forever()
@@ -277,7 +277,7 @@ async def test_a_hanging_async_callable() -> None:
 
 
 async def test_a_hanging_sync_callable(gate: threading.Event) -> None:
-    """A sync callable that hangs is given up, and its thread left to itself."""
+    """A sync callable that hangs is abandoned with its thread."""
 
     def hang() -> Credentials:
         gate.wait(30)
@@ -290,7 +290,7 @@ async def test_a_hanging_sync_callable(gate: threading.Event) -> None:
 
 
 def test_a_partial_is_not_shown(canary: str) -> None:
-    """A source does not show what it was given."""
+    """The repr of a source does not show the credentials."""
     source = CredentialsSource(functools.partial(_read, canary))
 
     assert canary not in repr(source)
@@ -301,7 +301,7 @@ def test_a_partial_is_not_shown(canary: str) -> None:
 async def test_a_cancelled_partial_is_not_shown(
     canary: str, gate: threading.Event, leaks: Callable[[BaseException], list[str]]
 ) -> None:
-    """Who is timed out while a callable runs does not get a traceback with its arguments."""
+    """A timeout while a callable runs leaves no traceback with its arguments."""
 
     def blocking(secret: str) -> Credentials:
         gate.wait(30)

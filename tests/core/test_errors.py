@@ -78,7 +78,7 @@ def test_copies(
 @pytest.mark.parametrize("clone", COPIES)
 @pytest.mark.parametrize("error", BARE)
 def test_notes_survive(error: TaxizerError, clone: Callable[[TaxizerError], TaxizerError]) -> None:
-    """A note that a caller added is there in the copy, and the copy takes more."""
+    """A note that a caller added is in the copy, which takes more notes."""
     noted = type(error)(*error.args)
     noted.add_note("while invoicing")
     twin = clone(noted)
@@ -90,7 +90,7 @@ def test_notes_survive(error: TaxizerError, clone: Callable[[TaxizerError], Taxi
 
 @pytest.mark.parametrize(("error", "retryable"), ERRORS)
 def test_says_whether_to_try_again(*, error: TaxizerError, retryable: bool) -> None:
-    """Each says whether the same call can succeed later."""
+    """Each error says whether the same call can succeed later."""
     assert error.retryable is retryable
 
 
@@ -136,7 +136,7 @@ def test_tree(cls: type[TaxizerError], bases: tuple[type, ...]) -> None:
 
 @pytest.mark.parametrize("error", BARE)
 def test_a_copy_has_no_context(error: TaxizerError) -> None:
-    """What travels to another process takes no cause, context or traceback along."""
+    """A pickled error has no cause, context or traceback."""
     with pytest.raises(TaxizerError) as caught:
         raise error from ValueError("inner")
     twin = pickle.loads(pickle.dumps(caught.value))
@@ -147,7 +147,7 @@ def test_a_copy_has_no_context(error: TaxizerError) -> None:
 
 
 def test_subclasses_of_users_copy() -> None:
-    """A subclass with a field of its own copies as well."""
+    """A subclass with an additional field can be copied, too."""
 
     class BillingError(AuthError):
         def __init__(self, *, invoice: int) -> None:

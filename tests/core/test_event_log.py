@@ -48,7 +48,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.mark.parametrize(("event", "level"), EVENTS, ids=lambda v: type(v).__name__)
 def test_levels(event: Event, level: int, log: pytest.LogCaptureFixture) -> None:
-    """Each event is logged at once, at its level, with all that it says."""
+    """Each event is logged at once, at its level, with its fields."""
     EventLog(None, timeout=HANG).emit(event)
 
     (record,) = log.records
@@ -58,7 +58,7 @@ def test_levels(event: Event, level: int, log: pytest.LogCaptureFixture) -> None
 
 
 def test_every_event_has_a_level() -> None:
-    """No event is without a level."""
+    """Every event has a level."""
     assert set(_LEVELS) == set(get_args(events.Event))
 
 
@@ -77,7 +77,7 @@ async def test_a_sync_hook(log: pytest.LogCaptureFixture) -> None:
 
 
 async def test_each_event_once() -> None:
-    """What was delivered is not delivered again."""
+    """No event is delivered twice."""
     heard: list[Event] = []
     event_log = EventLog(heard.append, timeout=HANG)
     event_log.emit(ONE)
@@ -106,7 +106,7 @@ async def test_an_async_hook() -> None:
 
 
 async def test_a_callable_object() -> None:
-    """An object with an async `__call__` is a hook like others."""
+    """An object with an async `__call__` works as a hook."""
     heard: list[Event] = []
 
     class Hook:
@@ -150,7 +150,7 @@ async def test_a_hook_that_raises(
 
 
 async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
-    """A hook that hangs is given up after its time, and hears of the next event."""
+    """A hook that hangs is abandoned after its timeout, and hears of the next event."""
     heard: list[Event] = []
 
     async def hook(event: Event) -> None:
@@ -169,7 +169,7 @@ async def test_a_hook_that_hangs(log: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
-    """An event that comes up while a hook runs is delivered after it."""
+    """An event that is emitted while a hook runs is delivered after it."""
     heard: list[Event] = []
 
     def hook(event: Event) -> None:
@@ -188,6 +188,6 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
 @pytest.mark.report(31)
 @pytest.mark.parametrize("hook", ["log", 7, []], ids=repr)
 def test_a_hook_is_callable(hook: Any) -> None:
-    """What cannot be called is refused when it is given, not when it is needed (report 31)."""
+    """A hook that is not callable is refused when it is passed, not when it is needed (report 31)."""
     with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
         EventLog(hook, timeout=HANG)

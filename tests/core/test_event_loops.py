@@ -37,7 +37,7 @@ def _run(backend: Any, main: Callable[[], Awaitable[object]]) -> None:
 
 
 async def test_a_loop_knows_itself() -> None:
-    """A loop is the one that it was made for, runs, and no other."""
+    """An `EventLoop` is the same as its own loop and no other, and that loop runs."""
     loop = EventLoop(native())
 
     assert loop.is_same(native())
@@ -46,7 +46,7 @@ async def test_a_loop_knows_itself() -> None:
 
 
 async def test_a_call_from_another_thread() -> None:
-    """A loop makes the calls that other threads ask for, in its own thread."""
+    """A loop makes calls for other threads, in its own thread."""
     loop = EventLoop(native())
     threads: list[threading.Thread] = []
     called = anyio.Event()
@@ -63,7 +63,7 @@ async def test_a_call_from_another_thread() -> None:
 
 
 def test_a_loop_that_has_ended_is_gone(anyio_backend: Any) -> None:
-    """Nobody can be called in a loop that has ended, whether it is still there or not."""
+    """Nothing can be scheduled in a loop that has ended, collected or not."""
     loops: list[EventLoop] = []
     kept: list[object] = []
 
@@ -83,7 +83,7 @@ def test_a_loop_that_has_ended_is_gone(anyio_backend: Any) -> None:
 
 
 def test_a_loop_that_does_not_run_is_gone_until_it_does() -> None:
-    """An asyncio loop that is neither running nor closed counts as gone, and takes calls all the same."""
+    """An asyncio loop that is neither running nor closed counts as gone, but still takes calls."""
     native_loop = asyncio.new_event_loop()
     loop = EventLoop(native_loop)
     called: list[bool] = []
@@ -100,7 +100,7 @@ def test_a_loop_that_does_not_run_is_gone_until_it_does() -> None:
 
 
 async def test_a_task_has_a_context_of_its_own() -> None:
-    """A task sees nothing of what the code that starts it has in its context."""
+    """A task does not see the context of the code that starts it."""
     _mark.set("the caller's")
     seen: list[str] = []
     done = anyio.Event()
@@ -120,7 +120,7 @@ async def test_a_task_has_a_context_of_its_own() -> None:
 
 
 async def test_a_task_outlives_the_scope_of_its_start() -> None:
-    """A cancel scope of the caller's ends the caller alone."""
+    """A cancel scope of the caller ends only the caller."""
     go, done = anyio.Event(), anyio.Event()
     tasks: list[object] = []
 
@@ -141,7 +141,7 @@ async def test_a_task_outlives_the_scope_of_its_start() -> None:
 
 
 async def test_a_task_can_be_cancelled_while_its_loop_runs() -> None:
-    """Then it ends at once, without time to finish."""
+    """A task that is cancelled while its loop runs ends at once."""
     ended = anyio.Event()
 
     async def body() -> None:
@@ -158,7 +158,7 @@ async def test_a_task_can_be_cancelled_while_its_loop_runs() -> None:
 
 
 def test_an_eager_task_factory_changes_nothing() -> None:
-    """Where asyncio starts tasks at once this one waits for its turn, and has what it was given."""
+    """With eager tasks, too, the task starts later, and has all its attributes."""
     order: list[str] = []
 
     async def body() -> None:
@@ -200,7 +200,7 @@ def test_a_task_may_finish_when_its_loop_ends(anyio_backend: Any) -> None:
 
 
 def test_a_task_that_had_no_turn_may_finish(anyio_backend: Any) -> None:
-    """A task that is started in the last tick of its loop runs all the same."""
+    """A task that is started in the last tick of its loop still runs."""
     done: list[bool] = []
     tasks: list[object] = []
 
@@ -217,7 +217,7 @@ def test_a_task_that_had_no_turn_may_finish(anyio_backend: Any) -> None:
 
 
 def _end_of_what_hangs(backend: Any, **options: float) -> float:
-    """Return how long a loop takes to end in which a task hangs that heeds cancellation."""
+    """Return how long a loop takes to end if a task in it hangs until it is cancelled."""
     ended: list[bool] = []
     tasks: list[object] = []
 
@@ -241,21 +241,21 @@ def _end_of_what_hangs(backend: Any, **options: float) -> float:
 
 @pytest.mark.slow
 def test_a_task_that_hangs_is_ended(anyio_backend: Any) -> None:
-    """When its loop has ended, a task gets two seconds and not for ever."""
+    """When its loop ends, a task gets two seconds to finish."""
     assert GRACE == 2.0
     assert 1.99 <= _end_of_what_hangs(anyio_backend) < HANG
 
 
 @pytest.mark.parametrize("grace", [0.0, 0.2])
 def test_a_task_gets_as_long_as_was_said(anyio_backend: Any, grace: float) -> None:
-    """Who starts a task says how long it gets; one without time ends together with all others."""
+    """The starter of a task chooses its grace period; without one it ends with all others."""
     elapsed = _end_of_what_hangs(anyio_backend, grace=grace)
 
     assert grace - 0.01 <= elapsed < (1.9 if grace == 0 else HANG)
 
 
 def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) -> None:
-    """A task that starts another in its own time to finish gives that one as much, and no more."""
+    """A task that is started in the grace period of another gets one of its own, and no more."""
     done: list[str] = []
     tasks: list[object] = []
 
@@ -284,7 +284,7 @@ def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) 
 
 
 def test_what_is_shielded_outlasts_the_time_to_finish(anyio_backend: Any) -> None:
-    """What a task does behind a shield, to give back what it holds, is not cut off."""
+    """Shielded clean-up of a task is not cut off."""
     cleaned: list[bool] = []
     tasks: list[object] = []
 
@@ -306,7 +306,7 @@ def test_what_is_shielded_outlasts_the_time_to_finish(anyio_backend: Any) -> Non
 
 
 def test_what_is_shielded_already_is_not_cut_off(anyio_backend: Any) -> None:
-    """A task that is behind a shield when its time is over gets to the end of that."""
+    """A task that is shielded when its grace period ends reaches the end of the shield."""
     done: list[str] = []
     tasks: list[object] = []
 
@@ -326,7 +326,7 @@ def test_what_is_shielded_already_is_not_cut_off(anyio_backend: Any) -> None:
 
 
 def test_a_loop_with_waiters_is_not_kept(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """A loop that has ended is gone, whoever waited in it, slept in it, or refreshed from it."""
+    """A loop that has ended is collected, whatever waited, slept or refreshed in it."""
     loops: list[Any] = []
     coordinator = refreshes.coordinator
 
@@ -359,7 +359,7 @@ def test_a_loop_with_waiters_is_not_kept(anyio_backend: Any, refreshes: Refreshe
 def test_a_loop_that_waited_for_another_is_not_kept(
     anyio_backend: Any, refreshes: Refreshes
 ) -> None:
-    """Neither its waiters nor the watcher that looks after the other loop keep a loop alive."""
+    """Neither its waiters nor those that poll another loop keep a loop alive."""
     loops: list[Any] = []
     has_left = threading.Event()
 
@@ -386,7 +386,7 @@ def test_a_loop_that_waited_for_another_is_not_kept(
 
 
 def test_a_loop_that_kept_fresh_is_not_kept(anyio_backend: Any, sandbox: Sandbox) -> None:
-    """An auth that outlives an event loop in which `keep_fresh` ran does not keep that alive."""
+    """An auth does not keep alive an event loop in which `keep_fresh` ran."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
     loops: list[Any] = []
 
@@ -407,7 +407,7 @@ def test_a_loop_that_kept_fresh_is_not_kept(anyio_backend: Any, sandbox: Sandbox
 
 
 def test_a_loop_that_is_closed_over_keep_fresh_keeps_nothing_fresh(sandbox: Sandbox) -> None:
-    """A `keep_fresh` whose loop was stopped and not run again is none that runs."""
+    """A `keep_fresh` whose loop was stopped for good does not count as running."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
     loop = asyncio.new_event_loop()
 

@@ -106,7 +106,7 @@ def _failure(cause: Cause, **changes: Any) -> Failure:
 def test_error(
     *, cause: Cause, cls: type[AuthError], text: str, status: int | None, retryable: bool
 ) -> None:
-    """Each cause makes the error of its kind, with the facts as fields."""
+    """Each cause gives its own kind of error, with the facts as fields."""
     error = _failure(cause).error()
 
     assert type(error) is cls
@@ -120,7 +120,7 @@ def test_error(
 
 @pytest.mark.parametrize(("cause", "text"), SAID)
 def test_message(cause: Cause, text: str) -> None:
-    """A message says what happened, at which endpoint, and when the next try is."""
+    """A message says what happened, at which endpoint, and when the next attempt is."""
     message = str(_failure(cause).error())
 
     assert message.startswith(text)
@@ -154,7 +154,7 @@ def test_each_caller_has_its_own(cause: Cause, text: str) -> None:
 
 @pytest.mark.parametrize("from_memory", [False, True])
 def test_misconfigured(*, from_memory: bool) -> None:
-    """What the user has to mend says just that, as no later try will help."""
+    """An error that the user has to fix says only that, as no later attempt will help."""
     error = _failure(Misconfigured(reason="http_client returned int")).error(
         from_memory=from_memory
     )
@@ -173,7 +173,7 @@ def test_an_undocumented_answer_is_described() -> None:
 
 
 def test_the_next_try_is_aware() -> None:
-    """The time of the next try is in UTC."""
+    """The time of the next attempt is in UTC."""
     assert _failure(Refused(status_code=400)).retry_at_utc == WHEN
     assert _failure(Refused(status_code=400)).retry_at_utc.tzinfo is UTC
 
@@ -184,7 +184,7 @@ def test_the_next_try_is_aware() -> None:
     ids=lambda cause: type(cause).__name__,
 )
 def test_no_answer_has_no_status(cause: Cause) -> None:
-    """Where nothing was asked there is no status."""
+    """Without a request there is no status."""
     assert _failure(cause).status_code is None
 
 
@@ -202,14 +202,14 @@ def test_no_answer_has_no_status(cause: Cause) -> None:
     ids=repr,
 )
 def test_answers_need(*, cause: Cause, ahead_of_need: bool, answers: bool) -> None:
-    """One attempt ahead of need is no answer for who needs a token, unless it was a refusal."""
+    """A failed attempt ahead of need does not fail callers that need a token, unless it was a refusal."""
     assert _failure(cause, ahead_of_need=ahead_of_need).answers_need is answers
 
 
 def test_rejected_credentials_are_masked(
     canary: str, leaks: Callable[[BaseException], list[str]]
 ) -> None:
-    """The credentials that were refused are remembered, and shown by neither failure nor error."""
+    """Refused credentials are remembered, and shown by neither failure nor error."""
     failure = _failure(Refused(status_code=400), rejected=Credentials("app", canary))
 
     assert canary not in repr(failure)

@@ -87,7 +87,7 @@ class Raising(Moody):
 
 
 class Operator:
-    """Somebody who listens."""
+    """A listener that keeps the events."""
 
     def __init__(self) -> None:
         self._heard: list[Event] = []
@@ -114,7 +114,7 @@ def _store(moody: Moody, operator: Operator) -> GuardedStore:
 
 
 def hasty(moody: Moody, operator: Operator) -> GuardedStore:
-    """Return a store that is soon given up: what is asked of it does not have to succeed."""
+    """Return a guarded store with a short timeout, for calls that need not succeed."""
     return GuardedStore(moody, timeout=0.01, event_log=operator.event_log)
 
 
@@ -129,7 +129,7 @@ async def test_a_good_store(
     record: Callable[..., TokenRecord],
     operator: Operator,
 ) -> None:
-    """What a store that works answers is passed on, and nothing is reported."""
+    """Results of a working store are passed on, and nothing is reported."""
     assert await store.load(KEY) is None
     lease = await _leased(store)
     assert await store.save(KEY, record(), lease) is SaveResult.SAVED
@@ -162,7 +162,7 @@ async def test_a_bad_store(
     mood: str,
     operation: str,
 ) -> None:
-    """A store that raises or hangs fails no caller, who learns that it is down."""
+    """A store that raises or hangs fails no caller, which learns that it is down."""
     moody.mood = mood
     store = hasty(moody, operator)
     with anyio.fail_after(HANG):
@@ -178,7 +178,7 @@ async def test_a_bad_store(
 async def test_a_failure_is_reported(
     moody: Moody, operator: Operator, mood: str, reason: str
 ) -> None:
-    """A failure is reported with the call that met it and the kind of trouble."""
+    """A failure is reported with its call and its kind."""
     moody.mood = mood
     store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
     await store.clear(KEY)
@@ -209,7 +209,7 @@ async def test_what_works_does_not_excuse_what_fails(
     record: Callable[..., TokenRecord],
     operator: Operator,
 ) -> None:
-    """A store that can be read but not written is not back until it can be written."""
+    """A store that can be read but not written has not recovered until it can be written."""
     lease = await _leased(store)
     moody.broken = {"save"}
     await store.save(KEY, record(), lease)
@@ -237,7 +237,7 @@ async def test_a_rare_call_that_failed_once_is_outlived(
     operator: Operator,
     operation: str,
 ) -> None:
-    """A call that is seldom made does not, by one failure, hide that the store works, or fails again."""
+    """One failure of a rare call does not hide that the store works, or that it fails again."""
     moody.broken = {operation}
     if operation == "extend":
         async with anyio.create_task_group() as tasks:
@@ -266,7 +266,7 @@ async def test_a_rare_call_that_failed_once_is_outlived(
 
 
 async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
-    """A lease that somebody has is busy, which is no failure."""
+    """A lease that another client holds is busy, which is not a failure."""
     await _leased(store)
 
     assert await store.lease(KEY) is NoLease.BUSY
@@ -280,7 +280,7 @@ async def test_a_lost_lease(
     record: Callable[..., TokenRecord],
     operator: Operator,
 ) -> None:
-    """A save that the store refuses says that the lease is lost, which is no failure (report 89)."""
+    """A save that the store refuses means that the lease is lost, which is not a failure (report 89)."""
     lease = await _leased(store)
     moody.saved = False
 
@@ -291,7 +291,7 @@ async def test_a_lost_lease(
 async def test_what_a_store_raises_is_not_quoted(
     store: GuardedStore, moody: Moody, canary: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text of what a store raises may quote what was to be saved, and is logged nowhere."""
+    """The text of a store's exception may quote the record, and is logged nowhere."""
     moody.mood = "raising"
     await store.load(KEY)
 
@@ -313,7 +313,7 @@ async def test_what_a_store_raises_is_not_quoted(
 async def test_a_problem_is_told_as_far_as_it_is_safe(
     operator: Operator, problem: Exception, told: str
 ) -> None:
-    """The text of an error of ours is passed on; of others, their class and what the system says."""
+    """The text of our own errors is passed on; of others, the class and the system's reason."""
     store = GuardedStore(Raising(problem), timeout=HANG, event_log=operator.event_log)
     assert await store.load(KEY) is None
 
@@ -321,7 +321,7 @@ async def test_a_problem_is_told_as_far_as_it_is_safe(
 
 
 async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
-    """A `ConfigurationError` is no failure that goes away: whoever wants a lease learns of it."""
+    """A `ConfigurationError` does not pass by itself: it reaches callers that take the lease."""
     store = GuardedStore(
         Raising(ConfigurationError("not on trio")), timeout=HANG, event_log=operator.event_log
     )
@@ -367,7 +367,7 @@ WRONG_FIELDS: list[dict[str, Any]] = [
 async def test_what_is_no_record_is_none(
     given: Any, record: Callable[..., TokenRecord], operator: Operator
 ) -> None:
-    """A record that nobody can reckon with is a failure of the store, told without its content."""
+    """A record with unusable values is a failure of the store, reported without its content."""
     is_record = isinstance(given, dict) and given in WRONG_FIELDS
     wrong = attrs.evolve(record(), **given) if is_record else given
     store = GuardedStore(Giving(record=wrong), timeout=HANG, event_log=operator.event_log)
@@ -383,7 +383,7 @@ async def test_what_is_no_record_is_none(
     ids=["str", "bool", "object", "text", "zero", "negative", "nan"],
 )
 async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
-    """A lease that can neither be extended nor given back is a failure of the store."""
+    """A lease that can be neither extended nor released is a failure of the store."""
     store = GuardedStore(Giving(held=given), timeout=HANG, event_log=operator.event_log)
 
     assert await store.lease(KEY) is NoLease.DOWN

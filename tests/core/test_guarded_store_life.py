@@ -81,7 +81,7 @@ def _store(slow: Slow) -> GuardedStore:
 async def test_a_cancelled_save_ends(
     store: GuardedStore, slow: Slow, record: Callable[..., TokenRecord]
 ) -> None:
-    """A refresh that is cut off while it saves ends at once, and nothing failed."""
+    """A refresh that is cancelled while it saves ends at once, and nothing failed."""
     slow.hangs = True
     with anyio.fail_after(HANG), anyio.CancelScope() as scope:
         scope.cancel()
@@ -92,7 +92,7 @@ async def test_a_cancelled_save_ends(
 
 
 async def test_a_hanging_save_is_bounded(slow: Slow, record: Callable[..., TokenRecord]) -> None:
-    """A store that hangs holds up nobody for longer than the time-out."""
+    """A store that hangs holds up no caller for longer than the timeout."""
     slow.hangs = True
     store = GuardedStore(slow, timeout=0.05, event_log=EventLog(None, timeout=HANG))
     with anyio.fail_after(HANG):
@@ -100,7 +100,7 @@ async def test_a_hanging_save_is_bounded(slow: Slow, record: Callable[..., Token
 
 
 async def test_a_release_outlasts_a_cancellation(store: GuardedStore, slow: Slow) -> None:
-    """A lease is given back although the refresh is being cancelled."""
+    """A lease is released even while the refresh is being cancelled."""
     with anyio.CancelScope() as scope:
         scope.cancel()
         await store.release(slow)
@@ -109,7 +109,7 @@ async def test_a_release_outlasts_a_cancellation(store: GuardedStore, slow: Slow
 
 
 async def test_a_cancelled_load_ends(store: GuardedStore, slow: Slow) -> None:
-    """A caller who is cancelled while the store is read ends at once, and nothing failed."""
+    """A caller that is cancelled while the store is read ends at once, and nothing failed."""
     slow.hangs = True
     with anyio.fail_after(HANG), anyio.CancelScope() as scope:
         scope.cancel()
@@ -129,7 +129,7 @@ async def test_keep_extends_until_lost(store: GuardedStore, slow: Slow) -> None:
 
 
 async def test_keep_without_a_heartbeat(store: GuardedStore, slow: Slow) -> None:
-    """A lease that lasts by itself is left alone."""
+    """A lease without a heartbeat is not extended."""
     slow.heartbeat = None
     with anyio.fail_after(HANG):
         await store.keep(slow, anyio.Event())

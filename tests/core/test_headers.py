@@ -53,12 +53,12 @@ EPOCH = 784_111_777.0
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
-    """`Retry-After` is read in each form met in the field, and what is no form is None."""
+    """`Retry-After` is read in each form that servers use, and anything else is None."""
     assert parse_retry_after(value, now=EPOCH) == seconds
 
 
 def test_a_huge_number_is_endless() -> None:
-    """More digits than a float holds are a very long time, which the policy cuts short."""
+    """More digits than a float holds give infinity, which the policy limits."""
     assert parse_retry_after("9" * 400, now=EPOCH) == math.inf
     assert parse_retry_after("9" * 10_000, now=EPOCH) == math.inf
 
@@ -67,7 +67,7 @@ def test_a_huge_number_is_endless() -> None:
 @pytest.mark.report(75)
 @given(st.text() | st.from_regex(r"\s*[\d.]+\s*(,.*)?"), st.floats(0, 4e9))
 def test_retry_after_never_raises(value: str, now: float) -> None:
-    """Whatever the server wrote gives None or seconds that are not negative."""
+    """Any text gives None or non-negative seconds."""
     seconds = parse_retry_after(value, now=now)
 
     assert seconds is None or seconds >= 0
@@ -78,7 +78,7 @@ def test_retry_after_never_raises(value: str, now: float) -> None:
     | st.from_regex(r"[A-Z][a-z]{2}, \d{1,5} [A-Z][a-z]{2} \d{1,6} \d+:\d+:\d+ ?([+-]\d+|[A-Z]+)?")
 )
 def test_http_date_never_raises(value: str) -> None:
-    """Whatever the server wrote gives None or finite epoch seconds."""
+    """Any text gives None or finite epoch seconds."""
     moment = parse_http_date(value)
 
     assert moment is None or math.isfinite(moment)
@@ -94,7 +94,7 @@ def test_http_dates_round_trip(moment: datetime) -> None:
 
 @pytest.mark.usefixtures("machine_zone")
 def test_the_machines_zone_does_not_matter() -> None:
-    """A date without a zone is UTC wherever the machine stands."""
+    """A date without a zone is UTC, whatever the machine's time zone."""
     assert parse_http_date("Sun Nov  6 08:49:37 1994") == EPOCH
     assert parse_http_date("Sun, 06 Nov 1994 08:49:37 -0000") == EPOCH
 
@@ -114,13 +114,13 @@ def test_the_machines_zone_does_not_matter() -> None:
     ids=repr,
 )
 def test_no_http_date(value: str | None) -> None:
-    """What is no date is None."""
+    """Anything that is not a date is None."""
     assert parse_http_date(value) is None
 
 
 @pytest.mark.parametrize("zone", ["GMT", "UTC", "+0000", "-0000", ""], ids=repr)
 def test_http_dates_are_utc(zone: str) -> None:
-    """A date is UTC, also where the zone is left out or unknown."""
+    """A date is UTC, also if the zone is missing or unknown."""
     assert parse_http_date(f"Sun, 06 Nov 1994 08:49:37 {zone}".strip()) == EPOCH
 
 
@@ -155,5 +155,5 @@ def test_lacks_scope(*, challenge: str | None, lacks: bool) -> None:
 
 @given(st.text())
 def test_lacks_scope_never_raises(challenge: str) -> None:
-    """Whatever the server wrote gives an answer."""
+    """Any challenge is read without an exception."""
     assert lacks_scope(challenge) in (True, False)

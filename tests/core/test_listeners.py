@@ -1,4 +1,4 @@
-"""How listeners hear of events: in tasks of their own, in order, on each event loop, and what ends it."""
+"""How listeners hear of events: in separate tasks, in order, on each event loop, and until when."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def hear(_: Event) -> None:
 
 
 async def test_nobody_waits_for_a_listener() -> None:
-    """An event that a listener is busy with holds up neither who adds it nor who adds the next."""
+    """A listener that is busy with an event delays neither its emitter nor that of the next event."""
     heard: list[Event] = []
     begun, go = anyio.Event(), anyio.Event()
 
@@ -88,7 +88,7 @@ async def test_nobody_waits_for_a_listener() -> None:
 
 
 async def test_who_leaves_loses_no_event() -> None:
-    """A caller that is cancelled once something has happened takes nothing away from listeners."""
+    """A caller that is cancelled after an event takes nothing away from listeners."""
     heard: list[Event] = []
     event_log = EventLog(heard.append, timeout=HANG)
     with anyio.CancelScope() as scope:
@@ -102,7 +102,7 @@ async def test_who_leaves_loses_no_event() -> None:
 
 
 async def test_one_that_hangs_keeps_nothing_from_the_others() -> None:
-    """While one listener hangs the others hear all, those added before it and after it."""
+    """While one listener hangs, those added before and after it hear all events."""
     first: list[Event] = []
     last: list[Event] = []
     event_log = EventLog(first.append, timeout=3 * HANG)
@@ -119,7 +119,7 @@ async def test_one_that_hangs_keeps_nothing_from_the_others() -> None:
 async def test_one_that_raises_keeps_nothing_from_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is told of by another name than *on_event*, and hears of the next event."""
+    """A failing listener is logged under another name than *on_event*, and hears of the next event."""
     heard: list[Event] = []
     tries: list[Event] = []
 
@@ -144,7 +144,7 @@ async def test_one_that_raises_keeps_nothing_from_the_others(
 async def test_one_that_waits_for_what_was_cancelled_hears_of_the_next(
     anyio_backend_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cancellation that is not its own is a failure like others."""
+    """A cancellation raised by the listener itself is a failure like others."""
     if anyio_backend_name != "asyncio":
         pytest.skip("trio has no tasks that can be awaited")
     heard: list[Event] = []
@@ -165,7 +165,7 @@ async def test_one_that_waits_for_what_was_cancelled_hears_of_the_next(
 
 
 async def test_a_removed_listener_hears_no_more() -> None:
-    """Not of what is queued either; to remove it again does nothing, and others stay."""
+    """A removed listener does not hear queued events; removing it again does nothing to the others."""
     gone: list[Event] = []
     stays: list[Event] = []
     event_log = silent()
@@ -199,7 +199,7 @@ async def test_one_that_is_added_twice_is_two() -> None:
 
 
 async def test_a_listener_must_not_wait_for_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """From within a listener `delivered` says why it can't be waited for; the next event is heard."""
+    """A listener that calls `delivered` gets an error that says why, and hears of the next event."""
     problems: list[str] = []
 
     async def listen(_: Event) -> None:
@@ -220,7 +220,7 @@ async def test_a_listener_must_not_wait_for_itself(caplog: pytest.LogCaptureFixt
 
 @each_loop
 def test_what_is_queued_when_a_loop_ends_is_heard(loop: Any) -> None:
-    """Listeners get time to hear the rest, in order, though nobody waits for them."""
+    """When a loop ends, listeners get time to hear the rest in order, even if nothing waits for them."""
     heard: list[Event] = []
 
     async def listen(event: Event) -> None:
@@ -241,7 +241,7 @@ def test_what_is_queued_when_a_loop_ends_is_heard(loop: Any) -> None:
 def test_what_can_not_be_heard_is_told_in_the_log(
     loop: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A loop ends a second after its program at most; the log says how much was lost, once."""
+    """A loop ends at most a second after its program; the log says once how many events were lost."""
 
     async def main() -> None:
         for event in ALL:
@@ -267,7 +267,7 @@ def test_what_can_not_be_heard_is_told_in_the_log(
 
 @each_loop
 def test_what_happens_while_a_loop_ends_is_heard(loop: Any) -> None:
-    """A listener that hears of something late, such as a refresh that is finished then, is waited for."""
+    """Events that are emitted as a loop ends, such as of its last refresh, are delivered, too."""
     heard: list[str] = []
 
     async def listen(event: Event) -> None:
@@ -292,7 +292,7 @@ def test_what_happens_while_a_loop_ends_is_heard(loop: Any) -> None:
 @each_loop
 @pytest.mark.parametrize("listener", [hang, hear], ids=["hangs", "hears"])
 def test_no_loop_is_kept_alive(loop: Any, listener: Any) -> None:
-    """A event_log that outlives an event loop holds nothing of it, whether all was heard or not."""
+    """An event log keeps nothing of an event loop that has ended, whether all was heard or not."""
     loops: list[Any] = []
 
     async def main() -> None:
@@ -308,7 +308,7 @@ def test_no_loop_is_kept_alive(loop: Any, listener: Any) -> None:
 
 
 def test_a_sync_listener_hears_all_of_a_loop_that_is_left() -> None:
-    """Without `asyncio.run` it has heard what happened before the loop stops."""
+    """Without `asyncio.run`, a listener hears before the loop stops."""
     heard: list[Event] = []
     event_log = EventLog(heard.append, timeout=HANG)
     loop = asyncio.new_event_loop()
@@ -323,7 +323,7 @@ def test_a_sync_listener_hears_all_of_a_loop_that_is_left() -> None:
 
 
 def test_a_loop_that_stands_still_is_not_waited_for() -> None:
-    """What is queued in it is heard when it runs again, and holds up nobody who waits elsewhere."""
+    """The queue of a stopped loop is heard when it runs again, and delays no waiter elsewhere."""
     heard: list[Event] = []
     go: list[bool] = []
     loop = asyncio.new_event_loop()
@@ -354,7 +354,7 @@ def test_a_loop_that_stands_still_is_not_waited_for() -> None:
 def test_what_a_closed_loop_leaves_is_told_in_the_log(
     caplog: pytest.LogCaptureFixture, *, is_waited: bool
 ) -> None:
-    """A loop that is closed without `asyncio.run` takes its queue along, and the log says so, once."""
+    """A loop that is closed without `asyncio.run` loses its queue, and the log says so once."""
     heard: list[Event] = []
 
     async def listen(event: Event) -> None:
@@ -390,7 +390,7 @@ def test_what_a_closed_loop_leaves_is_told_in_the_log(
 
 
 def test_events_of_many_threads_are_all_heard_in_order() -> None:
-    """Of 8 event loops in threads of their own none loses one of its 125 events, or their order."""
+    """Each of 8 event loops in threads delivers its 125 events in order."""
     heard: list[Event] = []
     firsts = itertools.count(step=125)
 
@@ -415,7 +415,7 @@ def test_events_of_many_threads_are_all_heard_in_order() -> None:
 
 
 def test_delivered_waits_for_other_loops() -> None:
-    """What happened on another loop that runs is waited for; its end ends the wait."""
+    """`delivered` waits for events of another running loop, until that ends."""
     heard: list[Event] = []
     busy, go = threading.Event(), threading.Event()
 
@@ -449,7 +449,7 @@ def test_delivered_waits_for_other_loops() -> None:
 
 
 def test_a_loop_that_ends_holds_up_nobody() -> None:
-    """Who waits for a loop whose listener hangs goes on when that loop has ended."""
+    """Waiting for a loop with a hanging listener ends when that loop has ended."""
     busy, leave = threading.Event(), threading.Event()
 
     async def listen(_: Event) -> None:
@@ -471,7 +471,7 @@ def test_a_loop_that_ends_holds_up_nobody() -> None:
 
 
 def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """In the thread where it happened, one that fails included; nothing is raised."""
+    """Without a loop, listeners are called in the emitting thread, and nothing they raise is raised."""
     heard: list[tuple[int, Event]] = []
 
     def listen(event: Event) -> None:
@@ -490,7 +490,7 @@ def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCapt
 def test_without_a_loop_an_async_listener_is_not_called_in_vain(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What it returns is closed, so that nothing complains later; the log says why."""
+    """The coroutine of an async listener is closed without a warning; the log says why."""
     event_log = EventLog(hang, timeout=HANG)
     event_log.emit(ONE)
     gc.collect()
@@ -501,7 +501,7 @@ def test_without_a_loop_an_async_listener_is_not_called_in_vain(
 
 
 def test_events_of_threads_without_loops_are_all_heard() -> None:
-    """Of 8 threads that add 125 events each none loses one."""
+    """None of the 125 events of each of 8 threads is lost."""
     heard: list[Event] = []
     event_log = EventLog(heard.append, timeout=HANG)
 
@@ -519,7 +519,7 @@ def test_events_of_threads_without_loops_are_all_heard() -> None:
 
 
 def test_listeners_come_and_go_while_others_hear() -> None:
-    """Threads that add and remove listeners disturb no thread that tells them of events."""
+    """Threads that add and remove listeners do not disturb threads that emit events."""
     heard: list[Event] = []
     event_log = EventLog(heard.append, timeout=HANG)
     problems: list[BaseException] = []
@@ -546,7 +546,7 @@ def test_listeners_come_and_go_while_others_hear() -> None:
 def test_a_child_tells_of_what_happens_in_it(
     in_child: Callable[[Callable[[], bool]], bool], thread_within: ThreadWithin
 ) -> None:
-    """After a fork nothing waits for the parent's threads, and what they had queued is theirs."""
+    """A forked child does not wait for its parent's threads, nor for their queued events."""
     heard: list[Event] = []
 
     async def listen(event: Event) -> None:

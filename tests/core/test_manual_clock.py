@@ -9,7 +9,7 @@ from tests.limits import HANG
 
 
 def test_stands_still(clock: ManualClock) -> None:
-    """Nobody moves the clock but the test."""
+    """Only the test moves the clock."""
     assert clock.monotonic() == clock.monotonic()
     assert clock.wall() == clock.wall() == 1_800_000_000.0
     assert ManualClock(start=5.0).wall() == 5.0
@@ -27,7 +27,7 @@ def test_advance(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("seconds", [3600.0, -86_400.0])
 def test_jump(clock: ManualClock, seconds: float) -> None:
-    """A jump, forward or back, moves the wall clock alone."""
+    """A jump, forward or back, moves only the wall clock."""
     monotonic, wall = clock.monotonic(), clock.wall()
     clock.jump(seconds)
 
@@ -105,7 +105,7 @@ async def test_autojump() -> None:
 
 
 async def test_a_cancelled_sleeper_leaves(clock: ManualClock) -> None:
-    """A sleeper who is cancelled is forgotten."""
+    """A cancelled sleeper is forgotten."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, 10)
         await anyio.wait_all_tasks_blocked()
@@ -133,7 +133,7 @@ async def test_wait_until_asleep(clock: ManualClock) -> None:
 
 
 async def test_who_was_woken_does_not_sleep(clock: ManualClock) -> None:
-    """A sleeper whose time has come is not taken for one, even before it has run."""
+    """A sleeper whose time has come no longer counts, even before it has run."""
     laps = 0
 
     async def run() -> None:
@@ -152,7 +152,7 @@ async def test_who_was_woken_does_not_sleep(clock: ManualClock) -> None:
 
 
 async def test_next_wake_of_who_was_woken(clock: ManualClock) -> None:
-    """Nobody sleeps any more when the only sleeper's time has come."""
+    """When the only sleeper's time has come, nothing sleeps."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, 1)
         await anyio.wait_all_tasks_blocked()
@@ -162,7 +162,7 @@ async def test_next_wake_of_who_was_woken(clock: ManualClock) -> None:
 
 
 def test_belongs_to_no_loop(anyio_backend: tuple[str, dict[str, object]]) -> None:
-    """A clock that is made outside of a loop works in one."""
+    """A clock that is made outside an event loop works in one."""
     name, options = anyio_backend
     clock = ManualClock()
 

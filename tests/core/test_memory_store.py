@@ -32,7 +32,7 @@ def _store(clock: ManualClock) -> MemoryTokenStore:
 
 
 def _now(call: Coroutine[Any, Any, T]) -> T:
-    """Return what *call* returns, which never waits."""
+    """Run *call*, which never waits, and return its result."""
     try:
         call.send(None)
     except StopIteration as done:
@@ -55,12 +55,12 @@ def _save(store: MemoryTokenStore, record: TokenRecord, key: StoreKey = KEY) -> 
 
 
 def test_begins_empty(store: MemoryTokenStore) -> None:
-    """At first there is nothing."""
+    """A new store is empty."""
     assert _now(store.load(KEY)) is None
 
 
 def test_round_trip(store: MemoryTokenStore, record: Callable[..., TokenRecord]) -> None:
-    """What was saved is loaded."""
+    """A saved record is loaded."""
     _save(store, record(age=5.0, refresh_lifetime=60.0, refresh_spent=True))
 
     loaded = _now(store.load(KEY))
@@ -85,7 +85,7 @@ def test_ages_by_no_wall_clock(
     clock: ManualClock,
     jump: float,
 ) -> None:
-    """A wall clock that is set, either way, leaves a record's age alone."""
+    """Setting the wall clock does not change a record's age."""
     _save(store, record(age=5.0))
     clock.jump(jump)
 
@@ -93,7 +93,7 @@ def test_ages_by_no_wall_clock(
 
 
 def test_keys_are_apart(store: MemoryTokenStore, record: Callable[..., TokenRecord]) -> None:
-    """Records and leases of different apps do not touch."""
+    """Records and leases of different apps are independent."""
     lease = _leased(store)
     _save(store, record("2"), OTHER)
 
@@ -114,7 +114,7 @@ def test_clear(store: MemoryTokenStore, record: Callable[..., TokenRecord]) -> N
 
 
 def test_one_has_the_lease(store: MemoryTokenStore) -> None:
-    """While one has the lease nobody gets it; after the release the next one does."""
+    """While the lease is held no other client gets it; after the release the next one does."""
     lease = _leased(store)
     assert _now(store.lease(KEY)) is None
     assert _now(store.lease(KEY)) is None
@@ -137,7 +137,7 @@ def test_a_lease_lasts_by_itself(store: MemoryTokenStore) -> None:
 def test_a_save_needs_the_lease(
     store: MemoryTokenStore, record: Callable[..., TokenRecord]
 ) -> None:
-    """Who gave the lease back does not save any more, nor who has another one (report 87)."""
+    """A save needs the lease of this key, and one that was not released (report 87)."""
     old = _leased(store)
     _now(old.release())
     assert _now(store.save(KEY, record("1"), old)) is False
@@ -150,7 +150,7 @@ def test_a_save_needs_the_lease(
 
 
 def test_a_second_release_takes_nothing(store: MemoryTokenStore) -> None:
-    """Giving back a lease twice does not take it from who has it now."""
+    """Releasing a lease twice does not take it from its new holder."""
     old = _leased(store)
     _now(old.release())
     new = _leased(store)
@@ -161,14 +161,14 @@ def test_a_second_release_takes_nothing(store: MemoryTokenStore) -> None:
 
 
 def test_another_stores_lease(store: MemoryTokenStore, record: Callable[..., TokenRecord]) -> None:
-    """A lease of another store is none here."""
+    """A lease of another store does not count."""
     lease = _leased(MemoryTokenStore())
 
     assert _now(store.save(KEY, record(), lease)) is False
 
 
 def test_one_thread_gets_the_lease(anyio_backend: Any) -> None:
-    """Of eight loops in eight threads that ask at once exactly one gets the lease."""
+    """Of eight loops in eight threads that ask at once, exactly one gets the lease."""
     store = MemoryTokenStore()
     name, options = anyio_backend
     start, asked = threading.Barrier(8), threading.Barrier(8)
@@ -198,7 +198,7 @@ def test_a_child_starts_empty(
     record: Callable[..., TokenRecord],
     in_child: Callable[[Callable[[], bool]], bool],
 ) -> None:
-    """A forked child has no record and no lease of its parent's, whose refresh token it is."""
+    """A forked child has no record and no lease of its parent, which owns the refresh token."""
     _save(store, record())
     _leased(store)
 
@@ -213,7 +213,7 @@ def test_a_child_is_not_locked_out(
     in_child: Callable[[Callable[[], bool]], bool],
     thread_within: ThreadWithin,
 ) -> None:
-    """A child can use its store although a thread of its parent was in it at the fork."""
+    """A child can use its store even if a thread of its parent held the mutex at the fork."""
 
     def use() -> bool:
         _save(store, record("child"))
@@ -229,7 +229,7 @@ def test_a_child_can_give_back_its_parents_lease(
     in_child: Callable[[Callable[[], bool]], bool],
     thread_within: ThreadWithin,
 ) -> None:
-    """A child that unwinds a flight of its parent's is not locked out by a thread left behind."""
+    """A child that releases its parent's lease is not locked out by a thread that held the mutex."""
     lease = _leased(store)
 
     def release() -> bool:
@@ -252,7 +252,7 @@ def test_a_child_can_give_back_its_parents_lease(
 def test_pickles_empty(
     store: MemoryTokenStore, record: Callable[..., TokenRecord], clone: Any
 ) -> None:
-    """A pickled or copied store is an empty one of its own (report 92)."""
+    """A pickled or copied store is a new, empty one (report 92)."""
     _save(store, record())
     twin = clone(store)
 
@@ -263,7 +263,7 @@ def test_pickles_empty(
 
 
 def test_shows_nothing(store: MemoryTokenStore, record: Callable[..., TokenRecord]) -> None:
-    """A store shows none of its tokens."""
+    """The repr of a store shows no token."""
     _save(store, record())
 
     assert "jwt-1" not in repr(store)

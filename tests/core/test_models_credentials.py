@@ -36,7 +36,7 @@ def test_takes_keywords() -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_keeps_what_it_was_given(client_id: str, client_secret: str) -> None:
-    """Nothing is stripped or changed; only what is blank is refused."""
+    """Nothing is stripped or changed; only blank parts are refused."""
     if not client_id.strip() or not client_secret.strip():
         with pytest.raises(ConfigurationError, match="is empty"):
             Credentials(client_id, client_secret)
@@ -71,7 +71,7 @@ def test_refuses_other_types(value: Any) -> None:
 
 
 def test_is_a_value() -> None:
-    """Equal parts make equal credentials that hash alike; a rotated secret makes others."""
+    """Credentials with equal parts are equal and hash alike; a rotated secret makes them differ."""
     assert Credentials("app", "a") == Credentials("app", "a")
     assert hash(Credentials("app", "a")) == hash(Credentials("app", "a"))
     assert Credentials("app", "a") != Credentials("app", "b")
@@ -79,7 +79,7 @@ def test_is_a_value() -> None:
 
 
 def test_is_frozen() -> None:
-    """They cannot be changed after the fact."""
+    """Credentials are immutable."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         cast("Any", Credentials("app", "a")).client_id = "other"
 
@@ -93,7 +93,7 @@ def test_copies() -> None:
 
 
 def test_a_token_needs_its_jwt_alone() -> None:
-    """All but the JWT may be unknown."""
+    """Every field except the JWT may be unknown."""
     token = Token(jwt=Secret("j"))
 
     assert attrs.asdict(token) == {
@@ -111,7 +111,7 @@ def test_a_token_needs_its_jwt_alone() -> None:
 
 @pytest.mark.report(69)
 def test_a_token_shows_all_but_its_secrets() -> None:
-    """The repr tells whose token it is and when it ends, and neither JWT nor refresh token."""
+    """The repr shows the owner and the expiry of a token, and neither JWT nor refresh token."""
     token = Token(
         app_id="id-1",
         jwt=Secret("j3j"),
@@ -126,13 +126,13 @@ def test_a_token_shows_all_but_its_secrets() -> None:
 
 
 def test_a_token_is_frozen() -> None:
-    """A token that is shared cannot be changed under its holders."""
+    """Tokens are immutable, as they are shared."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         cast("Any", Token(jwt=Secret("j"))).jwt = Secret("k")
 
 
 def test_token_states_are_their_names() -> None:
-    """A state prints as the word that a dashboard shows."""
+    """A state prints as a word for dashboards."""
     assert [str(state) for state in TokenState] == [
         "none",
         "fresh",
@@ -144,7 +144,7 @@ def test_token_states_are_their_names() -> None:
 
 
 def test_a_status_is_plain_data() -> None:
-    """A status can be turned into a dict as it is."""
+    """A status can be turned into a dict with `attrs.asdict`."""
     status = AuthStatus(
         state=TokenState.FRESH,
         usable=True,

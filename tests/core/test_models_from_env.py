@@ -33,7 +33,7 @@ def _put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, byte
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\r", "\n\n"], ids=repr)
 def test_variables(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    """The two variables are read, without the newlines that they end in."""
+    """The two variables are read, without trailing newlines."""
     monkeypatch.setenv(ID, f"app{ending}")
     monkeypatch.setenv(SECRET, f"s3cret{ending}")
 
@@ -59,7 +59,7 @@ def test_one_of_each(monkeypatch: pytest.MonkeyPatch, put: Callable[[str, bytes]
 
 
 def test_inner_blanks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blanks that are no trailing newline belong to the value."""
+    """Blanks other than trailing newlines belong to the value."""
     monkeypatch.setenv(ID, " app ")
     monkeypatch.setenv(SECRET, "s3\ncret ")
 
@@ -95,7 +95,7 @@ def test_missing(monkeypatch: pytest.MonkeyPatch, name: str, empty: str | None) 
 def test_both(
     monkeypatch: pytest.MonkeyPatch, put: Callable[[str, bytes], Path], name: str
 ) -> None:
-    """A part that is set in both ways is ambiguous, and refused."""
+    """A part that is set both ways is ambiguous, and refused."""
     monkeypatch.setenv(ID, "app")
     monkeypatch.setenv(SECRET, "s3cret")
     put(name, b"other")
@@ -118,7 +118,7 @@ def test_an_empty_variable_leaves_it_to_the_file(
 @pytest.mark.parametrize("name", ["client_id", "client_secret"])
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf\r\n", b"  "], ids=repr)
 def test_an_empty_file(put: Callable[[str, bytes], Path], name: str, content: bytes) -> None:
-    """A file with nothing in it is no credential."""
+    """An empty file is refused."""
     put(ID, b"app")
     put(SECRET, b"s3cret")
     put(f"TAXIZER_{name.upper()}", content)
@@ -161,7 +161,7 @@ def test_an_unreadable_file(
     why: str,
     leaks: Callable[[BaseException], list[str]],
 ) -> None:
-    """A file that cannot be read is named, with the kind of trouble and none of its content."""
+    """A file that can't be read is named, with the reason and without its content."""
     put(ID, b"app")
     put(SECRET, b"s3cret")
     spoil(put(name, b"c4n4ry-5ecret"))

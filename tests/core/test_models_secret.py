@@ -21,7 +21,7 @@ def _secret(canary: str) -> Secret:
 
 
 def test_reveal(secret: Secret, canary: str) -> None:
-    """Who asks for it by name gets the string itself."""
+    """`reveal` returns the string itself."""
     assert secret.reveal() == canary
 
 
@@ -47,7 +47,7 @@ def test_reveal(secret: Secret, canary: str) -> None:
     ],
 )
 def test_shows_a_mask(secret: Secret, canary: str, show: Any) -> None:
-    """Whatever makes a text of it makes a mask of it."""
+    """Any text made of a secret is a mask."""
     text = show(secret)
 
     assert "***" in text
@@ -75,19 +75,19 @@ def test_lone_surrogates_compare() -> None:
 
 
 def test_is_no_string(secret: Secret, canary: str) -> None:
-    """It is unequal to the string that it holds, so that no one gets used to either."""
+    """A secret is not equal to its string, so that the two can't be mixed up."""
     assert secret != canary
     assert canary != secret
 
 
 def test_hash_is_not_the_strings(secret: Secret, canary: str) -> None:
-    """Its hash is not the one of the string, so that no dict mixes them up."""
+    """A secret's hash differs from its string's, so that dicts don't mix them up."""
     assert hash(secret) != hash(canary)
 
 
 @pytest.mark.parametrize("value", [b"c4n4ry-5ecret", None, 1, ["c4n4ry-5ecret"]], ids=repr)
 def test_holds_strings_only(value: object, canary: str) -> None:
-    """What is no string is refused, and named by its type alone."""
+    """Anything but a string is refused, and only its type is named."""
     with pytest.raises(ConfigurationError, match=f"not {type(value).__name__}$") as caught:
         Secret(cast("str", value))
 
@@ -107,7 +107,7 @@ def test_is_immutable(secret: Secret, canary: str) -> None:
 
 
 def test_copies_are_itself(secret: Secret) -> None:
-    """As it is immutable, a copy is the thing itself."""
+    """A copy is the same object, as it is immutable."""
     assert copy.copy(secret) is secret
     assert copy.deepcopy(secret) is secret
     assert copy.deepcopy([secret])[0] is secret
@@ -126,7 +126,7 @@ def test_copies_are_itself(secret: Secret) -> None:
     ],
 )
 def test_refuses_to_be_pickled(secret: Secret, protocol: int, wrap: Any, leaks: Any) -> None:
-    """Neither it nor what holds it is pickled, and the refusal says what to do instead."""
+    """Neither a secret nor its holder can be pickled, and the error says what to do instead."""
     with pytest.raises(TypeError, match=r"Credentials\.from_env") as caught:
         pickle.dumps(wrap(secret), protocol)
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     ids=lambda o: type(o).__name__,
 )
 def test_outcomes_are_values(outcome: Any) -> None:
-    """What is shared by all who waited cannot be changed by one of them."""
+    """Outcomes are immutable, as all callers that waited share one."""
     assert outcome == attrs.evolve(outcome)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         cast("Any", outcome).reason = "other"
 
 
 def test_a_silence_says_nothing() -> None:
-    """Without an answer there is no status, no wish to be left alone, and no certainty."""
+    """By default an outage has no status, no `Retry-After`, and may have been processed."""
     silence = Unavailable(reason="ReadTimeout")
 
     assert silence.status_code is None
@@ -39,6 +39,6 @@ def test_a_silence_says_nothing() -> None:
 
 
 def test_an_issued_token_is_masked(issue: Callable[..., Issued]) -> None:
-    """What came of an exchange shows no secret of it."""
+    """The repr of an outcome shows no secret."""
     assert "jwt-1" not in repr(issue())
     assert "refresh-1" not in repr(issue())

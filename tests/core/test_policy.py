@@ -14,7 +14,7 @@ from taxizer_async import ConfigurationError, RenewalPolicy
 COUNTS = ["unauthorized_budget"]
 DURATIONS = [f.name for f in attrs.fields(RenewalPolicy) if f.name not in COUNTS]
 
-#: As DESIGN.md and the docstrings have them.
+#: The values of DESIGN.md and the docstrings.
 DEFAULTS = {
     "renew_ahead": 300.0,
     "must_renew": 30.0,
@@ -55,7 +55,7 @@ def test_durations(name: str, value: float) -> None:
     "value", [0, 0.0, -1, -0.5, 1e11, float("inf"), float("-inf"), float("nan")], ids=repr
 )
 def test_durations_are_within_bounds(name: str, value: float) -> None:
-    """A duration that is 0, negative, endless or no number is refused by name."""
+    """A duration that is 0, negative, infinite or not a number is refused by name."""
     with pytest.raises(ConfigurationError, match=rf"^{name} must be .*above 0"):
         _changed(**{name: value})
 
@@ -73,7 +73,7 @@ def test_durations_are_numbers(name: str, value: object) -> None:
     "value", [10**400, -(10**400), 10**5000], ids=["1e400", "-1e400", "1e5000"]
 )
 def test_durations_fit_a_float(value: int) -> None:
-    """A whole number too large for a clock is refused like other wrong values."""
+    """A whole number that is too large for a clock is refused like other wrong values."""
     with pytest.raises(ConfigurationError, match=r"^renew_ahead must be .*above 0"):
         RenewalPolicy(renew_ahead=value)
 
@@ -120,19 +120,19 @@ def test_is_a_value() -> None:
     ],
 )
 def test_retry_wait(attempt: int, jitter: float, retry_after: float | None, wait: float) -> None:
-    """The wait between tries doubles, is jittered, and honours the server within limits."""
+    """The wait between attempts doubles, has jitter, and honours `Retry-After` within limits."""
     assert RenewalPolicy().retry_wait(attempt, jitter, retry_after) == wait
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 9])
 def test_a_long_backoff_stays(attempt: int) -> None:
-    """A first wait above the usual longest one is not cut short, and does not grow."""
+    """A first wait above the usual maximum is not shortened, and does not grow."""
     assert RenewalPolicy(backoff=6.0).retry_wait(attempt, 0.0, None) == 6.0
 
 
 @given(st.integers(1, 20), st.floats(0, 1, exclude_max=True))
 def test_retry_wait_is_at_least_half(attempt: int, jitter: float) -> None:
-    """Jitter takes no more than half of a wait, and never lengthens it."""
+    """Jitter shortens a wait by half at most, and never lengthens it."""
     policy = RenewalPolicy()
     full = policy.retry_wait(attempt, 0.0, None)
 
@@ -152,7 +152,7 @@ def test_outage_wait(failures: int, wait: float) -> None:
     ("retry_after", "wait"), [(0.0, 2.0), (5.0, 5.0), (30.0, 30.0), (3600.0, 30.0)]
 )
 def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None:
-    """`Retry-After` lengthens what is remembered, up to its limit."""
+    """`Retry-After` lengthens how long an outage is remembered, up to its limit."""
     assert RenewalPolicy().outage_wait(2, retry_after) == wait
 
 
@@ -178,5 +178,5 @@ def test_outage_wait_honours_the_server(retry_after: float, wait: float) -> None
     ],
 )
 def test_follower_timeout(remaining: float, last_elapsed: float, seconds: float) -> None:
-    """A renewal is waited for half of what is left, or what one takes in health if that is more."""
+    """A caller waits half of the remaining life, or as long as a healthy exchange takes if that is more."""
     assert RenewalPolicy().follower_timeout(remaining, last_elapsed) == seconds

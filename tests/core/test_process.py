@@ -8,13 +8,13 @@ import weakref
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 
 class Value:

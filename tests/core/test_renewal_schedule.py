@@ -36,7 +36,7 @@ POLICIES = st.builds(
 
 @given(POLICIES, LIFETIMES, JITTERS)
 def test_order(policy: RenewalPolicy, lifetime: float, jitter: float) -> None:
-    """Whatever the policy and the lifetime, a token is renewed, then pressing, then dead."""
+    """For any policy and lifetime, a token is renewed ahead, then has to be renewed, then expires."""
     span = policy.schedule(lifetime, jitter)
 
     assert 0 < span.renew_after <= span.must_after <= span.ends_after
@@ -88,7 +88,7 @@ def test_lifespan(lifetime: float, renew_after: float, must_after: float) -> Non
 @pytest.mark.report(53)
 @pytest.mark.parametrize("lifetime", [0.49, 0.0, -1.0, -6.3e10, -math.inf])
 def test_a_life_too_short_to_be_true(lifetime: float) -> None:
-    """A token that has ended on arrival is used until refused, and renewed every 30 s (report 53)."""
+    """A token that is expired on arrival is used until refused, and renewed every 30 s (report 53)."""
     assert RenewalPolicy().schedule(lifetime, 0.5) == RenewalSchedule(
         renew_after=30.0, must_after=math.inf, ends_after=math.inf
     )
@@ -105,7 +105,7 @@ def test_an_endless_life() -> None:
 @pytest.mark.report(22)
 @pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
 def test_a_fleet_spreads(lifetime: float) -> None:
-    """A hundred holders of tokens that end together do not renew together (report 22)."""
+    """A hundred processes whose tokens expire together do not renew together (report 22)."""
     draw = random.Random(22).random  # noqa: S311 - no secret
     policy = RenewalPolicy()
     moments = sorted(policy.schedule(lifetime, draw()).renew_after for _ in range(100))
@@ -142,13 +142,13 @@ def test_jitter_only_delays(lifetime: float, low: float, high: float) -> None:
     ],
 )
 def test_advice(age: float, advice: Freshness) -> None:
-    """Each stage begins at its own moment."""
+    """Each freshness begins at its own age."""
     assert RenewalPolicy().schedule(100.0, 0.0).freshness(age) is advice
 
 
 @given(LIFETIMES, JITTERS, st.floats(0, 1e12), st.floats(0, 1e12))
 def test_advice_only_gets_graver(lifetime: float, jitter: float, a: float, b: float) -> None:
-    """As a token ages, the advice never goes back."""
+    """As a token ages, its freshness never improves."""
     span = RenewalPolicy().schedule(lifetime, jitter)
 
     assert span.freshness(min(a, b)).value <= span.freshness(max(a, b)).value
@@ -169,13 +169,13 @@ def test_keep_after(margin: float, moment: float) -> None:
 
 
 def test_keep_after_of_one_used_until_refused() -> None:
-    """A token that has ended on arrival is kept at the same slow pace."""
+    """`keep_fresh` renews a token that is expired on arrival at the same slow pace."""
     assert RenewalPolicy().schedule(0.0, 0.0).keep_fresh_after(1e6) == 30.0
 
 
 @given(LIFETIMES, JITTERS, st.floats(0, 1e6))
 def test_keep_after_is_never_late(lifetime: float, jitter: float, margin: float) -> None:
-    """Keeping fresh never starts later than a request would have."""
+    """`keep_fresh` never renews later than a request would."""
     span = RenewalPolicy().schedule(lifetime, jitter)
 
     assert span.keep_fresh_after(margin) <= span.renew_after
@@ -188,19 +188,19 @@ def remaining_life(expires_at: float, **moments: Any) -> float:
 @pytest.mark.report(134)
 @pytest.mark.parametrize("date", [0.0, NOW - 500 * DAY, NOW + 7 * DAY, 253_402_300_799.0])
 def test_an_absurd_date_is_not_believed(date: float) -> None:
-    """One by which the token has ended, or lasts for more than 400 days, does not replace our clock."""
+    """A `Date` by which the token has expired, or lasts over 400 days, does not replace our clock."""
     remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW, server_date=date)
 
     assert remaining == 3600
 
 
 def test_two_absurd_clocks_give_a_token_that_has_ended() -> None:
-    """If the token has ended by both clocks there is nothing left of it."""
+    """A token that has expired by both clocks has no time left."""
     assert remaining_life(NOW, sent_at=NOW + 9, received_at=NOW + 9, server_date=NOW + 99) < 0
 
 
 def test_a_token_without_an_expiry_takes_the_date_as_it_is() -> None:
-    """There is nothing to tell an absurd one by."""
+    """Without an expiry, an absurd `Date` can't be noticed."""
     sent = time_of_sending(None, sent_at=NOW, received_at=NOW, server_date=NOW + DAY)
 
     assert sent == NOW + DAY
@@ -222,7 +222,7 @@ def test_remaining_life_by_the_servers_clock(offset: float) -> None:
 
 @pytest.mark.parametrize("offset", [-2.0, -1.0, 0.0, 1.0, 2.0])
 def test_remaining_life_within_the_tolerance(offset: float) -> None:
-    """A `Date` that differs by no more than it is coarse does not replace our clock."""
+    """A `Date` within its own precision does not replace our clock."""
     remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW, server_date=NOW + offset)
 
     assert remaining == 3600
@@ -230,7 +230,7 @@ def test_remaining_life_within_the_tolerance(offset: float) -> None:
 
 @pytest.mark.parametrize("offset", [-2.1, 2.1])
 def test_remaining_life_beyond_the_tolerance(offset: float) -> None:
-    """A `Date` that differs by more than 2 s is believed over our clock."""
+    """A `Date` that differs by more than 2 s replaces our clock."""
     remaining = remaining_life(NOW + 3600, sent_at=NOW, received_at=NOW, server_date=NOW + offset)
 
     assert remaining == pytest.approx(3600 - offset)
@@ -244,7 +244,7 @@ def test_a_slow_answer_is_no_wrong_clock() -> None:
 
 
 def test_remaining_life_without_a_date() -> None:
-    """Without a `Date` our own clock has to do."""
+    """Without a `Date` our own clock is used."""
     assert remaining_life(NOW + 60, sent_at=NOW, received_at=NOW + 5, server_date=None) == 60
 
 

@@ -21,7 +21,7 @@ CANARY: Any = "c4n4ry-5ecret"
 
 
 class Stringly(str):
-    """What a vault client may return."""
+    """An object that a vault client might return."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class Stringly(str):
 def test_failed_constructions(
     build: Callable[[], object], leaks: Callable[[BaseException], list[str]]
 ) -> None:
-    """What fails to be made leaves the secret in no message and in no frame of ours."""
+    """A constructor that fails leaves the secret in no message and in no frame of ours."""
     with pytest.raises(ConfigurationError) as caught:
         build()
 
@@ -123,7 +123,7 @@ def test_from_env_with_a_blank_id(
 
 
 def test_the_walk_finds_secrets(leaks: Callable[[BaseException], list[str]]) -> None:
-    """What these tests look with does find a secret in a message, a note and a context."""
+    """The search of these tests does find a secret in a message, a note and a context."""
     error = TokenStoreError("harmless")
     error.add_note(CANARY)
     error.__context__ = ValueError(CANARY)
@@ -136,7 +136,7 @@ def test_the_walk_finds_secrets(leaks: Callable[[BaseException], list[str]]) -> 
 @pytest.mark.report(69)
 @given(st.text(alphabet=st.characters(exclude_characters="*Secrtadnilpkjwhfsmoux_ ,=()'")))
 def test_no_repr_shows_any_secret(value: str) -> None:
-    """Whatever the secret, no text made of what holds it has it."""
+    """For any secret, no text made of its holder contains it."""
     planted = f"⟦{value}⟧"
     secret = Secret(planted)
     holders = (secret, Credentials("app", secret), Token(jwt=secret, refresh_token=secret))

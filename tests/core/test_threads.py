@@ -1,4 +1,4 @@
-"""Calls that leave the event loop: bounded in number, and no obstacle to the end of a loop or a process."""
+"""Calls in threads: limited in number, and no obstacle to the end of a loop or a process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.fixture(name="gate")
 def _gate() -> Iterator[threading.Event]:
-    """Let threads through that wait, at the latest when the test is over."""
+    """Release waiting threads, at the latest when the test ends."""
     gate = threading.Event()
     yield gate
     gate.set()
@@ -60,7 +60,7 @@ def _gate() -> Iterator[threading.Event]:
 
 @pytest.mark.parametrize("parent", ["stuck", "counting"])
 def test_a_child_does_not_inherit_the_calls_of_its_parent(parent: str) -> None:
-    """Whether a fork finds as many under way as there may be, or a thread that is counting one."""
+    """A child starts at zero, even if the limit was reached, or the semaphore's lock held, at the fork."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, parent],
         capture_output=True,
@@ -73,7 +73,7 @@ def test_a_child_does_not_inherit_the_calls_of_its_parent(parent: str) -> None:
 
 
 async def test_a_call_is_made_in_a_daemon_thread() -> None:
-    """It is another thread than the loop's, and none that the end of the process waits for."""
+    """A call runs in another thread, which the end of the process does not wait for."""
     thread = await AbandonableCalls(1).run(threading.current_thread)
 
     assert thread is not threading.current_thread()
@@ -81,7 +81,7 @@ async def test_a_call_is_made_in_a_daemon_thread() -> None:
 
 
 async def test_a_call_sees_no_context_of_the_callers() -> None:
-    """A context may hold secrets, and an event loop."""
+    """A call runs in an empty context, as the caller's may hold secrets and an event loop."""
     variable = contextvars.ContextVar[int | None]("variable", default=None)
     variable.set(7)
 
@@ -90,7 +90,7 @@ async def test_a_call_sees_no_context_of_the_callers() -> None:
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit])
 async def test_what_a_call_raises_is_raised(error: type[BaseException]) -> None:
-    """Whatever ends the call reaches who waits for it, and the next call is made."""
+    """Any exception of a call is raised at its caller, and the next call is made."""
 
     def fail() -> None:
         raise error
@@ -114,7 +114,7 @@ async def test_no_call_is_made_for_who_is_cancelled_already() -> None:
 
 @pytest.mark.report(133)
 async def test_calls_that_hang_are_bounded(gate: threading.Event) -> None:
-    """Who is cancelled leaves its call behind; when as many hang as may, no more are made."""
+    """A cancelled caller leaves its call behind; when the limit is reached, no more calls are made."""
     calls = AbandonableCalls(2)
     ended = threading.Semaphore(0)
 
@@ -161,7 +161,7 @@ def test_a_call_that_hangs_keeps_no_event_loop(
 async def test_a_call_that_needs_a_thread_fails_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is not made in the loop, which it might block; and it does not count as one that hangs."""
+    """A call that needs a thread is not made in the loop, and does not count as hanging."""
     calls = AbandonableCalls(1)
     with monkeypatch.context() as patch:
         refuse_threads(patch)
@@ -177,7 +177,7 @@ async def test_a_call_that_needs_a_thread_fails_without_one(
 async def test_a_call_is_made_here_as_the_interpreter_exits(
     monkeypatch: pytest.MonkeyPatch, *, needs_thread: bool
 ) -> None:
-    """When no thread can be started any more each call is made in the loop's own."""
+    """When threads can no longer be started, each call is made in the loop's thread."""
     calls = AbandonableCalls(1)
     refuse_threads(monkeypatch, EXITING)
     for _ in range(2):
@@ -189,7 +189,7 @@ async def test_a_call_is_made_here_as_the_interpreter_exits(
 async def test_a_call_that_needs_no_thread_is_made_here_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is over soon is made in the loop's thread if there is no other."""
+    """A quick call is made in the loop's thread if no other can be started."""
     calls = AbandonableCalls(1)
     refuse_threads(monkeypatch)
 
@@ -197,7 +197,7 @@ async def test_a_call_that_needs_no_thread_is_made_here_without_one(
 
 
 def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has to be done is done, with or without a thread."""
+    """`call_aside` makes its call with or without a thread."""
     made_by: list[int] = []
     refuse_threads(monkeypatch)
     call_aside(lambda: made_by.append(threading.get_ident()))
@@ -219,5 +219,5 @@ def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPa
     ids=repr,
 )
 def test_a_lack_of_threads_is_told_by_what_python_says(error: Exception, *, lacks: bool) -> None:
-    """Python has no class for it, so its words are known."""
+    """The lack of a thread is recognized by Python's messages, as there is no class for it."""
     assert lacks_thread(error) is lacks

@@ -1,4 +1,4 @@
-"""Servers to ask, and exchanges that ask them."""
+"""Test servers, and exchanges that call them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAIR = Credentials("sandbox-client", "sandbox-secret")
 
 @final
 class HastyClock:
-    """The machine's clock, but a sleep moves it at once and is noted; *ahead* shifts the wall clock."""
+    """The machine's clock, except that a sleep moves it at once and is recorded; *ahead* shifts the wall clock."""
 
     def __init__(self, *, ahead: float = 0.0) -> None:
         self.slept: list[float] = []
@@ -58,7 +58,7 @@ class HastyClock:
 
 @final
 class Asker:
-    """Makes the two calls at one server."""
+    """Makes the two calls to one server."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Asker:
         attempts: float = math.inf,
         seconds: float = 30.0,
     ) -> Outcome:
-        """Log in within *seconds*, as long as fewer than *attempts* have failed."""
+        """Log in within *seconds*, with at most *attempts* attempts."""
         return await self.exchange.connect(credentials, self._budget(attempts, seconds))
 
     async def refresh(self, refresh_token: str = "r-1", *, seconds: float = 30.0) -> Outcome:

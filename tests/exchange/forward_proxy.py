@@ -14,7 +14,7 @@ from .raw_server import read_request
 @final
 class ForwardProxy:
     """
-    Forwards to where it is asked to; *refusal* is the status line that it answers instead.
+    Forwards requests, or answers each with the status line *refusal*.
 
     Its `lines` are the first lines of all requests, its `heads` their headers.
     """

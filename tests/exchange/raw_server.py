@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from collections.abc import Callable
 
-    #: What is done with one connection after its request was read, step by step; then it is closed.
+    #: The steps taken on a connection after its request was read; then it is closed.
     Script = tuple["bytes | Callable[[RawServer, socket.socket], None]", ...]
 
 
@@ -28,21 +28,21 @@ def reset(_: RawServer, peer: socket.socket) -> None:
 
 
 def hang(_: RawServer, peer: socket.socket) -> None:
-    """Do nothing until the client is gone."""
+    """Do nothing until the client disconnects."""
     with contextlib.suppress(OSError):
         while peer.recv(1024):
             pass
 
 
 def trickle(server: RawServer, peer: socket.socket) -> None:
-    """Send a space each 10 ms until the client is gone."""
+    """Send a space every 10 ms until the client disconnects."""
     with contextlib.suppress(OSError):
         while not server.stopping.wait(0.01):
             peer.sendall(b" ")
 
 
 def flood(server: RawServer, peer: socket.socket) -> None:
-    """Send spaces as fast as they are taken until the client is gone."""
+    """Send spaces as fast as possible until the client disconnects."""
     with contextlib.suppress(OSError):
         while not server.stopping.is_set():
             peer.sendall(b" " * 65536)
@@ -50,7 +50,7 @@ def flood(server: RawServer, peer: socket.socket) -> None:
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    """Return a whole answer with *body*."""
+    """Return a complete response with *body*."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
@@ -74,9 +74,9 @@ class RawServer:
         self._changed: Final = threading.Condition()
         self.port: Final[int] = self._listener.getsockname()[1]
         self.stopping: Final = threading.Event()
-        #: Whole requests, as they came.
+        #: The requests received, complete and in order.
         self.requests: Final[list[bytes]] = []
-        #: Bytes that a `flood` got rid of.
+        #: Bytes that a `flood` has sent.
         self.flooded = 0
 
     @property
@@ -97,7 +97,7 @@ class RawServer:
             thread.join(10)
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until *count* requests have come in."""
+        """Wait until *count* requests have been received."""
 
         def wait() -> bool:
             with self._changed:
@@ -140,7 +140,7 @@ class RawServer:
 
 
 def read_request(peer: socket.socket) -> bytes:
-    """Read one whole request; nothing if the client leaves before its end."""
+    """Read one complete request; return nothing if the client disconnects before its end."""
     head, separator, body = b"", b"", b""
     while not separator:
         more = peer.recv(65536)

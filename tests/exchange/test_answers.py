@@ -1,4 +1,4 @@
-"""Answers that are not what was promised: typed, and described without a value from them."""
+"""Undocumented answers: typed, and described without any value from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .raw_server import RawServer
 
 
-# An answer that is left early must not leave a generator behind, which trio remarks upon.
+# An abandoned answer must not leave a generator behind, of which trio warns.
 pytestmark = pytest.mark.filterwarnings("error:Async generator 'httpx:ResourceWarning")
 
 CANARY = "cnry-7f3a"
@@ -61,7 +61,7 @@ TOKEN = json.dumps({"jwtToken": "j-1", "appName": "Café"}, ensure_ascii=False)
 async def test_a_success_without_a_token_is_malformed(
     sandbox: Sandbox, asker: Asker, call: str, body: bytes, excerpt: str
 ) -> None:
-    """A 200 that is no token is told by its shape, and is the API's own answer if it is JSON."""
+    """A 200 without a token is described by its shape, and is the API's own answer if it is JSON."""
     sandbox.fail(call, Fault.junk(body))
     outcome = await (asker.connect(attempts=1) if call == "connect" else asker.refresh())
 
@@ -105,7 +105,7 @@ async def test_a_success_without_a_token_is_malformed(
 async def test_other_statuses_are_no_tokens(
     serve: Callable[..., RawServer], raw: bytes, outcome: Outcome
 ) -> None:
-    """What is neither a 2xx nor a refusal is never taken for a token, and told by its number."""
+    """Any other status is never taken for a token, and is reported by its number."""
     server = serve((raw,))
 
     assert await Asker(server.base_url).connect(attempts=1) == outcome
@@ -141,7 +141,7 @@ async def test_other_statuses_are_no_tokens(
 async def test_a_refusal_is_the_apis_own(
     serve: Callable[..., RawServer], raw: bytes, outcome: Outcome
 ) -> None:
-    """The page of a firewall or a proxy, and an answer that is cut off, refuse no credentials."""
+    """Neither a page of a firewall or a proxy nor a truncated answer refuses the credentials."""
     server = serve((raw,))
 
     assert await Asker(server.base_url).connect(attempts=1) == outcome
@@ -151,7 +151,7 @@ async def test_a_refusal_is_the_apis_own(
 async def test_a_1xx_in_place_of_an_answer_is_a_typed_failure(
     serve: Callable[..., RawServer], status: str
 ) -> None:
-    """A switch of protocols, or an informational answer and no other, is no token."""
+    """A switch of protocols, or only an informational answer, is not a token."""
     server = serve((f"HTTP/1.1 {status}\r\nUpgrade: websocket\r\n\r\n".encode() + TOKEN.encode(),))
     outcome = await Asker(server.base_url).connect(attempts=1)
 
@@ -192,7 +192,7 @@ async def test_a_1xx_in_place_of_an_answer_is_a_typed_failure(
 async def test_what_is_not_http_is_a_typed_failure(
     serve: Callable[..., RawServer], raw: bytes
 ) -> None:
-    """Bytes that are no HTTP answer give a failure that quotes none of them."""
+    """Bytes that are not HTTP give a failure that quotes none of them."""
     server = serve((raw,))
     outcome = await Asker(server.base_url).connect(attempts=1)
 
@@ -214,7 +214,7 @@ async def test_a_token_is_read_in_any_unicode_encoding(
 
 
 async def test_a_compressed_token_is_read(sandbox: Sandbox, asker: Asker) -> None:
-    """A proxy that compresses unasked does no harm."""
+    """A proxy may compress without being asked."""
     packed = gzip.compress(TOKEN.encode())
     sandbox.fail("connect", Fault.junk(packed, headers={"Content-Encoding": "gzip"}))
 
@@ -225,7 +225,7 @@ async def test_a_compressed_token_is_read(sandbox: Sandbox, asker: Asker) -> Non
 async def test_a_truncated_compressed_answer_is_a_typed_failure(
     sandbox: Sandbox, asker: Asker
 ) -> None:
-    """Half of a gzip stream is no token."""
+    """Half of a gzip stream is not a token."""
     packed = gzip.compress(TOKEN.encode())
     half = packed[: len(packed) // 2]
     sandbox.fail("connect", Fault.junk(half, headers={"Content-Encoding": "gzip"}))
@@ -238,7 +238,7 @@ async def test_a_truncated_compressed_answer_is_a_typed_failure(
 async def test_an_answer_may_have_a_mebibyte(
     sandbox: Sandbox, asker: Asker, padding: int, *, is_token: bool
 ) -> None:
-    """An answer of 1 MiB is read; one byte more, and it is refused."""
+    """An answer of 1 MiB is read; one more byte, and it is refused."""
     body = b'{"jwtToken": "j-1"}'.ljust(MAX_ANSWER + padding)
     sandbox.fail("connect", Fault.junk(body))
     outcome = await asker.connect(attempts=1)
@@ -252,7 +252,7 @@ async def test_an_answer_may_have_a_mebibyte(
 async def test_an_endless_answer_is_left_at_a_mebibyte(
     serve: Callable[..., RawServer], status: str
 ) -> None:
-    """A body without end is left once it is over the limit, not at the deadline."""
+    """An endless body is abandoned at the size limit, not at the deadline."""
     server = serve((f"HTTP/1.1 {status}\r\n\r\n".encode(), flood))
     outcome = await Asker(server.base_url).connect(attempts=1)
 
@@ -262,7 +262,7 @@ async def test_an_endless_answer_is_left_at_a_mebibyte(
 
 @pytest.mark.parametrize("layers", [1, 2])
 async def test_a_gzip_bomb_is_not_inflated(serve: Callable[..., RawServer], layers: int) -> None:
-    """A small answer that inflates to a huge one is refused without the memory for it."""
+    """A small answer that inflates to a huge one is refused without using its memory."""
     bomb = bytes(48 * MAX_ANSWER)
     for _ in range(layers):
         bomb = gzip.compress(bomb)
@@ -283,7 +283,7 @@ async def test_a_gzip_bomb_is_not_inflated(serve: Callable[..., RawServer], laye
 async def test_an_unreadable_expiry_is_logged_by_name(
     sandbox: Sandbox, asker: Asker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A timestamp that is none counts as missing, and its field's name is logged, not its value."""
+    """An unreadable timestamp counts as missing, and its field's name is logged, not its value."""
     sandbox.fail("connect", Fault.edit(jwtTokenExpireAtUTC=CANARY))
     with caplog.at_level(logging.WARNING, "taxizer_async"):
         outcome = await asker.connect()

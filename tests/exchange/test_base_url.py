@@ -31,7 +31,7 @@ from taxizer_async._http.urls import endpoint_url, is_loopback, parse_base_url
     ],
 )
 def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None:
-    """Both https anywhere and http on loopback are accepted, in one spelling."""
+    """An https URL anywhere and an http one on loopback are accepted, and normalized."""
     assert str(parse_base_url(given)) == url
 
 
@@ -69,7 +69,7 @@ def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None
     ],
 )
 def test_a_wrong_base_url_is_refused(given: str, complaint: str) -> None:
-    """What is no https URL, or has parts that would be lost, is refused with the reason."""
+    """Anything but an https URL, or with parts that would be lost, is refused with the reason."""
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         parse_base_url(given)
 
@@ -104,7 +104,7 @@ def test_a_password_in_a_base_url_is_not_repeated(given: str) -> None:
 
 @pytest.mark.parametrize("given", [None, 17, b"https://api.example", object()])
 def test_what_is_not_a_string_is_refused(given: str) -> None:
-    """Another type is a typed error, not a crash."""
+    """Another type is a `ConfigurationError`."""
     with pytest.raises(ConfigurationError):
         parse_base_url(given)
 
@@ -121,7 +121,7 @@ def test_what_is_not_a_string_is_refused(given: str) -> None:
     ],
 )
 def test_endpoints_lie_below_the_base_url(base: str, url: str) -> None:
-    """An endpoint's URL is the base_url, as it was written, and its path."""
+    """An endpoint's URL is the base_url as it was written, followed by its path."""
     assert str(endpoint_url(parse_base_url(base), "/v1/Auth/Connect")) == url
 
 
@@ -142,5 +142,5 @@ def test_endpoints_lie_below_the_base_url(base: str, url: str) -> None:
     ],
 )
 def test_loopback_is_this_machine_only(host: str, *, verdict: bool) -> None:
-    """Names and addresses of this machine are loopback, those that look like it are not."""
+    """Names and addresses of this machine are loopback; lookalikes are not."""
     assert is_loopback(host) is verdict

@@ -1,4 +1,4 @@
-"""A call that is cancelled, as its event loop ends, ends at once and leaves nothing open."""
+"""A cancelled call ends at once and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_call_can_be_cancelled_wherever_it_waits(
 
 
 async def test_what_is_no_exception_leaves_unchanged(sandbox: Sandbox) -> None:
-    """An interruption, here out of the user's factory, is taken for no failure of the network."""
+    """An interruption, here raised by the user's factory, is not taken for a network failure."""
 
     class Interruption(BaseException):
         pass

@@ -1,4 +1,4 @@
-"""No server can hold a call for longer than it was given."""
+"""No server can hold a call beyond its deadline."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = b'{"jwtToken": "j-1"}'
-#: Seconds that an attempt has.
+#: Seconds per attempt.
 PATIENCE = 0.3
 ROUNDING = 1e-6
 
 
 @attrs.frozen
 class Attempt:
-    """When one attempt began, and when it has to be over."""
+    """The start and the deadline of an attempt."""
 
     began: float
     deadline: float
@@ -43,7 +43,7 @@ class Attempt:
 
 @pytest.fixture(name="attempts")
 def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
-    """Note each attempt before it waits for anything, as its time may be over soon."""
+    """Record each attempt before it waits for anything, as its time may soon be over."""
     attempts: list[Attempt] = []
     send = HttpExchange._send
 
@@ -77,7 +77,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
     call: str,
     attempts: list[Attempt],
 ) -> None:
-    """A server that hangs or dribbles gives a typed failure in time, and a refresh no second attempt."""
+    """A server that hangs or dribbles gives a typed failure in time, and a refresh is not retried."""
     server = serve(script)
     asker = Asker(server.base_url, attempt_timeout=PATIENCE)
     earliest = anyio.current_time()
@@ -90,7 +90,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
     assert len(attempts) == (2 if call == "connect" else 1)
     assert len(asker.clock.slept) == len(attempts) - 1
     for attempt in attempts:
-        # Counted from its own beginning, which is between the end of the last one and now.
+        # Counted from its own start, which is between the end of the last attempt and now.
         assert earliest - ROUNDING <= attempt.deadline - PATIENCE <= attempt.began + ROUNDING
         earliest = attempt.deadline
 
@@ -100,7 +100,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
 async def test_the_deadline_bounds_all_attempts_together(
     sandbox: Sandbox, attempts: list[Attempt]
 ) -> None:
-    """Two attempts that fail and one that hangs have one deadline, and past it no other is begun."""
+    """Two attempts that fail and one that hangs share a deadline, after which none begins."""
     sandbox.fail("connect", Fault.status(503), times=2)
     sandbox.fail("connect", Fault.hang())
     asker = Asker(sandbox.base_url, attempt_timeout=10)
@@ -111,7 +111,7 @@ async def test_the_deadline_bounds_all_attempts_together(
     assert isinstance(outcome, Unavailable)
     assert outcome.status_code is None
     assert asker.clock.slept == [0.25, 0.5]
-    # The pauses, which take no time here, count; by itself each attempt would have 10 s.
+    # The pauses count, although they take no time here; without them each attempt would have 10 s.
     expected = [began + 2, began + 1.75, began + 1.25]
     assert [attempt.deadline for attempt in attempts] == pytest.approx(expected, abs=4)
     assert anyio.current_time() >= attempts[-1].deadline
@@ -121,7 +121,7 @@ async def test_the_deadline_bounds_all_attempts_together(
 async def test_a_call_past_its_deadline_sends_nothing(
     sandbox: Sandbox, asker: Asker, call: str
 ) -> None:
-    """With no time left nothing is sent, and the reason does not speak of negative seconds."""
+    """With no time left nothing is sent, and the reason has no negative seconds."""
     outcome = await (asker.connect if call == "connect" else asker.refresh)(seconds=-1.0)
 
     assert isinstance(outcome, Unavailable)
@@ -144,7 +144,7 @@ async def test_a_call_past_its_deadline_sends_nothing(
 async def test_a_failures_status_is_enough(
     serve: Callable[..., RawServer], status: str, kind: type, ending: Callable[..., None]
 ) -> None:
-    """A failing status counts though its body never ends or breaks off."""
+    """A failing status counts even if its body never ends or breaks off."""
     head = f"HTTP/1.1 {status}\r\nContent-Length: 1000\r\n\r\nno".encode()
     server = serve((head, ending))
     outcome = await Asker(server.base_url, attempt_timeout=1.0).connect(attempts=1)
@@ -158,7 +158,7 @@ async def test_a_failures_status_is_enough(
 async def test_a_token_in_an_unfinished_answer_does_not_count(
     serve: Callable[..., RawServer], ending: Callable[..., None], call: str
 ) -> None:
-    """An answer without an end is none, though a whole token is in it: the server may have more to say."""
+    """An unfinished answer does not count, even with a whole token in it: more may follow."""
     whole = CHUNKED + b"13\r\n" + TOKEN + b"\r\n"
     server = serve((whole, ending))
     asker = Asker(server.base_url, attempt_timeout=1.0)

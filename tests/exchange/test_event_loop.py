@@ -1,4 +1,4 @@
-"""The loop goes on while a call is made for the first time in a process."""
+"""The first call in a process does not block the event loop."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ anyio.run(main, backend=backend)
 @pytest.mark.report(30)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_first_login_does_not_block_the_loop(sandbox: Sandbox, backend: str) -> None:
-    """A process's first login reads no file in its loop's thread, which goes on while one is read."""
+    """The first login of a process reads no file in its loop's thread, which goes on meanwhile."""
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, sandbox.base_url, backend]
     done = subprocess.run(command, capture_output=True, check=True, timeout=50, text=True)
 

@@ -1,4 +1,4 @@
-"""What the user's http_client may return, and what is said if it does not."""
+"""What the user's http_client may return, and the errors otherwise."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_each_exchange_gets_a_client_that_is_closed_after_it(sandbox: Sand
 
 
 async def test_the_class_itself_is_a_factory(sandbox: Sandbox) -> None:
-    """httpx.AsyncClient can be given as it is."""
+    """The class `httpx.AsyncClient` can be passed itself."""
     assert isinstance(
         await Asker(sandbox.base_url, http_client=httpx.AsyncClient).connect(), Issued
     )
@@ -75,7 +75,7 @@ async def test_the_class_itself_is_a_factory(sandbox: Sandbox) -> None:
 async def test_another_type_is_a_misconfiguration(
     sandbox: Sandbox, returned: Any, problem: str
 ) -> None:
-    """What is no AsyncClient is refused by the name of its type, and nothing is sent."""
+    """Anything but an AsyncClient is refused, with the name of its type, and nothing is sent."""
     outcome = await Asker(sandbox.base_url, http_client=lambda: returned).connect()
 
     assert outcome == Misconfigured(
@@ -85,7 +85,7 @@ async def test_another_type_is_a_misconfiguration(
 
 
 async def test_an_async_factory_is_a_misconfiguration(sandbox: Sandbox) -> None:
-    """A coroutine function is no factory."""
+    """A coroutine function is refused as a factory."""
     factory: Any = closed
     outcome = await Asker(sandbox.base_url, http_client=factory).connect()
 
@@ -94,7 +94,7 @@ async def test_an_async_factory_is_a_misconfiguration(sandbox: Sandbox) -> None:
 
 
 async def test_a_closed_client_is_a_misconfiguration(sandbox: Sandbox) -> None:
-    """A client that is closed already is refused."""
+    """A closed client is refused."""
     client = await closed()
     outcome = await Asker(sandbox.base_url, http_client=lambda: client).connect()
 
@@ -103,7 +103,7 @@ async def test_a_closed_client_is_a_misconfiguration(sandbox: Sandbox) -> None:
 
 
 async def test_the_same_client_twice_is_a_misconfiguration(sandbox: Sandbox) -> None:
-    """A factory that always returns one client works once, then is told what is wrong."""
+    """A factory that always returns the same client works once; then the error says what is wrong."""
     client = httpx.AsyncClient()
     asker = Asker(sandbox.base_url, http_client=lambda: client)
 
@@ -114,7 +114,7 @@ async def test_the_same_client_twice_is_a_misconfiguration(sandbox: Sandbox) -> 
 
 
 async def test_a_client_that_is_in_use_is_a_misconfiguration(sandbox: Sandbox) -> None:
-    """An open client of the user's is refused, stays open and keeps its event hooks."""
+    """An open client of the user is refused, stays open and keeps its event hooks."""
 
     async def note(_: object) -> None: ...
 
@@ -129,7 +129,7 @@ async def test_a_client_that_is_in_use_is_a_misconfiguration(sandbox: Sandbox) -
 
 
 async def test_what_a_factory_raises_is_told_by_its_class(sandbox: Sandbox) -> None:
-    """The message of what a factory raises may hold a secret, and is not repeated."""
+    """The message of a factory's exception may contain a secret, and is not repeated."""
 
     def http_client() -> httpx.AsyncClient:
         raise SecretInMessageError
@@ -178,7 +178,7 @@ async def test_what_passes_is_no_misconfiguration(
 
 @pytest.mark.report(133)
 async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
-    """One that hangs is given up in time, and no more than four are called until one returns."""
+    """A factory that hangs is abandoned in time, and no more than four calls hang at once."""
     gate, calls = threading.Event(), 0
 
     def http_client() -> httpx.AsyncClient:
@@ -204,7 +204,7 @@ async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
 async def test_a_client_is_made_in_the_loop_if_no_thread_can_be_started(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, given: bool
 ) -> None:
-    """Where no thread can be started a login needs none."""
+    """A login works even if no thread can be started."""
     refuse_threads(monkeypatch)
     http_client = httpx.AsyncClient if given else None
     asker = Asker(sandbox.base_url, library=HttpLibrary(httpx), http_client=http_client)
@@ -216,13 +216,13 @@ async def test_a_client_is_made_in_the_loop_if_no_thread_can_be_started(
 async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is told, may be tried again, and leaves a refresh token unspent."""
+    """The lack of a thread is reported, may be retried, and leaves the refresh token unspent."""
 
     def refuse(*_: object, **_more: object) -> None:
         raise RuntimeError("can't start new thread")  # noqa: EM101, TRY003 - Python's own words
 
     asker = Asker(sandbox.base_url.replace("127.0.0.1", "localhost"))
-    # As the event loops do it in a thread, which one of trio's may be idle for.
+    # Event loops look names up in a thread; trio may have an idle one.
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     outcome = await asker.refresh()
 
@@ -247,7 +247,7 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
 async def test_what_a_transport_raises_is_a_typed_failure(
     raised: Exception, *, not_processed: bool
 ) -> None:
-    """No exception of a transport leaves, and what it says is not repeated if it was on the wire."""
+    """No exception of a transport leaves the call, and its text is not repeated."""
 
     class FailingTransport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -268,7 +268,7 @@ async def test_what_a_transport_raises_is_a_typed_failure(
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_an_answer_of_a_test_transport_is_read(encoding: str) -> None:
-    """A transport that hands over whole answers, as those for tests do, is as good as a network."""
+    """Transports for tests, which hand over whole answers, work like a network."""
     token = b'{"jwtToken": "j-1"}'
     content = gzip.compress(token) if encoding == "gzip" else token
 
@@ -286,7 +286,7 @@ async def test_an_answer_of_a_test_transport_is_read(encoding: str) -> None:
 
 
 async def test_an_oversized_answer_of_a_users_transport_is_left() -> None:
-    """A body over the limit is left at once, whatever closing it means to the transport."""
+    """A body over the limit is abandoned at once, even if the transport fails to close it."""
     sent = 0
 
     class Endless(httpx.AsyncByteStream):
@@ -314,7 +314,7 @@ async def test_an_oversized_answer_of_a_users_transport_is_left() -> None:
 async def test_a_scheme_that_no_transport_speaks_is_a_typed_failure(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy variable with a wrong scheme is the user's to mend, and is not tried again."""
+    """A proxy variable with a wrong scheme is a mistake of the user, and is not retried."""
     monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1:1")
     asker = Asker(sandbox.base_url)
     outcome = await asker.connect()
@@ -326,7 +326,7 @@ async def test_a_scheme_that_no_transport_speaks_is_a_typed_failure(
 async def test_a_default_query_of_the_clients_is_kept(
     sandbox: Sandbox, factory: Callable[..., Callable[[], httpx.AsyncClient]]
 ) -> None:
-    """What a gateway wants in each URL or header comes from the factory's client."""
+    """Parameters and headers for a gateway come from the factory's client."""
     asker = Asker(sandbox.base_url, http_client=factory(params={"tenant": "7"}))
 
     assert isinstance(await asker.connect(), Issued)

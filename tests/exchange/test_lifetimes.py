@@ -1,4 +1,4 @@
-"""Lifetimes are durations by the server's clock, whatever ours says."""
+"""Lifetimes are durations by the server's clock, even if ours is wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DAY = 86400.0
 async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
     sandbox: Sandbox, ours: float, theirs: float
 ) -> None:
-    """A token of 900 s lasts 900 s though either clock is a day off."""
+    """A token of 900 s lasts 900 s even if either clock is a day off."""
     sandbox.clock_offset = theirs
     outcome = await Asker(sandbox.base_url, ahead=ours).connect()
 
@@ -46,7 +46,7 @@ async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
 
 @pytest.mark.parametrize("ours", [-100.0, 0.0, 100.0])
 async def test_our_clock_counts_if_the_server_tells_no_time(sandbox: Sandbox, ours: float) -> None:
-    """Without a Date header a lifetime is counted from our own time of asking."""
+    """Without a Date header a lifetime is counted from our own time of sending."""
     sandbox.send_date = False
     outcome = await Asker(sandbox.base_url, ahead=ours).connect()
 
@@ -57,7 +57,7 @@ async def test_our_clock_counts_if_the_server_tells_no_time(sandbox: Sandbox, ou
 async def test_a_date_close_to_our_time_does_not_cost_its_missing_fraction(
     sandbox: Sandbox,
 ) -> None:
-    """A Date that agrees with our clock is not counted from: it has whole seconds only."""
+    """A Date that agrees with our clock is not used, as it only has whole seconds."""
     before = SystemClock.wall()
     outcome = await Asker(sandbox.base_url).connect()
 
@@ -85,7 +85,7 @@ async def test_a_date_that_is_none_is_no_date(serve: Callable[..., RawServer], d
 async def test_a_missing_expiry_is_no_lifetime(
     sandbox: Sandbox, asker: Asker, value: object
 ) -> None:
-    """An expiry that is null, missing or no timestamp leaves the lifetime open."""
+    """An expiry that is null, missing or unreadable leaves the lifetime unknown."""
     edit = {"jwtTokenExpireAtUTC": value, "refreshTokenExpireAtUTC": value}
     sandbox.fail("connect", Fault.edit(**edit))
     outcome = await asker.connect()
@@ -97,7 +97,7 @@ async def test_a_missing_expiry_is_no_lifetime(
 async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
     sandbox: Sandbox, asker: Asker
 ) -> None:
-    """Year 1 in the JWT's expiry looks expired; in the refresh token's it says nothing."""
+    """Year 1 means expired for the JWT, and unknown for the refresh token."""
     unset = "0001-01-01T00:00:00"
     edit = {"jwtTokenExpireAtUTC": unset, "refreshTokenExpireAtUTC": unset}
     sandbox.fail("connect", Fault.edit(**edit))
@@ -110,7 +110,7 @@ async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
 
 
 async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: Asker) -> None:
-    """The moment of asking is that of the attempt that succeeded, before it was sent."""
+    """`requested_at` is just before the successful attempt was sent."""
     before = SystemClock.monotonic()
     outcomes: list[object] = []
 
@@ -130,7 +130,7 @@ async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: A
 
 
 async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
-    """What is reported as spent includes attempts that failed; a life begins at the last one."""
+    """The elapsed time includes failed attempts; a lifetime begins at the last attempt."""
     sandbox.fail("connect", Fault.hang(), times=1)
     asker = Asker(sandbox.base_url, attempt_timeout=1.0)
     began = SystemClock.monotonic()
@@ -142,7 +142,7 @@ async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
 
 
 async def test_retries_count_from_the_servers_time(serve: Callable[..., RawServer]) -> None:
-    """An answer that took long still has the server's Date within the time of asking."""
+    """The Date of a slow answer is still within the time of the request."""
     now = SystemClock.wall()
     moment = datetime.fromtimestamp(now + 600, UTC).isoformat()
     body = f'{{"jwtToken": "j", "jwtTokenExpireAtUTC": "{moment}"}}'.encode()

@@ -1,4 +1,4 @@
-"""Logins go the way that the user's network wants."""
+"""Logins use the proxies of the user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_the_environments_proxy_is_used(
     proxies: Callable[..., ForwardProxy],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """HTTP_PROXY holds for the default client, as it does for httpx."""
+    """HTTP_PROXY applies to the default client, as it does to httpx."""
     proxy = proxies()
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
 
@@ -103,7 +103,7 @@ async def test_a_proxy_that_refuses_a_tunnel_leaves_the_secret_unsent(
 
 
 async def test_a_proxy_that_is_not_there_is_a_typed_failure() -> None:
-    """A proxy that refuses connections is told as any other refused connection."""
+    """A proxy that refuses connections is reported like any refused connection."""
     asker = Asker(
         "https://api.example", http_client=lambda: httpx.AsyncClient(proxy="http://127.0.0.1:1")
     )

@@ -1,4 +1,4 @@
-"""What the two calls put on the wire."""
+"""What the two calls send."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse(request: bytes) -> tuple[str, dict[str, str], object]:
 
 
 async def test_connect_sends_the_pair_and_nothing_else(serve: Callable[..., RawServer]) -> None:
-    """Connect is one POST of clientId and clientSecret, with no header but the needed ones."""
+    """Connect is one POST of clientId and clientSecret, with only the necessary headers."""
     server = serve((answer(TOKEN),))
     outcome = await Asker(server.base_url).connect(Credentials("id-ü", 'se"cret'))
 
@@ -83,7 +83,7 @@ async def test_paths_are_put_below_that_of_the_base_url(serve: Callable[..., Raw
 async def test_nothing_of_the_users_client_but_its_network_is_used(
     serve: Callable[..., RawServer], call: str
 ) -> None:
-    """Auth, an Authorization header and event hooks of the factory's client stay out of a call."""
+    """Auth, Authorization header and event hooks of the factory's client are not used in a call."""
     server = serve((answer(TOKEN),))
     seen: list[object] = []
 
@@ -114,7 +114,7 @@ async def test_nothing_of_the_users_client_but_its_network_is_used(
 async def test_redirects_are_not_followed(
     serve: Callable[..., RawServer], status: int, call: str
 ) -> None:
-    """A redirect is no answer, and the server that it points to sees nothing of the secret."""
+    """A redirect is not followed, so its target never sees the secret."""
     elsewhere = serve((answer(TOKEN),))
     location = f"Location: {elsewhere.base_url}/v1/Auth/Connect"
     server = serve((answer(b"", location, status=f"{status} Moved"),))
@@ -127,7 +127,7 @@ async def test_redirects_are_not_followed(
 
 
 async def test_a_documented_answer_is_read_whole(asker: Asker) -> None:
-    """Each field of the documented answer is in the token that is returned."""
+    """Each field of the documented answer is in the token."""
     outcome = await asker.connect()
 
     assert isinstance(outcome, Issued)

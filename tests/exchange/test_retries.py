@@ -1,4 +1,4 @@
-"""When a login is attempted again, and that a refresh never is."""
+"""When a login is retried; a refresh never is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def name(fault: Fault) -> str:
 async def test_connect_is_repeated_after_a_transient_failure(
     sandbox: Sandbox, asker: Asker, fault: Fault
 ) -> None:
-    """Connect succeeds at the fourth attempt after three failures, with growing waits between."""
+    """Connect succeeds at the fourth attempt, with growing waits between the attempts."""
     sandbox.fail("connect", fault, times=3)
     outcome = await asker.connect()
 
@@ -72,7 +72,7 @@ async def test_connect_is_repeated_after_a_transient_failure(
 async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
     serve: Callable[..., RawServer], page: bytes
 ) -> None:
-    """What a proxy, a gateway or a firewall says for a moment costs no login."""
+    """Passing errors of a proxy, a gateway or a firewall cost no login."""
     server = serve(*[(page,)] * 3, (answer(b'{"jwtToken": "j"}'),))
     asker = Asker(server.base_url)
 
@@ -86,7 +86,7 @@ async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
 async def test_an_undocumented_answer_of_the_apis_is_final(
     serve: Callable[..., RawServer], body: bytes, status: str
 ) -> None:
-    """JSON that holds no token is the API's own answer, and would be the same again."""
+    """JSON without a token is the API's own answer, and is not retried."""
     server = serve((answer(body, status=status),))
     outcome = await Asker(server.base_url).connect()
 
@@ -98,7 +98,7 @@ async def test_an_undocumented_answer_of_the_apis_is_final(
 async def test_attempts_end_when_no_more_are_wanted(
     sandbox: Sandbox, asker: Asker, fault: Fault
 ) -> None:
-    """Connect asks after each failure whether more is wanted; if not, it returns the last failure."""
+    """After each failure Connect asks whether to go on; if not, it returns the last failure."""
     sandbox.fail("connect", fault)
     outcome = await asker.connect(attempts=2)
 
@@ -109,7 +109,7 @@ async def test_attempts_end_when_no_more_are_wanted(
 
 
 async def test_connect_tries_until_the_time_is_over(sandbox: Sandbox, asker: Asker) -> None:
-    """The pauses double up to 4 s, and none begins that would pass the deadline."""
+    """The pauses double up to 4 s, and none would end after the deadline."""
     sandbox.fail("connect", Fault.status(500), times=10)
     sandbox.fail("connect", Fault.status(503))
     outcome = await asker.connect(seconds=31.5)
@@ -132,7 +132,7 @@ async def test_a_longer_first_pause_does_not_grow(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)
 async def test_a_refresh_is_one_attempt(sandbox: Sandbox, asker: Asker, fault: Fault) -> None:
-    """AppRefreshToken is asked once, and only a 429 says that the refresh token is unspent."""
+    """AppRefreshToken is called once, and only a 429 means that the refresh token is unspent."""
     await asker.connect()
     sandbox.fail("refresh", fault, times=1)
     outcome = await asker.refresh(sandbox.issued_refresh_tokens[-1])
@@ -157,7 +157,7 @@ async def test_a_refresh_without_a_connection_is_untouched(sandbox: Sandbox, ask
 
 @pytest.mark.report(47)
 async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Asker) -> None:
-    """Connect tries again where nobody listens, until no more is wanted."""
+    """Connect retries refused connections until no more is wanted."""
     sandbox.stop()
     outcome = await asker.connect(attempts=4)
 
@@ -170,7 +170,7 @@ async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Aske
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, call: str) -> None:
-    """400, 401 and 403 are answers: nothing is repeated."""
+    """400, 401 and 403 are final: nothing is retried."""
     sandbox.fail(call, Fault.status(status))
     outcome = await (asker.connect() if call == "connect" else asker.refresh())
 
@@ -179,7 +179,7 @@ async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, c
 
 
 async def test_jitter_shortens_waits() -> None:
-    """With jitter the waits are shorter, so that a fleet does not try in step."""
+    """Jitter shortens the waits, so that a fleet does not retry in step."""
     asker = Asker("http://127.0.0.1:1", jitter=0.5)
     await asker.connect(attempts=4)
 
@@ -213,7 +213,7 @@ async def test_jitter_shortens_waits() -> None:
 async def test_retry_after_is_honoured_in_any_form(
     serve: Callable[..., RawServer], status: str, value: str, wait: float
 ) -> None:
-    """Retry-After lengthens the wait up to 30 s by the server's clock, and never breaks it."""
+    """Retry-After lengthens the wait up to 30 s by the server's clock; any value is safe."""
     date = formatdate(1_800_000_000, usegmt=True)
     later = answer(b"", f"Retry-After: {value}", f"Date: {date}", status=status)
     server = serve((later,), (answer(b'{"jwtToken": "j"}'),))
@@ -227,7 +227,7 @@ async def test_retry_after_is_honoured_in_any_form(
 async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no_time(
     serve: Callable[..., RawServer],
 ) -> None:
-    """Without a Date header the wait for a moment is counted from our own time."""
+    """Without a Date header, a date in Retry-After is compared with our own clock."""
     asker_ahead = 1_000_000.0
     asker = Asker("http://127.0.0.1:1", ahead=asker_ahead)
     moment = formatdate(asker.clock.wall() + 9, usegmt=True)
@@ -242,7 +242,7 @@ async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no
 async def test_the_last_failure_says_when_to_come_again(
     serve: Callable[..., RawServer],
 ) -> None:
-    """A wait that would pass the deadline is not begun: the failure carries it instead."""
+    """A wait that would pass the deadline is not begun: the failure reports it instead."""
     server = serve((answer(b"", "Retry-After: 25", status="503 Service Unavailable"),))
     asker = Asker(server.base_url)
     outcome = await asker.connect(seconds=20)

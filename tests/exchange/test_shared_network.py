@@ -1,4 +1,4 @@
-"""A TaxizerClient's logins take the way to the network that its requests take."""
+"""The logins of a TaxizerClient use the same network options as its requests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_client_shares_its_proxy_with_logins(sandbox: Sandbox, proxy: Fo
 async def test_a_client_shares_its_trust_in_the_environment_with_logins(
     sandbox: Sandbox, proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch, *, trust_env: bool
 ) -> None:
-    """With trust_env=False neither the login nor the request heeds HTTP_PROXY."""
+    """With trust_env=False neither the login nor the request uses HTTP_PROXY."""
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     async with TaxizerClient(PAIR, base_url=sandbox.base_url, trust_env=trust_env) as client:
         await client.get("/v1/x")
@@ -61,7 +61,7 @@ async def test_a_client_shares_its_trust_in_the_environment_with_logins(
 async def test_a_client_shares_its_trust_in_certificates_with_logins(
     serve: Callable[..., RawServer],
 ) -> None:
-    """With verify= both the login and the request trust a CA of one's own."""
+    """With verify= both the login and the request trust the user's own CA."""
     authority = trustme.CA()
     served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(served)
@@ -98,7 +98,7 @@ async def test_a_client_shares_its_certificate_with_logins(
 async def test_http_client_goes_before_what_is_shared(
     sandbox: Sandbox, proxy: ForwardProxy
 ) -> None:
-    """With http_client= a login goes its own way, whatever the client's requests do."""
+    """With http_client= a login uses that factory, whatever the options of the requests."""
     asked: list[str] = []
 
     def http_client() -> httpx.AsyncClient:

@@ -1,4 +1,4 @@
-"""Real TLS on loopback: whose certificates are believed, and what is said if they are not."""
+"""Real TLS on loopback: which certificates are trusted, and the errors if they are not."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_an_authority_of_ones_own_is_given_by_the_factory(
 
 
 async def test_a_strange_certificate_is_refused(https: RawServer) -> None:
-    """The default client sends nothing to a server whose certificate it can't check."""
+    """The default client sends nothing to a server whose certificate it can't verify."""
     outcome = await Asker(https.base_url).connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
@@ -76,10 +76,10 @@ async def test_an_authority_in_the_environment_is_believed(
     authority: trustme.CA,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SSL_CERT_FILE names the CAs of the default client, as it does for httpx."""
+    """SSL_CERT_FILE names the trusted CAs of the default client, as it does for httpx."""
     with authority.cert_pem.tempfile() as bundle:
         monkeypatch.setenv("SSL_CERT_FILE", bundle)
-        # One that has not built its context yet.
+        # A process that has not made its context yet.
         outcome = await Asker(https.base_url, library=HttpLibrary(httpx)).connect()
 
     assert isinstance(outcome, Issued)
@@ -110,7 +110,7 @@ async def test_the_tls_context_is_built_once(
 
 @final
 class _Replaced:
-    """A server whose authority can be replaced, and the bundle that its clients believe."""
+    """A server whose CA can be replaced, and the bundle that its clients trust."""
 
     def __init__(self, serve: Callable[..., RawServer], bundle: Path) -> None:
         self._certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -120,7 +120,7 @@ class _Replaced:
         self.bundle.write_bytes(self.authority)
 
     def replace(self) -> None:
-        """Have the server show a certificate of a new authority, which `bundle` does not have."""
+        """Give the server a certificate of a new CA, which `bundle` does not have."""
         authority = trustme.CA()
         authority.issue_cert("127.0.0.1").configure_cert(self._certificate)
         self.authority = authority.cert_pem.bytes()
@@ -177,7 +177,7 @@ async def test_a_replaced_bundle_is_believed_at_once(
 async def test_a_certificate_that_is_not_believed_has_the_bundle_read_anew(
     make_asker: Callable[[], Asker], replaced: _Replaced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that the file system does not show costs one attempt."""
+    """A change that the file's metadata does not show costs one attempt."""
     asker = make_asker()
     assert isinstance(await asker.connect(attempts=1), Issued)
     monkeypatch.setattr(_http_library, "_stamp_of", len)
@@ -196,7 +196,7 @@ async def test_a_certificate_that_is_not_believed_has_the_bundle_read_anew(
 async def test_a_bundle_that_is_being_replaced_costs_no_login(
     make_asker: Callable[[], Asker], replaced: _Replaced, content: bytes | None
 ) -> None:
-    """While the bundle can't be read the one before it holds; a process's first login tries again."""
+    """While the bundle can't be read the previous one is used; a first login is retried."""
     asker = make_asker()
     assert isinstance(await asker.connect(attempts=1), Issued)
     replaced.bundle.unlink()
@@ -214,7 +214,7 @@ async def test_a_bundle_that_is_being_replaced_costs_no_login(
 
 
 async def test_plain_http_to_a_tls_port_is_a_typed_failure(https: RawServer) -> None:
-    """A scheme that does not fit the port gives a failure and not a crash."""
+    """A scheme that does not match the port gives a typed failure."""
     plain = https.base_url.replace("https", "http")
     outcome = await Asker(plain).connect(attempts=1)
 

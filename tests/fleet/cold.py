@@ -1,8 +1,8 @@
 """
-How soon a cold fleet is at work once its one login is done.
+How soon a cold fleet starts working after its one login.
 
 `python -m tests.fleet.cold [--rounds N] [--store file|redis]` prints it, and fails if a request did, if
-there was a second login, or if somebody began more than 300 ms after the login was done.
+there was a second login, or if a worker began more than 300 ms after the login.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from tests.redis_server import RedisServer
 WORKERS = 8
 TASKS = 20
 LOGIN = 1.0
-#: Seconds from the end of the login until the last one begins its request.
+#: Seconds from the end of the login until the last worker begins its request.
 LONGEST = 0.3
 
 
 @attrs.frozen(kw_only=True)
 class Start:
     """
-    What came of a start.
+    The result of a start.
 
     Attributes:
-        counters: The server's.
+        counters: Those of the server.
         failures: Why some requests failed.
-        begun: Seconds from the end of the login until the last one had its token and began …
-        arrived: … and until the last request was at the server, whose processor is the fleet's, too.
+        begun: Seconds from the end of the login until the last worker had its token and began ...
+        arrived: ... and until the last request reached the server, which shares the fleet's processor.
     """
 
     counters: SandboxCounters
@@ -46,7 +46,7 @@ class Start:
 
     @property
     def problems(self) -> list[str]:
-        """What was not as it should be."""
+        """Return what went wrong."""
         found = list(self.failures[:10])
         if self.counters.exchanges != 1:
             found.append(f"{self.counters.exchanges} exchanges")
@@ -73,7 +73,7 @@ def start_cold(sandbox: Sandbox, config: WorkerConfig) -> Start:
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--store", choices=["file", "redis"], default="file")

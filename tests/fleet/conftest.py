@@ -1,4 +1,4 @@
-"""What the tests of a fleet share: a redis-server, and either store."""
+"""Fixtures of the fleet tests: a redis-server, and either store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-# What trio does with the store is tested within one process; here it is a start of many more.
+# Trio is tested within one process; here it would double the number of starts.
 STORES = ["file", pytest.param("file on trio", marks=pytest.mark.slow), "redis"]
 
 

@@ -1,4 +1,4 @@
-"""Starts workers as real processes, talks to them, stops and kills them, and leaves none behind."""
+"""Start workers as real processes, talk to them, stop them and kill them, and leave none behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _PROGRAM = Path(__file__).with_name("worker.py")
-#: Seconds of a policy with which a stall of a busy worker is no failure of its store.
+#: Seconds of a policy that does not take a stall of a busy worker for a failure of its store.
 STORE_TIMEOUT = 20.0
 PATIENT = {"store_timeout": STORE_TIMEOUT}
 
@@ -35,7 +35,7 @@ PATIENT = {"store_timeout": STORE_TIMEOUT}
 @attrs.frozen(kw_only=True)
 class WorkerConfig:
     """
-    What a worker is told at its start.
+    The configuration of a worker.
 
     Attributes:
         store: Its kind, and where it is.
@@ -58,7 +58,7 @@ class WorkerConfig:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a worker says of itself."""
+    """What a worker reports."""
 
     what: str
     sent: int
@@ -113,7 +113,7 @@ class Worker:
         return self._process.pid
 
     def expect(self, what: str) -> dict[str, Any]:
-        """Return its next answer."""
+        """Return the worker's next answer."""
         answer = self._answers.get(timeout=PATIENCE)
         assert answer is not None, "the worker has ended"
         assert answer["what"] == what
@@ -126,7 +126,7 @@ class Worker:
         self._process.stdin.flush()
 
     def report(self) -> Report:
-        """Return the answer to an order."""
+        """Return the answer to a command."""
         return Report(**self.expect("told"))
 
     def ask(self, command: str) -> Report:
@@ -135,12 +135,12 @@ class Worker:
         return self.report()
 
     def start_load(self, tasks: int) -> None:
-        """Have it send requests until it is asked to stop."""
+        """Make the worker send requests until it is told to stop."""
         self.order(f"load {tasks}")
         self.expect("loading")
 
     def kill(self) -> None:
-        """End it without warning, even if it is frozen or has ended."""
+        """Kill the worker, even if it is stopped or has ended."""
         families.end(self._process)
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -155,7 +155,7 @@ class Worker:
         self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> int:
-        """Have it end by itself; return its exit code."""
+        """Make the worker exit; return its exit code."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -174,11 +174,11 @@ class Worker:
 @final
 class Fleet:
     """
-    Workers of one *sandbox*; all end with it.
+    The workers of one *sandbox*, which end with it.
 
     Attributes:
-        exchanges: When workers began an exchange (`time.monotonic`, which all processes share) …
-        last_exchanging: … and which worker told so last.
+        exchanges: When workers began an exchange (`time.monotonic`, which all processes share) ...
+        last_exchanging: ... and which worker did last.
     """
 
     def __init__(self, sandbox: Sandbox, config: WorkerConfig) -> None:
@@ -211,14 +211,14 @@ class Fleet:
         return new
 
     def kill(self, worker: Worker) -> None:
-        """Kill *worker*, which is no longer of the fleet."""
+        """Kill *worker* and remove it from the fleet."""
         self.workers.remove(worker)
         worker.kill()
         if self.last_exchanging is worker:
             self.last_exchanging = None
 
     def wait_for_exchange(self, seconds: float = PATIENCE) -> Worker:
-        """Return the worker whose request is next to reach the server, which has not answered yet."""
+        """Return the worker whose request reaches the server next, and is not answered yet."""
         while not self._exchanging.empty():
             self._exchanging.get_nowait()
         before = self.sandbox.counters.exchanges

@@ -1,8 +1,8 @@
 """
 A fleet under steady load whose tokens last 4 s, with or without workers that are killed.
 
-`python -m tests.fleet.load [--seconds N] [--kills] [--store file|redis]` prints what came of it, and
-fails if a request did, if a refresh token was sent twice, or if there was an exchange too many.
+`python -m tests.fleet.load [--seconds N] [--kills] [--store file|redis]` prints the result, and
+fails if a request did, if a refresh token was sent twice, or if there were too many exchanges.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ TASKS = 4
 @attrs.frozen(kw_only=True)
 class Outcome:
     """
-    What came of it.
+    The result of a load.
 
     Attributes:
         seconds: How long it took.
-        requests: Those of the workers that lived to tell.
+        requests: Those of the workers that survived.
         failures: Why some of these failed.
-        counters: The server's.
+        counters: Those of the server.
         gaps: Seconds between the moments at which workers began two exchanges.
         kills: How many workers were killed …
         mid_refresh: … and how many of these while the server held their refresh back.
@@ -68,11 +68,11 @@ class Outcome:
 
     @property
     def problems(self) -> list[str]:
-        """What was not as it should be."""
+        """Return what went wrong."""
         found = list(self.failures[:10])
         if self.counters.reuses:
             found.append(f"{self.counters.reuses} refresh tokens were sent twice")
-        # Whoever is killed in an exchange takes its token along.
+        # A worker that is killed in an exchange takes its token along.
         if self.counters.connects > 1 + self.kills:
             found.append(f"{self.counters.connects} logins")
         if not self.kills and min(self.gaps, default=LIFETIME) < LEAST_GAP:
@@ -83,7 +83,7 @@ class Outcome:
 def run_load(
     sandbox: Sandbox, config: WorkerConfig, *, seconds: float, kills: bool, seed: int
 ) -> Outcome:
-    """Run the load on a fresh *sandbox*, for longer than *seconds* until there was enough to see."""
+    """Run the load on a fresh *sandbox* for *seconds*, and longer until enough has happened."""
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     sandbox.lifetime, sandbox.refresh_latency = LIFETIME, REFRESH_LATENCY
     killed = mid_refresh = exchanges = 0
@@ -106,9 +106,9 @@ def run_load(
             (fresh,) = fleet.start(1)
             fresh.start_load(TASKS)
         if kills:
-            # What the last one left behind shows in what the next one sends.
+            # What the last kill left behind shows in what the next worker sends.
             sandbox.wait_until(lambda counters: counters.exchanges > exchanges, PATIENCE)
-        # Before they are stopped: who is stopped in a renewal leaves a spent token behind.
+        # Before they are stopped: a worker that is stopped in a renewal leaves a spent token behind.
         counters, begun = sandbox.counters, sorted(fleet.exchanges)
         reports = fleet.ask_all("stop")
         elapsed = time.monotonic() - began
@@ -124,10 +124,10 @@ def run_load(
 
 
 def _kill_in_refresh(fleet: Fleet) -> bool:
-    """Kill a worker that renews, and say whether it was the one whose refresh was held back."""
+    """Kill a worker that renews; return whether it was the one whose refresh was held back."""
     with fleet.sandbox.hold("refresh") as gate:
         gate.wait_until(1, PATIENCE)
-        # It may be another's, if the word of the one that renews is still on its way.
+        # It may be another worker's, if the message of the one that renews has not arrived yet.
         for _ in attempts():
             if fleet.last_exchanging is not None:
                 break
@@ -144,7 +144,7 @@ def _failures(reports: Iterable[Report]) -> list[str]:
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--kills", action="store_true")
@@ -159,7 +159,7 @@ def main() -> int:
         where = server.url if wanted.store == "redis" else f"{folder}/tokens"
         outcome = run_load(
             box,
-            # What users have, and no patience of tests.
+            # The timeouts that users have, not the longer ones of tests.
             WorkerConfig(store=(wanted.store, where), policy={}),
             seconds=wanted.seconds,
             kills=wanted.kills,

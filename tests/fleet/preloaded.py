@@ -1,5 +1,5 @@
 """
-An application that is loaded before its workers are forked, as by gunicorn's preload, as a program.
+A program that is loaded before its workers are forked, as by gunicorn's preload.
 
 `preloaded.py CONFIG`: as of `worker.py`, and `"warm"`: whether the parent has sent a request before.
 """
@@ -38,13 +38,13 @@ AUTH = TaxizerAuth(
     Credentials(CONFIG["client_id"], CONFIG["client_secret"]),
     base_url=CONFIG["base_url"],
     store=STORE,
-    # A stall of a busy process is no failure of its store.
+    # A stall of a busy process is not a failure of its store.
     policy=RenewalPolicy(store_timeout=20.0),
 )
 
 
 async def send(requests: int) -> int:
-    """Send that many at once; return how many were answered as they should be."""
+    """Send that many requests at once; return how many were answered as expected."""
     codes: list[int] = []
 
     async def one(client: httpx.AsyncClient) -> None:
@@ -64,12 +64,12 @@ async def send(requests: int) -> int:
 
 
 def work(requests: int) -> int:
-    """Run an event loop of this process's own."""
+    """Run a new event loop in this process."""
     return anyio.run(functools.partial(send, requests), backend=CONFIG["backend"])
 
 
 def main() -> int:
-    """Fork, and see whether all children did well."""
+    """Fork the children, and return whether all succeeded."""
     if CONFIG["warm"]:
         assert work(1) == 1
     children = []

@@ -1,4 +1,4 @@
-"""A TCP proxy in a thread of its own, which resets connections in mid-command or holds answers back."""
+"""A TCP proxy in a thread, which resets connections in mid-command or holds answers back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Direction = Literal["to server", "to client"]
 
 _CHUNK = 65_536
-#: Has a socket that is closed send a reset.
+#: Makes closing a socket send a reset.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -61,7 +61,7 @@ class Proxy:
         return f"redis://127.0.0.1:{self._port.result()}"
 
     def cut(self, direction: Direction, after: Iterable[int]) -> None:
-        """Reset the connection that the next so many bytes have gone over, for each number of *after*."""
+        """Reset a connection after so many more bytes, for each number of *after* in turn."""
 
         def arm() -> None:
             self._cuts[direction] = iter(after)
@@ -74,7 +74,7 @@ class Proxy:
         self._do(self._answering.clear)
 
     def heal(self) -> None:
-        """Cut and hold no more."""
+        """Stop cutting and holding."""
 
         def disarm() -> None:
             self._left.clear()

@@ -43,7 +43,7 @@ def _anyio_backend() -> str:
 
 @pytest.fixture(name="brief_leases")
 def _brief_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have leases end soon whose takers did not hear that they had them."""
+    """Shorten leases, so that those end soon whose grant was not received."""
     monkeypatch.setattr(redis_store, "LEASE_SECONDS", 0.4)
     monkeypatch.setattr(redis_store, "HEARTBEAT", 0.1)
 
@@ -73,7 +73,7 @@ async def _client(sandbox: Sandbox, auth: TaxizerAuth) -> AsyncIterator[httpx.As
 
 
 async def _is_shared(sandbox: Sandbox, proxy: Proxy) -> bool:
-    """Say whether another process gets its token out of the store."""
+    """Return whether another process gets its token from the store."""
     exchanges = sandbox.counters.exchanges
     async with _auth(sandbox, proxy) as other:
         await other.token()
@@ -83,19 +83,19 @@ async def _is_shared(sandbox: Sandbox, proxy: Proxy) -> bool:
 async def _use_again(
     sandbox: Sandbox, proxy: Proxy, auth: TaxizerAuth, client: httpx.AsyncClient
 ) -> None:
-    """Renew until the store is used again: a lease so brief may end in a renewal of a busy machine."""
+    """Renew until the store is used again: so short a lease may end during a renewal on a busy machine."""
     with anyio.fail_after(PATIENCE):
         while auth.status().store_failing or not await _is_shared(sandbox, proxy):
             await _renew(sandbox, client)
 
 
 async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
-    """Have the server refuse all tokens, and the client get through all the same."""
+    """Make the server refuse all tokens; the client still gets through."""
     sandbox.revoke()
     assert (await client.post("/v1/Invoices", json={})).status_code == httpx.codes.OK
 
 
-#: How to break it, and how to mend it.
+#: How to break Redis, and how to repair it.
 FAULTS: dict[str, tuple[Callable[[RedisServer, Proxy], object], Callable[..., object]]] = {
     "read-only": (
         lambda server, _: server.ask("REPLICAOF 127.0.0.1 1"),
@@ -121,10 +121,10 @@ async def test_requests_go_on_and_the_store_is_used_again(
     caplog: pytest.LogCaptureFixture,
     fault: str,
 ) -> None:
-    """Twice good, twice bad: each request gets a token, and each change is logged once."""
+    """Redis fails and recovers twice: each request gets a token, and each change is logged once."""
     caplog.set_level(logging.INFO, "taxizer_async")
     break_it, mend_it = FAULTS[fault]
-    # Only silence is waited for.
+    # Only a silent store is waited for.
     policy = attrs.evolve(_POLICY, store_timeout=2.0) if fault == "slow" else _POLICY
     async with _auth(sandbox, proxy, policy) as auth, _client(sandbox, auth) as client:
         await _renew(sandbox, client)
@@ -139,7 +139,7 @@ async def test_requests_go_on_and_the_store_is_used_again(
     logged = [record.message.partition("(")[0] for record in caplog.records]
     changes = [name for name in logged if name.startswith("Store")]
     assert changes == ["StoreFailed", "StoreRecovered"] * (len(changes) // 2)
-    # A stall of a busy machine may look like silence.
+    # A stall of a busy machine may look like a silent store.
     assert len(changes) == 4 or (fault == "slow" and len(changes) > 4)
 
 

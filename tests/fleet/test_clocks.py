@@ -1,4 +1,4 @@
-"""Machines whose wall clocks disagree."""
+"""Machines with different wall clocks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_clocks_an_hour_apart_cost_no_exchange(
 ) -> None:
     """Two processes, one of them an hour off, share four lives of a token: one exchange each."""
     sandbox.lifetime = 2.0
-    # A token may end on the way of a late request, which is then sent with the next one.
+    # A token may expire while a late request is on its way, which is then resent with the next one.
     policy = PATIENT | {"unauthorized_budget": 1_000}
     with Fleet(sandbox, attrs.evolve(config, policy=policy)) as fleet:
         fleet.start(1)
         fleet.start(1, wall_offset=offset)
         fleet.start_load(2)
         sandbox.wait_until(lambda counters: counters.exchanges >= 4, PATIENCE)
-        # Before they are stopped: who is stopped in a renewal leaves a spent token behind.
+        # Before they are stopped: a worker that is stopped in a renewal leaves a spent token behind.
         begun, counters = sorted(fleet.exchanges), sandbox.counters
         reports = fleet.ask_all("stop")
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.mark.report(82)
 def test_a_cold_fleet_logs_in_once(sandbox: Sandbox, config: WorkerConfig) -> None:
-    """8 processes with 20 coroutines each: one login, 160 answers, none before the login is done."""
+    """8 processes with 20 coroutines each: one login, and 160 answers after it."""
     sandbox.connect_latency = 1.0
     with Fleet(sandbox, config) as fleet:
         fleet.start(8)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_a_preloaded_application_logs_in_once(
     sandbox: Sandbox, config: WorkerConfig, *, warm: bool
 ) -> None:
-    """Four children share one login, though the parent's connections and locks are not theirs."""
+    """Four children share one login, without the parent's connections and locks."""
     content = {
         "store": config.store,
         "backend": config.backend,
@@ -35,7 +35,7 @@ def test_a_preloaded_application_logs_in_once(
     }
     program = Path(__file__).with_name("preloaded.py")
     done = families.run(
-        # Python 3.12 warns of a fork with threads, which anyio's pool leaves to end by themselves.
+        # Python 3.12 warns of a fork with threads, and anyio's idle worker threads remain for a while.
         [sys.executable, "-W", "ignore::DeprecationWarning", str(program), json.dumps(content)]
     )
 

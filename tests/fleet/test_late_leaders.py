@@ -1,4 +1,4 @@
-"""A leader that was held up, or whose store was set back meanwhile, costs nothing and harms nobody."""
+"""A leader that was held up, or whose store was restored meanwhile, costs nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _set_back_files(fleet: Fleet) -> None:
 
 
 def _set_back_redis(fleet: Fleet, server: RedisServer) -> None:
-    """Restart it from a snapshot."""
+    """Restart Redis from a snapshot."""
     assert server.ask("SAVE") == b"+OK\r\n"
     _renew(fleet)
     server.stop()
@@ -54,7 +54,7 @@ def _renew(fleet: Fleet) -> None:
 def test_a_refresh_token_out_of_a_backup_is_not_sent(
     sandbox: Sandbox, config: WorkerConfig, request: pytest.FixtureRequest
 ) -> None:
-    """Who has seen a newer token knows that the one in a store that was set back is spent."""
+    """A process that has seen a newer token knows that the restored one is spent."""
     with Fleet(sandbox, config) as fleet:
         fleet.start(2)
         fleet.ask_all("burst 1")
@@ -79,7 +79,7 @@ def test_a_leader_that_was_stopped_costs_nothing(
     answered: bool,  # noqa: FBT001
     timeout: float,
 ) -> None:
-    """When it goes on, its refresh has failed and its lease has ended: it takes what others have saved."""
+    """When it goes on, its refresh has failed and its lease has ended: it adopts what others saved."""
     config = WorkerConfig(store=("redis", redis_server.url))
     with Fleet(sandbox, config) as fleet:
         (other,) = fleet.start(1)
@@ -99,7 +99,7 @@ def test_a_leader_that_was_stopped_costs_nothing(
                 gate.release()
                 sandbox.wait_until(lambda _: len(sandbox.exchange_log) == 3, PATIENCE)
             else:
-                # What has to pass here is time itself.
+                # Only time has to pass here.
                 time.sleep(max(0.0, frozen_at + timeout - time.monotonic()))
             holder.thaw()
             report = holder.report()

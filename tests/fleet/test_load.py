@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-# A process of its own each: what trio does differently shows in tests of one process.
+# Each worker is a process; trio's differences show in tests of one process.
 on_asyncio = pytest.mark.parametrize("config", ["file", "redis"], indirect=True)
 
 
@@ -39,7 +39,7 @@ def test_a_fleet_renews_once_per_lifetime(sandbox: Sandbox, config: WorkerConfig
 @on_asyncio
 @pytest.mark.report(45)
 def test_who_is_killed_harms_no_other(sandbox: Sandbox, config: WorkerConfig) -> None:
-    """Workers are killed, some of them in a refresh: no refresh token is sent twice, none fails."""
+    """Workers are killed, some in a refresh: no refresh token is sent twice, and no request fails."""
     outcome = run_load(sandbox, _light(config), seconds=6, kills=True, seed=2)
 
     assert outcome.problems == []
@@ -48,5 +48,5 @@ def test_who_is_killed_harms_no_other(sandbox: Sandbox, config: WorkerConfig) ->
 
 
 def _light(config: WorkerConfig) -> WorkerConfig:
-    """Leave processors free, and have tokens that end on a late request's way replaced each time."""
+    """Leave processors free, and replace tokens that expire while a late request is on its way."""
     return attrs.evolve(config, pause=0.1, policy=PATIENT | {"unauthorized_budget": 1_000})

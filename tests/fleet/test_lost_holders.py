@@ -1,4 +1,4 @@
-"""Who has the lease is killed, or stopped and thawed later, in the middle of an exchange."""
+"""The holder of the lease is killed, or stopped and resumed later, during an exchange."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: What a busy machine may add to that; who does not miss a killed holder waits several times longer.
+#: What a busy machine may add; without the lease's end the wait is several times longer.
 _SLACK = 10.0
 assert RenewalPolicy().exchange_timeout > _SLACK + LEASE_SECONDS
 
@@ -36,7 +36,7 @@ assert RenewalPolicy().exchange_timeout > _SLACK + LEASE_SECONDS
 @pytest.mark.report(84)
 @pytest.mark.parametrize("where", ["connect", "refresh"])
 def test_a_killed_holder_is_missed_soon(sandbox: Sandbox, config: WorkerConfig, where: str) -> None:
-    """Its kernel lock ends with it, its lease in Redis within seconds; then another goes on."""
+    """A killed holder's kernel lock ends at once, its lease in Redis within seconds; then another goes on."""
     with Fleet(sandbox, config) as fleet:
         holder, other = fleet.start(2)
         if where == "refresh":
@@ -54,13 +54,13 @@ def test_a_killed_holder_is_missed_soon(sandbox: Sandbox, config: WorkerConfig, 
     assert report.failures == []
     waited = report.last_answered - killed_at
     assert waited < (LEASE_SECONDS if config.store[0] == "redis" else 0) + _SLACK
-    # The one that was sent and never answered is spent.
+    # The refresh token that was sent and never answered is spent.
     assert sandbox.counters.connects == before + (1 if where == "refresh" else 2)
     assert sandbox.counters.reuses == 0
 
 
 def _stop_in_refresh(sandbox: Sandbox, config: WorkerConfig) -> tuple[int, int]:
-    """Freeze a holder in its refresh, have another go on, thaw it; return what each carries then."""
+    """Stop a holder in its refresh, let another go on, resume it; return the token of each."""
     with Fleet(sandbox, config) as fleet:
         holder, other = fleet.start(2)
         fleet.ask_all("burst 1")
@@ -79,8 +79,8 @@ def _stop_in_refresh(sandbox: Sandbox, config: WorkerConfig) -> tuple[int, int]:
 
 
 def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> int:
-    """Return which JWT it sends, after requests that *failed* in time that it was stopped for."""
-    # What was out of time then is tried again a second later.
+    """Return the JWT that it sends, after requests that *failed* because it was stopped."""
+    # A request that timed out meanwhile is retried a second later.
     assert all(failure.startswith("TokenEndpointUnavailableError") for failure in failed)
     end = time.monotonic() + PATIENCE
     before = sandbox.counters.resources_ok
@@ -97,7 +97,7 @@ def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> in
 @pytest.mark.report(87)
 @pytest.mark.report(89)
 def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: RedisServer) -> None:
-    """Its lease in Redis has ended, so its late save does nothing, and it adopts the newer token."""
+    """A resumed holder's lease in Redis has ended: its late save does nothing, and it adopts the newer token."""
     config = WorkerConfig(store=("redis", redis_server.url))
     holders, others = _stop_in_refresh(sandbox, config)
     record = anyio.run(_load, sandbox, redis_server.url)
@@ -114,7 +114,7 @@ def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: Red
 def test_a_stopped_holder_of_a_file_is_not_waited_for_without_end(
     sandbox: Sandbox, tmp_path: Path, backend: str
 ) -> None:
-    """It keeps the kernel's lock, so others get an error to retry on, and go on once it does."""
+    """A stopped holder keeps the kernel's lock: others get a retryable error until it is resumed."""
     config = WorkerConfig(
         store=("file", str(tmp_path / "tokens")),
         backend=backend,
@@ -130,7 +130,7 @@ def test_a_stopped_holder_of_a_file_is_not_waited_for_without_end(
             holder.freeze()
             (failure,) = other.ask("burst 1").failures
             assert failure.startswith("TokenEndpointUnavailableError")
-            # Nobody logs in without the lease.
+            # No process logs in without the lease.
             assert sandbox.counters.connects == 1
         holder.thaw()
         failed = holder.report().failures

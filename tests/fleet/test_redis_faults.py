@@ -1,4 +1,4 @@
-"""What happens to a Redis in use, under load: no request fails."""
+"""Faults of a Redis in use, under load: no request fails."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _has(exchanges: int, counters: SandboxCounters) -> bool:
 def test_a_fault_under_load_fails_no_request(
     sandbox: Sandbox, redis_server: RedisServer, fault: str
 ) -> None:
-    """Twice, while a renewal is under way, and with renewals before and after it."""
+    """Redis pauses twice during a renewal, with renewals before and after it."""
     sandbox.lifetime, sandbox.refresh_latency = 2.0, 0.2
-    # The store's time is the default, which the pause outlasts.
+    # The pause is longer than the default timeout of the store.
     policy = {"unauthorized_budget": 1_000}
     config = WorkerConfig(store=("redis", redis_server.url), policy=policy, pause=0.1)
     with Fleet(sandbox, config) as fleet:
@@ -64,7 +64,7 @@ def test_a_fault_under_load_fails_no_request(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_store_that_is_back_is_used_again(sandbox: Sandbox, redis_server: RedisServer) -> None:
-    """Down, up and down again is told once each; after it one login serves all once more."""
+    """Each change between down and up is reported once; afterwards one login serves all again."""
     policy = PATIENT | {"unauthorized_budget": 1_000}
     config = WorkerConfig(store=("redis", redis_server.url), policy=policy)
     with Fleet(sandbox, config) as fleet:

@@ -5,11 +5,11 @@ It reads commands from stdin, one a line, and answers each with a line of JSON:
 
 - `burst N`: N coroutines send a request each.
 - `load N`: N coroutines send requests, one after the other, until `stop`.
-- `stop`: ends that, and tells what came of it.
+- `stop`: ends the load, and reports its result.
 - `forget`: forgets the token.
-- `report`: tells what has come of all so far.
+- `report`: reports the results so far.
 
-Unasked it says when it begins an exchange.
+It also reports, unasked, when it begins an exchange.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Worker:
             http_client=announced_client,
             on_event=lambda event: self._events.append(str(event)),
         )
-        # Loopback is no matter for a proxy, nor for TLS, whose CA bundle takes long to read.
+        # Loopback needs neither a proxy nor TLS, whose CA bundle takes long to read.
         self._client = httpx.AsyncClient(
             auth=self._auth,
             base_url=CONFIG["base_url"],
@@ -84,7 +84,7 @@ class Worker:
         self._going = False
 
     async def run(self) -> None:
-        """Obey until stdin ends."""
+        """Run commands until stdin ends."""
         async with self._client, anyio.create_task_group() as tasks:
             if CONFIG["keep_fresh"]:
                 tasks.start_soon(self._auth.keep_fresh)
@@ -147,19 +147,19 @@ class Worker:
 
 
 def announced_client() -> httpx.AsyncClient:
-    """Return a client for an exchange, and say that one begins."""
+    """Return a client for an exchange, and report that one begins."""
     say("exchange", at=time.monotonic())
     return httpx.AsyncClient(trust_env=False)
 
 
 def say(what: str, **content: Any) -> None:
-    """Write one line of JSON, in one go, as two threads may speak."""
+    """Write one line of JSON in one call, as two threads may write."""
     sys.stdout.write(f"{json.dumps({'what': what, **content})}\n")
     sys.stdout.flush()
 
 
 async def main() -> None:
-    """Run, with the store closed in the end."""
+    """Run the worker, and close the store at the end."""
     store = make_store()
     try:
         await Worker(store).run()

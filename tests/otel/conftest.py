@@ -1,4 +1,4 @@
-"""A clock that stands still, the real SDK in memory, and auth objects that report to it."""
+"""A manual clock, the real SDK in memory, and auth objects that report to it."""
 
 from __future__ import annotations
 

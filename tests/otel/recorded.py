@@ -32,7 +32,7 @@ class Point:
 
 @final
 class Recorded:
-    """Providers of one test, and what came to them."""
+    """The providers of one test, and what they recorded."""
 
     def __init__(self) -> None:
         self._spans = InMemorySpanExporter()
@@ -41,7 +41,7 @@ class Recorded:
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.telemetry = TaxizerTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
-        #: Whose events are recorded.
+        #: The auths whose events are recorded.
         self.auths: list[TaxizerAuth] = []
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Recorded:
         self.meters.shutdown()
 
     async def complete(self) -> None:
-        """Wait until all that has happened is recorded."""
+        """Wait until all events are recorded."""
         for auth in self.auths:
             await auth.events_delivered()
 
@@ -80,7 +80,7 @@ class Recorded:
         ]
 
     def text(self) -> str:
-        """All of it, as an exporter would write it."""
+        """Everything recorded, as an exporter would write it."""
         return "\n".join(
             [span.to_json() for span in self.spans()]
             + [metric.to_json() for metric in self.metrics()]

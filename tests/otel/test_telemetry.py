@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .recorded import Recorded
 
 
-#: Past the point from which callers wait for the successor of a token of 900 s.
+#: Past the age from which callers wait for a token of 900 s to be renewed.
 PRESSING = 875.0
 ONCE = RenewalPolicy(backoff=60.0)
 
@@ -74,7 +74,7 @@ def exchanges(recorded: Recorded) -> dict[tuple[str, str], float]:
 
 
 async def log_in_slowly(auth: TaxizerAuth, sandbox: Sandbox, clock: ManualClock) -> None:
-    """Log in for three callers, which takes two seconds of the clock."""
+    """Log in for three callers; the login takes two seconds."""
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("connect") as gate:
             for _ in range(3):
@@ -87,7 +87,7 @@ async def log_in_slowly(auth: TaxizerAuth, sandbox: Sandbox, clock: ManualClock)
 async def test_a_cold_start(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """One login is one span of its length and one count; each caller's wait is one of three."""
+    """One login is one span of its duration and one count; three waits are recorded."""
     await log_in_slowly(make_auth(), sandbox, clock)
     await recorded.complete()
 
@@ -109,7 +109,7 @@ async def test_a_cold_start(
 
 
 async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Recorded) -> None:
-    """A caller who finds a fresh token waits for nothing, and is not counted."""
+    """A caller that finds a fresh token does not wait, and is not counted."""
     auth = make_auth()
     for _ in range(5):
         await auth.token()
@@ -121,7 +121,7 @@ async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Reco
 async def test_units(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """Units are UCUM's, names are of one namespace, and buckets are made for seconds."""
+    """Units are UCUM's, names share one namespace, and buckets suit seconds."""
     auth = make_auth()
     await log_in_slowly(auth, sandbox, clock)
 
@@ -150,7 +150,7 @@ async def test_a_span_of_a_login_is_in_no_requests_trace(
 
 
 async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Recorded) -> None:
-    """A refresh is one of kind refresh."""
+    """A refresh is an exchange of kind `refresh`."""
     auth = make_auth()
     await auth.token()
     clock.advance(PRESSING)
@@ -164,7 +164,7 @@ async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Reco
 async def test_a_refused_renewal(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """A refresh that is refused is a failure of its own, and the login after it a success."""
+    """A refused refresh is a failure, and the login after it a separate success."""
     auth = make_auth()
     await auth.token()
     sandbox.revoke_refresh_tokens()
@@ -181,7 +181,7 @@ async def test_a_refused_renewal(
 async def test_a_renewal_that_was_lost_on_the_way(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """Where no answer came there is no status, and the type of the error is a class."""
+    """Without an answer there is no status, and the error type is a class."""
     auth = make_auth()
     await auth.token()
     sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
@@ -219,7 +219,7 @@ async def test_a_failed_login(
     fault: Fault,
     attributes: dict[str, Any],
 ) -> None:
-    """A failure is an error span and one count, however many callers and later tries it fails."""
+    """A failure is one error span and one count, however many callers it fails."""
     sandbox.fail("connect", fault)
     auth = make_auth(policy=ONCE)
     for _ in range(3):
@@ -235,7 +235,7 @@ async def test_a_failed_login(
 
 
 async def test_what_was_not_sent_is_no_exchange(make_auth: MakeAuth, recorded: Recorded) -> None:
-    """Credentials that could not be had, or a client that could not be made, asked no server."""
+    """If the credentials or the client could not be had, no exchange is recorded."""
 
     def fail() -> Any:
         raise ZeroDivisionError
@@ -251,7 +251,7 @@ async def test_what_was_not_sent_is_no_exchange(make_auth: MakeAuth, recorded: R
 
 
 async def test_a_401(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) -> None:
-    """A refused token is counted once, and its renewal is one like others."""
+    """A refused token is counted once, and its renewal is recorded as usual."""
     auth = make_auth()
     async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
         await client.post("/v1/Devices/Register")
@@ -268,7 +268,7 @@ async def test_a_401(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) 
 async def test_a_store_that_fails(
     sandbox: Sandbox, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """An outage of the store is counted once, by what failed first."""
+    """An outage of the store is counted once, with the operation that failed first."""
     store.down = {"load", "save", "lease"}
     auth = make_auth()
     await auth.token()
@@ -283,7 +283,7 @@ async def test_a_store_that_fails(
 async def wait_for_lease(
     auth: TaxizerAuth, clock: ManualClock, store: ScriptedStore, then: Any, *, looks: int
 ) -> None:
-    """Have *auth* wait for the lease for a second, do *then*, and have it look again so often."""
+    """Make *auth* wait a second for the lease, do *then*, and let it poll so often again."""
 
     async def pass_a_look(seconds: float) -> None:
         await clock.wait_until_asleep()
@@ -308,7 +308,7 @@ async def test_a_wait_for_the_lease(
     make_auth: MakeAuth,
     recorded: Recorded,
 ) -> None:
-    """What was waited for the lease is a span before that of the login."""
+    """The wait for the lease is a span before that of the login."""
 
     async def free() -> None:
         store.busy = False
@@ -332,7 +332,7 @@ async def test_a_wait_for_the_lease(
 async def test_a_wait_that_another_client_ends(
     clock: ManualClock, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """Whoever waits is served by the token of whom it waits for: that is an adoption, and no exchange."""
+    """A waiting process is served by the holder's token: an adoption, not an exchange."""
     others = ScriptedStore(clock)
     others.inner = store.inner
     other = make_auth(name="other", store=others)
@@ -358,7 +358,7 @@ async def test_a_wait_that_is_given_up(
     make_auth: MakeAuth,
     recorded: Recorded,
 ) -> None:
-    """Past its bound the wait ends, and with it the refresh."""
+    """At its limit the wait ends, and the refresh with it."""
 
     async def let_time_pass() -> None:
         clock.advance(RenewalPolicy().exchange_timeout)
@@ -410,7 +410,7 @@ async def test_two_auths(sandbox: Sandbox, make_auth: MakeAuth, recorded: Record
 
 
 async def test_a_hook_is_of_one_auth(sandbox: Sandbox, recorded: Recorded) -> None:
-    """A second auth on one hook would be told as the first."""
+    """A hook accepts only one auth, as it could not tell two apart."""
     hook = recorded.telemetry.hook()
     auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=hook))
     with pytest.raises(ConfigurationError, match="another"):
@@ -418,7 +418,7 @@ async def test_a_hook_is_of_one_auth(sandbox: Sandbox, recorded: Recorded) -> No
 
 
 async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -> None:
-    """Without `bind` all is recorded but the server and the gauge."""
+    """Without `bind` everything but the server and the gauge is recorded."""
     auth = TaxizerAuth(
         sandbox.credentials, base_url=sandbox.base_url, on_event=recorded.telemetry.hook()
     )
@@ -434,7 +434,7 @@ async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -
 async def test_the_users_own_hook(
     *, is_async: bool, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """It hears of each event, before the span is made, and is awaited if it is async."""
+    """The user's hook receives each event before the span is made, and is awaited if it is async."""
     heard: list[tuple[Event, int]] = []
     told = anyio.Event()
 
@@ -464,7 +464,7 @@ async def test_the_users_own_hook_fails(
     recorded: Recorded,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What it raises is logged, and neither the request nor the telemetry is lost."""
+    """An exception of the user's hook is logged, and costs neither the request nor the telemetry."""
 
     def sync_hook(_: Event) -> None:
         raise ZeroDivisionError
@@ -483,7 +483,7 @@ async def test_the_users_own_hook_fails(
 async def test_an_sdk_that_fails(
     make_auth: MakeAuth, recorded: Recorded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A span processor that raises fails no request, and the user's hook still hears."""
+    """A span processor that raises fails no request, and the user's hook still receives events."""
 
     class Broken(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
@@ -501,7 +501,7 @@ async def test_an_sdk_that_fails(
 async def test_no_secret_is_recorded(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
-    """Neither a token nor the clientSecret is in anything that an exporter gets, whatever happened."""
+    """No exporter ever gets a token or the clientSecret."""
     auth = make_auth(policy=ONCE)
     await auth.token()
     refresh_token = sandbox.issued_refresh_tokens[-1]

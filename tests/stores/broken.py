@@ -1,4 +1,4 @@
-"""A small store that keeps all rules, and one for each rule that breaks it."""
+"""A small store that keeps all rules, and for each rule a store that breaks it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Shared:
-    """What all stores of one test have in common."""
+    """The state that all stores of one test share."""
 
     records: dict[StoreKey, tuple[float, TokenRecord]] = attrs.Factory(dict)
     holders: dict[StoreKey, PlainLease] = attrs.Factory(dict)
@@ -90,7 +90,7 @@ class Inventive(Plain):
 
 
 class Changing(Plain):
-    """Keeps what *change* makes of a record."""
+    """Saves a record as changed by *change*."""
 
     def change(self, record: TokenRecord) -> TokenRecord:
         raise NotImplementedError
@@ -297,7 +297,7 @@ class Tearing(Plain):
 
 
 class Lagging(Plain):
-    """Answers from a copy that lags behind while others are at it."""
+    """Answers from a copy that lags behind during concurrent calls."""
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         await anyio.lowlevel.checkpoint()
@@ -307,7 +307,7 @@ class Lagging(Plain):
 
 
 class Careless(Plain):
-    """Keeps in itself what a call is about."""
+    """Keeps the state of a call in the store object."""
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         self.shared.more["record"] = record
@@ -316,7 +316,7 @@ class Careless(Plain):
 
 
 class Sweeping(Plain):
-    """Has `clear` take away what a save is about to put in place."""
+    """Lets `clear` remove what a save is about to put in place."""
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         self.shared.more[key] = record
@@ -337,7 +337,7 @@ class LeaseLosing(Plain):
 
 
 class Piped(Plain):
-    """Has one connection, on which the answer to a cancelled call stays for the next."""
+    """Has one connection, on which the answer to a cancelled call is left for the next."""
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         answers: list[TokenRecord | None] = self.shared.more.setdefault("answers", [])
@@ -347,7 +347,7 @@ class Piped(Plain):
 
 
 class Overtaken(Plain):
-    """Leaves a cancelled save to be done later."""
+    """Completes a cancelled save later."""
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         late = self.shared.more.pop(key, None)
@@ -370,7 +370,7 @@ class _HastyLease(PlainLease):
 
 
 class Hasty(Plain):
-    """Takes a release for done before it is."""
+    """Reports a release as done before it is."""
 
     lease_class = _HastyLease
 

@@ -1,4 +1,4 @@
-"""What the tests of the stores share."""
+"""Fixtures of the store tests."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def _running_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(name="redis_server")
 def _redis_server(running_redis_server: RedisServer) -> RedisServer:
-    """One with nothing in it."""
+    """An empty store."""
     assert running_redis_server.ask("FLUSHALL") == b"+OK\r\n"
     return running_redis_server

@@ -1,8 +1,8 @@
 """
-A process that saves on and on is killed at random moments: `python -m tests.stores.kills --kills 1000`.
+A process that saves in a loop is killed at random moments: `python -m tests.stores.kills --kills 1000`.
 
-After each kill the record is whole or absent, the lock is free, and what is half done is in nobody's way.
-The process that saves ends by itself if the one that kills does.
+After each kill the record is whole or absent, the lock is free, and a partial write disturbs nothing.
+The process that saves ends by itself if the killing one does.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from taxizer_async.stores.file import FileTokenStore
 
 
 KEY = StoreKey("https://api.test", "client-1")
-#: Some of one page, some of many.
+#: Record sizes: from one page to many.
 _LENGTHS = (100, 3_000, 60_000)
-#: A kill comes within the time of so many saves from the first one's begin.
+#: A kill comes within the time of this many saves.
 _SAVES = 10
 
 
 @attrs.frozen
 class Tally:
-    """How many kills there were, how many of them hit a save half done, and how many records differed."""
+    """How many kills there were, how many hit a save, and how many different records were found."""
 
     kills: int
     halves: int
@@ -79,13 +79,13 @@ def run(folder: Path, kills: int, seed: int, within: float | None = None) -> Tal
 
 
 def _wait_for_threads() -> None:
-    """Return once this thread is alone: a fork copies locks of others that it does not copy."""
+    """Wait until this thread is the only one: a fork copies the locks of other threads, but not the threads."""
     while threading.active_count() > 1:
         time.sleep(0.001)
 
 
 async def _time_saves(folder: Path) -> float:
-    """Return what some saves take on this machine, as busy as it is now."""
+    """Return the seconds that some saves take on this machine now."""
     store = FileTokenStore(folder.with_name("timed"))
     lease = await store.lease(KEY)
     assert lease is not None
@@ -139,7 +139,7 @@ def _record(version: str, length: int) -> TokenRecord:
 
 
 def main() -> int:
-    """Kill as often as is asked for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)

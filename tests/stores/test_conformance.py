@@ -1,4 +1,4 @@
-"""All stores keep all rules, and a store that breaks one is told so."""
+"""All stores keep all rules, and a store that breaks one is reported."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_redis(case: TokenStoreCase, kind: str, redis_server: RedisServer)
 @pytest.mark.slow
 @on_asyncio
 async def test_redis_cluster(tmp_path: Path) -> None:
-    """All keys of a script are in one slot, or a cluster would refuse it."""
+    """All keys of a script are in one slot, as a cluster demands."""
     with RedisServer(tmp_path, options=["--cluster-enabled", "yes"]) as server:
         for first in range(0, 16_384, 4_096):
             slots = " ".join(map(str, range(first, first + 4_096)))
@@ -114,7 +114,7 @@ async def test_redis_cluster(tmp_path: Path) -> None:
 
 @cases
 async def test_a_plain_store(case: TokenStoreCase) -> None:
-    """What all the broken ones are made of has no fault of its own."""
+    """The store that the broken ones are made from keeps all rules."""
     shared = Shared()
     await case.run(lambda: Plain(shared))
 
@@ -123,8 +123,8 @@ async def test_a_plain_store(case: TokenStoreCase) -> None:
 async def test_a_broken_store_is_told_its_rule(
     kind: type[Plain], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The case that is about the rule fails, and its text says how, and what to do."""
-    # A lease that nobody has is waited for so long.
+    """The case for the broken rule fails, and its text says how, and what to do."""
+    # How long a free lease is waited for.
     monkeypatch.setattr("taxizer_async.testing._store_suite.harness.LIMIT", 0.4)
     # And an age that does not change.
     monkeypatch.setattr("taxizer_async.testing._store_suite.record_cases.ON_THE_WAY", 0.2)
@@ -158,7 +158,7 @@ async def test_all_that_fail_are_told() -> None:
 
 
 async def test_what_a_store_raises_in_a_crowd_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the store's own is no broken rule, though a task group wraps it."""
+    """An exception of the store is not a broken rule, even if a task group wraps it."""
 
     async def fail(*_: Any) -> None:
         msg = "out of order"
@@ -173,7 +173,7 @@ async def test_what_a_store_raises_in_a_crowd_is_raised(monkeypatch: pytest.Monk
 
 
 async def test_a_call_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A case has an end, whatever the store does."""
+    """A case ends even if the store hangs."""
     monkeypatch.setattr("taxizer_async.testing._store_suite.suite.LIMIT", 0.05)
 
     async def hang(*_: Any) -> None:
@@ -186,7 +186,7 @@ async def test_a_call_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_suite_needs_no_extra_of_a_store() -> None:
-    """Neither filelock nor redis nor pytest is there, and a store is checked."""
+    """A store can be checked without filelock, redis and pytest."""
     program = """
 import sys
 for name in ("filelock", "redis", "cryptography", "pytest"):
@@ -204,7 +204,7 @@ print(len(anyio.run(check_token_store, lambda: shared)))
 
 
 async def test_a_factory_may_be_async() -> None:
-    """A store may have to be made in an event loop."""
+    """A store may be made inside the event loop."""
     shared: TokenStore = MemoryTokenStore()
 
     async def make() -> TokenStore:
@@ -215,7 +215,7 @@ async def test_a_factory_may_be_async() -> None:
 
 
 async def test_what_a_store_raises_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception of a store's own is kept, with a note of the case."""
+    """An exception of a store is raised as it is, with a note of the case."""
 
     async def fail(*_: Any) -> None:
         msg = "out of order"

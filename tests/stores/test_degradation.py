@@ -1,4 +1,4 @@
-"""A directory that goes bad and comes back: requests go on, and each change is told once."""
+"""A directory that fails and recovers: requests go on, and each change is reported once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def _missing(folder: Path) -> Iterator[None]:
-    """Something else is where it should be made."""
+    """Something else is in the directory's place."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.write_text("")
     try:
@@ -52,7 +52,7 @@ def _open_to_others(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refusing(number: int) -> Iterator[None]:
-    """No file can be written (root, who may run this, is refused nothing by its mode)."""
+    """No file can be written; not by its mode, which does not stop root."""
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -64,7 +64,7 @@ def _refusing(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _slow(_: Path) -> Iterator[None]:
-    """Nothing is answered until this is over."""
+    """The file system does not answer until this ends."""
     over = threading.Event()
     check = _private_directory.PrivateDirectory._check
 
@@ -80,7 +80,7 @@ def _slow(_: Path) -> Iterator[None]:
             over.set()
 
 
-#: Loopback needs none, and CA bundles take long to read.
+#: Without TLS: loopback needs none, and CA bundles take long to read.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 FAULTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[None]], str]] = {
@@ -100,10 +100,10 @@ FAULTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[None]
 async def test_requests_go_on_and_the_store_is_used_again(
     sandbox: Sandbox, tmp_path: Path, fault: str
 ) -> None:
-    """Twice good, twice bad: each request gets a token, and each change is an event of its own."""
+    """The directory fails and recovers twice: each request gets a token, and each change is one event."""
     told: list[Event] = []
     folder = tmp_path / "tokens"
-    # Only silence is waited for.
+    # Only a silent store is waited for.
     store_timeout = 0.5 if fault == "slow" else 20.0
     policy = RenewalPolicy(store_timeout=store_timeout, unauthorized_budget=10_000)
 
@@ -139,13 +139,13 @@ async def test_requests_go_on_and_the_store_is_used_again(
     store_events = [event for event in told if type(event).__name__.startswith("Store")]
     names = [type(event).__name__ for event in store_events]
     assert names == ["StoreFailed", "StoreRecovered"] * (len(names) // 2)
-    # A stall of a busy machine may look like silence.
+    # A stall of a busy machine may look like a silent store.
     assert len(names) == 4 or (fault == "slow" and len(names) > 4)
     assert all(text in str(event) for event in store_events[::2])
 
 
 async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
-    """Have the server refuse all tokens, and *client* get through all the same."""
+    """Make the server refuse all tokens; *client* still gets through."""
     sandbox.revoke()
     response = await client.post("/v1/Invoices", json={})
     assert response.status_code == httpx.codes.OK

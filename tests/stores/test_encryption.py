@@ -1,4 +1,4 @@
-"""Encryption at rest: nothing to be found without a key, and a wrong key is no crash."""
+"""Encryption at rest: nothing is readable without the key, and a wrong key is not a crash."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def secrets(sandbox: Sandbox) -> list[bytes]:
 
 
 async def use(sandbox: Sandbox, store: TokenStore) -> None:
-    """Log in, renew, and log in again, each of which is saved, marks included."""
+    """Log in, renew, and log in again, so that each is saved, spent marks included."""
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
     await auth.token()
     sandbox.lifetime = 0.5
@@ -66,13 +66,13 @@ async def use(sandbox: Sandbox, store: TokenStore) -> None:
         while sandbox.counters.refreshes == 0:
             await auth.token()
             await anyio.sleep(0.01)
-    # What is under way would open the store's connection again.
+    # Calls under way would reopen the store's connection.
     await settle(auth._bearer.provider)
 
 
 @pytest.mark.parametrize("key", [None, NEW])
 async def test_no_secret_is_in_the_files(sandbox: Sandbox, tmp_path: Path, key: str | None) -> None:
-    """With a key no byte of a secret is in the directory; without one it is found by this very look."""
+    """With a key no secret is in the directory; without one the same search finds it."""
     await use(sandbox, FileTokenStore(tmp_path / "tokens", encryption_key=key))
     everything = b"".join(file.read_bytes() for file in (tmp_path / "tokens").iterdir())
 
@@ -83,7 +83,7 @@ async def test_no_secret_is_in_the_files(sandbox: Sandbox, tmp_path: Path, key: 
 
 @pytest.mark.parametrize("key", [None, NEW])
 def test_no_secret_is_in_redis(sandbox: Sandbox, tmp_path: Path, key: str | None) -> None:
-    """The same of all that Redis writes to a disk, and of the memory of its process."""
+    """The same holds for what Redis writes to disk, and for the memory of its process."""
 
     async def run(url: str) -> None:
         async with RedisTokenStore.from_url(url, encryption_key=key) as store:
@@ -123,7 +123,7 @@ async def test_keys_can_be_rotated(tmp_path: Path) -> None:
 async def test_a_wrong_key_is_a_log_line_and_a_login(
     sandbox: Sandbox, tmp_path: Path, before: str | None, after: str | None
 ) -> None:
-    """Whoever can't read the record logs in, saves what it got, and says once what was wrong."""
+    """A process that can't read the record logs in, saves its token, and reports the problem once."""
     told: list[Event] = []
     make = functools.partial(TaxizerAuth, sandbox.credentials, base_url=sandbox.base_url)
     first = make(store=FileTokenStore(tmp_path / "tokens", encryption_key=before))
@@ -144,7 +144,7 @@ async def test_a_wrong_key_is_a_log_line_and_a_login(
 async def test_what_was_in_the_clear_goes_once_there_is_a_key(
     tmp_path: Path, length: int | None
 ) -> None:
-    """It is not set aside, as nobody would look for it there; nor is the half of it."""
+    """A record in plain text is not set aside once there is a key; nor is a partial one."""
     await put(FileTokenStore(tmp_path / "tokens"))
     (file,) = (tmp_path / "tokens").glob("*.json")
     file.write_bytes(file.read_bytes()[:length])
@@ -158,7 +158,7 @@ async def test_what_was_in_the_clear_goes_once_there_is_a_key(
 
 
 async def test_what_another_key_encrypted_is_set_aside(tmp_path: Path) -> None:
-    """Who finds that a wrong key was given has it still."""
+    """A record that a wrong key can't read is set aside, for the right key."""
     await put(FileTokenStore(tmp_path / "tokens", encryption_key=OLD))
     (file,) = (tmp_path / "tokens").glob("*.json")
     before = file.read_bytes()
@@ -169,7 +169,7 @@ async def test_what_another_key_encrypted_is_set_aside(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_key_is_over_with_the_next_record(sandbox: Sandbox, tmp_path: Path) -> None:
-    """One event says that the record can't be read, and one that the next one can."""
+    """One event reports that the record can't be read, and one that the next one can."""
     told: list[Event] = []
     make = functools.partial(TaxizerAuth, sandbox.credentials, base_url=sandbox.base_url)
     await make(store=FileTokenStore(tmp_path / "tokens", encryption_key=OLD)).token()
@@ -190,7 +190,7 @@ async def test_a_wrong_key_is_over_with_the_next_record(sandbox: Sandbox, tmp_pa
 )
 @pytest.mark.parametrize("make", [FileTokenStore, RedisTokenStore.from_url])
 def test_a_wrong_key_is_told_and_not_shown(make: Callable[..., object], key: object) -> None:
-    """A typed error that says how to make one, and no frame with the key."""
+    """A wrong key is a typed error that says how to make one, and no frame shows the key."""
     with pytest.raises(
         ConfigurationError, match=r"^encryption_key (is no Fernet|must be)"
     ) as caught:
@@ -227,7 +227,7 @@ except ({error}) as problem:
     ],
 )
 def test_a_missing_extra_is_named(blocked: str, statement: str, extra: str) -> None:
-    """Who uses what is not installed is told what to type."""
+    """Without cryptography the error says what to install."""
     program = BLOCKED.format(blocked=blocked, statement=statement, error="ImportError, ValueError")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True

@@ -1,4 +1,4 @@
-"""Files: who may read them, what happens to damaged ones, and what a lock is worth."""
+"""Files: their permissions, damaged files, and locks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def record_file(folder: Path) -> Path:
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
 async def test_only_the_user_can_read_it(store: FileTokenStore, folder: Path, umask: int) -> None:
-    """Whatever the umask is: 0600 for all files, 0700 for the directory, which is made."""
+    """For any umask, files have mode 0600, and the new directory 0700."""
     before = os.umask(umask & 0o077)
     try:
         assert await put(store, make_record())
@@ -74,7 +74,7 @@ async def test_only_the_user_can_read_it(store: FileTokenStore, folder: Path, um
 
 
 async def test_it_says_whose_and_which_format_it_is(store: FileTokenStore, folder: Path) -> None:
-    """The file has a version field, and its name nothing of the client_id."""
+    """The file has a format field, and its name reveals no client_id."""
     await put(store, make_record())
     content = json.loads(record_file(folder).read_text())
 
@@ -118,7 +118,7 @@ if os.geteuid() == 0:
 async def test_an_unsafe_directory_is_refused(
     store: FileTokenStore, folder: Path, kind: str
 ) -> None:
-    """What others could change, or lead elsewhere, is not used, and the text says what to do."""
+    """A directory that others can change, or a link, is not used, and the error says what to do."""
     UNSAFE[kind](folder)
     for call in (store.load(KEY), store.lease(KEY), store.clear(KEY)):
         with pytest.raises(TokenStoreError, match="name a directory below one of yours"):
@@ -126,7 +126,7 @@ async def test_an_unsafe_directory_is_refused(
 
 
 async def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
-    """What the file system refuses is told as it tells it."""
+    """Errors of the file system are raised as they are."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
         await FileTokenStore(tmp_path / "file" / "tokens").lease(KEY)
@@ -136,7 +136,7 @@ async def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
 async def test_no_link_and_no_pipe_is_followed(
     store: FileTokenStore, folder: Path, make: Callable[[Path, Path], None]
 ) -> None:
-    """In place of a record they are refused at once, and left as they are."""
+    """A link or a pipe in place of a record is refused at once, and left as it is."""
     await put(store, make_record())
     record = record_file(folder)
     elsewhere = folder.parent / "elsewhere"
@@ -149,7 +149,7 @@ async def test_no_link_and_no_pipe_is_followed(
             with pytest.raises(TokenStoreError, match="no regular file"):
                 await put(store, make_record("another"))
     finally:
-        # Lets go whoever waits for the pipe.
+        # Releases a reader that waits for the pipe.
         with contextlib.suppress(OSError):
             os.close(os.open(record, os.O_WRONLY | os.O_NONBLOCK))
 
@@ -158,7 +158,7 @@ async def test_no_link_and_no_pipe_is_followed(
 
 
 async def test_a_linked_lock_is_refused(store: FileTokenStore, folder: Path) -> None:
-    """Nor is one followed in place of the lock."""
+    """A link in place of the lock is not followed either."""
     await put(store, make_record())
     (lock,) = folder.glob("*.lock")
     lock.unlink()
@@ -170,7 +170,7 @@ async def test_a_linked_lock_is_refused(store: FileTokenStore, folder: Path) -> 
 async def test_it_is_on_the_disk_before_it_counts(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is synced before it takes the place of the old one, the directory after that."""
+    """The file is synced before it replaces the old one, and the directory after that."""
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -193,7 +193,7 @@ async def test_it_is_on_the_disk_before_it_counts(
 async def test_a_save_that_fails_leaves_the_old_one(
     store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk the old record stays, and nothing is left lying about."""
+    """On a full disk the old record stays, and no partial file is left."""
     await put(store, make_record())
 
     def full(_: int) -> None:
@@ -211,7 +211,7 @@ async def test_a_save_that_fails_leaves_the_old_one(
 
 
 async def test_what_a_killed_holder_left_is_replaced(store: FileTokenStore, folder: Path) -> None:
-    """A half-written file of before is in nobody's way, and goes."""
+    """A partial file from before disturbs nothing, and is removed."""
     await put(store, make_record())
     part = record_file(folder).with_name(f"{record_file(folder).name}.part")
     part.write_text("half of a")
@@ -239,7 +239,7 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.report(79)
 @pytest.mark.parametrize("kind", DAMAGED)
 async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, kind: str) -> None:
-    """It is told, kept for who wants to look at it, and in the way of nothing."""
+    """A damaged file is reported, kept for inspection, and replaced."""
     await put(store, make_record())
     file = record_file(folder)
     damaged = DAMAGED[kind](file.read_bytes())
@@ -259,7 +259,7 @@ async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, 
 
 
 async def test_no_cut_is_taken_for_a_record(store: FileTokenStore, folder: Path) -> None:
-    """Wherever a file is cut off, it is damaged and not half understood."""
+    """A file that is truncated anywhere is damaged, and never half read."""
     await put(store, make_record())
     file = record_file(folder)
     whole = file.read_bytes()
@@ -270,7 +270,7 @@ async def test_no_cut_is_taken_for_a_record(store: FileTokenStore, folder: Path)
 
 
 async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, folder: Path) -> None:
-    """Another may have taken a new one, so the old holder saves nothing."""
+    """If the lock file was removed, another may hold a new one, so the old holder saves nothing."""
     lease = await store.lease(KEY)
     assert lease is not None
     (lock,) = folder.glob("*.lock")
@@ -289,7 +289,7 @@ async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, fold
 async def test_without_locks_of_the_kernel_there_is_no_lease(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that has none is an error, which is reported, and not a lock that excludes nobody."""
+    """On a file system without locks, taking the lease is an error that is reported."""
 
     def missing(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -300,7 +300,7 @@ async def test_without_locks_of_the_kernel_there_is_no_lease(
 
 
 async def test_two_apps_have_two_files(store: FileTokenStore, folder: Path) -> None:
-    """One file per base_url and client_id."""
+    """Each pair of base_url and client_id has its own file."""
     await put(store, make_record())
     await put(store, make_record(), attrs.evolve(KEY, client_id="client-2"))
     await put(store, make_record(), attrs.evolve(KEY, base_url="https://other.test"))
@@ -331,9 +331,9 @@ class Stuck:
 async def test_a_stuck_file_system_stops_no_event_loop(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls that are given up go on in threads, of which there are 32 at most, and leave no lock."""
+    """Abandoned calls go on in at most 32 threads, and leave no lock."""
     stuck = Stuck(monkeypatch)
-    # A lock must be given back, not left to the collector.
+    # A lock must be released, not left to the garbage collector.
     monkeypatch.setattr(filelock.BaseFileLock, "__del__", lambda _: None)
     try:
         for _ in range(32):
@@ -357,15 +357,15 @@ async def test_a_stuck_file_system_stops_no_event_loop(
 
 @pytest.mark.parametrize("path", ["", "a\0b", 7, None, b"tokens"])
 def test_a_wrong_path_is_told(path: object) -> None:
-    """The text names the argument."""
+    """A wrong argument is named in the error."""
     with pytest.raises(ConfigurationError, match=r"^path must be") as caught:
         FileTokenStore(path)  # type: ignore[arg-type]
-    # What a captured frame does with a half-built object.
+    # A debugger may ask a half-built object for its repr.
     traceback.TracebackException.from_exception(caught.value, capture_locals=True)
 
 
 def test_it_shows_its_path_and_is_not_pickled(store: FileTokenStore, folder: Path) -> None:
-    """Its repr says where it is; a pickle would hold the key."""
+    """The repr shows the directory; pickling is refused, as it would expose the key."""
     assert repr(store) == f"FileTokenStore({str(folder)!r})"
     with pytest.raises(TypeError, match="make one, of the same path, in each process"):
         store.__reduce__()
@@ -405,7 +405,7 @@ run()
 def test_a_lock_ends_with_its_holder_and_not_with_its_children(
     store: FileTokenStore, folder: Path
 ) -> None:
-    """A forked child does not keep it when its parent is killed, and does not give it back before."""
+    """A forked child neither keeps its parent's lock nor releases it."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _with_thread(PROGRAM)]
     with families.running(
         [*command, str(folder), KEY.base_url, KEY.client_id],
@@ -418,7 +418,7 @@ def test_a_lock_ends_with_its_holder_and_not_with_its_children(
         parent.kill()
         parent.wait(PATIENCE)
         os.kill(child, 0)
-        # The kernel gives it back before it tells that the process has ended.
+        # The kernel releases the lock before it reports the end of the process.
         lease = anyio.run(store.lease, KEY)
         assert lease is not None
         anyio.run(lease.release)
@@ -434,7 +434,7 @@ def _with_thread(program: str) -> str:
 
 
 async def test_the_clear_text_is_in_the_file(store: FileTokenStore, folder: Path) -> None:
-    """Without a key both secrets are there for who can read the file: the README says so."""
+    """Without a key both secrets are readable in the file, as the README says."""
     await put(store, make_record())
     content = record_file(folder).read_text()
 

@@ -1,4 +1,4 @@
-"""Killed at random moments of a save; `python -m tests.stores.kills` does it as often as is asked."""
+"""A process is killed at random moments of a save; `python -m tests.stores.kills` does it many times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.mark.report(79)
 @pytest.mark.report(80)
 def test_a_killed_save_leaves_a_whole_record_or_none() -> None:
-    """However often, and often half-way through: the file loads or is absent, and the lock is free."""
+    """After each kill, many of them during a save, the file loads or is absent, and the lock is free."""
     # In a process of its own, as pytest's may have threads, which a fork does not copy.
     done = families.run(COMMAND, limit=2 * PATIENCE)
 
@@ -39,7 +39,7 @@ def test_a_killed_save_leaves_a_whole_record_or_none() -> None:
 
 
 def test_who_saves_ends_with_who_kills(tmp_path: Path) -> None:
-    """If that one is killed itself it leaves nobody behind that saves for ever."""
+    """If the killing process is killed itself, the saving one ends, too."""
     with families.running(
         [*COMMAND, "--within", "100000"],
         stdout=subprocess.PIPE,
@@ -50,7 +50,7 @@ def test_who_saves_ends_with_who_kills(tmp_path: Path) -> None:
         for _ in attempts():
             if list(tmp_path.glob("*/tokens/*.json")):
                 break
-        # The one that saves has this pipe, too, so its end is that of both.
+        # The saving process has this pipe, too, so it ends with both.
         said: list[str] = []
         reader = threading.Thread(target=lambda: said.append(stdout.read()))
         reader.start()

@@ -19,13 +19,13 @@ NOW = MachineTime(boot="b-1", uptime=1_000.0, wall=1_800_000_000.0)
         # The machine was restarted: only the wall clock knows, and may know wrong.
         ({"boot": "b-0", "uptime": 990.0, "wall": NOW.wall - 7_200.0}, 7_200.0),
         ({"boot": "b-0", "uptime": 990.0, "wall": NOW.wall + 7_200.0}, 0.0),
-        # Starts without a name, or a container whose uptime is its own.
+        # Starts without an identifier, or a container with its own uptime.
         ({"boot": "", "uptime": 990.0, "wall": NOW.wall - 20.0}, 20.0),
         ({"uptime": 2_000.0, "wall": NOW.wall - 20.0}, 20.0),
     ],
 )
 def test_the_uptime_counts_where_it_can(changes: dict[str, str | float], seconds: float) -> None:
-    """The time since an earlier moment, whatever has become of the clocks."""
+    """The time since an earlier moment is right, whatever happened to the clocks."""
     earlier = attrs.evolve(NOW, **changes)  # type: ignore[arg-type]
     now = attrs.evolve(NOW, boot="") if changes.get("boot") == "" else NOW
 
@@ -33,7 +33,7 @@ def test_the_uptime_counts_where_it_can(changes: dict[str, str | float], seconds
 
 
 def test_it_is_restored_from_what_it_was_written_as() -> None:
-    """Through a dict and back; what is none of it is None."""
+    """A time survives a dict; anything else gives None."""
     assert MachineTime.from_dict(attrs.asdict(NOW)) == NOW
     for name in ("boot", "uptime", "wall"):
         written = attrs.asdict(NOW)
@@ -43,7 +43,7 @@ def test_it_is_restored_from_what_it_was_written_as() -> None:
 
 
 def test_time_goes_on() -> None:
-    """Two moments of this machine, one after the other."""
+    """Two times of this machine can be compared."""
     first = MachineTime.now()
     later = MachineTime.now()
 

@@ -1,4 +1,4 @@
-"""Files and directories that are not as a store left them, and a file system that says no."""
+"""Files and directories that are not as a store left them, and a file system that refuses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def record_file(folder: Path) -> Path:
 async def test_parents_that_are_made_are_the_users(
     store: FileTokenStore, folder: Path, umask: int
 ) -> None:
-    """Whoever could write to one of them could take the directory away."""
+    """New parent directories are not writable by others, who could replace the directory."""
     before = os.umask(umask)
     try:
         await put(store)
@@ -67,7 +67,7 @@ async def test_parents_that_are_made_are_the_users(
 
 
 async def test_parents_that_are_there_stay_as_they_are(store: FileTokenStore, folder: Path) -> None:
-    """What the user made is the user's business."""
+    """The mode of a parent directory that the user made is not changed."""
     folder.parent.mkdir(parents=True)
     folder.parent.chmod(0o770)
     await put(store)
@@ -77,7 +77,7 @@ async def test_parents_that_are_there_stay_as_they_are(store: FileTokenStore, fo
 
 
 async def test_a_directory_that_is_gone_is_made_anew(store: FileTokenStore, folder: Path) -> None:
-    """No record, nothing to clear, and the next login is kept."""
+    """If the directory is gone there is no record and nothing to clear, and the next login is saved."""
     await put(store)
     for file in folder.iterdir():
         file.unlink()
@@ -93,7 +93,7 @@ async def test_a_directory_that_is_gone_is_made_anew(store: FileTokenStore, fold
 async def test_a_lock_that_goes_during_a_save_takes_the_save_with_it(
     store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked at again just before the new record takes the place of the old one."""
+    """The lock is checked again just before the new record replaces the old one."""
     await put(store)
     lease = await store.lease(KEY)
     assert lease is not None
@@ -158,7 +158,7 @@ ODD: dict[str, Callable[[Path], None]] = {
 async def test_what_is_no_file_is_left_alone(
     store: FileTokenStore, folder: Path, kind: str
 ) -> None:
-    """In place of a record it is told, by its path, at each use; nothing is left open."""
+    """A directory or socket in place of a record is reported by path at each use; nothing is left open."""
     await put(store)
     file = record_file(folder)
     file.unlink()
@@ -184,7 +184,7 @@ def _lowest_free_descriptor() -> int:
 
 
 async def test_a_full_disk_leaves_the_old_record(store: FileTokenStore, folder: Path) -> None:
-    """The kernel stops a write in the middle: the old record stays, and no half of the new one."""
+    """If the kernel stops a write half-way, the old record stays, without a part of the new one."""
     await put(store)
     before = record_file(folder).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -204,7 +204,7 @@ async def test_a_full_disk_leaves_the_old_record(store: FileTokenStore, folder: 
 async def test_a_file_system_that_says_no_is_quoted(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """What can't be written can be read all the same, and the lease is free for the next try."""
+    """A directory that can't be written can be read, and the lease is free for the next attempt."""
     await put(store)
     real = os.open
 
@@ -226,7 +226,7 @@ async def test_a_file_system_that_says_no_is_quoted(
 async def test_a_failed_rename_leaves_the_old_record(
     store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is the new one left beside it, with its secrets."""
+    """A replacement that fails leaves no new file with secrets beside the old one."""
     await put(store)
 
     def refuse(*_: object) -> Path:
@@ -242,7 +242,7 @@ async def test_a_failed_rename_leaves_the_old_record(
 
 
 async def test_a_good_record_is_never_set_aside(store: FileTokenStore, folder: Path) -> None:
-    """Only what is damaged is, and what is set aside is the last of its kind."""
+    """Only damaged files are set aside, and only the last one is kept."""
     for number in range(3):
         await put(store, f"jwt-{number}")
     assert not list(folder.glob("*.damaged"))
@@ -257,7 +257,7 @@ async def test_a_good_record_is_never_set_aside(store: FileTokenStore, folder: P
 async def test_a_clear_removes_what_a_killed_holder_left(
     store: FileTokenStore, folder: Path
 ) -> None:
-    """The half of a save has secrets in it, too; while somebody holds the lease it may be theirs."""
+    """`clear` removes a partial file, which has secrets, too, unless the lease is held: then it is the holder's."""
     await put(store)
     part = record_file(folder).with_name(f"{record_file(folder).name}.part")
     part.write_text(JWT)
@@ -273,7 +273,7 @@ async def test_a_clear_removes_what_a_killed_holder_left(
 
 
 async def test_a_lease_of_another_kind_saves_nothing(store: FileTokenStore) -> None:
-    """What is no lease of such a store is none, whatever it says."""
+    """Any other object is not accepted as a lease."""
 
     class Foreign:
         heartbeat = None

@@ -1,4 +1,4 @@
-"""One store of Redis in several processes, event loops and set-ups of servers."""
+"""One Redis store in several processes, event loops and set-ups of servers."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ anyio.run(main)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["of a URL", "of a client"])
 def test_a_fork_shares_no_connection(redis_server: RedisServer, kind: str) -> None:
-    """A store of a URL is used on both sides at once; one of a client says that it can't be."""
+    """A store of a URL works on both sides of a fork; one of a client raises in the child."""
     done = families.run(
-        # Python 3.12 warns of a fork with threads, and of a client that nobody closes.
+        # Python 3.12 warns of a fork with threads, and of a client that is not closed.
         [sys.executable, "-W", "ignore", "-c", PROGRAM, json.dumps([redis_server.url, kind])]
     )
 
@@ -126,7 +126,7 @@ def test_a_fork_shares_no_connection(redis_server: RedisServer, kind: str) -> No
 
 
 def test_a_users_client_moves_on_from_a_loop_that_ended(redis_server: RedisServer) -> None:
-    """To the next loop, for which it then is: a third one at the same time is refused."""
+    """It moves to the next loop; a third one at the same time is refused."""
     client = redis.asyncio.Redis.from_url(redis_server.url)
     store = RedisTokenStore(client)
 
@@ -146,7 +146,7 @@ def test_a_users_client_moves_on_from_a_loop_that_ended(redis_server: RedisServe
 
 
 def test_a_closed_store_opens_again(redis_server: RedisServer) -> None:
-    """Who closes it too early, or twice, does no harm."""
+    """Closing the store early, or twice, does no harm."""
 
     async def use() -> None:
         async with RedisTokenStore.from_url(redis_server.url) as store:
@@ -159,7 +159,7 @@ def test_a_closed_store_opens_again(redis_server: RedisServer) -> None:
 
 
 def test_loops_that_ended_are_not_kept(redis_server: RedisServer) -> None:
-    """A program that runs one loop after the other does not collect clients."""
+    """A program that runs one loop after another does not accumulate clients."""
     store = RedisTokenStore.from_url(redis_server.url)
 
     async def use() -> None:
@@ -201,7 +201,7 @@ def _listens(port: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_client_of_a_sentinel_keeps_all_rules(redis_server: RedisServer, tmp_path: Path) -> None:
-    """Whoever the Sentinel names is asked."""
+    """The server that the Sentinel names is used."""
 
     async def check(port: int) -> tuple[str, ...]:
         sentinel_class: Any = redis.asyncio.sentinel.Sentinel
@@ -219,7 +219,7 @@ def test_a_client_of_a_sentinel_keeps_all_rules(redis_server: RedisServer, tmp_p
 
 
 def test_threads_that_fork_off_at_once_get_a_client_each(redis_server: RedisServer) -> None:
-    """Loops that begin at the same moment, in one process."""
+    """Loops that start at the same moment in one process each get a client."""
     store = RedisTokenStore.from_url(redis_server.url)
     gate = threading.Barrier(8)
     clients: list[object] = []

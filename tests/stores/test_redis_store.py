@@ -1,4 +1,4 @@
-"""Redis: what is in it, for how long, and who may change it."""
+"""Redis: its keys, their TTLs, and the lease that guards them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def one_key(client: redis.asyncio.Redis, suffix: str) -> bytes:
 async def test_all_keys_end_by_themselves(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """A lease within seconds; a record once all in it has ended; both are in one cluster slot."""
+    """Both keys expire, the lease within seconds, the record after its tokens; both are in one cluster slot."""
     lease = await store.lease(KEY)
     assert lease is not None
     await store.save(KEY, make_record(), lease)
@@ -91,7 +91,7 @@ async def test_all_keys_end_by_themselves(
 async def test_a_record_is_kept_as_long_as_it_is_of_use(
     store: RedisTokenStore, client: redis.asyncio.Redis, changes: dict[str, Any], least: float
 ) -> None:
-    """As long as what lasts longest in it, and a minute."""
+    """A record lasts a minute longer than the tokens in it."""
     await put(store, attrs.evolve(make_record(), **changes))
     left = await client.pttl(await one_key(client, "token")) / 1000
 
@@ -99,7 +99,7 @@ async def test_a_record_is_kept_as_long_as_it_is_of_use(
 
 
 async def test_the_age_is_the_servers(store: RedisTokenStore, client: redis.asyncio.Redis) -> None:
-    """How old a record is follows from its TTL, so no other clock is asked."""
+    """The age of a record follows from its TTL, so that only the server's clock counts."""
     await put(store, make_record())
     key = await one_key(client, "token")
     await client.pexpire(key, await client.pttl(key) - 600_000)
@@ -112,7 +112,7 @@ async def test_the_age_is_the_servers(store: RedisTokenStore, client: redis.asyn
 async def test_a_record_that_lost_its_ttl_is_not_used(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """Nobody knows how old it is."""
+    """A record without a TTL is refused, as its age is unknown."""
     await put(store, make_record())
     await client.persist(await one_key(client, "token"))
     with pytest.raises(TokenStoreError, match="does not say how old"):
@@ -124,7 +124,7 @@ async def test_a_record_that_lost_its_ttl_is_not_used(
 async def test_a_lease_that_ended_is_the_next_ones(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """Who comes too late can neither save, nor extend it, nor give back another's."""
+    """A lost lease can neither save nor be extended, and its release does not end another's."""
     late = await store.lease(KEY)
     assert late is not None
     assert late.heartbeat == HEARTBEAT < LEASE_SECONDS / 3
@@ -159,7 +159,7 @@ async def test_extending_is_for_the_whole_time(
 async def test_a_lost_answer_does_not_lock_its_owner_out(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """Redis retries a command whose answer it lost: a lease that was given is given again."""
+    """A lease that was granted is granted again, as redis-py repeats a command whose reply was lost."""
     real = client.eval
 
     async def lossy(*arguments: Any) -> Any:
@@ -174,7 +174,7 @@ async def test_a_lost_answer_does_not_lock_its_owner_out(
 async def test_who_is_cancelled_leaves_no_lease_to_run_out(
     store: RedisTokenStore, client: redis.asyncio.Redis, *, answers_again: bool
 ) -> None:
-    """It is given back at once, if it was given; a server that does not answer holds up nobody."""
+    """A cancelled call releases a lease that it may have got; a silent server does not delay it."""
     real = client.eval
     given = anyio.Event()
 
@@ -199,7 +199,7 @@ async def test_who_is_cancelled_leaves_no_lease_to_run_out(
 async def test_a_damaged_record_is_told(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """It is not used, and the next save replaces it."""
+    """A damaged record is not used, and the next save replaces it."""
     await put(store, make_record())
     await client.set(await one_key(client, "token"), b"\xff\x00junk", keepttl=True)
     with pytest.raises(TokenStoreError, match="damaged"):
@@ -229,7 +229,7 @@ def test_each_event_loop_has_connections_of_its_own(redis_server: RedisServer) -
 
 
 async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:
-    """In a second loop it can't be used while the first one runs; the text says what can."""
+    """A user's client can't be used in a second loop while the first one runs; the error says what to do."""
     assert await store.load(KEY) is None
     problems: list[str] = []
 
@@ -246,7 +246,7 @@ async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:
 
 
 def test_on_trio_the_first_use_says_so(redis_server: RedisServer) -> None:
-    """Whoever asks for a token learns why there can be none, and what to do."""
+    """On trio a request fails with an error that says why, and what to do."""
 
     async def ask(auth: TaxizerAuth) -> None:
         await auth.token()
@@ -289,7 +289,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_is_told_without_a_secret(kind: str) -> None:
-    """A typed error names the argument; neither its text nor a frame below the caller's has a secret."""
+    """A typed error names the argument; neither its text nor any of our frames has a secret."""
     make, text = WRONG[kind]
     with pytest.raises(ConfigurationError, match=text) as caught:
         make()
@@ -301,7 +301,7 @@ def test_what_is_wrong_is_told_without_a_secret(kind: str) -> None:
 
 
 def test_it_is_not_pickled(redis_server: RedisServer) -> None:
-    """A pickle would have the key and the password in it."""
+    """Pickling is refused, as it would expose the key and the password."""
     with pytest.raises(TypeError, match="make one in each process"):
         RedisTokenStore.from_url(redis_server.url).__reduce__()
 
@@ -309,7 +309,7 @@ def test_it_is_not_pickled(redis_server: RedisServer) -> None:
 async def test_the_clear_text_is_in_redis(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """Without a key both secrets are there for who can read it: the README says so."""
+    """Without a key both secrets are readable in Redis, as the README says."""
     await put(store, make_record())
     content = await client.get(await one_key(client, "token"))
 

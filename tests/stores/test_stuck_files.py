@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @final
 class Stuck:
-    """Has a function of *module* not answer until it is told to; only worker threads are let in."""
+    """Makes a function of *module* hang until it is released; only worker threads may call it."""
 
     def __init__(self, module: object, name: str) -> None:
         self.calls_in_the_loop = 0
@@ -121,7 +121,7 @@ CALLS: Final = WITHOUT | WITH
 async def test_who_is_cancelled_goes_at_once_and_leaves_nothing(
     bench: Bench, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop turns meanwhile; what was begun ends once there is an answer, and the lease is free."""
+    """The loop goes on; the abandoned call ends once there is an answer, and the lease is free."""
     call, module, function = CALLS[name]
     if name in WITH:
         bench.lease = await bench.store.lease(KEY)
@@ -136,7 +136,7 @@ async def test_who_is_cancelled_goes_at_once_and_leaves_nothing(
                 for _ in range(100):
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            # Not asked of a timeout, as a loop that is held up has none.
+            # Not by a timeout, which a blocked loop would not notice.
             assert anyio.current_time() - began < PATIENCE / 3
         finally:
             stuck.answer()
@@ -156,7 +156,7 @@ async def test_who_is_cancelled_goes_at_once_and_leaves_nothing(
 async def test_a_lease_that_comes_too_late_is_given_back(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is cancelled when it has been taken, and not yet been handed over, does not have it."""
+    """A caller that is cancelled after the lock was taken, but before it got the lease, does not keep it."""
     taken = threading.Event()
     kept: list[object] = []
     givers: list[threading.Thread] = []
@@ -164,7 +164,7 @@ async def test_a_lease_that_comes_too_late_is_given_back(
 
     def take_and_tell(attempt: _file_lease.LeaseAttempt) -> _file_lease.FileLease | None:
         lease = take(attempt)
-        # Or the garbage collector would give it back.
+        # Otherwise the garbage collector would release it.
         kept.append(attempt)
         taken.set()
         return lease
@@ -182,7 +182,7 @@ async def test_a_lease_that_comes_too_late_is_given_back(
             tasks.start_soon(bench.take)
             await stuck.until_entered()
             stuck.answer()
-            # The loop stands still, so that it can't hand it over.
+            # The loop is blocked, so that it can't hand over the lease.
             assert taken.wait(PATIENCE)
             tasks.cancel_scope.cancel()
     lease = await leased_in_turn(FileTokenStore(tmp_path / "tokens"), KEY)
@@ -195,7 +195,7 @@ async def test_a_lease_that_comes_too_late_is_given_back(
 async def test_a_release_that_is_refused_is_done_all_the_same(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Too many calls may be stuck already; whoever holds the lease then does not keep it for ever."""
+    """A lease is released even if too many calls hang already."""
     bench.lease = await bench.store.lease(KEY)
     monkeypatch.setattr(bench.store._calls, "_free", PerProcess(lambda: threading.Semaphore(0)))
     with pytest.raises(TimeoutError, match="have not been answered"):
@@ -207,7 +207,7 @@ async def test_a_release_that_is_refused_is_done_all_the_same(
 async def test_a_save_that_was_given_up_ends_before_its_lease_does(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever gets the lease next saves over it, and never the other way round."""
+    """An abandoned save ends before its lease does, so that the next holder saves after it."""
     bench.lease = await bench.store.lease(KEY)
     stuck = Stuck(os, "fsync")
     other = FileTokenStore(tmp_path / "tokens")
@@ -236,7 +236,7 @@ async def test_a_save_that_was_given_up_ends_before_its_lease_does(
 async def test_a_save_that_begins_late_does_not_undo_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that was left alone before it had begun finds that its turn is over."""
+    """An abandoned save whose thread starts late does nothing after a later save."""
     store = FileTokenStore(tmp_path / "tokens")
     lease = await leased_in_turn(store, KEY)
     late: list[Callable[[], bool]] = []

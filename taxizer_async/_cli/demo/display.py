@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-from typing import TYPE_CHECKING, Final, Self, final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
@@ -36,8 +37,6 @@ _STYLES: Final = {
     Incident.OUTAGE: "bold yellow",
 }
 _BAR_WIDTH: Final = 30
-#: How many plain lines report the progress.
-_PLAIN_STEPS: Final = 10
 
 
 def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summary | None:
@@ -47,11 +46,15 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     It is drawn live if stdout is a terminal and the variable CI is not set.
     """
     console = Console()
-    is_live = sys.stdout.isatty() and not os.environ.get("CI")
     summary: Summary | None = None
+    display: LiveDisplay | PlainDisplay = PlainDisplay(console)
+    drawing: AbstractContextManager[object] = nullcontext()
+    if sys.stdout.isatty() and not os.environ.get("CI"):
+        display = LiveDisplay()
+        drawing = Live(display, console=console, refresh_per_second=12)
     _handle_signals()
     try:
-        with LiveDisplay(console) if is_live else PlainDisplay(console) as display:
+        with drawing:
             summary = anyio.run(run_demo, requests, display, workers, backend=backend)
     # trio raises it in a group.
     except* KeyboardInterrupt:
@@ -76,26 +79,20 @@ def _interrupt(*_: object) -> None:
 
 @final
 class PlainDisplay:
-    """Prints a line for each step, and for each tenth of the requests; a context manager."""
+    """Prints a line for each step, and for each tenth of the requests."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._steps = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+        self._tenths = 0
 
     def __call__(self, news: Progress | Step) -> None:
         """Print a step, or a progress that has reached the next tenth."""
         if isinstance(news, Step):
             self._print(news.elapsed, _name(news.incident), news.text)
             return
-        steps = news.counts.done * _PLAIN_STEPS // news.requests
-        if steps > self._steps:
-            self._steps = steps
+        tenths = news.counts.done * 10 // news.requests
+        if tenths > self._tenths:
+            self._tenths = tenths
             self._print(news.elapsed, "requests", _describe(news))
 
     def _print(self, elapsed: float, subject: str, text: str) -> None:
@@ -105,25 +102,17 @@ class PlainDisplay:
 
 @final
 class LiveDisplay:
-    """Draws the requests and the incidents as they happen; a context manager."""
+    """Draws the requests and the incidents as they happen."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         self._progress: Progress | None = None
-        self._story_steps: tuple[Step, ...] = ()
-        self._live = Live(self, console=console, refresh_per_second=12)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._steps: tuple[Step, ...] = ()
 
     def __call__(self, news: Progress | Step) -> None:
         """Show *news* in the next picture."""
         # Another thread draws, so both values are replaced, never changed.
         if isinstance(news, Step):
-            self._story_steps = (*self._story_steps, news)
+            self._steps = (*self._steps, news)
         else:
             self._progress = news
 
@@ -139,7 +128,7 @@ class LiveDisplay:
 
     def _story(self) -> Table:
         story = Table.grid(padding=(0, 2))
-        for step in self._story_steps:
+        for step in self._steps:
             story.add_row(
                 Text(f"{step.elapsed:5.1f} s", style="dim"),
                 Text(_name(step.incident), style=_STYLES[step.incident]),

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import time
 
-from typing import TYPE_CHECKING, Final, Protocol, Self, final
+from typing import TYPE_CHECKING, Final, Self, final
 
 import anyio
 import attrs
@@ -76,14 +76,6 @@ class Counts:
         """Requests that are over."""
         return self.answered + self.failed
 
-    def __add__(self, other: Counts) -> Counts:
-        """Return the sums."""
-        return Counts(
-            answered=self.answered + other.answered,
-            failed=self.failed + other.failed,
-            in_flight=self.in_flight + other.in_flight,
-        )
-
 
 @attrs.frozen(kw_only=True)
 class Outcome:
@@ -110,29 +102,6 @@ class Outcome:
     def failed(self) -> int:
         """Requests that failed."""
         return sum(number for _, number in self.failures)
-
-
-class Senders(Protocol):
-    """The processes that send the requests: this one, or several workers."""
-
-    @property
-    def requests(self) -> int:
-        """How many requests they send in all."""
-        ...
-
-    @property
-    def processes(self) -> int:
-        """How many processes there are."""
-        ...
-
-    @property
-    def counts(self) -> Counts:
-        """How far they are together."""
-        ...
-
-    async def run(self, changed: Callable[[], None]) -> tuple[Outcome, ...]:
-        """Send everything; call *changed* when `counts` has changed. Returns an outcome per process."""
-        ...
 
 
 @final

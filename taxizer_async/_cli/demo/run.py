@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 import attrs
 
-from taxizer_async._cli.demo.load import Counts, LoadGenerator, Outcome, Senders, Workload
+from taxizer_async._cli.demo.load import Counts, LoadGenerator, Outcome, Workload
 from taxizer_async._cli.demo.scenario import FIRST_LIFETIME, Incident, Scenario, Step
 from taxizer_async._cli.demo.worker import WorkerConfig
-from taxizer_async._cli.demo.worker_pool import shared_store, start_workers
+from taxizer_async._cli.demo.worker_pool import Senders, shared_store, start_workers
 from taxizer_async._cli.store_config import SharedStore
 from taxizer_async.testing import Sandbox, SandboxCounters
 

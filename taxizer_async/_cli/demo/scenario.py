@@ -22,7 +22,7 @@ from taxizer_async.testing import Fault, SandboxCounters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._cli.demo.load import Senders
+    from taxizer_async._cli.demo.worker_pool import Senders
     from taxizer_async.testing import Sandbox
 
 

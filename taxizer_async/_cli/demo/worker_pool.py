@@ -12,13 +12,13 @@ import sys
 import tempfile
 
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast, final
+from typing import IO, TYPE_CHECKING, Final, TypeAlias, cast, final
 
 import anyio
 
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from taxizer_async._cli.demo.load import Counts, Outcome
+from taxizer_async._cli.demo.load import Counts, LoadGenerator, Outcome
 from taxizer_async._cli.demo.redis_server import RedisServer, find_redis_server
 from taxizer_async._cli.demo.worker import decode_report
 from taxizer_async._cli.store_config import SharedStore, StoreConfig, StoreKind
@@ -104,7 +104,12 @@ class WorkerPool:
     @property
     def counts(self) -> Counts:
         """How far they are together."""
-        return sum((worker.counts for worker in self._workers), start=Counts())
+        counts = [worker.counts for worker in self._workers]
+        return Counts(
+            answered=sum(each.answered for each in counts),
+            failed=sum(each.failed for each in counts),
+            in_flight=sum(each.in_flight for each in counts),
+        )
 
     async def run(self, changed: Callable[[], None]) -> tuple[Outcome, ...]:
         """Send everything; call *changed* when `counts` has changed."""
@@ -117,6 +122,10 @@ class WorkerPool:
             for worker in self._workers:
                 tasks.start_soon(run_one, worker)
         return tuple(outcomes[worker.number] for worker in self._workers)
+
+
+#: The processes that send the requests: this one, or several workers.
+Senders: TypeAlias = LoadGenerator | WorkerPool
 
 
 @final

@@ -133,8 +133,8 @@ def run(scale: Scale) -> Section:
         ),
         remarks=(
             (
-                "httpx-auth's file is not locked between processes, so all that start together log in; one "
-                "may meet a file that another is writing, which it logs, and goes on."
+                "Processes do not lock the file of httpx-auth, so all that start together log in; one may read "
+                "a file that another is writing, which it logs."
             ),
         ),
         series={name: [float(one.exchanges) for one in found] for name, found in starts.items()},
@@ -164,7 +164,7 @@ def _start_table(starts: dict[str, list[Start]], processes: int) -> Table:
     )
     return Table(
         f"{processes} processes, {processes * TASKS} requests",
-        ("who", "logins", "failed", "first of each process, ms", "last of all, ms"),
+        ("contender", "logins", "failed", "first of each process, ms", "last of all, ms"),
         rows,
     )
 

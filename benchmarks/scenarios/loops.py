@@ -59,7 +59,7 @@ def _table(caption: str, found: dict[tuple[str, str], list[float]], digits: int)
         for loop in LOOPS
         for name in _NAMES
     )
-    return Table(caption, ("where: who", "µs", "over the static header"), rows)
+    return Table(caption, ("loop: contender", "µs", "over the static header"), rows)
 
 
 async def _round(service: Service, scale: Scale, number: int) -> dict[str, tuple[float, float]]:

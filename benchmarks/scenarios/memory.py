@@ -55,7 +55,7 @@ def run(scale: Scale) -> Section:
         tables=(
             Table(
                 f"MB per {crowd:,} waiting coroutines",
-                ("who", "MB", "bytes each, beside a bare wait"),
+                ("contender", "MB", "bytes each, beside a bare wait"),
                 rows,
             ),
         ),
@@ -70,8 +70,8 @@ def run(scale: Scale) -> Section:
                 found,
                 OWN,
                 PEERS,
-                "Who waits for taxizer_async stands some coroutines deeper, and it is noted since when, "
-                "for its operator.",
+                "A coroutine that waits for taxizer_async is a few frames deeper, and the start of its "
+                "wait is kept for the operator.",
             ),
         ),
     )

@@ -93,8 +93,8 @@ def run(scale: Scale) -> Section:
         name="outage",
         title="Outage of the token endpoints",
         about=(
-            f"{1 / _PACE:.0f} requests per second, each of its own, while the token endpoints answer 503. "
-            "All renew when a quarter of the token's life is left, or are told so: azure-core puts up to "
+            f"{1 / _PACE:.0f} requests per second for each, while the token endpoints answer 503. "
+            "All renew when a quarter of the token's life is left, by default or by a setting: azure-core puts up to "
             "60 s on that, at random, so short tokens live to their end there. A figure is failed of sent requests, "
             "by when they were sent, and then the calls to the token endpoints in that time. Where there "
             "is no token, all must fail."
@@ -126,10 +126,10 @@ def run(scale: Scale) -> Section:
         ),
         remarks=(
             (
-                "taxizer_async asks once in a back-off step while the token lives, and up to four times "
-                "once there is none. A request that finds a failure remembered fails at once, so it may "
-                "begin again some seconds after the outage is over. Who asks for each request is back "
-                "sooner, and has asked that much more."
+                "taxizer_async calls once per back-off step while the token lives, and up to four times "
+                "once there is none. A request fails at once while a failure is remembered, so service "
+                "may resume some seconds after the outage is over. Contenders that call for each request "
+                "resume sooner, and have made that many more calls."
             ),
         ),
     )

@@ -64,8 +64,8 @@ def run(scale: Scale) -> Section:
         title="Renewal: steady load",
         about=(
             f"{seconds:.0f} s at {1 / _PACE:.0f} requests per second each; a token lives {LIFETIME:.0f} s, "
-            f"and a login takes the server {LOGIN * 1000:.0f} ms. All of a group run in one event loop, "
-            "request by request in turn, so whatever befalls the machine befalls all. Latencies are "
+            f"and a login takes the server {LOGIN * 1000:.0f} ms. A group runs in one event loop, its "
+            "requests in turn, so whatever slows the machine slows all. Latencies are "
             "counted from when a request was due. “Waited” is the number of requests that took half a "
             "login or longer."
         ),
@@ -104,14 +104,14 @@ def run(scale: Scale) -> Section:
         ),
         remarks=(
             (
-                "The floor's token lives on, so it shows the machine and nothing else. A p99.9 of so many "
-                "requests is the sixth longest, and differs from run to run as the machine does."
+                "The floor's token never ends, so it shows the machine alone. The p99.9 of so many "
+                "requests is the sixth longest, and varies from run to run with the machine."
             ),
             (
                 f"The lock, Authlib, httpx-auth and azure-core are told to renew {_EARLY:g} s early, as "
-                "taxizer_async does of itself, and have all wait for the login; azure-core puts up to 60 s on "
-                "that, at random, but not past the end; httpx-auth has whatever "
-                "else runs in the event loop wait with it. google-auth renews 225 s early, which can't "
+                "taxizer_async does by default, and let all requests wait for the login; azure-core puts up to 60 s on "
+                "that, at random, but not past the end; httpx-auth blocks the "
+                "event loop meanwhile. google-auth renews 225 s early, which can't "
                 "be set, so it is told that tokens live that much longer."
             ),
         ),
@@ -153,7 +153,7 @@ def _table(number: int, group: dict[str, Course]) -> Table:
     )
     return Table(
         f"Group {number}, ms",
-        ("who", "p50", "p99", "p99.9", "longest", "waited", "exchanges", "failed"),
+        ("contender", "p50", "p99", "p99.9", "longest", "waited", "exchanges", "failed"),
         rows,
     )
 

@@ -32,8 +32,8 @@ def run(scale: Scale) -> Section:
         name="requests",
         title="Whole requests",
         about=(
-            "POSTs with a small JSON body to the sandbox, which is a process of its own; connections "
-            f"are kept open, {_CONNECTIONS} at most. Time by the clock, and of the client's process."
+            "POSTs with a small JSON body to the sandbox, which runs in another process, over at most "
+            f"{_CONNECTIONS} open connections. Times are clock time, and processor time of the client."
         ),
         tables=(
             *(_table(degree, found, "by the clock") for degree, found in walls.items()),
@@ -61,9 +61,9 @@ def run(scale: Scale) -> Section:
                 cpus[50],
                 OWN,
                 PEERS,
-                "That is the doing of the library below: httpx2's pool and aiohttp, which azure-core "
-                "stands on, are faster than httpx. taxizer_async goes over both, too; the last column "
-                "puts each against its own library.",
+                "The HTTP library makes the difference: the pool of httpx2 and aiohttp, which azure-core "
+                "uses, are faster than httpx. taxizer_async runs on both, too; the last column compares "
+                "each contender with its own library.",
             ),
         ),
         series={f"{name}": one.scaled(1e6).values for name, one in cpus[50].items()},
@@ -82,7 +82,7 @@ def _table(degree: int, found: dict[str, Sample], what: str) -> Table:
     )
     return Table(
         f"{degree} at once, {what}",
-        ("who", "µs per request", "over the static header", "over its own library's"),
+        ("contender", "µs per request", "over the static header", "over its own library's"),
         rows,
     )
 

@@ -59,7 +59,7 @@ def run(scale: Scale) -> Section:
         tables=(
             Table(
                 f"{size} requests at once",
-                ("who", "exchanges", "failed", "ms", "calm, ms"),
+                ("contender", "exchanges", "failed", "ms", "calm, ms"),
                 rows,
             ),
         ),
@@ -86,16 +86,16 @@ def run(scale: Scale) -> Section:
                 {name: Sample([blow.wall for blow in blows]) for name, blows in found.items()},
                 OWN,
                 PEERS,
-                "Authlib, httpx-auth and azure-core hand the 401s to their user, which is soon done. The "
-                "library below counts as well: the same over httpx2 and aiohttp is in the table.",
+                "Authlib, httpx-auth and azure-core return the 401s to their caller, which is quick. The HTTP "
+                "library counts as well: the table has the same over httpx2 and aiohttp.",
             ),
             (
                 "azure-core drops the token, so the next request logs in; the other two go on "
                 "with the refused one until it would have ended."
             ),
             (
-                "The lock by hand is a careful one, which compares the refused token with the one it has; "
-                "without that it logs in once per 401."
+                "The hand-written lock is careful: it compares the refused token with the current one. "
+                "Otherwise it would log in once per 401."
             ),
         ),
     )

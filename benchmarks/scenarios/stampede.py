@@ -76,10 +76,10 @@ def run(scale: Scale) -> Section:
         title="Stampede: cold coroutines",
         about=(
             f"A login takes the server {scale.login * 1000:.0f} ms. “Beyond the login” is the time of the "
-            "crowd less that of one cold caller alone, and is put against the same crowd with a token. "
+            "crowd less that of one cold caller alone, and is compared with the same crowd with a token. "
             "Whole requests go through the client, over loopback with aiohttp; those of httpx and "
-            "httpx2 are answered from memory instead of by a pool, which looks at all that queue for "
-            "each that is done. Authlib does not log in by itself, so it meets an expired token."
+            "httpx2 are answered from memory instead of by a pool, which looks at all queued requests "
+            "for each that is done. Authlib does not log in by itself, so it meets an expired token."
         ),
         tables=(
             _table(f"{crowds[most]:,} coroutines, whole requests", whole),
@@ -116,25 +116,25 @@ def run(scale: Scale) -> Section:
         ),
         remarks=(
             (
-                "All log in once here, as each has a lock and looks again behind it; httpx-auth does so "
-                "while the event loop stands still. What differs is what happens to the crowd when that "
-                "login fails, see the outage."
+                "All log in once here, as each has a lock and checks again under it; httpx-auth blocks the "
+                "event loop meanwhile. They differ in what happens to the crowd when that login fails: "
+                "see the outage."
             ),
             (
-                "The login's request leaves once each of the crowd has had its first turn of the event "
-                "loop, and each has another when the token is there. With the auth alone that is put "
-                "against a warm run of nothing but a task and a header, so even a bare event is far "
+                "The login's request leaves once each coroutine has had its first turn of the event loop, "
+                "and each has another one when the token is there. The auth alone is compared with a "
+                "warm run that is only a task and a header, so even a bare event is far "
                 f"from 1; taxizer_async takes {_over_bare(driven[most]):.2f} times what that takes, as it "
-                "looks for who leads, and notes who waits since when. “After the answer” is from the "
+                "finds the leader, and keeps the start of each wait. “After the answer” is from the "
                 "server's answer until all are done."
             ),
             peers_ahead(
                 {name: _beyond(rushes) for name, rushes in driven[most].items()},
                 OWN,
                 PEERS,
-                "That is of the auth alone, beyond the login. Nobody waits for httpx-auth, as the event "
-                "loop stands still; the lock and azure-core wake one caller after the other, none of "
-                "which is looked after: who was cancelled, who waits for itself, for how long.",
+                "This is for the auth alone, beyond the login. No coroutine waits for httpx-auth, as it blocks "
+                "the event loop; the lock and azure-core wake one caller after the other, and handle neither "
+                "cancelled callers nor callers that wait for themselves, nor how long a wait takes.",
             ),
         ),
     )
@@ -164,7 +164,14 @@ def _table(caption: str, found: dict[str, list[Rush]]) -> Table:
         )
         for name, rushes in found.items()
     )
-    head = ("who", "logins", "beyond the login, ms", "warm, ms", "ratio", "after the answer, ms")
+    head = (
+        "contender",
+        "logins",
+        "beyond the login, ms",
+        "warm, ms",
+        "ratio",
+        "after the answer, ms",
+    )
     return Table(caption, head, rows)
 
 

@@ -1,8 +1,7 @@
 """
 How threads and the requests of a sandbox wait for each other.
 
-A `Signal` is set in any thread and awaited in the server's loop. A `Gate` holds requests back. A `Peer`
-tells when a client has left.
+A `Signal` is set in any thread and awaited in the server's loop. A `Gate` holds requests back.
 """
 
 from __future__ import annotations
@@ -12,30 +11,15 @@ import contextlib
 import threading
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self, final
+from typing import TYPE_CHECKING, Self, final
 
 import anyio.to_thread
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
-
-class Peer(Protocol):
-    """The client at the other end of a connection."""
-
-    @property
-    def lost(self) -> asyncio.Event:
-        """Set once the connection is gone."""
-        ...
-
-    def watch(self, callback: Callable[[], None]) -> None:
-        """Call *callback* once the connection is gone."""
-        ...
-
-    def unwatch(self, callback: Callable[[], None]) -> None:
-        """No longer call *callback*."""
-        ...
+    from taxizer_async.testing._sandbox.server import Connection
 
 
 @final
@@ -139,8 +123,8 @@ class Gate:
         """
         await anyio.to_thread.run_sync(partial(self.wait_until, n, timeout), abandon_on_cancel=True)
 
-    async def hold(self, peer: Peer) -> None:
-        """Hold the request of *peer* back; the server's loop calls this."""
+    async def hold(self, connection: Connection) -> None:
+        """Hold the request of *connection* back; the server's loop calls this."""
         present = True
 
         def leave() -> None:
@@ -150,11 +134,11 @@ class Gate:
                 self._count(-1)
 
         self._count(1)
-        peer.watch(leave)
+        connection.watch(leave)
         try:
             await self._signal.wait()
         finally:
-            peer.unwatch(leave)
+            connection.unwatch(leave)
             leave()
 
     def _count(self, step: int) -> None:

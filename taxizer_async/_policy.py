@@ -36,6 +36,8 @@ LONGEST_LEASE_POLL: Final = 0.25
 ACCEPTANCE_COUNTS: Final = 600.0
 #: … and seconds between two times that this is noted.
 ACCEPTANCE_NOTED_EVERY: Final = 60.0
+#: Seconds within which other places show whether a token is good that one place has refused.
+OTHERS_TELL_WITHIN: Final = 1.0
 #: Seconds that a caller waits at most for the token that replaces one which was refused.
 LONGEST_WAIT_FOR_REPLACEMENT: Final = 10.0
 #: A refresh on another event loop is looked after this often …

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Fault, Sandbox
 from tests.limits import HANG
 
 from .libraries import LIBRARIES
@@ -41,7 +41,9 @@ async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
         async def send() -> None:
             statuses.append((await client.send(request)).status_code)
 
-        for _ in range(3):
+        for _ in range(2):
+            # Half of the 401s come when the others are over, and the token is another.
+            sandbox.fail(PATH, Fault.hang(0.3), times=10)
             with anyio.fail_after(HANG):
                 async with anyio.create_task_group() as tasks:
                     with sandbox.hold(PATH) as gate:
@@ -50,8 +52,8 @@ async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
                         await gate.wait_until_async(20)
                         sandbox.revoke()
 
-    assert statuses == [200] * 60
-    assert sandbox.counters.exchanges == 4
+    assert statuses == [200] * 40
+    assert sandbox.counters.exchanges == 3
     assert {entry.body for entry in sandbox.resource_log[1:]} == {request.read()}
 
 
@@ -91,27 +93,29 @@ async def test_a_header_of_the_users_own_stays_where_the_token_may_not_go(
 @pytest.mark.report(127)
 async def test_two_tenants_may_share_it_at_once(sandbox: Sandbox, library: Library) -> None:
     """Sent by two clients at a time, each request has the token of its own client's tenant."""
-    statuses: list[int] = []
+    statuses: dict[str, list[int]] = {"one": [], "two": []}
     with Sandbox(client_id="other", client_secret="another") as other:
-        origins = [sandbox.base_url, other.base_url]
-        mine = library.auth(sandbox, extra_origins=origins)
-        theirs = library.auth(other, extra_origins=origins)
+        mine = library.auth(sandbox)
+        theirs = library.auth(other, extra_origins=[sandbox.base_url])
         await mine.token()
         await theirs.token()
         async with library.plain_client(mine) as one, library.plain_client(theirs) as two:
-            request = one.build_request("POST", f"{sandbox.base_url}{PATH}", content=b"invoice")
+            request = one.build_request("POST", PATH, content=b"invoice")
 
-            async def send(client: Any) -> None:
-                statuses.append((await client.send(request)).status_code)
+            async def send(name: str, client: Any) -> None:
+                statuses[name].append((await client.send(request)).status_code)
 
             with anyio.fail_after(HANG):
                 async with anyio.create_task_group() as tasks:
-                    for _ in range(10):
-                        tasks.start_soon(send, one)
-                        tasks.start_soon(send, two)
+                    with sandbox.hold(PATH) as gate:
+                        for _ in range(5):
+                            tasks.start_soon(send, "one", one)
+                            tasks.start_soon(send, "two", two)
+                        await gate.wait_until_async(10)
+                        sandbox.revoke()
 
-    # The other tenant's token is none of this server's, so each such request is refused.
-    first = {entry.jwt_id for entry in sandbox.resource_log if entry.status == 200}
-    assert first == {1}
-    assert statuses.count(200) == 10
-    assert sandbox.counters.exchanges == 1
+    # The other tenant's token is none of this server's.
+    assert statuses == {"one": [200] * 5, "two": [401] * 5}
+    accepted = [entry.jwt_id for entry in sandbox.resource_log if entry.status == 200]
+    assert accepted == [2] * 5
+    assert sandbox.counters.exchanges == 2

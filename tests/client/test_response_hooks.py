@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -211,6 +213,32 @@ async def test_an_exception_around_a_good_request_changes_nothing(
             with pytest.raises(library.module.TransportError):
                 await client.get("/v1/reset")
         assert (await client.get("/v1/x")).status_code == 200
+
+    assert auth.status().state.value == "fresh"
+    assert sandbox.counters.exchanges == 1
+
+
+@pytest.mark.report(122)
+async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Library) -> None:
+    """Whoever still handles it, when the token has turned out to be good, does not renew it."""
+    auth = library.auth(sandbox)
+
+    def flow() -> Any:
+        return auth.async_auth_flow(library.module.Request("GET", f"{sandbox.base_url}/v1/x"))
+
+    first, second, third = flow(), flow(), flow()
+    refused = library.module.Response(401, request=await first.__anext__())
+    try:
+        refused.raise_for_status()
+    except library.module.HTTPStatusError:
+        await first.aclose()
+        assert auth.status().state.value == "refused"
+        cached = auth.bearer.cache.state.cached
+        auth.bearer.provider.accept(cached, "GET https://elsewhere/", sent_at=math.inf)
+        assert auth.status().state.value == "fresh"
+        for each in (second, third):
+            await each.__anext__()
+            await each.aclose()
 
     assert auth.status().state.value == "fresh"
     assert sandbox.counters.exchanges == 1

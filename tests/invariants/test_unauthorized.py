@@ -216,9 +216,10 @@ async def test_invariant_13_a_place_that_refuses_what_others_accept_costs_them_n
 
 @pytest.mark.report(119)
 async def test_invariant_14_a_refused_token_is_used_rather_than_none(
-    sandbox: Sandbox, fleet: FleetFactory
+    sandbox: Sandbox, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the login fails, and that is remembered, others do not wait, and go on with the token."""
+    monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 10 * HANG)
     clock = ManualClock(autojump=True)
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
     sandbox.fail("/v1/sick", Fault.unauthorized())
@@ -285,9 +286,10 @@ async def test_invariant_14_others_wait_for_the_new_token(
 
 
 async def test_invariant_14_nobody_waits_once_a_later_request_was_accepted(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer to a request that was sent after the refused one lets all go on with the token."""
+    monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 10 * HANG)
     sandbox.fail("/v1/sick", Fault.unauthorized())
     async with fleet(auth) as clients, anyio.create_task_group() as tasks:
         assert await clients.send(1) == [200]
@@ -374,22 +376,52 @@ async def test_invariant_16_a_hook_that_raises_hides_no_401(
 
 
 @pytest.mark.report(118)
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
 async def test_invariant_17_only_real_revocations_use_the_budget_up(
-    sandbox: Sandbox, fleet: FleetFactory
+    sandbox: Sandbox,
+    is_streamed: bool,  # noqa: FBT001
 ) -> None:
-    """Renewals that turn out to be a sick place's fault leave the budget to revocations."""
+    """A renewal that turns out to be a sick place's fault leaves the budget to three revocations."""
     clock = ManualClock()
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
-    async with fleet(auth) as clients:
-        assert await clients.send(1) == [200]
-        for number in range(6):
-            path = f"/v1/sick/{number}"
-            sandbox.fail(path, Fault.unauthorized())
-            assert await clients.send(1, path) == [401]
-            assert await clients.send(1) == [200]
-            assert await clients.send(1, path) == [401]
-        for _ in range(2):
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        await _see_one_place_refuse(client, is_streamed=is_streamed)
+        for _ in range(3):
             sandbox.revoke()
-            assert await clients.send(1) == [200]
+            assert (await client.post(PATH)).status_code == 200
+            clock.advance(1)
 
-    assert sandbox.counters.exchanges <= 1 + 3 + 2
+    assert sandbox.counters.exchanges == 2 + 3
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
+async def test_invariant_13_a_place_that_refuses_is_remembered(
+    sandbox: Sandbox,
+    is_streamed: bool,  # noqa: FBT001
+) -> None:
+    """However long ago that was: its 401s cause no renewal while others accept the token."""
+    clock = ManualClock()
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        await _see_one_place_refuse(client, is_streamed=is_streamed)
+        for _ in range(5):
+            clock.advance(60)
+            assert (await client.post("/v1/sick")).status_code == 401
+            assert (await client.post(PATH)).status_code == 200
+
+    assert sandbox.counters.exchanges == 2
+
+
+async def _see_one_place_refuse(client: httpx.AsyncClient, *, is_streamed: bool) -> None:
+    """Have one place refuse two tokens that another accepts: the second is accepted first if *is_streamed*."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"invoice"
+
+    for _ in range(2):
+        assert (await client.post(PATH)).status_code == 200
+        content = body() if is_streamed else b"invoice"
+        assert (await client.post("/v1/sick", content=content)).status_code == 401
+    assert (await client.post(PATH)).status_code == 200

@@ -234,7 +234,8 @@ async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Lib
         await first.aclose()
         assert auth.status().state.value == "refused"
         cached = auth.bearer.cache.state.cached
-        auth.bearer.provider.accept(cached, "GET https://elsewhere/", sent_at=math.inf)
+        place = f"GET {sandbox.base_url}/v1/x"
+        auth.bearer.provider.accept(cached, place, sent_at=math.inf)
         assert auth.status().state.value == "fresh"
         for each in (second, third):
             await each.__anext__()

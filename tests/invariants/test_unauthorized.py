@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from taxizer_async import AuthError, TaxizerAuth, TaxizerClient, TokenState
+from taxizer_async import AuthError, RenewalPolicy, TaxizerAuth, TaxizerClient, TokenState
 from taxizer_async._policy import LONGEST_WAIT_FOR_REPLACEMENT
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.exchange.raw_server import RawServer, answer, flood, hang, trickle
@@ -286,10 +286,12 @@ async def test_invariant_14_others_wait_for_the_new_token(
 
 
 async def test_invariant_14_nobody_waits_once_a_later_request_was_accepted(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer to a request that was sent after the refused one lets all go on with the token."""
     monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 10 * HANG)
+    policy = RenewalPolicy(attempt_timeout=10 * HANG, exchange_timeout=10 * HANG)
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=policy)
     sandbox.fail("/v1/sick", Fault.unauthorized())
     async with fleet(auth) as clients, anyio.create_task_group() as tasks:
         assert await clients.send(1) == [200]

@@ -416,6 +416,17 @@ BREAKAGES: Final = (
         old="            await self._mark(key, lease, cached, spent=False)\n",
         new="            pass\n",
     ),
+    Breakage(
+        name="401-passes-the-refresh-token-over",
+        invariant=9,
+        file="_token/cache.py",
+        old="            self._note_401(current, place, now, verdict)\n",
+        new=(
+            "            self._note_401(current, place, now, verdict)\n"
+            "            self._pass_over_refresh(600.0)\n"
+        ),
+        tests=("tests/invariants/test_unauthorized.py",),
+    ),
     # 10: A rotated refresh token is saved first, and never lost.
     Breakage(
         name="saved-after-use",
@@ -435,17 +446,6 @@ BREAKAGES: Final = (
         file="_token/renewal.py",
         old="                saved = await self.store.save(key, cached.record(self.clock), lease)\n",
         new="                saved = SaveResult.SAVED\n",
-    ),
-    Breakage(
-        name="401-loses-the-refresh-token",
-        invariant=10,
-        file="_token/cache.py",
-        old=("                    refused=current.refused or verdict is Verdict.RENEW,\n"),
-        new=(
-            "                    refused=current.refused or verdict is Verdict.RENEW,\n"
-            "                    refresh_spent=True,\n"
-        ),
-        tests=("tests/invariants/test_unauthorized.py",),
     ),
     # 11: Time.
     Breakage(

@@ -643,6 +643,22 @@ BREAKAGES: Final = (
             "            await _drain(response)\n"
         ),
     ),
+    Breakage(
+        name="401-handed-back-without-its-body",
+        invariant=15,
+        file="aiohttp.py",
+        old="    response._body = bytes(body)  # noqa: SLF001\n",
+        new="",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="drained-401-not-marked-as-read",
+        invariant=15,
+        file="_flow.py",
+        old='    if not hasattr(response, "_content"):\n',
+        new="    if response is None:\n",
+        tests=("tests/stacks/test_places.py",),
+    ),
     # 13: A 401 is evidence about one token at one place.
     Breakage(
         name="late-401-hits-the-new-token",

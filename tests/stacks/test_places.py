@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
     from tests.exchange.raw_server import Script
 
-    from .stacks import Auth, Stack
+    from .stacks import Auth, Reply, Stack
 
 
 SICK = "/v1/Reports/Mine"
@@ -120,6 +121,37 @@ async def test_an_answer_of_a_gateway_does_not_vouch_for_a_token(
         sandbox.heal()
         clock.advance(30)
         assert (await sender.send("POST", PATH)).status == 200
+
+
+async def test_a_401_that_no_other_token_would_cure_keeps_its_body(
+    sandbox: Sandbox, stack: Stack
+) -> None:
+    """If the login fails, but the token turns out to be good, the 401 comes back as it was."""
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(exchange_timeout=0.5))
+    replies: list[Reply] = []
+
+    async def send(path: str) -> None:
+        replies.append(await sender.send("GET", path))
+
+    async with stack.open(auth) as sender, anyio.create_task_group() as tasks:
+        await sender.send("POST", PATH)
+        sandbox.fail("connect", Fault.status(503))
+        sandbox.fail("refresh", Fault.status(503))
+        sandbox.fail(SICK, Fault.unauthorized(), times=1)
+        with sandbox.hold("refresh") as refresh, anyio.fail_after(HANG):
+            with sandbox.hold("/v1/later") as later:
+                with sandbox.hold(SICK) as sick:
+                    tasks.start_soon(send, SICK)
+                    await sick.wait_until_async(1)
+                    tasks.start_soon(send, "/v1/later")
+                    await later.wait_until_async(1)
+                await refresh.wait_until_async(1)
+            await sandbox.wait_until_async(lambda counters: counters.resources_ok == 2)
+
+    assert sorted(reply.status for reply in replies) == [200, 401]
+    (refused,) = (reply for reply in replies if reply.status == 401)
+    assert json.loads(refused.body)["title"] == "Unauthorized"
+    assert auth.status().usable
 
 
 PACKED = gzip.compress(b"no" * 10_000)

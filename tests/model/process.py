@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
-from taxizer_async._events import ExchangeFailed
+from taxizer_async._events import ExchangeFailed, TokenRefused
 from taxizer_async._outcomes import Outcome, RetryBudget, Unavailable
 from taxizer_async._reporter import Reporter
 from taxizer_async._token.credentials_source import CredentialsSource
@@ -19,7 +19,7 @@ from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
 from tests.model.checks import Watch
-from tests.model.server import CANARY, Grant, Mood
+from tests.model.server import BASE_URL, CANARY, Grant, Mood
 from tests.model.store import LeaseState, View
 
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from tests.model.world import World
 
 
-BASE_URL = "https://api.test"
 CLIENT_ID = "the-app"
 
 
@@ -72,6 +71,8 @@ class Refresh:
     #: How often was forgotten before it, and how often leases had been taken away.
     forgets: int
     breaks: int
+    #: Whether it replaces a token that was refused, even if that has turned out good since.
+    replaces_refused: bool
     #: What it has asked so far.
     kinds: list[str] = attrs.field(factory=list)
     polls: int = 0
@@ -99,7 +100,7 @@ class PollingClock:
 
 
 class _WatchedReporter:
-    """Notes when a failure is recorded."""
+    """Notes when a failure is recorded, or a token was refused."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -109,6 +110,8 @@ class _WatchedReporter:
         self._reporter.add(event)
         if isinstance(event, ExchangeFailed):
             self._process.watch.recording(event)
+        elif isinstance(event, TokenRefused):
+            self._process.watch.telling_of_refusal(renewing=event.renewing)
 
 
 class _Given:
@@ -181,7 +184,7 @@ class Process:
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
         )
         inside = self.auth.bearer
-        inside.provider, inside._fresh = self.watch, self.provider.fresh
+        inside.provider, inside.cache = self.watch, self.provider.cache
 
     def __repr__(self) -> str:
         return f"P{self.number}"
@@ -189,15 +192,19 @@ class Process:
     @property
     def held(self) -> CachedToken | None:
         """The token that it has, good or not."""
-        return self.provider._cache.state.cached
+        return self.provider.cache.state.cached
 
     def alive(self) -> bool:
         """Whether it has one that is neither dead nor refused."""
-        return self.provider._cache.alive() is not None
+        return self.provider.cache.alive() is not None
+
+    def has_token(self) -> bool:
+        """Whether it has one to go on with: one that was refused is better than none."""
+        return self.alive() or self.provider.cache.refused() is not None
 
     def remaining(self) -> float:
         """Seconds that it lives, as far as the process knows."""
-        held = self.provider._cache.alive()
+        held = self.provider.cache.alive()
         return 0.0 if held is None else held.remaining(self.world.clock)
 
     @property
@@ -213,7 +220,7 @@ class Process:
     def work(self) -> object:
         """Return what would differ if it had done anything."""
         done = self.refreshes_begun, self.refreshes_ended, self.requests, self.view.calls
-        return (*done, self.shared_refresh, self.clock.pollers, id(self.provider._cache.state))
+        return (*done, self.shared_refresh, self.clock.pollers, id(self.provider.cache.state))
 
     def refresh_begins(self, request: RenewalRequest, shared: SharedRefresh) -> None:
         """Note a refresh that has its turn."""
@@ -221,7 +228,13 @@ class Process:
         self.refreshes_begun += 1
         self.world.note(f"{self} has refresh {self.refreshes_begun} under way")
         self.turn = Refresh(
-            began=shared.began, forgets=request.generation, breaks=self.world.shelf.breaks
+            began=shared.began,
+            forgets=request.generation,
+            breaks=self.world.shelf.breaks,
+            replaces_refused=(
+                (request.stale is not None and request.stale.refused)
+                or shared.began <= self.watch.turned_good_at
+            ),
         )
 
     def refresh_ends(self, result: Result | None) -> None:

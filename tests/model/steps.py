@@ -144,6 +144,13 @@ async def revoke_tokens(sim: Simulation) -> None:
     sim.world.server.revoke_tokens()
 
 
+async def change_rights(sim: Simulation) -> None:
+    """One place refuses all, or does so no more."""
+    place = sim.world.server.places[-1]
+    place.lacks_right = not place.lacks_right
+    sim.world.note(f"{place.name} {'refuses' if place.lacks_right else 'accepts'}")
+
+
 async def revoke_refresh_tokens(sim: Simulation) -> None:
     sim.world.server.live_refresh.clear()
 
@@ -264,6 +271,7 @@ _WEIGHTED: dict[Callable[[Simulation], Awaitable[None]], float] = {
     jump: 1,
     revoke_tokens: 3,
     revoke_refresh_tokens: 1,
+    change_rights: 3,
     change_mood: 4,
     heal: 6,
     change_life: 2,

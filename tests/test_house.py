@@ -39,8 +39,9 @@ FLOORS = [
     {"_token", "_store_choice"},
     {"_exchange"},
     {"_arguments"},
+    {"_bearer"},
     {"_flow", "_client_options"},
-    {"_auth"},
+    {"_auth", "_response_hooks"},
     {"_client"},
     {"httpx2", "aiohttp", "fastapi", "otel"},
     {""},
@@ -73,7 +74,7 @@ RESERVED = {
 #: What asks nothing of the network or the disk.
 WITHOUT_IO = {
     *("_policy", "_headers", "_codec", "_outcomes"),
-    *("_token.cached_token", "_token.failures", "_token.cache"),
+    *("_token.cached_token", "_token.failures", "_token.places", "_token.cache"),
 }
 
 MODULES = {

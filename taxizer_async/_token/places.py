@@ -82,8 +82,11 @@ class Places:
         return len(moments) > 1 and moments[0] > since
 
     def some_misled(self, *, since: float) -> bool:
-        """Return whether any place was found out *since* then."""
-        return any(moments[-1] > since for moments in self.misleading.values())
+        """Return whether any place was found out *since* then, and has not answered otherwise."""
+        return any(
+            moments[-1] > since and self.refuses_what_others_accept(place)
+            for place, moments in self.misleading.items()
+        )
 
     def accept(self, place: str, now: float) -> Self:
         """Return what is known once *place* has accepted a token."""

@@ -105,5 +105,14 @@ def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
         places = places.distrust("a", moment).accept("a", moment)
 
     assert places.refuses_now_and_then("a", since=5.0) is does
-    assert places.some_misled(since=5.0) is bool(moments)
+    assert not places.some_misled(since=5.0)
     assert not places.refuses_now_and_then("b", since=5.0)
+
+
+@pytest.mark.parametrize(("since", "some"), [(5.0, False), (4.9, True)])
+def test_some_place_misled(since: float, *, some: bool) -> None:
+    """One that was found out of late counts until it accepts."""
+    places = Places().distrust("a", 5.0).distrust("b", 4.0)
+
+    assert places.some_misled(since=since) is some
+    assert not places.accept("a", 6.0).some_misled(since=since)

@@ -151,7 +151,8 @@ class Evidence:
         if len(self._counting()) >= BUDGET:
             return True
         if self.has_accepted(jwt):
-            misled_at = max(each.misled_at for each in self._places.values())
+            known = (each.misled_at for each in self._places.values() if each.is_known)
+            misled_at = max(known, default=-math.inf)
             is_unknown = here.accepted_at <= misled_at
             return has_misled or (now - misled_at < WINDOW and is_unknown)
         if renewed:

@@ -253,4 +253,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield each
         waiting += (each.__context__, each.__cause__)
         if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
+            group: Any = each  # pyright: ignore[reportUnknownVariableType]
+            waiting += group.exceptions

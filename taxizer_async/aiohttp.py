@@ -262,7 +262,8 @@ async def _drain(response: ClientResponse) -> None:
     if not response.content.at_eof():
         response.close()
     # There is no public way to tell aiohttp that it has been read.
-    response._body = bytes(body)  # noqa: SLF001
+    private: Any = response
+    private._body = bytes(body)  # noqa: SLF001
 
 
 def _auth_of_environment() -> TaxizerAuth:

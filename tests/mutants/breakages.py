@@ -647,7 +647,7 @@ BREAKAGES: Final = (
         name="401-handed-back-without-its-body",
         invariant=15,
         file="aiohttp.py",
-        old="    response._body = bytes(body)  # noqa: SLF001\n",
+        old="    private._body = bytes(body)  # noqa: SLF001\n",
         new="",
         tests=("tests/stacks/test_places.py",),
     ),

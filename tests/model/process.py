@@ -14,6 +14,7 @@ from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
 from taxizer_async._events import ExchangeFailed, TokenRefused
 from taxizer_async._outcomes import Outcome, RetryBudget, Unavailable
 from taxizer_async._reporter import Reporter
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from taxizer_async import Secret
     from taxizer_async._events import Event
-    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.renewal_request import RenewalRequest, Result
     from taxizer_async._token.single_flight import SharedRefresh
     from taxizer_async.testing import ManualClock
@@ -177,7 +177,7 @@ class Process:
         #: The refresh that has its turn.
         self.turn: Refresh | None = None
         self.refreshes_begun = self.refreshes_ended = self.requests = 0
-        #: How many refreshes have ended that nothing was forgotten in.
+        #: How many refreshes have ended, but for those that nobody can use the result of.
         self.results = 0
         self.watch = Watch(self)
         self.auth = TaxizerAuth(
@@ -242,7 +242,9 @@ class Process:
         assert self.turn is not None
         self.watch.refreshed(self.turn, result)
         self.refreshes_ended += 1
-        self.results += self.turn.forgets == self.watch.forgets
+        is_forgotten = self.turn.forgets != self.watch.forgets
+        is_refused = isinstance(result, CachedToken) and not self.alive()
+        self.results += not (is_forgotten or is_refused)
         self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
         self.turn = None
 

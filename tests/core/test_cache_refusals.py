@@ -264,6 +264,7 @@ def test_a_place_that_is_busy_refusing_is_contradicted(answers: Answers) -> None
 
     assert answers.accept(WELL, took=0.5)
     assert answers.cache.alive() is not None
+    assert answers.refuse() is Verdict.HAND_BACK
 
 
 @pytest.mark.parametrize("took", [0.1, 0.12, 0.2])

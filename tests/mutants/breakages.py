@@ -836,6 +836,38 @@ BREAKAGES: Final = (
         ),
         new="            return Verdict.RENEW\n",
     ),
+    Breakage(
+        name="place-that-refused-both-tokens-not-known",
+        invariant=13,
+        file="_token/cache.py",
+        old="last.version != current.version or last.is_second)",
+        new="last.version != current.version)",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="busy-place-never-contradicted",
+        invariant=13,
+        file="_token/cache.py",
+        old="known_at=last.known_at if last is not None and is_again else now",
+        new="known_at=now",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="place-that-refuses-now-and-then-renewed-for-ever",
+        invariant=13,
+        file="_token/places.py",
+        old="        return len(moments) > 1 and moments[0] > since\n",
+        new="        return False\n",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="all-places-doubted-after-one-accepts-again",
+        invariant=13,
+        file="_token/places.py",
+        old="            moments[-1] > since and self.refuses_what_others_accept(place)\n",
+        new="            moments[-1] > since\n",
+        tests=("tests/core/test_places.py",),
+    ),
     # 17: The budget.
     Breakage(
         name="no-budget",

@@ -212,7 +212,7 @@ class TokenCache:
             is_good = current.refused and sent_at > current.refused_sent
             unfounded = places.contradicting(current.version, sent_at)
             for each in unfounded:
-                places = places.distrust(each, now)
+                places = places.distrust(each, now, times=self._policy.unauthorized_budget)
             self.state = attrs.evolve(
                 state,
                 cached=attrs.evolve(
@@ -288,7 +288,8 @@ class TokenCache:
             if last.was_accepted if is_second else is_recent:
                 return Verdict.HAND_BACK
         since = now - self._policy.unauthorized_window
-        is_suspect = places.refuses_now_and_then(place, since=since) or (
+        times = self._policy.unauthorized_budget
+        is_suspect = places.refuses_now_and_then(place, times=times, since=since) or (
             is_unknown and places.some_misled(since=since)
         )
         if current.accepted and is_suspect:
@@ -308,7 +309,7 @@ class TokenCache:
         last = places.refusing.get(place)
         renewals = self._counting_renewals(now)
         if current.accepted and _has_refused_another(last, current):
-            places = places.distrust(place, now)
+            places = places.distrust(place, now, times=self._policy.unauthorized_budget)
             renewals = tuple(each for each in renewals if each.place != place)
         elif place and not (
             verdict is Verdict.HAND_BACK and places.refuses_what_others_accept(place)

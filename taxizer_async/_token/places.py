@@ -60,7 +60,7 @@ class Places:
             (`Clock.monotonic`).
         refusing: Those whose last answer was a 401; None stands for a place that refuses what others
             accept.
-        misleading: When each of the latter was found out, the last two times (`Clock.monotonic`); it
+        misleading: When each of the latter was found out, the last few times (`Clock.monotonic`); it
             may have answered otherwise since.
     """
 
@@ -76,10 +76,10 @@ class Places:
         """Return whether a place other than *place* accepted a token *since* then."""
         return any(moment >= since for each, moment in self.accepting.items() if each != place)
 
-    def refuses_now_and_then(self, place: str, *, since: float) -> bool:
-        """Return whether *place* was found out twice *since* then, and answered otherwise between."""
+    def refuses_now_and_then(self, place: str, *, times: int, since: float) -> bool:
+        """Return whether *place* was found out so many *times* since then, and accepted between."""
         moments = self.misleading.get(place, ())
-        return len(moments) > 1 and moments[0] > since
+        return len(moments) >= times and moments[-times] > since
 
     def some_misled(self, *, since: float) -> bool:
         """Return whether any place was found out *since* then, and has not answered otherwise."""
@@ -97,12 +97,13 @@ class Places:
         """Return what is known once *place* has refused a token."""
         return attrs.evolve(self, refusing=_with(self.refusing, place, refusal))
 
-    def distrust(self, place: str, now: float) -> Self:
-        """Return what is known once *place* has refused what others accept."""
+    def distrust(self, place: str, now: float, *, times: int) -> Self:
+        """Return what is known once *place* has refused what others accept; so many *times* are kept."""
+        moments = (*self.misleading.get(place, ()), now)[-times:]
         return attrs.evolve(
             self,
             refusing=_with(self.refusing, place, None),
-            misleading=_with(self.misleading, place, (*self.misleading.get(place, ())[-1:], now)),
+            misleading=_with(self.misleading, place, moments),
         )
 
     def contradicting(self, version: str, sent_at: float) -> tuple[str, ...]:

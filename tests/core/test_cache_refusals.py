@@ -311,8 +311,8 @@ def test_a_place_is_known_while_others_accept(
     assert answers.refuse() is verdict
 
 
-def test_who_refuses_now_and_then_costs_two(answers: Answers) -> None:
-    """A place that accepts between is found out twice, and then handed its 401s back."""
+def test_who_refuses_now_and_then_costs_three(answers: Answers) -> None:
+    """A place that accepts between has a budget of its own, and is then handed its 401s back."""
     verdicts = []
     for number in range(10):
         verdicts.append(answers.refuse())
@@ -323,7 +323,7 @@ def test_who_refuses_now_and_then_costs_two(answers: Answers) -> None:
         answers.accept(WELL)
         answers.accept(SICK)
 
-    assert verdicts.count(Verdict.RENEW) == 2
+    assert verdicts.count(Verdict.RENEW) == 3
     assert verdicts[-1] is Verdict.HAND_BACK
     answers.clock.advance(30.0)
     assert answers.refuse() is Verdict.RENEW

@@ -26,7 +26,7 @@ def change(places: Places, what: str, name: str, now: float) -> Places:
         case "refuse":
             return places.refuse(name, refusal(known_at=now))
         case _:
-            return places.distrust(name, now)
+            return places.distrust(name, now, times=3)
 
 
 @given(CHANGES)
@@ -61,7 +61,7 @@ def test_256_places_are_kept() -> None:
     """What is remembered of places does not grow with their number."""
     places = Places()
     for number in range(2 * MOST_PLACES):
-        places = places.accept(f"a{number}", 0.0).distrust(f"r{number}", 0.0)
+        places = places.accept(f"a{number}", 0.0).distrust(f"r{number}", 0.0, times=3)
 
     assert MOST_PLACES == 256
     assert len(places.accepting) == len(places.refusing) == len(places.misleading) == 256
@@ -89,30 +89,40 @@ def test_others_have_accepted(name: str, since: float, *, accepted: bool) -> Non
 )
 def test_contradicting(version: str, sent_at: float, found: tuple[str, ...]) -> None:
     """A place is contradicted by a request that left once it had refused the very same token."""
-    places = Places().refuse("a", refusal("v1")).refuse("b", refusal("v3")).distrust("b", 5.0)
+    places = (
+        Places().refuse("a", refusal("v1")).refuse("b", refusal("v3")).distrust("b", 5.0, times=3)
+    )
 
     assert places.contradicting(version, sent_at) == found
 
 
 @pytest.mark.parametrize(
     ("moments", "does"),
-    [([], False), ([9.0], False), ([8.0, 9.0], True), ([4.0, 9.0], False), ([4.0, 8.0, 9.0], True)],
+    [
+        ([], False),
+        ([9.0], False),
+        ([8.0, 9.0], True),
+        ([4.0, 9.0], False),
+        ([4.0, 8.0, 9.0], True),
+        ([4.0, 6.0, 7.0, 9.0], True),
+    ],
 )
 def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
     """Who was found out twice of late does so, even if it accepts between."""
     places = Places()
     for moment in moments:
-        places = places.distrust("a", moment).accept("a", moment)
+        places = places.distrust("a", moment, times=3).accept("a", moment)
 
-    assert places.refuses_now_and_then("a", since=5.0) is does
+    assert places.refuses_now_and_then("a", times=2, since=5.0) is does
     assert not places.some_misled(since=5.0)
-    assert not places.refuses_now_and_then("b", since=5.0)
+    assert len(places.misleading.get("a", ())) <= 3
+    assert not places.refuses_now_and_then("b", times=2, since=5.0)
 
 
 @pytest.mark.parametrize(("since", "some"), [(5.0, False), (4.9, True)])
 def test_some_place_misled(since: float, *, some: bool) -> None:
     """One that was found out of late counts until it accepts."""
-    places = Places().distrust("a", 5.0).distrust("b", 4.0)
+    places = Places().distrust("a", 5.0, times=3).distrust("b", 4.0, times=3)
 
     assert places.some_misled(since=since) is some
     assert not places.accept("a", 6.0).some_misled(since=since)

@@ -4,7 +4,7 @@ What a process may know of the places that it sends its token to, kept by hand, 
 The promise is exact: a 401 of a place costs no renewal if the place has refused another token before, and
 nothing else since, and this one was accepted elsewhere; nor once the place refused a token before a request
 was sent that another place accepted with that token, for as long as others go on accepting. One that refuses now and then, and accepts
-between, costs two within 30 s. Until then there is no telling a place that refuses what others accept from a revoked token.
+between, costs three within 30 s. Until then there is no telling a place that refuses what others accept from a revoked token.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class _Place:
     #: When it last accepted the token in use, and any.
     accepted_at: float = -math.inf
     accepted_any_at: float = -math.inf
-    #: When it was last found out to refuse what others accept, and when the time before.
+    #: When it was last found out to refuse what others accept, and when of all times.
     misled_at: float = -math.inf
-    misled_before: float = -math.inf
+    misled: list[float] = attrs.field(factory=list[float])
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +122,7 @@ class Evidence:
             now - other.accepted_any_at <= ACCEPTANCE_COUNTS for other in others
         )
         if verdict is Verdict.RENEW:
-            misled = now - here.misled_before < WINDOW and self.has_accepted(jwt)
+            misled = self._has_misled(here) and self.has_accepted(jwt)
             if is_surely_known or (not before.refused and (is_second or misled)):
                 self._fail("a place that refuses what others accept costs no renewal")
         elif not (
@@ -147,23 +147,28 @@ class Evidence:
     def _may_rest(self, here: _Place, before: CachedToken, *, renewed: bool) -> bool:
         """Say whether there is a reason of its own not to replace the token *before*."""
         jwt, now = before.token.jwt.reveal(), self._clock.monotonic()
-        has_misled = now - here.misled_before < WINDOW
         if len(self._counting()) >= BUDGET:
             return True
         if self.has_accepted(jwt):
             known = (each.misled_at for each in self._places.values() if each.is_known)
             misled_at = max(known, default=-math.inf)
             is_unknown = here.accepted_at <= misled_at
-            return has_misled or (now - misled_at < WINDOW and is_unknown)
+            return self._has_misled(here) or (now - misled_at < WINDOW and is_unknown)
         if renewed:
             # The place is at fault, or AppRefreshToken: others tell soon, or the next 401 does.
             return bool(here.refused) and now - here.refused.get(jwt, now) < OTHERS_TELL_WITHIN
         return before.answers_refusal and before.age(self._clock) < REFUSED_INTERVAL
 
+    def _has_misled(self, here: _Place) -> bool:
+        """Say whether a place that accepts now and then has used a budget of its own up."""
+        now = self._clock.monotonic()
+        return sum(now - moment < WINDOW for moment in here.misled) >= BUDGET
+
     def _know(self, place: str) -> None:
         self._places[place].is_known = True
         here = self._places[place]
-        here.misled_before, here.misled_at = here.misled_at, self._clock.monotonic()
+        here.misled_at = self._clock.monotonic()
+        here.misled.append(here.misled_at)
         self._renewals = [each for each in self._renewals if each.place != place]
 
     def _counting(self) -> list[_Renewal]:

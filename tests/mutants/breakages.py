@@ -856,7 +856,7 @@ BREAKAGES: Final = (
         name="place-that-refuses-now-and-then-renewed-for-ever",
         invariant=13,
         file="_token/places.py",
-        old="        return len(moments) > 1 and moments[0] > since\n",
+        old="        return len(moments) >= times and moments[-times] > since\n",
         new="        return False\n",
         tests=("tests/core/test_cache_refusals.py",),
     ),

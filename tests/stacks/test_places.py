@@ -33,7 +33,7 @@ SICK = "/v1/Reports/Mine"
 async def test_a_place_that_always_refuses_costs_the_others_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
-    """It causes one renewal; all other requests succeed, and a revocation is cured for them."""
+    """It causes one renewal at most; all other requests succeed, and a revocation is cured for them."""
     sandbox.fail(SICK, Fault.unauthorized())
     sandbox.refresh_latency = 0.05
     async with stack.open(auth) as sender:
@@ -42,13 +42,15 @@ async def test_a_place_that_always_refuses_costs_the_others_nothing(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(sender.send, "GET", SICK)
                 assert await send_all(sender, 5) == [200] * 5
-        assert sandbox.counters.exchanges == 2
+        exchanges = sandbox.counters.exchanges
         for _ in range(2):
             sandbox.revoke()
             assert await send_all(sender, 5) == [200] * 5
             assert (await sender.send("GET", SICK)).status == 401
 
-    assert sandbox.counters.exchanges == 4
+    # None, if others were heard of before the renewal began.
+    assert exchanges <= 2
+    assert sandbox.counters.exchanges == exchanges + 2
 
 
 @pytest.mark.report(119)

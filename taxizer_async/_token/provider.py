@@ -219,9 +219,6 @@ class TokenProvider:
                 return current
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
-            if current is not None and not self._coordinator().is_busy:
-                # It turned out good, and nobody gets another.
-                return None
             refresh, native = self._join_or_start()
             await refresh.wait(native)
             failed = refresh.result if isinstance(refresh.result, Failure) else None

@@ -285,12 +285,6 @@ class RefreshCoordinator:
             refresh.abandon()
         self.announce_change()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a refresh is under way."""
-        refresh = self._current
-        return refresh is not None and not refresh.is_over
-
     def let_callers_go(self) -> None:
         """Have callers look again, as the token that is being replaced is good after all."""
         refresh = self._current

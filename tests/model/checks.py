@@ -85,6 +85,8 @@ class Watch:
         self._renewed: dict[str, int] = {}
         self._waits: list[Wait] = []
         self.forgets = 0
+        #: JWTs that requests were refused with, which wait for others.
+        self.replacing: list[str] = []
         #: When a token that had been refused turned out good.
         self.turned_good_at = -math.inf
         #: JWTs that were forgotten, by the last call before that was done and the saves before it began.
@@ -158,10 +160,12 @@ class Watch:
             began=self._world.clock.monotonic(),
         )
         self._waits.append(wait)
+        self.replacing.append(held.token.jwt.reveal())
         try:
             found = await self._process.provider.replacement_for(held)
         finally:
             self._waits.remove(wait)
+            self.replacing.remove(held.token.jwt.reveal())
         self._what_is_sent_instead_is_another(held, found)
         return found
 

@@ -198,6 +198,9 @@ class Process:
         """Whether it has one that is neither dead nor refused."""
         return self.provider.cache.alive() is not None
 
+    def _holds(self, jwt: str) -> bool:
+        return self.held is not None and self.held.token.jwt.reveal() == jwt
+
     def has_token(self) -> bool:
         """Whether it has one to go on with: one that was refused is better than none."""
         return self.alive() or self.provider.cache.refused() is not None
@@ -234,6 +237,7 @@ class Process:
             replaces_refused=(
                 (request.stale is not None and request.stale.refused)
                 or shared.began <= self.watch.turned_good_at
+                or any(self._holds(jwt) for jwt in self.watch.replacing)
             ),
         )
 

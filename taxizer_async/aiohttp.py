@@ -73,9 +73,9 @@ class TaxizerMiddleware:
     ```
 
     A 401 that is about the token has it renewed, and the request sent once more if its body can be: none,
-    bytes, text, JSON, a form, and files that can be rewound. aiohttp follows redirects above its middlewares: each hop
-    is a request of its own, and has the token if it goes to the API. A session's timeout counts the
-    time that a login takes. Give it as the last of several middlewares: those before it see neither the
+    bytes, text, JSON, a form, and files that can be rewound, in a multipart form or not. aiohttp follows
+    redirects above its middlewares: each hop is a request of its own, and has the token if it goes to
+    the API. A session's timeout counts the time that a login takes. Give it as the last of several middlewares: those before it see neither the
     token nor a 401 that it cures.
 
     The token is gone from `response.request_info` when a response is there, as aiohttp's errors show
@@ -240,15 +240,20 @@ def _is_replayable(body: object) -> bool:
 
 
 async def _drain(response: ClientResponse) -> None:
-    """Free the connection of a 401, whatever its body is: a refresh may need it."""
-    read = 0
+    """
+    Free the connection of a 401, whatever its body is: a refresh may need it.
+
+    What was read of it becomes the response's body.
+    """
+    body = bytearray()
     with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
-        while read <= DRAINED_BYTES:
-            chunk = await response.content.readany()
-            if not chunk:
-                return
-            read += len(chunk)
-    response.close()
+        while len(body) <= DRAINED_BYTES and (chunk := await response.content.readany()):
+            body += chunk
+    if not response.content.at_eof():
+        response.close()
+    # There is no public way to tell aiohttp that it has been read.
+    private: Any = response
+    private._body = bytes(body)  # noqa: SLF001
 
 
 def _auth_of_environment() -> TaxizerAuth:

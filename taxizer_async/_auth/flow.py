@@ -243,4 +243,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(each))
         yield each
         waiting += (each.__context__, each.__cause__)
-        waiting += getattr(each, "exceptions", ())
+        if isinstance(each, BaseExceptionGroup):
+            group: Any = each  # pyright: ignore[reportUnknownVariableType]
+            waiting += group.exceptions

@@ -202,7 +202,7 @@ class ClientOptions:
     def login_client(self) -> HttpClientFactory | None:
         """Return what makes the clients for logins; None if the options say nothing, or not enough."""
         given = self.library_kwargs
-        shared = {name: given[name] for name in _SHARED_OPTIONS if name in given}
+        shared: dict[str, Any] = {name: given[name] for name in _SHARED_OPTIONS if name in given}
         return LoginClients(self._library, shared) if shared and not self._own() else None
 
     def _check(self) -> None:

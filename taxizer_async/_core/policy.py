@@ -35,6 +35,8 @@ LONGEST_LEASE_POLL: Final = 0.25
 ACCEPTANCE_COUNTS: Final = 600.0
 #: How often that is noted at most.
 ACCEPTANCE_NOTED_EVERY: Final = 60.0
+#: Seconds within which other places show whether a token is good that one place has refused.
+OTHERS_TELL_WITHIN: Final = 1.0
 #: The longest wait of a caller for the replacement of a refused token.
 LONGEST_WAIT_FOR_REPLACEMENT: Final = 10.0
 #: How often a refresh on another event loop is checked.

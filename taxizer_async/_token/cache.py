@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from taxizer_async._core.exchange import Refused, Unavailable
-from taxizer_async._core.policy import ACCEPTANCE_COUNTS, ACCEPTANCE_NOTED_EVERY, Freshness
+from taxizer_async._core.policy import (
+    ACCEPTANCE_COUNTS,
+    ACCEPTANCE_NOTED_EVERY,
+    OTHERS_TELL_WITHIN,
+    Freshness,
+)
 from taxizer_async._token.cached_token import CachedToken, from_record
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Places, Refusal, Verdict
@@ -63,8 +68,6 @@ class CacheState:
         rejection: The last failure that was a refusal of the credentials, likewise.
         failures: How many have failed in a row.
         renewals_of_401s: The renewals that 401s caused, as far as they still count.
-        unfounded_at: When a renewal turned out to have been caused by a place that refuses what others
-            accept (`Clock.monotonic`).
         places: What 401s say about the places that the token is sent to.
         refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
         epoch: Counts `forget`: what was asked for before one is not held after it.
@@ -80,7 +83,6 @@ class CacheState:
     rejection: Failure | None = None
     failures: int = 0
     renewals_of_401s: tuple[RenewalOf401, ...] = ()
-    unfounded_at: float = -math.inf
     places: Places = attrs.field(factory=Places)
     refresh_passed_over_until: float = -math.inf
     epoch: int = 0
@@ -210,14 +212,13 @@ class TokenCache:
             is_good = current.refused and sent_at > current.refused_sent
             unfounded = places.contradicting(current.version, sent_at)
             for each in unfounded:
-                places = places.refuse(each, None)
+                places = places.distrust(each, now, times=self._policy.unauthorized_budget)
             self.state = attrs.evolve(
                 state,
                 cached=attrs.evolve(
                     current, accepted=True, refused=current.refused and not is_good
                 ),
                 places=places,
-                unfounded_at=now if unfounded else state.unfounded_at,
                 renewals_of_401s=tuple(
                     each
                     for each in state.renewals_of_401s
@@ -248,6 +249,9 @@ class TokenCache:
             now = self._clock.monotonic()
             verdict = self._judge(current, place, now)
             is_news = current.told not in (verdict, Verdict.RENEW)
+            last = self.state.places.refusing.get(place)
+            is_again = current.refused and last is not None and last.version == current.version
+            tells_more = verdict is Verdict.RENEW and not is_again
             if current.by_refresh and not current.accepted and verdict is Verdict.RENEW:
                 # Not the token may be at fault, but the endpoint that it came from.
                 self._pass_over_refresh(self._policy.refresh_distrusted)
@@ -257,7 +261,7 @@ class TokenCache:
                     current,
                     told=verdict if is_news else current.told,
                     refused=current.refused or verdict is Verdict.RENEW,
-                    refused_sent=max(current.refused_sent, sent_at),
+                    refused_sent=max(current.refused_sent, sent_at if tells_more else -math.inf),
                 )
             )
             return verdict, is_news
@@ -278,11 +282,18 @@ class TokenCache:
             # It refused the token before, and this one is good elsewhere.
             return Verdict.HAND_BACK
         is_doubtful = current.by_refresh and not current.accepted
-        if is_doubtful and is_second and last is not None and last.was_accepted and is_unknown:
-            # The place is at fault, or the endpoint that the token came from: others will tell.
-            return Verdict.HAND_BACK
-        was_misled = now - self.state.unfounded_at < self._policy.unauthorized_window
-        if was_misled and current.accepted and is_unknown:
+        if is_doubtful and is_unknown and last is not None:
+            # The place is at fault, or the endpoint that the token came from: others will soon tell.
+            is_recent = now - last.known_at < OTHERS_TELL_WITHIN
+            if last.was_accepted if is_second else is_recent:
+                return Verdict.HAND_BACK
+        since = now - self._policy.unauthorized_window
+        times = self._policy.unauthorized_budget
+        is_suspect = places.refuses_now_and_then(place, times=times, since=since) or (
+            is_unknown and places.some_misled(since=since)
+        )
+        if current.accepted and is_suspect:
+            # It refuses now and then, or for the same reason as another.
             return Verdict.HAND_BACK
         is_hopeless = (
             current.answers_refusal
@@ -297,11 +308,9 @@ class TokenCache:
         state, places = self.state, self.state.places
         last = places.refusing.get(place)
         renewals = self._counting_renewals(now)
-        unfounded_at = state.unfounded_at
         if current.accepted and _has_refused_another(last, current):
-            places = places.refuse(place, None)
+            places = places.distrust(place, now, times=self._policy.unauthorized_budget)
             renewals = tuple(each for each in renewals if each.place != place)
-            unfounded_at = now
         elif place and not (
             verdict is Verdict.HAND_BACK and places.refuses_what_others_accept(place)
         ):
@@ -316,9 +325,7 @@ class TokenCache:
         if verdict is Verdict.RENEW and not current.refused:
             renewal = RenewalOf401(at=now, place=place, version=current.version)
             renewals = (*renewals, renewal)
-        self.state = attrs.evolve(
-            state, places=places, renewals_of_401s=renewals, unfounded_at=unfounded_at
-        )
+        self.state = attrs.evolve(state, places=places, renewals_of_401s=renewals)
 
     def _counting_renewals(self, now: float) -> tuple[RenewalOf401, ...]:
         window = self._policy.unauthorized_window

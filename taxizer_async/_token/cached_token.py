@@ -53,7 +53,8 @@ class CachedToken:
         shared: Whether the store has it too, so that others may spend its refresh token.
         accepted: Whether a request that carried it was answered otherwise than with 401.
         refused: Whether one was answered 401, so that it is being replaced …
-        refused_sent: … and when the last such request was sent (`Clock.monotonic`).
+        refused_sent: … and when the last of such requests was sent, one of each place
+            (`Clock.monotonic`).
         told: What was reported of its refusal.
         answers_refusal: Whether it was issued because of a 401 for the one before.
         by_refresh: Whether this process got it from AppRefreshToken.

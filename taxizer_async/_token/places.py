@@ -60,10 +60,13 @@ class Places:
             (`Clock.monotonic`).
         refusing: Those whose last answer was a 401; None stands for a place that refuses what others
             accept.
+        misleading: When each of the latter was found out, the last few times (`Clock.monotonic`); it
+            may have answered otherwise since.
     """
 
     accepting: Mapping[str, float] = attrs.field(factory=dict[str, float])
     refusing: Mapping[str, Refusal | None] = attrs.field(factory=dict[str, "Refusal | None"])
+    misleading: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict[str, tuple[float, ...]])
 
     def refuses_what_others_accept(self, place: str) -> bool:
         """Return whether a 401 of *place* says nothing about the token."""
@@ -73,14 +76,35 @@ class Places:
         """Return whether a place other than *place* accepted a token *since* then."""
         return any(moment >= since for each, moment in self.accepting.items() if each != place)
 
+    def refuses_now_and_then(self, place: str, *, times: int, since: float) -> bool:
+        """Return whether *place* was found out so many *times* since then, and accepted between."""
+        moments = self.misleading.get(place, ())
+        return len(moments) >= times and moments[-times] > since
+
+    def some_misled(self, *, since: float) -> bool:
+        """Return whether any place was found out *since* then, and has not answered otherwise."""
+        return any(
+            moments[-1] > since and self.refuses_what_others_accept(place)
+            for place, moments in self.misleading.items()
+        )
+
     def accept(self, place: str, now: float) -> Self:
         """Return what is known once *place* has accepted a token."""
         refusing = {each: last for each, last in self.refusing.items() if each != place}
-        return type(self)(_with(self.accepting, place, now), refusing)
+        return attrs.evolve(self, accepting=_with(self.accepting, place, now), refusing=refusing)
 
-    def refuse(self, place: str, refusal: Refusal | None) -> Self:
-        """Return what is known once *place* has refused a token; None as in `refusing`."""
+    def refuse(self, place: str, refusal: Refusal) -> Self:
+        """Return what is known once *place* has refused a token."""
         return attrs.evolve(self, refusing=_with(self.refusing, place, refusal))
+
+    def distrust(self, place: str, now: float, *, times: int) -> Self:
+        """Return what is known once *place* has refused what others accept; so many *times* are kept."""
+        moments = (*self.misleading.get(place, ()), now)[-times:]
+        return attrs.evolve(
+            self,
+            refusing=_with(self.refusing, place, None),
+            misleading=_with(self.misleading, place, moments),
+        )
 
     def contradicting(self, version: str, sent_at: float) -> tuple[str, ...]:
         """
@@ -93,7 +117,7 @@ class Places:
         return tuple(
             place
             for place, last in self.refusing.items()
-            if last is not None and last.version == version and last.known_at <= sent_at
+            if last is not None and last.version == version and last.known_at < sent_at
         )
 
 

@@ -212,16 +212,16 @@ class TokenProvider:
         Returns:
             None if *held* turned out to be good elsewhere; a failure if there is no other.
         """
+        failed: Failure | None = None
         while True:
-            current, failure = self._cache.alive(), self._cache.active_failure()
+            current, failure = self._cache.alive(), failed or self._cache.active_failure()
             if current is not None and not current.same_token(held):
                 return current
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
             refresh, native = self._join_or_start()
             await refresh.wait(native)
-            if isinstance(refresh.result, Failure) and refresh.result.answers_need:
-                return None if self._cache.alive() is not None else refresh.result
+            failed = refresh.result if isinstance(refresh.result, Failure) else None
 
     async def refused(self, token: Token, place: str) -> Token | None:
         """Do what `TaxizerAuth.refused` says."""

@@ -123,6 +123,8 @@ class Renewal:
             result = await self._refresh(request, key, lease, cached, refresh_token)
             if result is not None:
                 return result
+            if self.is_superseded(request):
+                return SUPERSEDED
         return await self._log_in(request, key, lease, asked)
 
     def adopt(self, request: RenewalRequest, record: TokenRecord | None) -> CachedToken | None:

@@ -1,19 +1,60 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taxizer_async import RenewalPolicy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taxizer_async import RenewalPolicy, Secret, Token
 from taxizer_async._token.cache import RenewalOf401, TokenCache
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
+from taxizer_async.testing._manual_clock import ManualClock
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async.testing._manual_clock import ManualClock
+
+#: Places: two that accept what is good, and one that refuses all.
+WELL, OTHER, SICK = "GET well", "GET other", "GET sick"
+
+
+class Answers:
+    """Answers of places to requests with the token in use, one each 0.1 s; *took* says how old each is."""
+
+    def __init__(
+        self, cache: TokenCache, clock: ManualClock, hold: Callable[..., CachedToken]
+    ) -> None:
+        self.cache = cache
+        self.clock = clock
+        self._hold = hold
+
+    def token(self, name: str, **changes: Any) -> CachedToken:
+        return _issue(self.cache, self._hold(name, **changes))
+
+    @property
+    def held(self) -> CachedToken:
+        assert self.cache.state.cached is not None
+        return self.cache.state.cached
+
+    def refuse(self, place: str = SICK, *, took: float = 0.05) -> Verdict:
+        self.clock.advance(0.1)
+        return self.cache.refuse(self.held, place, sent_at=self.clock.monotonic() - took)[0]
+
+    def accept(self, place: str = WELL, *, took: float = 0.05) -> bool:
+        self.clock.advance(0.1)
+        return self.cache.accept(self.held, place, sent_at=self.clock.monotonic() - took)
+
+
+@pytest.fixture(name="answers")
+def _answers(cache: TokenCache, clock: ManualClock, hold: Callable[..., CachedToken]) -> Answers:
+    answers = Answers(cache, clock, hold)
+    answers.token("1")
+    answers.accept(WELL)
+    return answers
 
 
 def _issue(cache: TokenCache, held: CachedToken) -> CachedToken:
@@ -180,3 +221,231 @@ def test_a_refresh_that_worked_is_trusted(
 
     assert cache.refuse(held)[0] is Verdict.RENEW
     assert not cache.passes_over_refresh()
+
+
+def test_a_place_that_refuses_two_tokens_is_known(answers: Answers) -> None:
+    """Its second token is good elsewhere, so that its 401 renews nothing and leaves the budget alone."""
+    assert answers.refuse() is Verdict.RENEW
+    answers.token("2", answers_refusal=True)
+    answers.accept(WELL)
+
+    assert [answers.refuse() for _ in range(3)] == [Verdict.HAND_BACK] * 3
+    assert answers.cache.alive() is not None
+    assert answers.cache.state.renewals_of_401s == ()
+
+
+@pytest.mark.parametrize("took", [0.05, 5.0])
+def test_a_place_is_known_once_others_accept(answers: Answers, took: float) -> None:
+    """It refused the second token before that was accepted, whenever that request was sent."""
+    answers.refuse()
+    answers.token("2", answers_refusal=True)
+    assert answers.refuse() is Verdict.HAND_BACK
+    answers.accept(WELL, took=took)
+
+    assert answers.refuse() is Verdict.HAND_BACK
+    assert answers.cache.state.renewals_of_401s == ()
+
+
+def test_a_place_that_is_contradicted_is_known(answers: Answers) -> None:
+    """What it refused is accepted elsewhere, by a request that left afterwards."""
+    answers.refuse()
+
+    assert answers.accept(WELL)
+    assert answers.cache.fresh() is not None
+    assert answers.refuse() is Verdict.HAND_BACK
+    assert answers.cache.state.renewals_of_401s == ()
+
+
+def test_a_place_that_is_busy_refusing_is_contradicted(answers: Answers) -> None:
+    """A request that left after its first refusal is enough, though the place has refused more since."""
+    answers.refuse()
+    answers.clock.advance(1.0)
+    answers.refuse()
+
+    assert answers.accept(WELL, took=0.5)
+    assert answers.cache.alive() is not None
+    assert answers.refuse() is Verdict.HAND_BACK
+
+
+@pytest.mark.parametrize("took", [0.1, 0.12, 0.2])
+def test_an_earlier_request_contradicts_nobody(answers: Answers, took: float) -> None:
+    """A request that left before the refusal was known may have been accepted before a revocation."""
+    answers.refuse()
+    answers.token("2", answers_refusal=True)
+    answers.refuse()
+    answers.accept(WELL, took=took)
+
+    assert not answers.cache.state.places.refuses_what_others_accept(SICK)
+
+
+def test_one_of_each_place_has_to_be_answered(answers: Answers) -> None:
+    """A token that two places refuse is good once a request was accepted that left after both."""
+    answers.refuse(SICK)
+    answers.clock.advance(1.0)
+    answers.refuse(OTHER)
+
+    assert not answers.accept(WELL, took=0.5)
+    assert answers.accept(WELL)
+
+
+def test_a_known_place_is_forgiven(answers: Answers) -> None:
+    """Any other answer of it, to whichever token, has its next 401 taken seriously."""
+    answers.refuse()
+    answers.accept(WELL)
+    answers.accept(SICK)
+
+    assert answers.refuse() is Verdict.RENEW
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(599.0, Verdict.HAND_BACK), (601.0, Verdict.RENEW)]
+)
+def test_a_place_is_known_while_others_accept(
+    answers: Answers, seconds: float, verdict: Verdict
+) -> None:
+    """Ten minutes after the last token was accepted elsewhere, there is nothing to tell it by."""
+    answers.refuse()
+    answers.accept(WELL)
+    answers.clock.advance(seconds)
+
+    assert answers.refuse() is verdict
+
+
+def test_who_refuses_now_and_then_costs_three(answers: Answers) -> None:
+    """A place that accepts between has a budget of its own, and is then handed its 401s back."""
+    verdicts = []
+    for number in range(10):
+        verdicts.append(answers.refuse())
+        if verdicts[-1] is Verdict.RENEW:
+            answers.token(f"new-{number}", answers_refusal=True)
+            answers.accept(WELL)
+            answers.refuse()
+        answers.accept(WELL)
+        answers.accept(SICK)
+
+    assert verdicts.count(Verdict.RENEW) == 3
+    assert verdicts[-1] is Verdict.HAND_BACK
+    answers.clock.advance(30.0)
+    assert answers.refuse() is Verdict.RENEW
+
+
+@pytest.mark.parametrize(
+    ("has_accepted", "seconds", "verdict"),
+    [
+        (False, 29.0, Verdict.HAND_BACK),
+        (False, 31.0, Verdict.RENEW),
+        (True, 0.0, Verdict.RENEW),
+    ],
+)
+def test_after_an_unfounded_renewal_a_new_place_is_doubted(
+    answers: Answers, seconds: float, verdict: Verdict, *, has_accepted: bool
+) -> None:
+    """For 30 s the 401s of places that never accepted cause no renewal of a token that works."""
+    answers.refuse()
+    answers.accept(WELL)
+    if has_accepted:
+        answers.accept(OTHER)
+    answers.clock.advance(seconds)
+
+    assert answers.refuse(OTHER) is verdict
+
+
+def test_a_new_place_is_believed_once_the_other_accepts(answers: Answers) -> None:
+    """Nothing is held against it any more."""
+    answers.refuse()
+    answers.accept(WELL)
+    answers.accept(SICK)
+
+    assert answers.refuse(OTHER) is Verdict.RENEW
+
+
+@pytest.mark.parametrize(
+    ("seconds", "then", "passes_over"),
+    [(0.8, Verdict.HAND_BACK, False), (1.0, Verdict.RENEW, True)],
+)
+def test_others_tell_of_what_app_refresh_token_gave(
+    answers: Answers, seconds: float, then: Verdict, *, passes_over: bool
+) -> None:
+    """Whether the place or AppRefreshToken is at fault is left to others for a second."""
+    answers.refuse()
+    answers.token("2", by_refresh=True, answers_refusal=True)
+
+    assert answers.refuse() is Verdict.HAND_BACK
+    assert not answers.cache.passes_over_refresh()
+    answers.clock.advance(seconds)
+    assert answers.refuse() is then
+    assert answers.cache.passes_over_refresh() is passes_over
+
+
+def test_app_refresh_token_is_at_fault_if_the_place_accepted_before(answers: Answers) -> None:
+    """A place that is known to accept tokens is believed at once."""
+    answers.cache.accept(answers.token("2"), SICK, sent_at=0.0)
+    answers.refuse()
+    answers.token("3", by_refresh=True, answers_refusal=True)
+
+    assert answers.refuse() is Verdict.RENEW
+    assert answers.cache.passes_over_refresh()
+
+
+@pytest.mark.report(18)
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        pytest.param([WELL] * 3, [True, False, False], id="renewing"),
+        pytest.param([SICK] * 3, [True, False, False], id="handed back"),
+        pytest.param([SICK, WELL, WELL], [True, True, False], id="handed back, then renewing"),
+        pytest.param([WELL, SICK, WELL], [True, False, False], id="renewing, then handed back"),
+    ],
+)
+def test_a_refusal_is_reported_once_per_kind(
+    answers: Answers, places: list[str], told: list[bool]
+) -> None:
+    """Two reports there are of a token at most, however many requests are refused."""
+    answers.refuse(SICK)
+    answers.token("2", answers_refusal=True)
+    answers.accept(WELL)
+    answers.clock.advance(31.0)
+
+    assert [answers.cache.refuse(answers.held, place)[1] for place in places] == told
+
+
+@given(st.lists(st.sampled_from(["ask well", "ask sick", "first", "last", "log in"]), max_size=99))
+def test_a_sick_place_costs_one_renewal(steps: list[str]) -> None:
+    """However its requests and those of a healthy place cross each other, it costs one renewal at most."""
+    clock, policy = ManualClock(), RenewalPolicy()
+    cache = TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
+    under_way: list[tuple[str, CachedToken, float]] = []
+
+    def log_in() -> CachedToken:
+        number = cache.state.logins
+        held = CachedToken(
+            token=Token(jwt=Secret(f"jwt-{number}"), refresh_token=None),
+            version=f"{number}",
+            lifetime=3600.0,
+            schedule=policy.schedule(3600.0, 0.5),
+            requested_at=clock.monotonic(),
+            refresh_lifetime=None,
+            answers_refusal=number > 0,
+        )
+        return _issue(cache, held)
+
+    cache.accept(log_in(), WELL, sent_at=clock.monotonic())
+    is_refreshing = False
+    for step in steps:
+        clock.advance(0.25)
+        held = cache.alive() or cache.refused()
+        assert held is not None
+        if step.startswith("ask"):
+            under_way.append((WELL if step == "ask well" else SICK, held, clock.monotonic()))
+        elif step == "log in" and is_refreshing:
+            log_in()
+            is_refreshing = False
+        elif step != "log in" and under_way:
+            place, sent, sent_at = under_way.pop(0 if step == "first" else -1)
+            if place == WELL:
+                cache.accept(sent, WELL, sent_at=sent_at)
+            else:
+                verdict, _ = cache.refuse(sent, SICK, sent_at=sent_at)
+                is_refreshing |= verdict is Verdict.RENEW
+
+    assert cache.state.logins + is_refreshing <= 2

@@ -16,7 +16,6 @@ from taxizer_async._core.policy import (
     SHORTEST_LIFETIME,
     Freshness,
     RenewalSchedule,
-    still_counting,
     time_of_sending,
 )
 
@@ -260,17 +259,3 @@ def test_remaining_life_for_any_clock(offset: float, took: float, lifetime: floa
     )
 
     assert abs(remaining - lifetime) <= max(3.0, took + 3.0)
-
-
-@given(st.lists(st.floats(0, 100)).map(sorted), st.floats(0, 200), st.floats(0.1, 100))
-def test_still_counting(moments: list[float], now: float, window: float) -> None:
-    """A moment counts until it is as old as the window; order and number are kept."""
-    counting = still_counting(tuple(moments), now=now, window=window)
-
-    assert counting == tuple(m for m in moments if now - m < window)
-    assert still_counting(counting, now=now, window=window) == counting
-
-
-def test_a_moment_stops_counting_at_the_window() -> None:
-    """At the very end of the window a moment counts no more."""
-    assert still_counting((0.0, 0.1), now=30.0, window=30.0) == (0.1,)

@@ -12,6 +12,8 @@ import attrs
 from taxizer_async import AuthError, ConfigurationError
 from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import Failure, LeaseNeverFree
+from taxizer_async._token.places import Verdict
+from tests.model.evidence import REFUSED_INTERVAL, Evidence
 from tests.model.server import CANARY
 from tests.model.store import LeaseState
 
@@ -39,8 +41,7 @@ REJECTED_FOR = 60.0
 LONGEST_BACKOFF = 5.0
 PASSED_OVER, DISTRUSTED = 60.0, 600.0
 FIRST_POLL, LONGEST_POLL = 0.01, 0.25
-BUDGET, WINDOW = 3, 30.0
-REFUSED_INTERVAL = 30.0
+WAIT_FOR_REPLACEMENT = 10.0
 _SLACK = 1e-3
 
 
@@ -48,9 +49,9 @@ _SLACK = 1e-3
 class Wait:
     """A caller that waits for a token."""
 
-    #: Until when it may wait while the token that it has lives.
+    #: Until when it may wait while the token that it has lives, refused or not.
     until: float
-    #: Whether it has had a living token for as long as it has waited.
+    #: Whether it has had such a token for as long as it has waited.
     covered: bool
     #: How many refreshes had come to a result when it began, and when that was.
     results: int
@@ -65,7 +66,11 @@ class Watch:
         self._world = process.world
         #: JWTs that it knows to be refused.
         self.refused: set[str] = set()
-        self.refusals: list[float] = []
+        self.evidence = Evidence(
+            self._world.clock, lambda: process.provider.status().adoptions, self._fail
+        )
+        #: What was reported of the refusal of the token that is held.
+        self._told: tuple[object, list[bool]] = (None, [])
         self._sent: set[str] = set()
         self._failures = 0
         self._until = -math.inf
@@ -78,9 +83,12 @@ class Watch:
         self._passed_over_until = -math.inf
         #: JWTs that came from AppRefreshToken, by how often was adopted before; those that worked.
         self._renewed: dict[str, int] = {}
-        self._accepted: set[str] = set()
         self._waits: list[Wait] = []
         self.forgets = 0
+        #: JWTs that requests were refused with, which wait for others.
+        self.replacing: list[str] = []
+        #: When a token that had been refused turned out good.
+        self.turned_good_at = -math.inf
         #: JWTs that were forgotten, by the last call before that was done and the saves before it began.
         self.forgotten: dict[str, tuple[int, int]] = {}
         #: What was received, and how often was forgotten and adopted before that.
@@ -109,17 +117,20 @@ class Watch:
     def _longest_wait(self) -> float | None:
         """Return how long a caller may wait whose token lives: None if it may not wait at all."""
         process, held = self._process, self._process.held
-        if held is None or not process.alive():
+        if held is None or not process.has_token():
             return math.inf
         if not process.is_busy and self._backs_off():
             return None
+        if held.refused:
+            has_failed = process.provider.status().last_error is not None
+            return 0.0 if has_failed else WAIT_FOR_REPLACEMENT
         grant = self._world.server.grants[held.token.jwt.reveal()]
         pressing = grant.believed - min(30.0, grant.believed / 10)
         if math.isinf(grant.believed) or held.age(self._world.clock) < pressing - _SLACK:
             return None
         if process.provider.status().last_error is not None:
             return 0.0
-        usual = 3 * process.provider._cache.state.last_elapsed or ATTEMPT
+        usual = 3 * process.provider.cache.state.last_elapsed or ATTEMPT
         return max(process.remaining() / 2, min(usual, ATTEMPT))
 
     def _wait_begins(self, longest: float) -> Wait:
@@ -129,7 +140,7 @@ class Watch:
             self._fail("who waits for a token waits for a refresh")
         wait = Wait(
             until=now if shared is None else max(now, shared.began + longest),
-            covered=process.alive(),
+            covered=process.has_token(),
             results=process.results,
             began=now,
         )
@@ -137,33 +148,66 @@ class Watch:
         return wait
 
     def uncover(self) -> None:
-        """Note that its callers have no living token."""
+        """Note that its callers have no token that lives."""
         for wait in self._waits:
             wait.covered = False
 
-    def accept(self, held: CachedToken) -> None:
-        self._accepted.add(held.token.jwt.reveal())
-        self._process.provider.accept(held)
+    async def replacement_for(self, held: CachedToken) -> CachedToken | Failure | None:
+        wait = Wait(
+            until=math.inf,
+            covered=False,
+            results=self._process.results,
+            began=self._world.clock.monotonic(),
+        )
+        self._waits.append(wait)
+        self.replacing.append(held.token.jwt.reveal())
+        try:
+            found = await self._process.provider.replacement_for(held)
+        finally:
+            self._waits.remove(wait)
+            self.replacing.remove(held.token.jwt.reveal())
+        self._what_is_sent_instead_is_another(held, found)
+        return found
+
+    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
+        process = self._process
+        before = process.held
+        process.provider.accept(held, place, sent_at=sent_at)
+        if before is not None and before.refused and process.alive():
+            self.refused.discard(held.token.jwt.reveal())
+            now = self.turned_good_at = self._world.clock.monotonic()
+            for wait in self._waits:
+                wait.until = now + (self._longest_wait() or 0.0)
 
     def status(self) -> AuthStatus:
         return self._process.provider.status()
 
-    def refuse(self, held: CachedToken) -> bool:
+    def refuse(self, held: CachedToken, place: str, *, sent_at: float) -> Verdict:
         process = self._process
         before = process.held
-        worth = process.provider.refuse(held)
+        verdict = process.provider.refuse(held, place, sent_at=sent_at)
         after = process.held
+        self._world.note(f"{process}   {place}: {verdict.name}")
         if before is None or not before.same_token(held):
+            if verdict is not Verdict.REPLACED:
+                self._fail("a 401 for a token that was replaced leads to the one in use")
             self._a_late_401_costs_nothing(before, after)
             self.refused.add(held.token.jwt.reveal())
-            return worth
-        self._who_never_worked_is_distrusted(before, worth=worth)
+            return verdict
+        self._who_never_worked_is_distrusted(before, verdict)
+        self.evidence.refuse(
+            place, before, verdict, sent_at=sent_at, renewed=self._was_renewed(before)
+        )
         if after is not None and after.refused and not before.refused:
             self.refused.add(held.token.jwt.reveal())
-            self.refusals.append(self._world.clock.monotonic())
-            self._renewals_by_401_have_a_budget()
-            self._world.uncover(process)
-        return worth
+            self._callers_wait_for_a_replacement()
+        return verdict
+
+    def _callers_wait_for_a_replacement(self) -> None:
+        """Give who waits as a token is refused the time that its replacement may take."""
+        now = self._world.clock.monotonic()
+        for wait in self._waits:
+            wait.until = max(wait.until, now) + WAIT_FOR_REPLACEMENT
 
     # What the exchange and the simulation call.
 
@@ -171,6 +215,7 @@ class Watch:
         """Note that all is forgotten: the token, and failures."""
         self.forgets += 1
         self._start_over()
+        self.evidence.forget()
 
     def refreshing(self, request: RenewalRequest, shared: SharedRefresh) -> None:
         """Check a refresh that has its turn."""
@@ -194,8 +239,9 @@ class Watch:
         has_time = now < refresh.began + WHOLE_REFRESH - _SLACK
         if is_alone and has_time and refresh.owes_login and not process.alive():
             self._fail("if callers have no token, a login follows a renewal that failed")
-        is_known = process.provider._cache.state.client_id is not None
-        if self.forgets != refresh.forgets and is_known and process.provider.status().last_error:
+        state = process.provider.cache.state
+        is_recorded = state.client_id is not None and state.failure is result
+        if self.forgets != refresh.forgets and is_recorded:
             self._fail("what was forgotten leaves no failure behind")
 
     def _what_was_forgotten_is_not_put_back(self, refresh: Refresh) -> None:
@@ -229,6 +275,17 @@ class Watch:
         # A refusal is an answer for all.
         self._was_ahead = alive and event.error != "CredentialsRejectedError"
         self._last_reason = event.reason
+
+    def telling_of_refusal(self, *, renewing: bool) -> None:
+        """Check what is reported of a token that was refused."""
+        held = self._process.held
+        assert held is not None
+        which = held.token.jwt.reveal(), self.forgets, self._process.provider.status().adoptions
+        if which != self._told[0]:
+            self._told = which, []
+        self._told[1].append(renewing)
+        if self._told[1] not in ([False], [True], [False, True]):
+            self._fail("a refusal is reported once per token, and once more if it is renewed then")
 
     def wants_more(self, asking: Asking) -> bool:
         """Check whether another request is wanted after one that failed."""
@@ -314,6 +371,7 @@ class Watch:
         self._a_new_token_is_saved_before_it_is_used(grant)
         self._what_was_forgotten_is_not_used(jwt, call)
         self._no_dead_token_is_sent_without_a_try(grant, call)
+        self._no_refused_token_is_sent_without_a_try(jwt, call)
         if call.sends > 3:
             self._fail("a request is sent three times at most")
 
@@ -336,27 +394,32 @@ class Watch:
                 self._fail("what is raised holds no secret")
             link = link.__cause__ or link.__context__
 
-    def _who_never_worked_is_distrusted(self, before: CachedToken, *, worth: bool) -> None:
+    def _was_renewed(self, held: CachedToken) -> bool:
+        """Return whether this process had *held* from AppRefreshToken, and has it since."""
+        adoptions = self._process.provider.status().adoptions
+        return self._renewed.get(held.token.jwt.reveal()) == adoptions
+
+    def _who_never_worked_is_distrusted(self, before: CachedToken, verdict: Verdict) -> None:
         jwt, now = before.token.jwt.reveal(), self._world.clock.monotonic()
-        is_renewed = self._renewed.get(jwt) == self._process.provider.status().adoptions
-        if not is_renewed or jwt in self._accepted or before.refused:
+        if before.refused or verdict is not Verdict.RENEW:
             return
-        self._passed_over_until = max(self._passed_over_until, now + DISTRUSTED)
-        counting = [moment for moment in self.refusals if now - moment < WINDOW]
-        if not worth and len(counting) < BUDGET:
-            self._fail("a login follows if what AppRefreshToken gave has never worked")
+        if self._was_renewed(before) and not self.evidence.has_accepted(jwt):
+            self._passed_over_until = max(self._passed_over_until, now + DISTRUSTED)
+
+    def _what_is_sent_instead_is_another(
+        self, refused: CachedToken, found: CachedToken | Failure | None
+    ) -> None:
+        if found is None:
+            if not refused.same_token(self._process.provider.cache.alive()):
+                self._fail("a 401 is handed back if there is no other token as this one is good")
+        elif not isinstance(found, Failure) and found.same_token(refused):
+            self._fail("what was refused is not sent there again")
 
     def _a_late_401_costs_nothing(
         self, before: CachedToken | None, after: CachedToken | None
     ) -> None:
         if before is not after:
             self._fail("a 401 for a token that was replaced changes nothing")
-
-    def _renewals_by_401_have_a_budget(self) -> None:
-        now = self._world.clock.monotonic()
-        self.refusals = [moment for moment in self.refusals if now - moment < WINDOW]
-        if len(self.refusals) > BUDGET:
-            self._fail("401s cause three renewals in 30 s at most")
 
     def _a_refresh_asks_each_once(self, asking: Asking) -> None:
         refresh = self._process.turn
@@ -401,8 +464,8 @@ class Watch:
             self._fail("nobody asks without the lease while the store answers")
 
     def _no_fresh_token_is_renewed(self) -> None:
-        held = self._process.held
-        if held is None or held.refused:
+        held, refresh = self._process.held, self._process.turn
+        if held is None or held.refused or (refresh and refresh.replaces_refused):
             return
         grant = self._world.server.grants[held.token.jwt.reveal()]
         least = REFUSED_INTERVAL if math.isinf(grant.believed) else grant.believed / 2
@@ -412,9 +475,11 @@ class Watch:
     def _back_off_is_kept(self, asking: Asking) -> None:
         if not self._backs_off():
             return
-        if self._was_ahead and not self._process.alive():
+        refresh = self._process.turn
+        is_needed = not self._process.alive() or (refresh and refresh.replaces_refused)
+        if self._was_ahead and is_needed:
             return  # who has no token does not take one attempt for an answer
-        if asking.kind == "connect" and self._process.turn and self._process.turn.kinds[:-1]:
+        if asking.kind == "connect" and refresh and refresh.kinds[:-1]:
             return  # it follows the renewal that failed
         self._fail("after a failure nothing is asked until the back-off is over")
 
@@ -438,7 +503,7 @@ class Watch:
 
     def _no_bad_token_is_sent_while_a_good_one_is_known(self, grant: Grant) -> None:
         process = self._process
-        alive = process.provider._cache.alive()
+        alive = process.provider.cache.alive()
         if alive is None or alive.token.jwt.reveal() == grant.jwt:
             return
         if grant.jwt in self.refused or self._world.is_over(grant):
@@ -451,6 +516,19 @@ class Watch:
     def _no_dead_token_is_sent_without_a_try(self, grant: Grant, call: Call) -> None:
         if self._world.is_over(grant) and call.refreshes == self._process.refreshes_ended:
             self._fail("no dead token is sent by who has not waited for a new one")
+
+    def _no_refused_token_is_sent_without_a_try(self, jwt: str, call: Call) -> None:
+        process = self._process
+        held, shared = process.held, process.shared_refresh
+        if held is None or not held.refused or held.token.jwt.reveal() != jwt:
+            return
+        if process.provider.status().last_error is not None:
+            return
+        if call.refreshes != process.refreshes_ended:
+            return  # it waited for one that brought this very token
+        now = self._world.clock.monotonic()
+        if shared is None or now < shared.began + WAIT_FOR_REPLACEMENT - _SLACK:
+            self._fail("what replaces a token that was refused is waited for, but not for long")
 
     def settled(self) -> None:
         """Check who waits, how long a refresh takes, and what has come of an answer."""
@@ -472,7 +550,7 @@ class Watch:
     def _nobody_waits_too_long(self, wait: Wait) -> None:
         process = self._process
         if wait.covered and self._world.clock.monotonic() > wait.until + _SLACK:
-            self._fail("who has a living token goes on with it in time")
+            self._fail("who has a token that lives goes on with it in time, refused or not")
         if process.results - wait.results > 1:
             self._fail("a caller waits for two refreshes at most")
 

@@ -12,14 +12,15 @@ import attrs
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.events import ExchangeFailed
+from taxizer_async._core.events import ExchangeFailed, TokenRefused
 from taxizer_async._core.exchange import Outcome, RetryBudget, Unavailable
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
 from tests.model.checks import Watch
-from tests.model.server import CANARY, Grant, Mood
+from tests.model.server import BASE_URL, CANARY, Grant, Mood
 from tests.model.store import LeaseState, View
 
 
@@ -28,14 +29,12 @@ if TYPE_CHECKING:
 
     from taxizer_async import Secret
     from taxizer_async._core.events import Event
-    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.renewal_request import RenewalRequest, Result
     from taxizer_async._token.single_flight import SharedRefresh
     from taxizer_async.testing import ManualClock
     from tests.model.world import World
 
 
-BASE_URL = "https://api.test"
 CLIENT_ID = "the-app"
 
 
@@ -72,6 +71,8 @@ class Refresh:
     #: How often was forgotten before it, and how often leases had been taken away.
     forgets: int
     breaks: int
+    #: Whether it replaces a token that was refused, even if that has turned out good since.
+    replaces_refused: bool
     #: What it has asked so far.
     kinds: list[str] = attrs.field(factory=list)
     polls: int = 0
@@ -98,17 +99,19 @@ class PollingClock:
             self.pollers -= 1
 
 
-class _WatchedReporter:
-    """Notes when a failure is recorded."""
+class _WatchedLog:
+    """Notes when a failure is recorded, or a token was refused."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._event_log = EventLog(None, timeout=5.0)
 
-    def add(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         self._event_log.emit(event)
         if isinstance(event, ExchangeFailed):
             self._process.watch.recording(event)
+        elif isinstance(event, TokenRefused):
+            self._process.watch.telling_of_refusal(renewing=event.renewing)
 
 
 class _Given:
@@ -152,7 +155,7 @@ class Process:
         #: The first has its credentials by value, the second asks for them.
         self.fixed = number == 0
         policy = RenewalPolicy()
-        event_log: Any = _WatchedReporter(self)
+        event_log: Any = _WatchedLog(self)
         source: Any = _Given(Credentials(CLIENT_ID, self.given))
         if not self.fixed:
             source = CredentialsSource(self._from_vault)
@@ -174,14 +177,14 @@ class Process:
         #: The refresh that has its turn.
         self.turn: Refresh | None = None
         self.refreshes_begun = self.refreshes_ended = self.requests = 0
-        #: How many refreshes have ended that nothing was forgotten in.
+        #: How many refreshes have ended, but for those that nobody can use the result of.
         self.results = 0
         self.watch = Watch(self)
         self.auth = TaxizerAuth(
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
         )
         inside = self.auth._bearer
-        inside.provider, inside._fresh = self.watch, self.provider.fresh
+        inside.provider, inside.cache = self.watch, self.provider.cache
 
     def __repr__(self) -> str:
         return f"P{self.number}"
@@ -189,15 +192,22 @@ class Process:
     @property
     def held(self) -> CachedToken | None:
         """The token that it has, good or not."""
-        return self.provider._cache.state.cached
+        return self.provider.cache.state.cached
 
     def alive(self) -> bool:
         """Whether it has one that is neither dead nor refused."""
-        return self.provider._cache.alive() is not None
+        return self.provider.cache.alive() is not None
+
+    def _holds(self, jwt: str) -> bool:
+        return self.held is not None and self.held.token.jwt.reveal() == jwt
+
+    def has_token(self) -> bool:
+        """Whether it has one to go on with: one that was refused is better than none."""
+        return self.alive() or self.provider.cache.refused() is not None
 
     def remaining(self) -> float:
         """Seconds that it lives, as far as the process knows."""
-        held = self.provider._cache.alive()
+        held = self.provider.cache.alive()
         return 0.0 if held is None else held.remaining(self.world.clock)
 
     @property
@@ -213,7 +223,7 @@ class Process:
     def work(self) -> object:
         """Return what would differ if it had done anything."""
         done = self.refreshes_begun, self.refreshes_ended, self.requests, self.view.calls
-        return (*done, self.shared_refresh, self.clock.pollers, id(self.provider._cache.state))
+        return (*done, self.shared_refresh, self.clock.pollers, id(self.provider.cache.state))
 
     def refresh_begins(self, request: RenewalRequest, shared: SharedRefresh) -> None:
         """Note a refresh that has its turn."""
@@ -221,7 +231,14 @@ class Process:
         self.refreshes_begun += 1
         self.world.note(f"{self} has refresh {self.refreshes_begun} under way")
         self.turn = Refresh(
-            began=shared.began, forgets=request.generation, breaks=self.world.shelf.breaks
+            began=shared.began,
+            forgets=request.generation,
+            breaks=self.world.shelf.breaks,
+            replaces_refused=(
+                (request.stale is not None and request.stale.refused)
+                or shared.began <= self.watch.turned_good_at
+                or any(self._holds(jwt) for jwt in self.watch.replacing)
+            ),
         )
 
     def refresh_ends(self, result: Result | None) -> None:
@@ -229,7 +246,9 @@ class Process:
         assert self.turn is not None
         self.watch.refreshed(self.turn, result)
         self.refreshes_ended += 1
-        self.results += self.turn.forgets == self.watch.forgets
+        is_forgotten = self.turn.forgets != self.watch.forgets
+        is_refused = isinstance(result, CachedToken) and not self.alive()
+        self.results += not (is_forgotten or is_refused)
         self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
         self.turn = None
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import ManualClock
 
 
+BASE_URL = "https://api.test"
 #: Is part of all that must not be seen.
 CANARY = "CANARY"
 #: What the answer says of a token's life, and how long the server takes it.
@@ -44,6 +45,22 @@ LIVES: list[tuple[float | None, float]] = [
     (900.0, 20.0),
     (900.0, 0.0),
 ]
+
+
+@attrs.define(eq=False)
+class Place:
+    """Where requests go."""
+
+    method: str
+    path: str
+    #: Whether it refuses all for want of a right, and how often requests go there.
+    lacks_right: bool
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """How a client calls it."""
+        return f"{self.method} {BASE_URL}{self.path}"
 
 
 class Mood(enum.Enum):
@@ -92,15 +109,25 @@ class Server:
         self.life: tuple[float | None, float] = LIVES[0]
         self.refresh_life: float | None = None
         self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
+        self.places = [
+            Place("POST", "/v1/Devices/Register", lacks_right=False, weight=4.0),
+            Place("GET", "/v1/Devices/Register", lacks_right=False, weight=2.0),
+            Place(
+                "POST", "/v1/Invoices", lacks_right=True, weight=rng.choice([0.0, 0.5, 2.0, 8.0])
+            ),
+            Place(
+                "GET", "/v1/Invoices", lacks_right=False, weight=rng.choice([0.0, 0.5, 2.0, 8.0])
+            ),
+        ]
         self.grants: dict[str, Grant] = {}
         self.live_refresh: set[str] = set()
         self.used_refresh: set[str] = set()
         self.reuses = 0
         self._numbers = 0
 
-    def accepts(self, jwt: str) -> bool:
-        """Say whether a request with *jwt* is let in."""
-        grant = self.grants.get(jwt)
+    def accepts(self, jwt: str, where: Place) -> bool:
+        """Say whether a request with *jwt* is let in at *where*."""
+        grant = self.grants.get(jwt) if not where.lacks_right else None
         return grant is not None and not grant.revoked and self._clock.monotonic() < grant.dies_at
 
     def revoke_tokens(self) -> None:
@@ -109,7 +136,8 @@ class Server:
             grant.revoked = True
 
     def heal(self) -> None:
-        """Have a good day."""
+        """Have a good day: only one place lacks a right, as ever."""
+        self.places[-1].lacks_right = False
         self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
         self.life, self.refresh_life = LIVES[0], None
 

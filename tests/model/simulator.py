@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from tests.model.server import Place
+
 
 #: Steps of one episode, after which everything starts anew.
 EPISODE = 150
@@ -100,17 +102,23 @@ class Simulation:
         if self.world.work() != before:
             self.world.violations.append("a caller that gave up changed nothing")
 
-    def start_call(self, process: Process, *, replayable: bool | None = None) -> Call | None:
+    def start_call(
+        self, process: Process, *, replayable: bool | None = None, where: Place | None = None
+    ) -> Call | None:
         """Have *process* send a request."""
         if len(self.world.calls) >= _MOST_CALLS:
             return None
         self.calls_so_far += 1
         if replayable is None:
             replayable = self.rng.random() < 0.9
+        if where is None:
+            places = self.world.server.places
+            where = self.rng.choices(places, [place.weight for place in places])[0]
         call = Call(
             number=self.calls_so_far,
             process=process,
             scope=anyio.CancelScope(),
+            where=where,
             replayable=replayable,
         )
         self.world.calls.append(call)

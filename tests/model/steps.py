@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import anyio
 
     from tests.model.process import Process
+    from tests.model.server import Place
     from tests.model.simulator import Simulation
+    from tests.model.world import Call
 
 
 async def start_a_call(sim: Simulation) -> None:
@@ -144,6 +146,40 @@ async def revoke_tokens(sim: Simulation) -> None:
     sim.world.server.revoke_tokens()
 
 
+async def change_rights(sim: Simulation) -> None:
+    """One place refuses all, or does so no more."""
+    place = sim.world.server.places[-1]
+    place.lacks_right = not place.lacks_right
+    sim.world.note(f"{place.name} {'refuses' if place.lacks_right else 'accepts'}")
+
+
+async def doubt_a_place(sim: Simulation) -> None:
+    """A place refuses what another accepts of later requests, and then accepts again; all that twice or so."""
+    doubted, well = sim.world.server.places[-1], sim.world.server.places[0]
+    process = sim.rng.choice(sim.world.processes)
+    for _ in range(sim.rng.randint(1, 3)):
+        doubted.lacks_right = True
+        calls = [await _send(sim, process, where) for where in (doubted, well)]
+        for call in calls:
+            if call is not None and call.gate is not None:
+                call.gate.set()
+            await sim.settle()
+            await _send(sim, process, well)
+        doubted.lacks_right = False
+        await answer_an_exchange(sim)
+        await sim.settle()
+        await _send(sim, process, doubted)
+
+
+async def _send(sim: Simulation, process: Process, where: Place) -> Call | None:
+    """Send a request, and let a moment pass."""
+    call = sim.start_call(process, where=where)
+    await sim.settle()
+    pass_time(sim, 0.02)
+    await sim.settle()
+    return call
+
+
 async def revoke_refresh_tokens(sim: Simulation) -> None:
     sim.world.server.live_refresh.clear()
 
@@ -264,6 +300,8 @@ _WEIGHTED: dict[Callable[[Simulation], Awaitable[None]], float] = {
     jump: 1,
     revoke_tokens: 3,
     revoke_refresh_tokens: 1,
+    change_rights: 3,
+    doubt_a_place: 1,
     change_mood: 4,
     heal: 6,
     change_life: 2,

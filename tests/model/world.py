@@ -13,7 +13,7 @@ import attrs
 from taxizer_async import MemoryTokenStore
 from taxizer_async.testing import ManualClock
 from tests.model.process import Process, is_over
-from tests.model.server import CANARY, Server
+from tests.model.server import CANARY, Place, Server
 from tests.model.store import Shelf
 
 
@@ -33,20 +33,31 @@ class Call:
     number: int
     process: Process
     scope: anyio.CancelScope
+    #: Where it is sent.
+    where: Place
     #: Whether its body can be sent again.
     replayable: bool
     #: Whether it waits for a token, and not for the server.
     wants_token: bool = True
-    #: Whether there has been a living token for as long as it has waited for one.
+    #: Whether there has been a token to go on with for as long as it has waited for one.
     covered: bool = False
     #: How many refreshes of its process had ended when it began to wait for one.
     refreshes: int = 0
     gate: anyio.Event | None = None
+    #: The JWT that it was refused with, which is no token for it to go on with.
+    refused: str | None = None
     sends: int = 0
     status: int | None = None
     done: bool = False
     #: Whether it got a 401 for a token that is good.
     hoodwinked: bool = False
+
+    def has_token(self) -> bool:
+        """Whether there is a token that it can go on with."""
+        if self.refused is None:
+            return self.process.has_token()
+        held = self.process.provider.cache.alive()
+        return held is not None and held.token.jwt.reveal() != self.refused
 
 
 class World:
@@ -90,21 +101,23 @@ class World:
 
     def begin_waiting(self, call: Call) -> None:
         """Note that *call* wants a token from now on."""
-        call.wants_token, call.covered = True, call.process.alive()
+        call.wants_token, call.covered = True, call.has_token()
         call.refreshes = call.process.refreshes_ended
 
     def uncover(self, process: Process) -> None:
-        """Note that *process* has no living token, so that its callers may fail."""
+        """Note that *process* has no token, so that its callers may fail."""
         for call in self.calls:
             if call.process is process:
                 call.covered = False
         process.watch.uncover()
 
     def look(self) -> None:
-        """Note who has no living token."""
+        """Note who has no token to go on with."""
         for process in self.processes:
-            if not process.alive():
+            if not process.has_token():
                 self.uncover(process)
+        for call in self.calls:
+            call.covered &= call.has_token()
 
 
 class _Ear(logging.Handler):

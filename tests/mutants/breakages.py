@@ -48,10 +48,11 @@ BREAKAGES: Final = (
         name="fast-path-yields-to-the-loop",
         invariant=1,
         file="_auth/flow.py",
-        old="            held = self._fresh() or await self.provider.acquire()\n",
+        old=("        mark = request.extensions.get(MARK)\n        if mark is not cached.mark:\n"),
         new=(
-            "            await __import__('anyio').sleep(0)\n"
-            "            held = self._fresh() or await self.provider.acquire()\n"
+            "        await __import__('anyio').sleep(0)\n"
+            "        mark = request.extensions.get(MARK)\n"
+            "        if mark is not cached.mark:\n"
         ),
     ),
     Breakage(
@@ -69,23 +70,26 @@ BREAKAGES: Final = (
         name="lock-across-the-yield",
         invariant=2,
         file="_auth/flow.py",
-        old=("            response = yield request\n            if response.status_code"),
-        new=(
-            "            async with self.provider._airfield().seat()._lock:\n"
-            "                response = yield request\n            if response.status_code"
+        old=(
+            "        self._cached = cached\n"
+            "        self._sent_at = now\n"
+            "        return request\n"
+            "\n"
+            "    async def asend(self, response: Any) -> Any:\n"
+            '        """Take the response; return the request to send again, if there is one."""\n'
+            "        cached = self._cached\n"
         ),
-    ),
-    Breakage(
-        name="seat-kept-across-the-yield",
-        invariant=2,
-        file="_auth/flow.py",
-        old=("            response = yield request\n            if response.status_code"),
         new=(
-            "            seat = self.provider._airfield().seat()\n"
-            "            flight = seat.try_lead()\n"
-            "            response = yield request\n"
-            "            flight and seat.land(flight)\n"
-            "            if response.status_code"
+            "        await bearer.provider._coordinator().lock().acquire()\n"
+            "        self._cached = cached\n"
+            "        self._sent_at = now\n"
+            "        return request\n"
+            "\n"
+            "    async def asend(self, response: Any) -> Any:\n"
+            '        """Take the response; return the request to send again, if there is one."""\n'
+            "        cached = self._cached\n"
+            "        if cached is not None:\n"
+            "            self._bearer.provider._coordinator().lock().release()\n"
         ),
     ),
     # 3: One exchange at a time, and who has waited looks again.
@@ -412,6 +416,17 @@ BREAKAGES: Final = (
         old="            await self._mark(key, lease, cached, spent=False)\n",
         new="            pass\n",
     ),
+    Breakage(
+        name="401-passes-the-refresh-token-over",
+        invariant=9,
+        file="_token/cache.py",
+        old="            self._note_401(current, place, now, verdict)\n",
+        new=(
+            "            self._note_401(current, place, now, verdict)\n"
+            "            self._pass_over_refresh(600.0)\n"
+        ),
+        tests=("tests/invariants/test_unauthorized.py",),
+    ),
     # 10: A rotated refresh token is saved first, and never lost.
     Breakage(
         name="saved-after-use",
@@ -431,13 +446,6 @@ BREAKAGES: Final = (
         file="_token/renewal.py",
         old="                saved = await self.store.save(key, cached.record(self.clock), lease)\n",
         new="                saved = SaveResult.SAVED\n",
-    ),
-    Breakage(
-        name="401-loses-the-refresh-token",
-        invariant=10,
-        file="_token/cache.py",
-        old="                cached=attrs.evolve(current, refused=True),\n",
-        new="                cached=None,\n",
     ),
     # 11: Time.
     Breakage(
@@ -542,30 +550,125 @@ BREAKAGES: Final = (
         old="                renew_after=self.refused_interval,\n",
         new="                renew_after=0.0,\n",
     ),
-    # 13: A 401 is read first, and is about its own token.
+    # 14: While a refused token is being replaced.
+    Breakage(
+        name="callers-not-let-go",
+        invariant=14,
+        file="_token/provider.py",
+        old="            self._coordinator().let_callers_go()\n",
+        new="            pass\n",
+    ),
+    Breakage(
+        name="later-acceptance-ignored",
+        invariant=14,
+        file="_token/cache.py",
+        old=("            is_good = current.refused and sent_at > current.refused_sent\n"),
+        new="            is_good = False\n",
+    ),
+    Breakage(
+        name="refused-token-not-used",
+        invariant=14,
+        file="_token/provider.py",
+        old="        return self._cache.alive() or self._cache.refused()\n",
+        new=(
+            "        if failure is not None and self._cache.alive() is None:\n"
+            "            raise failure.error()\n"
+            "        return self._cache.alive() or self._cache.refused()\n"
+        ),
+    ),
+    Breakage(
+        name="replacement-waited-for-without-end",
+        invariant=14,
+        file="_token/provider.py",
+        old="        with anyio.move_on_after(max(0.0, longest - waited)):\n",
+        new="        with anyio.move_on_after(None):\n",
+    ),
+    Breakage(
+        name="replacement-waited-for-though-it-fails",
+        invariant=14,
+        file="_token/provider.py",
+        old=" if self._cache.state.failure is None else 0.0\n",
+        new="\n",
+    ),
+    Breakage(
+        name="replacement-not-waited-for",
+        invariant=14,
+        file="_token/provider.py",
+        old="            longest = LONGEST_WAIT_FOR_REPLACEMENT",
+        new="            longest = 0.0 * LONGEST_WAIT_FOR_REPLACEMENT",
+    ),
+    # 15: The body of a 401 is drained, within bounds.
     Breakage(
         name="401-left-unread",
         invariant=15,
         file="_auth/flow.py",
-        old="            await response.aread()\n",
+        old="            await _drain(response)\n",
         new="",
+    ),
+    Breakage(
+        name="401-whose-body-is-wrong-raises",
+        invariant=15,
+        file="_auth/flow.py",
+        old=(
+            "    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):\n"
+            "        await receive("
+        ),
+        new=("    with anyio.move_on_after(DRAINED_SECONDS):\n        await receive("),
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="401-drained-without-bound-of-time",
+        invariant=15,
+        file="_auth/bearer.py",
+        old="DRAINED_SECONDS: Final = 1.0\n",
+        new="DRAINED_SECONDS: Final = 1000.0\n",
+    ),
+    Breakage(
+        name="401-drained-without-bound-of-bytes",
+        invariant=15,
+        file="_auth/bearer.py",
+        old="DRAINED_BYTES: Final = 256 * 1024\n",
+        new="DRAINED_BYTES: Final = 256 * 1024 * 1024\n",
     ),
     Breakage(
         name="401-read-too-late",
         invariant=15,
         file="_auth/flow.py",
-        old="            await response.aread()\n",
+        old=(
+            "            await _drain(response)\n"
+            "            replacement = await self._bearer.replacement_for(cached)\n"
+        ),
         new=(
-            "            held = self._fresh() or await self.provider.acquire()\n"
-            "            await response.aread()\n"
+            "            replacement = await self._bearer.replacement_for(cached)\n"
+            "            await _drain(response)\n"
         ),
     ),
+    Breakage(
+        name="401-handed-back-without-its-body",
+        invariant=15,
+        file="aiohttp.py",
+        old="    private._body = bytes(body)  # noqa: SLF001\n",
+        new="",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="drained-401-not-marked-as-read",
+        invariant=15,
+        file="_auth/flow.py",
+        old='    if not hasattr(response, "_content"):\n',
+        new="    if response is None:\n",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    # 13: A 401 is evidence about one token at one place.
     Breakage(
         name="late-401-hits-the-new-token",
         invariant=13,
         file="_token/cache.py",
-        old="current is None or not current.same_token(held) or current.refused:",
-        new="current is None or current.age(self._clock) < 0 or current.refused:",
+        old=(
+            "            if current is None or not current.same_token(held):\n"
+            "                return Verdict.REPLACED, False\n"
+        ),
+        new=("            if current is None:\n                return Verdict.REPLACED, False\n"),
     ),
     Breakage(
         name="same-version-for-same-token",
@@ -575,116 +678,290 @@ BREAKAGES: Final = (
         new="self.version == other.version",
         tests=(f"{CORE}/test_cached_token.py::test_same_token",),
     ),
-    # 16: One resend, if the body allows it and the 401 is about the token.
+    # 16: The refused hop is sent again, if its body can be.
     Breakage(
         name="consumed-stream-sent-again",
         invariant=16,
         file="_http/library.py",
-        old="        return isinstance(request.stream, self._module.ByteStream)\n",
-        new="        return True\n",
+        old=("        if not isinstance(stream, self._multipart):\n            return False\n"),
+        new=("        if not isinstance(stream, self._multipart):\n            return True\n"),
     ),
     Breakage(
         name="resent-with-the-old-header",
         invariant=16,
         file="_auth/flow.py",
-        old='            request.headers["Authorization"] = held.authorization\n',
-        new='            request.headers.setdefault("Authorization", held.authorization)\n',
+        old="        request.headers[_HEADER] = replacement.authorization\n",
+        new=("        request.headers.setdefault(_HEADER, replacement.authorization)\n"),
     ),
     Breakage(
         name="insufficient-scope-renews",
         invariant=16,
-        file="_auth/flow.py",
-        old='    return not lacks_scope(response.headers.get("WWW-Authenticate"))\n',
-        new="    return True\n",
+        file="_auth/bearer.py",
+        old=("        if lacks_scope(challenge):\n            return False\n"),
+        new="",
     ),
     Breakage(
         name="403-renews",
         invariant=16,
         file="_auth/flow.py",
-        old="            if response.status_code != _UNAUTHORIZED:\n",
-        new="            if response.status_code not in (_UNAUTHORIZED, 403):\n",
+        old=("        if response.status_code == UNAUTHORIZED:\n            return await"),
+        new=("        if response.status_code in (UNAUTHORIZED, 403):\n            return await"),
+    ),
+    Breakage(
+        name="sent-again-in-place",
+        invariant=16,
+        file="_auth/flow.py",
+        old=("        request = self._bearer.library.copied(request)\n        request.extensions"),
+        new="        request.extensions",
+        tests=("tests/client/test_request_objects.py",),
+    ),
+    Breakage(
+        name="pipe-sent-again",
+        invariant=16,
+        file="_http/library.py",
+        old=("            return False\n        return all(_is_rewindable("),
+        new=("            return False\n        return True or all(_is_rewindable("),
+        tests=("tests/client/test_bodies.py",),
+    ),
+    Breakage(
+        name="exceptions-told-of-twice",
+        invariant=16,
+        file="_auth/flow.py",
+        old="                    and _SEEN not in response.extensions\n",
+        new="",
+        tests=("tests/client/test_response_hooks.py",),
+    ),
+    Breakage(
+        name="exception-hidden-by-its-response",
+        invariant=16,
+        file="_auth/flow.py",
+        old=("            with contextlib.suppress(Exception):\n                response: Any"),
+        new=("            with contextlib.nullcontext():\n                response: Any"),
+        tests=("tests/client/test_response_hooks.py",),
+    ),
+    Breakage(
+        name="exception-not-looked-at",
+        invariant=16,
+        file="_auth/flow.py",
+        old="            self._look_at_exception(self._cached)\n",
+        new="",
+    ),
+    Breakage(
+        name="hooks-never-raise",
+        invariant=16,
+        file="_auth/flow.py",
+        old="            if held_back is None:\n",
+        new="            if held_back is None or response is not None:\n",
+        tests=("tests/client/test_response_hooks.py",),
+    ),
+    Breakage(
+        name="hooks-raise-at-once",
+        invariant=16,
+        file="_auth/response_hooks.py",
+        old="            response.extensions[HELD_BACK] = error\n",
+        new="            raise\n",
+    ),
+    Breakage(
+        name="redirects-not-in-the-history",
+        invariant=16,
+        file="_auth/flow.py",
+        old="        self._past = [*self._whole_history(response), response]\n",
+        new="        self._past = [response]\n",
+    ),
+    Breakage(
+        name="first-request-sent-again",
+        invariant=16,
+        file="_auth/flow.py",
+        old=("        request = response.request\n        held_back"),
+        new=("        request = self._request\n        held_back"),
     ),
     Breakage(
         name="401-from-elsewhere-renews",
         invariant=13,
         file="_auth/flow.py",
         old=(
-            '    if response.request.headers.get("Authorization") != held.authorization:\n'
-            "        return False\n"
+            "        if request.headers.get(_HEADER) != cached.authorization:\n"
+            "            return False\n"
         ),
         new="",
+    ),
+    Breakage(
+        name="refusal-told-with-each-request",
+        invariant=13,
+        file="_token/cache.py",
+        old="            is_news = current.told not in (verdict, Verdict.RENEW)\n",
+        new="            is_news = True\n",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="no-second-for-others-to-tell",
+        invariant=13,
+        file="_token/cache.py",
+        old="            if last.was_accepted if is_second else is_recent:\n",
+        new="            if is_second and last.was_accepted:\n",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="acceptance-noted-where-the-token-never-was",
+        invariant=13,
+        file="_auth/flow.py",
+        old=("            if each.request.headers.get(_HEADER) == cached.authorization:\n"),
+        new="            if each.request is not None:\n",
+        tests=("tests/client/test_refused_hops.py",),
+    ),
+    Breakage(
+        name="gateway-vouches-for-a-token",
+        invariant=13,
+        file="_auth/bearer.py",
+        old="    return status < _SERVER_ERRORS and status != _TOO_MANY_REQUESTS\n",
+        new="    return True\n",
+        tests=("tests/stacks/test_places.py",),
+    ),
+    Breakage(
+        name="place-that-refuses-not-known",
+        invariant=13,
+        file="_token/cache.py",
+        old=(
+            "        if places.refuses_what_others_accept(place) and places.others_have_accepted(\n"
+        ),
+        new="        if False and places.others_have_accepted(\n",
+    ),
+    Breakage(
+        name="place-that-refuses-renewed-again",
+        invariant=13,
+        file="_token/cache.py",
+        old=(
+            "            # It refused the token before, and this one is good elsewhere.\n"
+            "            return Verdict.HAND_BACK\n"
+        ),
+        new="            return Verdict.RENEW\n",
+    ),
+    Breakage(
+        name="place-that-refused-both-tokens-not-known",
+        invariant=13,
+        file="_token/cache.py",
+        old="last.version != current.version or last.is_second)",
+        new="last.version != current.version)",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="busy-place-never-contradicted",
+        invariant=13,
+        file="_token/cache.py",
+        old="known_at=last.known_at if last is not None and is_again else now",
+        new="known_at=now",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="place-that-refuses-now-and-then-renewed-for-ever",
+        invariant=13,
+        file="_token/places.py",
+        old="        return len(moments) >= times and moments[-times] > since\n",
+        new="        return False\n",
+        tests=("tests/core/test_cache_refusals.py",),
+    ),
+    Breakage(
+        name="all-places-doubted-after-one-accepts-again",
+        invariant=13,
+        file="_token/places.py",
+        old="            moments[-1] > since and self.refuses_what_others_accept(place)\n",
+        new="            moments[-1] > since\n",
+        tests=("tests/core/test_places.py",),
     ),
     # 17: The budget.
     Breakage(
         name="no-budget",
         invariant=17,
         file="_token/cache.py",
-        old="if hopeless or len(refusals) >= self._policy.unauthorized_budget:",
-        new="if hopeless:",
+        old="        is_exhausted = len(",
+        new="        is_exhausted = False and len(",
+    ),
+    Breakage(
+        name="sick-place-uses-the-budget-up",
+        invariant=17,
+        file="_token/cache.py",
+        old=("            renewals = tuple(each for each in renewals if each.place != place)\n"),
+        new="",
     ),
     Breakage(
         name="budget-never-comes-back",
         invariant=17,
-        file="_core/policy.py",
-        old="    return tuple(moment for moment in spent if now - moment < window)\n",
-        new="    return spent\n",
+        file="_token/cache.py",
+        old=" if now - each.at < window)",
+        new=")",
     ),
     Breakage(
         name="hopeless-401-renewed",
         invariant=17,
         file="_token/cache.py",
-        old="                current.answers_refusal\n                and ",
-        new="                False\n                and ",
+        old=("            current.answers_refusal\n            and not is_doubtful\n"),
+        new=("            False\n            and not is_doubtful\n"),
     ),
     Breakage(
         name="accepted-token-taken-for-hopeless",
         invariant=17,
         file="_token/cache.py",
-        old="                and not current.accepted\n",
-        new="",
+        old=("            and not current.accepted\n            and current.age"),
+        new="            and current.age",
     ),
     # 18: Where the token goes, and how exchanges are made.
     Breakage(
         name="token-for-every-origin",
         invariant=18,
         file="_auth/flow.py",
-        old="        if not is_home and _origin(url) not in self._origins:\n",
-        new="        if False:\n",
+        old=") and not bearer.may_have_token(",
+        new=") and bearer is None and not bearer.may_have_token(",
+    ),
+    Breakage(
+        name="marked-request-keeps-the-token",
+        invariant=18,
+        file="_auth/flow.py",
+        old="    del copy.extensions[MARK], copy.headers[_HEADER]\n",
+        new="",
+        tests=("tests/client/test_request_objects.py",),
+    ),
+    Breakage(
+        name="marked-request-not-copied",
+        invariant=18,
+        file="_auth/flow.py",
+        old="                request = bearer.library.copied(request)\n",
+        new="                pass\n",
+        tests=("tests/client/test_request_objects.py",),
     ),
     Breakage(
         name="ports-not-compared",
         invariant=18,
         file="_auth/flow.py",
-        old=" and url.port == self._port",
+        old=" or url.port != bearer.port",
         new="",
     ),
     Breakage(
         name="schemes-not-compared",
         invariant=18,
         file="_auth/flow.py",
-        old=" and url.scheme == self._scheme",
+        old=" or url.scheme != bearer.scheme",
         new="",
     ),
     Breakage(
         name="port-ignored",
         invariant=18,
-        file="_auth/flow.py",
-        old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n",
-        new="    port = _DEFAULT_PORTS.get(url.scheme)\n",
+        file="_http/urls.py",
+        old="port or DEFAULT_PORTS.get(scheme)\n",
+        new="DEFAULT_PORTS.get(scheme)\n",
     ),
     Breakage(
         name="scheme-ignored",
         invariant=18,
-        file="_auth/flow.py",
-        old="    port = url.port or _DEFAULT_PORTS.get(url.scheme)\n    return url.scheme,",
-        new='    port = url.port or 443\n    return "https",',
+        file="_http/urls.py",
+        old=("    return scheme, _one_spelling(host.lower()), port or DEFAULT_PORTS.get(scheme)\n"),
+        new='    return "https", _one_spelling(host.lower()), port or 443\n',
     ),
     Breakage(
         name="a-warning-for-each-request",
         invariant=18,
-        file="_auth/flow.py",
-        old="        if origin in self._skipped:\n            return\n",
-        new="",
+        file="_auth/bearer.py",
+        old="        if name not in self._skipped:\n",
+        new="        if name:\n",
     ),
     Breakage(
         name="exchange-follows-redirects",
@@ -718,10 +995,13 @@ BREAKAGES: Final = (
         name="login-through-the-flow",
         invariant=18,
         file="_auth/flow.py",
-        old="        resends = _RESENDS\n",
+        old=("            cached = await bearer.provider.acquire()\n            now"),
         new=(
-            "        resends = _RESENDS\n        if self._fresh() is None:\n"
-            '            yield type(request)("POST", self.base_url + CONNECT_PATH)\n'
+            "            if cached is None:\n"
+            '                url = bearer.base_url + "/v1/Auth/Connect"\n'
+            '                return type(request)("POST", url)\n'
+            "            cached = await bearer.provider.acquire()\n"
+            "            now"
         ),
     ),
     # 19: https, visible ASCII, and bounds.
@@ -743,7 +1023,7 @@ BREAKAGES: Final = (
         name="no-bound-of-an-answer",
         invariant=19,
         file="_http/response.py",
-        old="        if len(self.raw) > MAX_ANSWER:\n            return None\n",
+        old=("        if len(self.raw) > self.most:\n            return None\n"),
         new="",
     ),
     Breakage(
@@ -751,13 +1031,15 @@ BREAKAGES: Final = (
         invariant=19,
         file="_http/response.py",
         old=(
-            "            body = inflater.decompress(raw, MAX_ANSWER + 1)\n"
-            "        except zlib.error:\n            return raw\n"
-            "        return body if len(body) <= MAX_ANSWER else None\n"
+            "            body = inflater.decompress(raw, self.most + 1)\n"
+            "        except zlib.error:\n"
+            "            return raw\n"
+            "        return body if len(body) <= self.most else None\n"
         ),
         new=(
             "            return inflater.decompress(raw)\n"
-            "        except zlib.error:\n            return raw\n"
+            "        except zlib.error:\n"
+            "            return raw\n"
         ),
     ),
     Breakage(
@@ -797,7 +1079,7 @@ BREAKAGES: Final = (
     Breakage(
         name="arguments-left-in-the-frame",
         invariant=20,
-        file="_auth/auth.py",
+        file="_auth/base.py",
         old=(
             "        del credentials, base_url, store, policy, http_client, on_event, extra_origins,"
             " clock\n"

@@ -497,8 +497,54 @@ CATALOGUE: Final = (
         ("planningcenter/developers/issues/1310",),
     ),
     Report(
+        118,
+        "an endpoint that answers 401 for want of a right uses up the renewals of all",
+        ("nicklaw5/helix/issues/204",),
+    ),
+    Report(
+        119,
+        "one 401 while the token endpoints are down fails all other requests, whose token is good",
+        (),
+    ),
+    Report(
+        120,
+        "an endpoint that always answers 401 is told of with each request, and not once per token",
+        (),
+    ),
+    Report(
+        121,
+        "a 401 after a redirect has the first request sent again, which was taken",
+        ("postmanlabs/postman-app-support/issues/8002",),
+    ),
+    Report(
+        122,
+        "a response hook that raises for status hides each 401 from the auth",
+        ("encode/httpx/pull/3493",),
+        note="with a client of the library's own the requests in flight fail, and the next one succeeds",
+    ),
+    Report(
+        123,
+        "a 401 whose body can't be read ends a request that was to be cured",
+        ("projectdiscovery/retryablehttp-go/issues/6",),
+    ),
+    Report(
         125,
         "after forgetting, a refused pair is still served from memory",
+        (),
+    ),
+    Report(
+        126,
+        "users of the bare token who see it refused can only forget it, and log in several times",
+        (),
+    ),
+    Report(
+        127,
+        "a request object that is sent several times mixes its sendings up, and takes its token elsewhere",
+        (),
+    ),
+    Report(
+        128,
+        "a multipart form that could be sent again gets its 401 back",
         (),
     ),
     Report(

@@ -3,8 +3,9 @@ What became of each request, and whether that was right.
 
 No request may fail but in an outage: one that had begun before the outage was over, or while what was
 remembered of it could still be served. It may then fail if the token that it began with has ended or
-was revoked, and only with the error that is meant for that kind of outage, which names the endpoint and
-a time of the next try that is within the back-off. Whoever fails otherwise could have been saved.
+was revoked, and only with the error that is meant for that kind of outage, or as its time was over before
+anything was asked, since others had the lease of the store. It names the endpoint and a time of the next try that is within the back-off.
+Whoever fails otherwise could have been saved.
 
 A request that is under way as tokens are revoked may be refused twice, if a renewal comes to its end
 meanwhile: with the old token and with the new one, which was revoked, too. It is not sent a third time.
@@ -24,7 +25,7 @@ from typing import Final, final
 
 import attrs
 
-from taxizer_async import AuthError
+from taxizer_async import AuthError, TokenEndpointUnavailableError
 from tests.soak.weather import LONGEST_BACKOFF, Outage
 
 
@@ -160,10 +161,18 @@ class Judge:
         if failed.ended < failed.token_ends and not spell.outage.revoked:
             return "failed in an outage, though its token is alive"
         error = failed.error
-        if not isinstance(error, AuthError) or type(error) is not spell.outage.error:
+        if not isinstance(error, AuthError) or not (
+            type(error) is spell.outage.error or _came_to_nothing(error)
+        ):
             return f"failed in an outage ({spell.outage.kind}) with the wrong error"
         if error.endpoint is None or error.retry_at is None:
             return "failed with an error that does not say where, or until when"
         if (error.retry_at - datetime.now(UTC)).total_seconds() > remembered_for:
             return "failed for longer than the back-off"
         return None
+
+
+def _came_to_nothing(error: AuthError) -> bool:
+    """Return whether *error* says that no time was left; only its text tells."""
+    is_of_that_kind = type(error) is TokenEndpointUnavailableError
+    return is_of_that_kind and ("was not asked" in str(error) or "no time left" in str(error))

@@ -12,6 +12,8 @@ import attrs
 import pytest
 
 from taxizer_async import TokenEndpointUnavailableError, TokenResponseError
+from taxizer_async._core.exchange import Unavailable
+from taxizer_async._token.failures import Failure, LeaseNeverFree
 from tests.soak.judge import REVOKED_WITHIN, SLACK, Failed, Judge
 from tests.soak.weather import LONGEST_BACKOFF, Outage
 
@@ -103,6 +105,32 @@ def test_the_error_is_the_right_one(judge: Judge, wrong: Callable[[], Exception 
     judge.failed(failed(wrong()))
 
     assert judge.violated == 1
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        LeaseNeverFree(4.0),
+        Unavailable(reason="there was no time left to ask it", not_processed=True),
+    ],
+)
+def test_a_lease_may_be_taken_all_the_time(
+    judge: Judge, cause: LeaseNeverFree | Unavailable
+) -> None:
+    """Whatever the outage, who waits for the login of another may fail before that does."""
+    judge.begin_outage(attrs.evolve(REVOKING, error=TokenResponseError))
+    failure = Failure(
+        cause=cause,
+        endpoint="/v1",
+        until=0.0,
+        retry_at=time.time(),
+        rejected=None,
+        rejected_until=0.0,
+        ahead_of_need=False,
+    )
+    judge.failed(failed(failure.error()))
+
+    assert judge.violated == 0
 
 
 @pytest.mark.parametrize("overran", [False, True])

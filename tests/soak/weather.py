@@ -80,13 +80,21 @@ _ERRORS: Final[dict[str, type[AuthError]]] = {
     "junk": TokenResponseError,
     "refused": CredentialsRejectedError,
 }
+_SAVED: Final = (
+    "503",
+    "429",
+    "500",
+    "reset",
+    "drop",
+    "truncate",
+    "no refresh token",
+    "hang 0.2 s",
+    "junk",
+)
 #: What an answer may be in a burst: at Connect a definite "no" can't be saved from.
 _BURSTS: Final = {
-    "connect": ("503", "429", "500", "reset", "drop", "truncate", "no refresh token", "hang 0.2 s"),
-    "refresh": (
-        *("503", "429", "500", "reset", "drop", "truncate", "no refresh token", "hang 0.2 s"),
-        *("junk", "refused"),
-    ),
+    "connect": _SAVED,
+    "refresh": (*_SAVED, "refused"),
 }
 
 
@@ -179,7 +187,7 @@ def draw_outages(rng: random.Random, *, brief: bool) -> Iterator[Outage]:
 
 def _is_retried(kind: str) -> bool:
     """Return whether a login goes on after an answer of that *kind* for as long as it may."""
-    return _ERRORS[kind] is TokenEndpointUnavailableError
+    return kind != "refused"
 
 
 _Trouble = tuple[str, tuple["Step", ...], float]

@@ -1,0 +1,49 @@
+"""httpx and httpx2, each with the classes that are for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import httpx
+import httpx2
+import pytest
+
+import taxizer_async
+import taxizer_async.httpx2
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import Sandbox
+
+
+@attrs.frozen
+class Library:
+    """
+    One of them.
+
+    Attributes:
+        module: The library itself, whose names are the same.
+        adapter: Our module for it.
+    """
+
+    module: Any
+    adapter: Any
+
+    def auth(self, sandbox: Sandbox, **options: Any) -> Any:
+        """Return a `TaxizerAuth` for the sandbox."""
+        return self.adapter.TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, **options)
+
+    def taxizer_client(self, sandbox: Sandbox, **options: Any) -> Any:
+        """Return a `TaxizerClient` for the sandbox."""
+        return self.adapter.TaxizerClient(sandbox.credentials, base_url=sandbox.base_url, **options)
+
+    def plain_client(self, auth: Any, **options: Any) -> Any:
+        """Return the library's own client with *auth*."""
+        return self.module.AsyncClient(auth=auth, base_url=auth.base_url, **options)
+
+
+LIBRARIES: Final = [
+    pytest.param(Library(httpx, taxizer_async), id="httpx"),
+    pytest.param(Library(httpx2, taxizer_async.httpx2), id="httpx2"),
+]

@@ -12,7 +12,7 @@ import os
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, final
 
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ class TlsContext:
 
             yield certifi.where()
         cert: Any = self._options.get("cert")
-        certs = cast("tuple[Any, ...]", cert if isinstance(cert, tuple) else (cert,))
-        for given in (self._options.get("verify"), *certs):
+        given: Any
+        for given in (self._options.get("verify"), *(cert if isinstance(cert, tuple) else (cert,))):
             if isinstance(given, str):
                 yield given
 

@@ -1234,8 +1234,8 @@ BREAKAGES: Final = (
         name="forked-child-waits-for-its-parents-refresh",
         invariant=3,
         file="_token/provider.py",
-        old="        if self._own_coordinator.pid != os.getpid():\n",
-        new="        if False:\n",
+        old="        return self._own_coordinator.get()\n",
+        new="        return self._own_coordinator._value\n",
     ),
     Breakage(
         name="forked-child-keeps-the-shelf",

@@ -1101,8 +1101,8 @@ BREAKAGES: Final = (
         name="parents-listeners-waited-for-by-a-child",
         invariant=23,
         file="_core/event_log.py",
-        old="        own = self._queues.get()\n        with own.mutex:\n            return list",
-        new="        own = self._queues._value\n        with own.mutex:\n            return list",
+        old="        own = self._queues.get()\n        with own.mutex:\n            queue =",
+        new="        own = self._queues._value\n        with own.mutex:\n            queue =",
         tests=(f"{CORE}/test_listeners.py",),
     ),
     Breakage(
@@ -1238,11 +1238,11 @@ BREAKAGES: Final = (
         new="        return self._own_coordinator._value\n",
     ),
     Breakage(
-        name="forked-child-keeps-the-shelf",
+        name="forked-child-keeps-its-parents-state",
         invariant=3,
-        file="stores/_memory.py",
-        old="        state = self._state.get()\n        lease =",
-        new="        state = self._state._value\n        lease =",
+        file="_core/process.py",
+        old="        return self._pid != os.getpid()\n",
+        new="        return False\n",
         tests=(f"{CORE}/test_memory_store.py::test_a_child_starts_empty",),
     ),
     # 21 to 24, as far as they are the provider's, and `forget`.

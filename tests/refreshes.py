@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def settle(provider: TokenProvider) -> None:
     """Wait until no refresh is under way."""
-    coordinator = provider._own_coordinator
+    coordinator = provider._coordinator()
     with anyio.fail_after(HANG):
         while (refresh := coordinator._current) is not None:
             await refresh.wait(running_loop(), counts=False)
@@ -32,7 +32,7 @@ async def renew(auth: TaxizerAuth) -> Token:
 
 def cut_off(auth: TaxizerAuth) -> None:
     """End the refresh that is under way, as the end of its event loop does after the grace period."""
-    refresh = auth._bearer.provider._own_coordinator._current
+    refresh = auth._bearer.provider._coordinator()._current
     assert refresh is not None
     assert refresh.task is not None
     refresh.task.cancel()

@@ -12,7 +12,7 @@ import os
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast, final
 
 
 if TYPE_CHECKING:
@@ -163,11 +163,8 @@ class TlsContext:
             import certifi  # noqa: PLC0415 - only needed by logins
 
             yield certifi.where()
-        cert: Any = self._options.get("cert")
-        certs: tuple[Any, ...] = cert if isinstance(cert, tuple) else (cert,)
-        for given in (self._options.get("verify"), *certs):
-            if isinstance(given, str):
-                yield given
+        for name in ("verify", "cert"):
+            yield from _paths_in(self._options.get(name))
 
 
 @final
@@ -185,6 +182,12 @@ class LoginClients:
     def __call__(self) -> Any:
         """Return a new client."""
         return self._library.client(verify=self.tls.get(), **self._options)
+
+
+def _paths_in(option: object) -> list[str]:
+    """Return the paths in *option*: itself, or the members of a tuple."""
+    several = cast("tuple[object, ...]", option) if isinstance(option, tuple) else (option,)
+    return [each for each in several if isinstance(each, str)]
 
 
 def _stamp_of(path: str) -> tuple[int, ...] | None:

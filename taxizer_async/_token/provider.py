@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 
 from contextvars import Context
@@ -51,6 +50,7 @@ from taxizer_async._core.policy import (
     LONGEST_WAIT_FOR_REPLACEMENT,
     Freshness,
 )
+from taxizer_async._core.process import PerProcess
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
@@ -137,7 +137,7 @@ class TokenProvider:
             event_log=event_log,
         )
         self._lease_wait = LeaseWait(self._renewal)
-        self._own_coordinator = RefreshCoordinator(self._run)
+        self._own_coordinator = PerProcess(lambda: RefreshCoordinator(self._run))
         #: Is read without a lock on the fast path.
         self.cache: Final = self._cache
 
@@ -407,6 +407,4 @@ class TokenProvider:
         return self._coordinator().join_or_start(native), native
 
     def _coordinator(self) -> RefreshCoordinator:
-        if self._own_coordinator.pid != os.getpid():
-            self._own_coordinator = RefreshCoordinator(self._run)
-        return self._own_coordinator
+        return self._own_coordinator.get()

@@ -9,7 +9,6 @@ makes its own, as its parent's locks may be held for ever. Nothing here knows ho
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 
@@ -232,12 +231,10 @@ class RefreshCoordinator:
         "_mutex",
         "_run",
         "_sleepers",
-        "pid",
     )
 
     def __init__(self, run: Callable[[SharedRefresh], Coroutine[Any, Any, None]]) -> None:
         self._run = run
-        self.pid = os.getpid()
         # Held for a few statements, never across an await.
         self._mutex = threading.Lock()
         self._current: SharedRefresh | None = None

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import time
 
@@ -714,8 +713,3 @@ def test_ended_loops_leave_no_lock(anyio_backend: Any, refreshes: Refreshes) -> 
     gc.collect()
 
     assert len(refreshes.coordinator._locks) <= 1
-
-
-def test_knows_its_process(refreshes: Refreshes) -> None:
-    """A coordinator knows which process it belongs to."""
-    assert refreshes.coordinator.pid == os.getpid()

@@ -1,4 +1,4 @@
-"""Bodies and timestamps, as `_codec` and `_answer` read them, and records of a damaged store."""
+"""Bodies and timestamps, as the codec and the reader of responses read them, and records of a damaged store."""
 
 from __future__ import annotations
 

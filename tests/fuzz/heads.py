@@ -1,4 +1,4 @@
-"""Values of headers, as `_headers` reads them, and what the rules of `_policy` make of them."""
+"""Values of headers, as the readers of headers and the rules of the policy take them."""
 
 from __future__ import annotations
 

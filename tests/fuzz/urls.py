@@ -1,4 +1,4 @@
-"""Base URLs, as `_base_url` reads them."""
+"""Base URLs, as `parse_base_url` reads them."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ class Process:
     @property
     def shared_refresh(self) -> SharedRefresh | None:
         """The refresh that callers wait for, whether or not it has had its turn."""
-        return self.provider._own_coordinator._current
+        return self.provider._coordinator()._current
 
     @property
     def is_busy(self) -> bool:

@@ -85,7 +85,8 @@ def test_code_blocks_run(name: str, tmp_path: Path, redis_server: RedisServer) -
         # What differs is where the API is, and the store.
         prelude = (
             "import taxizer_async\n"
-            "for kind in (taxizer_async.TaxizerAuth, taxizer_async.TaxizerClient):\n"
+            "from taxizer_async._auth.options import AuthOptions\n"
+            "for kind in (taxizer_async.TaxizerAuth, AuthOptions):\n"
             f"    kind.__init__.__kwdefaults__['base_url'] = {sandbox.base_url!r}\n"
         )
         code = BLOCKS[name].replace(DEFAULT_BASE_URL, sandbox.base_url)

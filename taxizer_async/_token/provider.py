@@ -210,18 +210,22 @@ class TokenProvider:
         Return the token to use instead of *held*, which was refused.
 
         Returns:
-            None if *held* turned out to be good elsewhere; a failure if there is no other.
+            None if *held* turned out to be good elsewhere, or the server issues it again; a failure if
+            there is no other.
         """
-        failed: Failure | None = None
+        result: CachedToken | Failure | None = None
         while True:
-            current, failure = self._cache.alive(), failed or self._cache.active_failure()
+            current = self._cache.alive()
             if current is not None and not current.same_token(held):
                 return current
+            if isinstance(result, CachedToken):
+                return None
+            failure = result or self._cache.active_failure()
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
             refresh, native = self._join_or_start()
             await refresh.wait(native)
-            failed = refresh.result if isinstance(refresh.result, Failure) else None
+            result = refresh.result
 
     async def refused(self, token: Token, place: str) -> Token | None:
         """Do what `TaxizerAuth.refused` says."""

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, token_response
 from tests.limits import HANG
 
 
@@ -80,6 +80,30 @@ async def test_one_endpoint_that_always_answers_401_is_not_flooded(
             clock.advance(0.2)
 
     assert 2 <= sandbox.counters.exchanges <= 6
+
+
+async def test_a_server_that_issues_the_refused_token_again_is_asked_once(
+    sandbox: Sandbox,
+) -> None:
+    """The 401 is handed back: the same JWT would be refused again, however often it was issued."""
+    issued: list[str] = []
+
+    def issue(request: httpx.Request) -> httpx.Response:
+        issued.append(request.url.path)
+        return httpx.Response(200, json=token_response())
+
+    auth = TaxizerAuth(
+        sandbox.credentials,
+        base_url=sandbox.base_url,
+        http_client=lambda: httpx.AsyncClient(transport=httpx.MockTransport(issue)),
+    )
+    sandbox.fail(PATH, Fault.unauthorized())
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        await auth.token()
+        with anyio.fail_after(HANG):
+            assert (await client.post(PATH)).status_code == 401
+
+    assert len(issued) == 2
 
 
 async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerAuth) -> None:

@@ -109,7 +109,7 @@ async def test_objects_of_the_package_are_counted() -> None:
 
     name = "taxizer_async._core.models.Credentials"
     assert after.objects[name] == before.objects.get(name, 0) + 1
-    assert after.objects["TaxizerAuth.token()"] == 1
+    assert after.objects["AuthBase.token()"] == 1
 
 
 @counted

@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from taxizer_async._core.exchange import Refused, Unavailable
-from taxizer_async._core.policy import (
-    ACCEPTANCE_COUNTS,
-    ACCEPTANCE_NOTED_EVERY,
-    OTHERS_TELL_WITHIN,
-    Freshness,
-)
+from taxizer_async._core.policy import Freshness
+from taxizer_async._token.cache_state import CacheState
 from taxizer_async._token.cached_token import CachedToken, from_record
 from taxizer_async._token.failures import Failure
-from taxizer_async._token.places import Places, Refusal, Verdict
+from taxizer_async._token.refusals import after_acceptance, after_refusal, is_news
 
 
 if TYPE_CHECKING:
@@ -35,66 +31,8 @@ if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
     from taxizer_async._core.policy import RenewalPolicy
     from taxizer_async._token.failures import Cause
+    from taxizer_async._token.places import Verdict
     from taxizer_async.stores import TokenRecord
-
-
-@attrs.frozen(kw_only=True)
-class RenewalOf401:
-    """A renewal that a 401 of *place* for the token *version* caused, *at* then (`Clock.monotonic`)."""
-
-    at: float
-    place: str
-    version: str
-
-
-def _listens(state: CacheState) -> bool:
-    cached = state.cached
-    return cached is None or cached.refused or not cached.accepted or bool(state.places.refusing)
-
-
-def _has_refused_another(last: Refusal | None, current: CachedToken) -> bool:
-    """Return whether the place whose *last* 401 that is had refused another token than *current*."""
-    return last is not None and (last.version != current.version or last.is_second)
-
-
-@attrs.frozen(kw_only=True, repr=False)
-class CacheState:
-    """
-    Everything that changes, in one value.
-
-    Attributes:
-        cached: The token.
-        failure: Why the last exchange failed; None once one has succeeded.
-        rejection: The last failure that was a refusal of the credentials, likewise.
-        failures: How many have failed in a row.
-        renewals_of_401s: The renewals that 401s caused, as far as they still count.
-        places: What 401s say about the places that the token is sent to.
-        refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
-        epoch: Counts `forget`: what was asked for before one is not held after it.
-        client_id: Whose token it is; None until the credentials were asked for.
-        last_elapsed: Seconds that the last exchange took.
-        logins: Connects that succeeded.
-        renewals: Refreshes that succeeded.
-        adoptions: Tokens taken from the store.
-    """
-
-    cached: CachedToken | None = None
-    failure: Failure | None = None
-    rejection: Failure | None = None
-    failures: int = 0
-    renewals_of_401s: tuple[RenewalOf401, ...] = ()
-    places: Places = attrs.field(factory=Places)
-    refresh_passed_over_until: float = -math.inf
-    epoch: int = 0
-    client_id: str | None = None
-    last_elapsed: float = 0.0
-    logins: int = 0
-    renewals: int = 0
-    adoptions: int = 0
-    #: Whether an answer that is not a 401 is of interest.
-    listens: bool = attrs.field(
-        default=attrs.Factory(_listens, takes_self=True), init=False, eq=False
-    )
 
 
 @final
@@ -201,30 +139,11 @@ class TokenCache:
             Whether the token in use was being replaced, and turns out to be good.
         """
         now = self._clock.monotonic()
-        if not self._is_news(held, place, sent_at=sent_at, now=now):
+        if not is_news(self.state, held, place, sent_at=sent_at, now=now):
             return False
         with self._changing():
-            state, current = self.state, self.state.cached
-            places = state.places.accept(place, now) if place else state.places
-            if current is None or not current.same_token(held):
-                self.state = attrs.evolve(state, places=places)
-                return False
-            is_good = current.refused and sent_at > current.refused_sent
-            unfounded = places.contradicting(current.version, sent_at)
-            for each in unfounded:
-                places = places.distrust(each, now, times=self._policy.unauthorized_budget)
-            self.state = attrs.evolve(
-                state,
-                cached=attrs.evolve(
-                    current, accepted=True, refused=current.refused and not is_good
-                ),
-                places=places,
-                renewals_of_401s=tuple(
-                    each
-                    for each in state.renewals_of_401s
-                    if each.place not in unfounded
-                    and not (is_good and each.version == current.version)
-                ),
+            self.state, is_good = after_acceptance(
+                self.state, held, place, sent_at=sent_at, now=now, policy=self._policy
             )
             return is_good
 
@@ -242,108 +161,12 @@ class TokenCache:
         Returns:
             What follows, and whether that is to be reported: once per token it is.
         """
+        now = self._clock.monotonic()
         with self._changing():
-            current = self.state.cached
-            if current is None or not current.same_token(held):
-                return Verdict.REPLACED, False
-            now = self._clock.monotonic()
-            verdict = self._judge(current, place, now)
-            is_news = current.told not in (verdict, Verdict.RENEW)
-            last = self.state.places.refusing.get(place)
-            is_again = current.refused and last is not None and last.version == current.version
-            tells_more = verdict is Verdict.RENEW and not is_again
-            if current.by_refresh and not current.accepted and verdict is Verdict.RENEW:
-                # Not the token may be at fault, but the endpoint that it came from.
-                self._pass_over_refresh(self._policy.refresh_distrusted)
-            self._note_401(current, place, now, verdict)
-            self._replace(
-                attrs.evolve(
-                    current,
-                    told=verdict if is_news else current.told,
-                    refused=current.refused or verdict is Verdict.RENEW,
-                    refused_sent=max(current.refused_sent, sent_at if tells_more else -math.inf),
-                )
+            self.state, verdict, is_reported = after_refusal(
+                self.state, held, place, sent_at=sent_at, now=now, policy=self._policy
             )
-            return verdict, is_news
-
-    def _judge(self, current: CachedToken, place: str, now: float) -> Verdict:
-        """Return what a 401 of *place* for the token in use leads to."""
-        places = self.state.places
-        last = places.refusing.get(place)
-        if places.refuses_what_others_accept(place) and places.others_have_accepted(
-            place, since=now - ACCEPTANCE_COUNTS
-        ):
-            return Verdict.HAND_BACK
-        if current.refused:
-            return Verdict.RENEW
-        is_second = last is not None and last.version != current.version
-        is_unknown = bool(place) and place not in places.accepting
-        if current.accepted and _has_refused_another(last, current):
-            # It refused the token before, and this one is good elsewhere.
-            return Verdict.HAND_BACK
-        is_doubtful = current.by_refresh and not current.accepted
-        if is_doubtful and is_unknown and last is not None:
-            # The place is at fault, or the endpoint that the token came from: others will soon tell.
-            is_recent = now - last.known_at < OTHERS_TELL_WITHIN
-            if last.was_accepted if is_second else is_recent:
-                return Verdict.HAND_BACK
-        since = now - self._policy.unauthorized_window
-        times = self._policy.unauthorized_budget
-        is_suspect = places.refuses_now_and_then(place, times=times, since=since) or (
-            is_unknown and places.some_misled(since=since)
-        )
-        if current.accepted and is_suspect:
-            # It refuses now and then, or for the same reason as another.
-            return Verdict.HAND_BACK
-        is_hopeless = (
-            current.answers_refusal
-            and not is_doubtful
-            and not current.accepted
-            and current.age(self._clock) < self._policy.refused_interval
-        )
-        is_exhausted = len(self._counting_renewals(now)) >= self._policy.unauthorized_budget
-        return Verdict.HAND_BACK if is_hopeless or is_exhausted else Verdict.RENEW
-
-    def _note_401(self, current: CachedToken, place: str, now: float, verdict: Verdict) -> None:
-        state, places = self.state, self.state.places
-        last = places.refusing.get(place)
-        renewals = self._counting_renewals(now)
-        if current.accepted and _has_refused_another(last, current):
-            places = places.distrust(place, now, times=self._policy.unauthorized_budget)
-            renewals = tuple(each for each in renewals if each.place != place)
-        elif place and not (
-            verdict is Verdict.HAND_BACK and places.refuses_what_others_accept(place)
-        ):
-            is_again = last is not None and last.version == current.version
-            refusal = Refusal(
-                version=current.version,
-                known_at=last.known_at if last is not None and is_again else now,
-                was_accepted=current.accepted,
-                is_second=_has_refused_another(last, current),
-            )
-            places = places.refuse(place, refusal)
-        if verdict is Verdict.RENEW and not current.refused:
-            renewal = RenewalOf401(at=now, place=place, version=current.version)
-            renewals = (*renewals, renewal)
-        self.state = attrs.evolve(state, places=places, renewals_of_401s=renewals)
-
-    def _counting_renewals(self, now: float) -> tuple[RenewalOf401, ...]:
-        window = self._policy.unauthorized_window
-        return tuple(each for each in self.state.renewals_of_401s if now - each.at < window)
-
-    def _is_news(self, held: CachedToken, place: str, *, sent_at: float, now: float) -> bool:
-        """Return whether it changes anything that *place* accepted *held*."""
-        state, current = self.state, self.state.cached
-        places = state.places
-        if place in places.refusing:
-            return True
-        if current is None or not current.same_token(held):
-            return False
-        if current.refused or not current.accepted:
-            return True
-        noted = places.accepting.get(place, -math.inf)
-        is_due = bool(places.refusing) and now - noted >= ACCEPTANCE_NOTED_EVERY
-        return is_due or bool(places.contradicting(current.version, sent_at))
+            return verdict, is_reported
 
     def issue(self, held: CachedToken, *, login: bool, elapsed: float, epoch: int) -> bool:
         """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""
@@ -458,7 +281,8 @@ class TokenCache:
     def pass_over_refresh(self, seconds: float) -> None:
         """Ask Connect and not AppRefreshToken for *seconds* from now on."""
         with self._changing():
-            self._pass_over_refresh(seconds)
+            until = self._clock.monotonic() + seconds
+            self.state = self.state.passing_over_refresh(until)
 
     def passes_over_refresh(self) -> bool:
         """Return whether Connect is to be asked and not AppRefreshToken."""
@@ -487,10 +311,6 @@ class TokenCache:
             return wait
         # Tries become more frequent towards its end; who needs a token then does not wait for the next.
         return min(wait, max(self._policy.outage_backoff, held.remaining(self._clock) / 2))
-
-    def _pass_over_refresh(self, seconds: float) -> None:
-        until = max(self.state.refresh_passed_over_until, self._clock.monotonic() + seconds)
-        self.state = attrs.evolve(self.state, refresh_passed_over_until=until)
 
     def _replace(self, held: CachedToken) -> None:
         self.state = attrs.evolve(self.state, cached=held)

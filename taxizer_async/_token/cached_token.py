@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from taxizer_async._core.models import Token
+from taxizer_async._core.models import Token, TokenState
 from taxizer_async._core.policy import Freshness, RenewalSchedule
 from taxizer_async._core.secret import Secret
 from taxizer_async._token.places import Verdict
@@ -124,6 +124,21 @@ class CachedToken:
             age=self.age(clock),
             refresh_spent=self.refresh_spent,
         )
+
+
+def token_state(cached: CachedToken | None, clock: Clock) -> TokenState:
+    """Return what `AuthStatus` says of it."""
+    if cached is None:
+        return TokenState.NONE
+    if cached.refused:
+        return TokenState.REFUSED
+    match cached.freshness(clock):
+        case Freshness.FRESH:
+            return TokenState.FRESH
+        case Freshness.EXPIRED:
+            return TokenState.EXPIRED
+        case _:
+            return TokenState.RENEWAL_DUE
 
 
 def from_issued(

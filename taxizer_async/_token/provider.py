@@ -43,7 +43,7 @@ from taxizer_async._core import events
 from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
 from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.exchange import Unavailable
-from taxizer_async._core.models import AuthStatus, TokenState
+from taxizer_async._core.models import AuthStatus
 from taxizer_async._core.policy import (
     HEALTHY_FACTOR,
     KEEP_FRESH_INTERVAL,
@@ -52,7 +52,7 @@ from taxizer_async._core.policy import (
 )
 from taxizer_async._core.process import PerProcess
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.cached_token import CachedToken, token_state
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
@@ -78,13 +78,6 @@ if TYPE_CHECKING:
 
 
 _log: Final = logging.getLogger("taxizer_async")
-
-_TOKEN_STATES: Final = {
-    Freshness.FRESH: TokenState.FRESH,
-    Freshness.RENEW_AHEAD: TokenState.RENEWAL_DUE,
-    Freshness.MUST_RENEW: TokenState.RENEWAL_DUE,
-    Freshness.EXPIRED: TokenState.EXPIRED,
-}
 
 
 @final
@@ -280,7 +273,7 @@ class TokenProvider:
         held, failure = state.cached, state.failure
         remaining = held.remaining(self._clock) if held else math.inf
         return AuthStatus(
-            state=self._token_state(held),
+            state=token_state(held, self._clock),
             usable=self._cache.alive() is not None,
             expires_in=remaining if math.isfinite(remaining) else None,
             refreshable=held is not None and held.refreshable(self._clock),
@@ -292,13 +285,6 @@ class TokenProvider:
             adoptions=state.adoptions,
             store_failing=self._store.failing is not None,
         )
-
-    def _token_state(self, held: CachedToken | None) -> TokenState:
-        if held is None:
-            return TokenState.NONE
-        if held.refused:
-            return TokenState.REFUSED
-        return _TOKEN_STATES[held.freshness(self._clock)]
 
     async def _run(self, refresh: SharedRefresh) -> None:
         """Run *refresh*, in the task of its own that it has."""

@@ -8,7 +8,8 @@ import pytest
 from taxizer_async import Credentials
 from taxizer_async._core.exchange import Refused, Unavailable
 from taxizer_async._core.policy import Freshness
-from taxizer_async._token.cache import CacheState, TokenCache
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cache_state import CacheState
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from taxizer_async.testing._manual_clock import ManualClock
 
 
 if TYPE_CHECKING:
-    from taxizer_async._token.cache import CacheState
+    from taxizer_async._token.cache_state import CacheState
 
 
 LIFETIMES = st.sampled_from([0.0, 1.0, 60.0, 3600.0])

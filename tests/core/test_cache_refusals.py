@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taxizer_async import RenewalPolicy, Secret, Token
-from taxizer_async._token.cache import RenewalOf401, TokenCache
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cache_state import RenewalOf401
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
 from taxizer_async.testing._manual_clock import ManualClock

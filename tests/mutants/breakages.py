@@ -419,11 +419,11 @@ BREAKAGES: Final = (
     Breakage(
         name="401-passes-the-refresh-token-over",
         invariant=9,
-        file="_token/cache.py",
-        old="            self._note_401(current, place, now, verdict)\n",
+        file="_token/refusals.py",
+        old="    state = _note(state, current, place, verdict, now=now, policy=policy)\n",
         new=(
-            "            self._note_401(current, place, now, verdict)\n"
-            "            self._pass_over_refresh(600.0)\n"
+            "    state = _note(state, current, place, verdict, now=now, policy=policy)\n"
+            "    state = state.passing_over_refresh(now + 600.0)\n"
         ),
         tests=("tests/invariants/test_unauthorized.py",),
     ),
@@ -561,9 +561,9 @@ BREAKAGES: Final = (
     Breakage(
         name="later-acceptance-ignored",
         invariant=14,
-        file="_token/cache.py",
-        old=("            is_good = current.refused and sent_at > current.refused_sent\n"),
-        new="            is_good = False\n",
+        file="_token/refusals.py",
+        old=("    is_good = current.refused and sent_at > current.refused_sent\n"),
+        new="    is_good = False\n",
     ),
     Breakage(
         name="refused-token-not-used",
@@ -663,12 +663,11 @@ BREAKAGES: Final = (
     Breakage(
         name="late-401-hits-the-new-token",
         invariant=13,
-        file="_token/cache.py",
+        file="_token/refusals.py",
         old=(
-            "            if current is None or not current.same_token(held):\n"
-            "                return Verdict.REPLACED, False\n"
+            "    if current is None or not current.same_token(held):\n        return state, Verdict"
         ),
-        new=("            if current is None:\n                return Verdict.REPLACED, False\n"),
+        new=("    if current is None:\n        return state, Verdict"),
     ),
     Breakage(
         name="same-version-for-same-token",
@@ -788,17 +787,17 @@ BREAKAGES: Final = (
     Breakage(
         name="refusal-told-with-each-request",
         invariant=13,
-        file="_token/cache.py",
-        old="            is_news = current.told not in (verdict, Verdict.RENEW)\n",
-        new="            is_news = True\n",
+        file="_token/refusals.py",
+        old="    is_reported = current.told not in (verdict, Verdict.RENEW)\n",
+        new="    is_reported = True\n",
         tests=("tests/stacks/test_places.py",),
     ),
     Breakage(
         name="no-second-for-others-to-tell",
         invariant=13,
-        file="_token/cache.py",
-        old="            if last.was_accepted if is_second else is_recent:\n",
-        new="            if is_second and last.was_accepted:\n",
+        file="_token/refusals.py",
+        old="        if last.was_accepted if is_second else is_recent:\n",
+        new="        if is_second and last.was_accepted:\n",
         tests=("tests/stacks/test_places.py",),
     ),
     Breakage(
@@ -820,26 +819,24 @@ BREAKAGES: Final = (
     Breakage(
         name="place-that-refuses-not-known",
         invariant=13,
-        file="_token/cache.py",
-        old=(
-            "        if places.refuses_what_others_accept(place) and places.others_have_accepted(\n"
-        ),
-        new="        if False and places.others_have_accepted(\n",
+        file="_token/refusals.py",
+        old=("    if places.refuses_what_others_accept(place) and places.others_have_accepted(\n"),
+        new="    if False and places.others_have_accepted(\n",
     ),
     Breakage(
         name="place-that-refuses-renewed-again",
         invariant=13,
-        file="_token/cache.py",
+        file="_token/refusals.py",
         old=(
-            "            # It refused the token before, and this one is good elsewhere.\n"
-            "            return Verdict.HAND_BACK\n"
+            "        # It refused the token before, and this one is good elsewhere.\n"
+            "        return Verdict.HAND_BACK\n"
         ),
-        new="            return Verdict.RENEW\n",
+        new="        return Verdict.RENEW\n",
     ),
     Breakage(
         name="place-that-refused-both-tokens-not-known",
         invariant=13,
-        file="_token/cache.py",
+        file="_token/refusals.py",
         old="last.version != current.version or last.is_second)",
         new="last.version != current.version)",
         tests=("tests/core/test_cache_refusals.py",),
@@ -847,7 +844,7 @@ BREAKAGES: Final = (
     Breakage(
         name="busy-place-never-contradicted",
         invariant=13,
-        file="_token/cache.py",
+        file="_token/refusals.py",
         old="known_at=last.known_at if last is not None and is_again else now",
         new="known_at=now",
         tests=("tests/core/test_cache_refusals.py",),
@@ -872,37 +869,37 @@ BREAKAGES: Final = (
     Breakage(
         name="no-budget",
         invariant=17,
-        file="_token/cache.py",
-        old="        is_exhausted = len(",
-        new="        is_exhausted = False and len(",
+        file="_token/refusals.py",
+        old="    is_exhausted = len(",
+        new="    is_exhausted = False and len(",
     ),
     Breakage(
         name="sick-place-uses-the-budget-up",
         invariant=17,
-        file="_token/cache.py",
-        old=("            renewals = tuple(each for each in renewals if each.place != place)\n"),
+        file="_token/refusals.py",
+        old=("        renewals = tuple(each for each in renewals if each.place != place)\n"),
         new="",
     ),
     Breakage(
         name="budget-never-comes-back",
         invariant=17,
-        file="_token/cache.py",
+        file="_token/refusals.py",
         old=" if now - each.at < window)",
         new=")",
     ),
     Breakage(
         name="hopeless-401-renewed",
         invariant=17,
-        file="_token/cache.py",
-        old=("            current.answers_refusal\n            and not is_doubtful\n"),
-        new=("            False\n            and not is_doubtful\n"),
+        file="_token/refusals.py",
+        old=("        current.answers_refusal\n        and not is_doubtful\n"),
+        new=("        False\n        and not is_doubtful\n"),
     ),
     Breakage(
         name="accepted-token-taken-for-hopeless",
         invariant=17,
-        file="_token/cache.py",
-        old=("            and not current.accepted\n            and current.age"),
-        new="            and current.age",
+        file="_token/refusals.py",
+        old=("        and not current.accepted\n        and now - current"),
+        new="        and now - current",
     ),
     # 18: Where the token goes, and how exchanges are made.
     Breakage(

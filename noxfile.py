@@ -67,9 +67,11 @@ QUICK = [*PARALLEL, "-m", "not slow"]
 SLOW = [*PARALLEL, "-m", "slow"]
 #: What may depend on the version of Python, and on that of a core dependency; and what on a framework's.
 CORE = [
-    f"tests/{folder}" for folder in ("auth", "client", "core", "exchange", "invariants", "model")
+    "tests/unit",
+    "tests/campaigns/model",
+    *(f"tests/behaviour/{folder}" for folder in ("auth", "client", "exchange", "invariants")),
 ]
-STACKS = ["tests/fastapi", "tests/stacks"]
+STACKS = ["tests/integrations/fastapi", "tests/behaviour/stacks"]
 
 # The wheel is tested and not the checkout, so the checkout is kept off sys.path.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -146,14 +148,14 @@ def tests_min(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Break the source in a hundred ways, and see the suite catch each."""
     install(session)
-    session.run("python", "tests/mutants/run.py", *session.posargs)
+    session.run("python", "tests/campaigns/mutants/run.py", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run the model of two processes for a million steps on each event loop; arguments go to it."""
     session.install(".[all]", *group("tests"))
-    simulator = ["python", "-m", "tests.model.simulator"]
+    simulator = ["python", "-m", "tests.campaigns.model.simulator"]
     if session.posargs:
         session.run(*simulator, *session.posargs)
         return
@@ -166,7 +168,7 @@ def fuzz(session: nox.Session) -> None:
     """Feed 200,000 inputs to all that comes from outside; arguments go to it."""
     session.install(".[all]", *group("tests"))
     arguments = session.posargs or ["--inputs", "200000"]
-    session.run("python", "-m", "tests.fuzz.run", *arguments)
+    session.run("python", "-m", "tests.campaigns.fuzz.run", *arguments)
 
 
 @nox.session
@@ -187,7 +189,7 @@ def load(session: nox.Session) -> None:
     session.install(".[all]", *group("tests"))
     for backend in ("asyncio", "trio"):
         arguments = session.posargs or ["--seconds", "60"]
-        session.run("python", "-m", "tests.soak.run", "--backend", backend, *arguments)
+        session.run("python", "-m", "tests.campaigns.soak.run", "--backend", backend, *arguments)
 
 
 @nox.session(python=PYTHONS[-1:])

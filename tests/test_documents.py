@@ -20,7 +20,7 @@ import taxizer_async
 from taxizer_async import DEFAULT_BASE_URL, AuthStatus, TaxizerError
 from taxizer_async._core.event_log import _LEVELS as LEVELS
 from taxizer_async.testing import Sandbox
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 if TYPE_CHECKING:

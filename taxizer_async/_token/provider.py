@@ -209,11 +209,9 @@ class TokenProvider:
         result: CachedToken | Failure | None = None
         while True:
             current = self._cache.alive()
-            if current is not None and not current.same_token(held):
-                return current
-            if isinstance(result, CachedToken):
-                return None
-            failure = result or self._cache.active_failure()
+            if current is not None and current.version != held.version:
+                return None if current.same_token(held) else current
+            failure = result if isinstance(result, Failure) else self._cache.active_failure()
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
             refresh, native = self._join_or_start()

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.bench import undisturbed
 from taxizer_async import TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock
-from tests.refreshes import renew
+from tests.support.refreshes import renew
 
 
 if TYPE_CHECKING:

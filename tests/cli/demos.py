@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tests import families
-from tests.families import PATIENCE
+from tests.support import families
+from tests.support.families import PATIENCE
 
 from .conftest import clean_environment
 

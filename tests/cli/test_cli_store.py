@@ -20,7 +20,7 @@ from taxizer_async import Secret, Token
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 from .conftest import PATIENCE, Run, clean_environment, run_without
 from .demos import start_on_terminal

@@ -15,7 +15,7 @@ from taxizer_async._cli.demo.load import Counts, Outcome
 from taxizer_async._cli.demo.run import Progress, Summary, run_demo
 from taxizer_async._cli.demo.scenario import Incident
 from taxizer_async.testing import SandboxCounters
-from tests.families import PATIENCE
+from tests.support.families import PATIENCE
 
 from .demos import Ran, finish, start, start_on_terminal
 

@@ -16,7 +16,7 @@ import pytest
 
 from taxizer_async._cli.demo.run import Workers, run_demo
 from taxizer_async._cli.store_config import SharedStore
-from tests.families import PATIENCE
+from tests.support.families import PATIENCE
 
 from .conftest import Run, run_without
 from .demos import Ran, descendants, finish, start, start_on_terminal

@@ -17,7 +17,7 @@ import attrs
 
 from taxizer_async.testing import Sandbox, SandboxCounters
 from tests.fleet.fleet import Fleet, WorkerConfig
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 WORKERS = 8

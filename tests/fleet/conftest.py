@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fleet.fleet import WorkerConfig
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any, Self, final
 
 import attrs
 
-from tests import families
-from tests.families import PATIENCE
+from tests.support import families
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from taxizer_async.testing import Sandbox, SandboxCounters
-from tests.families import PATIENCE
 from tests.fleet.fleet import Fleet, WorkerConfig
-from tests.redis_server import RedisServer
-from tests.server_process import attempts
+from tests.support.families import PATIENCE
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import attempts
 
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import pytest
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.families import PATIENCE
 from tests.fleet.fleet import STORE_TIMEOUT, Fleet, WorkerConfig
 from tests.fleet.proxy import Proxy
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from taxizer_async.testing import Sandbox
     from tests.fleet.proxy import Direction
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 pytestmark = pytest.mark.timeout(300)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tests.families import PATIENCE
 from tests.fleet.fleet import PATIENT, Fleet
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:

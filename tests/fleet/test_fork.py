@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import families
+from tests.support import families
 
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from taxizer_async.stores import StoreKey
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Fault
-from tests.families import PATIENCE
 from tests.fleet.fleet import PATIENT, STORE_TIMEOUT, Fleet, WorkerConfig
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
     from taxizer_async import Credentials
     from taxizer_async.testing import Sandbox
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

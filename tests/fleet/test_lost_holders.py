@@ -12,8 +12,8 @@ import pytest
 from taxizer_async import RenewalPolicy
 from taxizer_async.stores import StoreKey
 from taxizer_async.stores.redis import LEASE_SECONDS, RedisTokenStore
-from tests.families import PATIENCE
 from tests.fleet.fleet import Fleet, WorkerConfig
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenRecord
     from taxizer_async.testing import Sandbox
     from tests.fleet.fleet import Worker
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.families import PATIENCE
 from tests.fleet.fleet import PATIENT, Fleet, WorkerConfig
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async.testing import Sandbox, SandboxCounters
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 def _restart(server: RedisServer) -> None:

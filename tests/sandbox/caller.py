@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, final
 
 import httpx
 
-from tests.limits import HANG
+from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:

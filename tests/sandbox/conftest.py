@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.limits import HANG
+from tests.support.limits import HANG
 
 from .caller import Caller
 

@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.limits import HANG
+from tests.support.limits import HANG
 
 from .caller import CONNECT, REGISTER, in_thread
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault
-from tests.limits import HANG
+from tests.support.limits import HANG
 
 from .caller import REFRESH, REGISTER, in_thread
 

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from taxizer_async.testing import Fault, Sandbox
-from tests.limits import HANG
+from tests.support.limits import HANG
 
 from .caller import Caller, in_thread
 

@@ -9,7 +9,7 @@ import pytest
 from taxizer_async._core.models import Token
 from taxizer_async._core.secret import Secret
 from taxizer_async.stores import StoreKey, TokenRecord
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 if TYPE_CHECKING:

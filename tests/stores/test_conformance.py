@@ -20,9 +20,9 @@ from taxizer_async.stores import MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
-from tests.redis_server import RedisServer
-from tests.server_process import attempts
 from tests.stores.broken import BROKEN, Plain, Shared, Unclearable
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import attempts
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import _private_directory
 from taxizer_async.stores.file import FileTokenStore
-from tests.families import PATIENCE
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:

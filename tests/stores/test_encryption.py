@@ -24,10 +24,10 @@ from taxizer_async import (
 )
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.families import PATIENCE
-from tests.redis_server import RedisServer
-from tests.refreshes import settle
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+from tests.support.families import PATIENCE
+from tests.support.redis_server import RedisServer
+from tests.support.refreshes import settle
 
 
 if TYPE_CHECKING:

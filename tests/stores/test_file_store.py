@@ -25,9 +25,9 @@ import pytest
 from taxizer_async import ConfigurationError, TokenStoreError
 from taxizer_async.stores import StoreKey, _private_directory
 from taxizer_async.stores.file import FileTokenStore
-from tests import families
-from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+from tests.support import families
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:

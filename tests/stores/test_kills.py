@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import families
-from tests.families import PATIENCE
-from tests.server_process import attempts
+from tests.support import families
+from tests.support.families import PATIENCE
+from tests.support.server_process import attempts
 
 
 KILLS = 100

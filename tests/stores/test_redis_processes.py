@@ -21,17 +21,17 @@ import redis.asyncio.sentinel
 from taxizer_async import TokenStoreError
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
-from tests import families
-from tests.redis_server import find_redis_server
-from tests.server_process import attempts
 from tests.stores.conftest import KEY
+from tests.support import families
+from tests.support.redis_server import find_redis_server
+from tests.support.server_process import attempts
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 PROGRAM = """

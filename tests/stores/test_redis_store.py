@@ -18,15 +18,15 @@ import redis.crc
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
 from taxizer_async.stores.redis import HEARTBEAT, LEASE_SECONDS, RedisTokenStore
 from taxizer_async.testing import Sandbox
-from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from taxizer_async.stores import TokenRecord
-    from tests.redis_server import RedisServer
+    from tests.support.redis_server import RedisServer
 
 
 CANARY = "c4n4ry-p4ssword"

@@ -22,8 +22,8 @@ from taxizer_async._core.threads import AbandonableCalls
 from taxizer_async.stores import Lease, _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing._store_suite.harness import leased_in_turn
-from tests.families import PATIENCE
 from tests.stores.conftest import JWT, KEY, make_record
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:

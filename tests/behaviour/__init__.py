@@ -1,0 +1,1 @@
+"""What a user sees, on every stack and event loop."""

@@ -1,0 +1,114 @@
+"""`refused`: what users of `token()` do about a refusal that they see elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async.testing import Fault
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from taxizer_async import Token
+    from taxizer_async.testing import Sandbox
+
+
+PLACE = "GET wss://taxizer.test/v1/feed"
+
+
+@pytest.mark.report(126)
+async def test_all_who_tell_of_a_token_share_one_renewal(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """Twenty workers that see the same revocation get the same new token from one exchange."""
+    token = await auth.token()
+    sandbox.revoke()
+    sandbox.refresh_latency = 0.05
+    found: list[Token | None] = []
+
+    async def tell() -> None:
+        found.append(await auth.refused(token))
+
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(tell)
+
+    new = await auth.token()
+    assert found == [new] * 20
+    assert new.jwt != token.jwt
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+@pytest.mark.report(126)
+async def test_a_token_of_another_time_costs_nothing(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """Whoever tells of a token that was replaced since gets the one in use."""
+    old = await auth.token()
+    new = await auth.refused(old)
+
+    assert await auth.refused(old) == new == await auth.token()
+    assert sandbox.counters.exchanges == 2
+
+
+@pytest.mark.report(126)
+async def test_a_place_that_refuses_what_others_accept_gets_no_other(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """It is told None once its second token is refused, and the token stays good for others."""
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        await client.get("/v1/x")
+        second = await auth.refused(await auth.token(), place=PLACE)
+        assert second is not None
+        await client.get("/v1/x")
+        for _ in range(5):
+            assert await auth.refused(second, place=PLACE) is None
+        assert await auth.token() == second
+        assert (await client.get("/v1/x")).status_code == 200
+
+    assert sandbox.counters.exchanges == 2
+
+
+@pytest.mark.report(126)
+@pytest.mark.parametrize("status", [503, 401])
+async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
+    """If no other token can be had, for now or for good, there is none."""
+    auth = TaxizerAuth(
+        sandbox.credentials,
+        base_url=sandbox.base_url,
+        policy=RenewalPolicy(exchange_timeout=0.3),
+    )
+    token = await auth.token()
+    sandbox.revoke()
+    sandbox.fail("connect", Fault.status(status))
+    sandbox.fail("refresh", Fault.status(status))
+
+    with anyio.fail_after(HANG):
+        assert await auth.refused(token) is None
+        assert await auth.refused(token) is None
+    assert auth.status().last_error is not None
+
+
+@pytest.mark.report(126)
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:  # noqa: FBT001
+    """A token that was forgotten is replaced by a login, and if that fails by none."""
+    auth = TaxizerAuth(
+        sandbox.credentials,
+        base_url=sandbox.base_url,
+        policy=RenewalPolicy(exchange_timeout=0.3),
+    )
+    token = await auth.token()
+    await auth.forget()
+    if is_down:
+        sandbox.fail("connect", Fault.status(503))
+        assert await auth.refused(token) is None
+        return
+
+    new = await auth.refused(token)
+    assert new == await auth.token() != token
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)

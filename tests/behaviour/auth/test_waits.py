@@ -1,0 +1,114 @@
+"""What is told of callers who waited for a token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import AuthError, RenewalPolicy, TokenAwaited
+from taxizer_async.testing import Fault, ManualClock
+from tests.support.refreshes import settle
+
+from .conftest import DUE
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async import Event, TaxizerAuth
+    from taxizer_async.testing import Sandbox
+
+
+def awaited(events: list[Event]) -> list[TokenAwaited]:
+    return [event for event in events if isinstance(event, TokenAwaited)]
+
+
+async def test_all_who_waited_for_one_login_are_told_of_at_once(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, events: list[Event]
+) -> None:
+    """One event for a crowd, with a time for each, the leader's among them."""
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            for _ in range(20):
+                tasks.start_soon(aging_auth.token)
+            await gate.wait_until_async(1)
+            await anyio.wait_all_tasks_blocked()
+    await aging_auth.token()
+    await aging_auth.events_delivered()
+
+    (event,) = awaited(events)
+    assert event.callers == len(event.waits) == 20
+    assert min(event.waits) > 0
+
+
+async def test_who_gave_up_waited_too(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, events: list[Event]
+) -> None:
+    """A caller who is cancelled is told of with the time until then."""
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(aging_auth.token)
+            await gate.wait_until_async(1)
+            began = anyio.current_time()
+            with anyio.move_on_after(0.01):
+                await aging_auth.token()
+            gave_up_after = anyio.current_time() - began
+            await anyio.sleep(0.05)
+    await aging_auth.events_delivered()
+
+    (event,) = awaited(events)
+    assert event.callers == 2
+    assert 0.01 <= min(event.waits) <= gave_up_after
+    assert max(event.waits) >= 0.05
+
+
+async def test_who_waited_in_vain_waited_too(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+) -> None:
+    """A login that fails was waited for; who is served the failure from memory was not kept waiting."""
+    sandbox.fail("connect", Fault.status(503))
+    auth = make_auth(policy=RenewalPolicy(backoff=60.0))
+    for _ in range(3):
+        with pytest.raises(AuthError):
+            await auth.token()
+    await auth.events_delivered()
+
+    assert [event.callers for event in awaited(events)] == [1]
+
+
+async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
+    aging_auth: TaxizerAuth, clock: ManualClock, events: list[Event]
+) -> None:
+    """Of the login one caller is told, of the renewal none."""
+    await aging_auth.token()
+    clock.advance(DUE)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(aging_auth.token)
+    await settle(aging_auth._bearer.provider)
+    await aging_auth.events_delivered()
+
+    assert [event.callers for event in awaited(events)] == [1]
+
+
+async def test_with_keep_fresh_nobody_waits(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+) -> None:
+    """What `keep_fresh` waits for is no caller's wait."""
+    clock = ManualClock()
+    auth = make_auth(clock=clock, store=None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.keep_fresh)
+        await clock.wait_until_asleep()
+        await auth.token()
+        clock.advance(DUE)
+        await sandbox.wait_until_async(lambda counters: counters.refreshes == 1)
+        await clock.wait_until_asleep()
+        await auth.token()
+        tasks.cancel_scope.cancel()
+    await auth.events_delivered()
+
+    assert sandbox.counters.exchanges == 2
+    assert awaited(events) == []

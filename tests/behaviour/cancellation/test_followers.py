@@ -1,0 +1,124 @@
+"""Who joins a login or renewal that is under way is cancelled at each checkpoint: nobody notices."""
+
+from __future__ import annotations
+
+import itertools
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async.stores.file import FileTokenStore
+from tests.behaviour.cancellation.cases import (
+    cold_call,
+    cold_request,
+    cold_with_files,
+    renewal_after_a_401,
+    renewal_of_a_dead_token,
+    renewal_of_need,
+)
+from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
+from tests.behaviour.cancellation.world import BusyStore, World
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from taxizer_async.testing import Sandbox
+    from tests.behaviour.cancellation.cases import Case
+    from tests.behaviour.cancellation.conftest import NotePoints
+    from tests.behaviour.cancellation.ways import Call, Strike, Way
+
+
+#: With the number of checkpoints that there are at least, whatever the loop and the way.
+CASES: dict[Case, int] = {
+    cold_call: 1,
+    cold_request: 7,
+    cold_with_files: 7,
+    renewal_of_need: 7,
+    renewal_of_a_dead_token: 7,
+    renewal_after_a_401: 7,
+}
+each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
+
+
+async def strike_a_follower(
+    world: World, call: Call, way: Way, k: int, let_go: Callable[[], None]
+) -> Strike:
+    """Cancel a call that joins a refresh, which is let go once the call waits, or is over."""
+    tokens, waiting = world.tokens, world.waiting
+    strikes: list[Strike] = []
+
+    async def follow() -> None:
+        strikes.append(await way(call, k))
+
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            while not strikes and world.waiting == waiting:  # noqa: ASYNC110 - of two conditions, none an event
+                await anyio.sleep(0.001)
+            let_go()
+    (strike,) = strikes
+    assert strike.cancelled or world.tokens == tokens + 1
+    return strike
+
+
+@pytest.mark.report(33)
+@pytest.mark.parametrize(("case", "least"), CASES.items(), ids=[case.__name__ for case in CASES])
+@each_way
+async def test_a_follower_changes_nothing(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    anyio_backend: str,
+    way: Way,
+    case: Case,
+    least: int,
+    note_points: NotePoints,
+) -> None:
+    """The refresh that it waits for takes one exchange, its first caller is served, the next one, too."""
+    assert anyio_backend in ("asyncio", "trio")
+    for k in itertools.count(1):
+        world, call = await case(sandbox, tmp_path / str(k))
+        async with world:
+            world.start_counting()
+            tokens = world.tokens
+            where = "refresh" if tokens else "connect"
+            async with anyio.create_task_group() as tasks:
+                with sandbox.hold(where) as gate:
+                    tasks.start_soon(world.send)
+                    await gate.wait_until_async(1)
+                    strike = await strike_a_follower(world, call, way, k, gate.release)
+            await world.check_that_all_is_well()
+            assert len(world.asked) == 1
+            assert world.tokens == tokens + 1
+        if not strike.struck:
+            break
+    note_points(k - 1, least)
+
+
+@each_way
+async def test_who_follows_a_waiter_for_the_lease_changes_nothing(
+    sandbox: Sandbox, tmp_path: Path, anyio_backend: str, way: Way, note_points: NotePoints
+) -> None:
+    """The refresh, which waits while another client has the lease, logs in once that is given back."""
+    assert anyio_backend in ("asyncio", "trio")
+    for k in itertools.count(1):
+        store = BusyStore(FileTokenStore(tmp_path / str(k)), leases=float("inf"))
+        async with World(sandbox, store) as world:
+
+            def let_go(store: BusyStore = store) -> None:
+                store.leases = 0
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(world.send)
+                await store.is_asked.wait()
+                strike = await strike_a_follower(world, world.send, way, k, let_go)
+            await world.check_that_all_is_well()
+            assert len(world.asked) == 1
+            assert world.tokens == 1
+        if not strike.struck:
+            break
+    note_points(k - 1, 7)

@@ -1,0 +1,89 @@
+"""A cancelled call ends at once and leaves nothing open."""
+
+from __future__ import annotations
+
+import itertools
+
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import pytest
+
+from taxizer_async._core.exchange import Issued, Refused
+from taxizer_async.testing import Fault
+from tests.behaviour.cancellation.conftest import _note_points  # noqa: F401 - a fixture
+from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
+from tests.support.limits import HANG
+
+from .conftest import Asker
+
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from taxizer_async._core.exchange import Outcome
+    from taxizer_async.testing import Sandbox
+    from tests.behaviour.cancellation.conftest import NotePoints
+    from tests.behaviour.cancellation.ways import Way
+
+
+@pytest.mark.parametrize("call", ["connect", "connect-again", "refresh"])
+@pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
+async def test_a_call_can_be_cancelled_wherever_it_waits(
+    sandbox: Sandbox, anyio_backend: str, way: Way, call: str, note_points: NotePoints
+) -> None:
+    """Cancelled at its k-th wait, for each k, a call ends as cancelled or with its whole outcome."""
+    assert anyio_backend in ("asyncio", "trio")
+    opened: list[httpx.AsyncClient] = []
+    outcomes: list[Outcome] = []
+
+    class Client(httpx.AsyncClient):
+        async def __aenter__(self) -> Self:
+            opened.append(self)
+            return await super().__aenter__()
+
+    async def ask() -> None:
+        asker = Asker(sandbox.base_url, http_client=lambda: Client(verify=False))
+        outcomes.append(await (asker.refresh() if call == "refresh" else asker.connect()))
+
+    for k in itertools.count(1):
+        sandbox.heal()
+        if call == "connect-again":
+            sandbox.fail("connect", Fault.status(503), times=1)
+        outcomes.clear()
+        with anyio.fail_after(HANG):
+            strike = await way(ask, k)
+        assert len(outcomes) == (not strike.cancelled)
+        assert all(isinstance(each, Refused if call == "refresh" else Issued) for each in outcomes)
+        assert all(client.is_closed for client in opened)
+        if not strike.struck:
+            break
+    note_points(k - 1, 8)
+
+
+async def test_what_is_no_exception_leaves_unchanged(sandbox: Sandbox) -> None:
+    """An interruption, here raised by the user's factory, is not taken for a network failure."""
+
+    class Interruption(BaseException):
+        pass
+
+    interruption = Interruption()
+
+    def http_client() -> httpx.AsyncClient:
+        raise interruption
+
+    with pytest.raises(Interruption) as caught:
+        await Asker(sandbox.base_url, http_client=http_client).connect()
+
+    assert caught.value is interruption
+
+
+async def test_a_time_limit_of_another_holds(sandbox: Sandbox) -> None:
+    """A shorter time limit around a call ends it, and a later call works."""
+    asker = Asker(sandbox.base_url)
+    with sandbox.hold("connect"), anyio.move_on_after(0.1) as scope:
+        await asker.connect()
+
+    assert scope.cancelled_caught
+    assert isinstance(await asker.connect(), Issued)

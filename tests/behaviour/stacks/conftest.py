@@ -1,0 +1,106 @@
+"""The stacks, each on the event loops that it runs on, and what tests send through them."""
+
+from __future__ import annotations
+
+import time
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import pytest
+
+from taxizer_async.testing import ManualClock
+from tests.support.onlooker import Onlooker
+
+from .stacks import AIOHTTP, HTTPX, HTTPX2
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from taxizer_async import Event
+    from taxizer_async.testing import Sandbox
+
+    from .stacks import Auth, Reply, Sender, Stack
+
+
+PATH: Final = "/v1/Invoices/GenerateInvoice"
+#: Past the point from which a token of 900 s is renewed, and from which callers wait.
+DUE, PRESSING = 730.0, 875.0
+
+_ASYNCIO: Final = ("asyncio", {"use_uvloop": False})
+_TRIO: Final[tuple[str, dict[str, bool]]] = ("trio", {})
+
+
+@pytest.fixture(
+    name="world",
+    params=[
+        pytest.param((HTTPX, _ASYNCIO), id="httpx-asyncio"),
+        pytest.param((HTTPX, _TRIO), id="httpx-trio"),
+        pytest.param((HTTPX2, _ASYNCIO), id="httpx2-asyncio"),
+        pytest.param((HTTPX2, _TRIO), id="httpx2-trio"),
+        pytest.param((AIOHTTP, _ASYNCIO), id="aiohttp-asyncio"),
+    ],
+)
+def _world(request: pytest.FixtureRequest) -> object:
+    return request.param
+
+
+@pytest.fixture(name="stack")
+def _stack(world: tuple[Stack, object]) -> Stack:
+    return world[0]
+
+
+@pytest.fixture(name="anyio_backend")
+def _anyio_backend(world: tuple[Stack, object]) -> object:
+    return world[1]
+
+
+@pytest.fixture(name="onlooker")
+def _onlooker() -> Iterator[Onlooker]:
+    with Onlooker() as onlooker:
+        yield onlooker
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock(start=time.time())
+
+
+@pytest.fixture(name="events")
+def _events() -> list[Event]:
+    return []
+
+
+@pytest.fixture(name="auth")
+def _auth(stack: Stack, sandbox: Sandbox, events: list[Event]) -> Auth:
+    return stack.make_auth(sandbox, on_event=events.append)
+
+
+@pytest.fixture(name="aging_auth")
+def _aging_auth(stack: Stack, sandbox: Sandbox, events: list[Event], clock: ManualClock) -> Auth:
+    return stack.make_auth(sandbox, on_event=events.append, clock=clock)
+
+
+async def send_all(sender: Sender, requests: int, path: str = PATH) -> list[int]:
+    """Send all at once; return the statuses."""
+    replies = await gather(*[lambda: sender.send("POST", path, json={})] * requests)
+    return [reply.status for reply in replies]
+
+
+async def gather(*calls: Callable[[], Any]) -> list[Reply]:
+    """Make all *calls* at once; return what they do."""
+    replies: list[Reply] = []
+
+    async def make(call: Callable[[], Any]) -> None:
+        replies.append(await call())
+
+    async with anyio.create_task_group() as tasks:
+        for call in calls:
+            tasks.start_soon(make, call)
+    return replies
+
+
+def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:
+    """Return the status and the body of each request to the API."""
+    return [(entry.status, entry.body) for entry in sandbox.resource_log]

@@ -1,0 +1,544 @@
+"""What is aiohttp's alone: its bodies, middlewares and sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import io
+import os
+import socket
+import subprocess
+import sys
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import anyio
+import pytest
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from yarl import URL
+
+import taxizer_async.httpx2
+
+from taxizer_async import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    OriginSkipped,
+    RenewalPolicy,
+    TaxizerAuth,
+    TokenRefused,
+)
+from taxizer_async.aiohttp import TaxizerMiddleware
+from taxizer_async.testing import Fault
+from tests.support.limits import HANG
+
+from .conftest import PATH, arrived
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from taxizer_async import Event
+    from taxizer_async.testing import Sandbox
+    from tests.support.onlooker import Onlooker
+
+    from .stacks import Auth
+
+
+@pytest.fixture(name="anyio_backend", params=[False, True], ids=["asyncio", "uvloop"])
+def _anyio_backend(request: pytest.FixtureRequest) -> object:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(name="auth")
+def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
+    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+
+
+@pytest.fixture(name="session")
+async def _session(sandbox: Sandbox, auth: TaxizerAuth) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session whose token was revoked."""
+    async with open_session(auth) as session:
+        await status_of(session)
+        sandbox.revoke()
+        sandbox.reset_counters()
+        yield session
+
+
+def open_session(auth: Auth, **options: Any) -> aiohttp.ClientSession:
+    options.setdefault("middlewares", [TaxizerMiddleware(auth)])
+    options.setdefault("timeout", aiohttp.ClientTimeout(10))
+    return aiohttp.ClientSession(auth.base_url, **options)
+
+
+async def status_of(session: aiohttp.ClientSession, path: str = PATH, **options: Any) -> int:
+    async with session.post(path, **options) as answer:
+        await answer.read()
+        return answer.status
+
+
+@pytest.mark.parametrize(
+    ("build", "body"),
+    [
+        (lambda: {"data": bytearray(b"invoice")}, b"invoice"),
+        (lambda: {"data": memoryview(b"invoice")}, b"invoice"),
+        (lambda: {"data": io.StringIO("invoice")}, b"invoice"),
+        (lambda: {"data": aiohttp.FormData({"a": "1"})}, b"a=1"),
+        (lambda: {"data": aiohttp.JsonPayload({"a": 1})}, b'{"a": 1}'),
+        (lambda: {"data": b"invoice", "chunked": True}, b"invoice"),
+        (lambda: {"data": b"invoice", "expect100": True}, b"invoice"),
+    ],
+    ids=["bytearray", "memoryview", "text-io", "form", "payload", "chunked", "expect"],
+)
+async def test_what_aiohttp_keeps_in_memory_is_sent_again(
+    sandbox: Sandbox,
+    session: aiohttp.ClientSession,
+    build: Callable[[], dict[str, Any]],
+    body: bytes,
+) -> None:
+    """Each kind of payload that is bytes, in each way to send it, arrives twice and whole."""
+    assert await status_of(session, **build()) == 200
+    assert arrived(sandbox) == [(401, body), (200, body)]
+
+
+async def test_a_compressed_body_is_sent_again(
+    sandbox: Sandbox, session: aiohttp.ClientSession
+) -> None:
+    """What is compressed on its way is compressed anew."""
+    assert await status_of(session, data=b"invoice" * 100, compress="deflate") == 200
+    (_, first), (_, second) = arrived(sandbox)
+    assert first == second != b""
+
+
+@pytest.mark.parametrize("kind", ["file", "half-read", "bytes-io", "text-file", "multipart"])
+async def test_a_file_that_can_be_rewound_is_sent_again(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path, kind: str
+) -> None:
+    """Open files, by themselves and in a form, arrive twice and whole."""
+    file = tmp_path / "sent"
+    file.write_bytes(b"invoice")
+
+    def body() -> Any:
+        if kind == "file":
+            return file.open("rb")
+        if kind == "text-file":
+            return file.open("r", encoding="ascii")
+        if kind == "bytes-io":
+            return io.BytesIO(b"invoice")
+        if kind == "half-read":
+            opened = (tmp_path / "more").open("w+b")
+            opened.write(b"read before: invoice")
+            opened.seek(len(b"read before: "))
+            return opened
+        data = aiohttp.FormData()
+        data.add_field("f", file.open("rb"))
+        return data
+
+    assert await status_of(session, data=body()) == 200
+    (refused, first), (accepted, second) = arrived(sandbox)
+    assert (refused, accepted) == (401, 200)
+    assert first == second
+    assert first.count(b"invoice") == 1
+    assert b"read before" not in first
+
+
+@pytest.mark.parametrize("kind", ["reader", "pipe", "multipart"])
+async def test_what_can_be_read_but_once_gets_its_401_back(
+    sandbox: Sandbox, session: aiohttp.ClientSession, kind: str
+) -> None:
+    """Readers and pipes, by themselves and in a form, are sent once; the next request has a new token."""
+
+    def body() -> Any:
+        if kind == "reader":
+            return read_by_aiohttp(b"invoice")
+        reading, writing = os.pipe()
+        os.write(writing, b"invoice")
+        os.close(writing)
+        pipe = opened.enter_context(os.fdopen(reading, "rb"))
+        if kind == "pipe":
+            return pipe
+        data = aiohttp.FormData()
+        data.add_field("f", pipe)
+        return data
+
+    with contextlib.ExitStack() as opened:
+        assert await status_of(session, data=body()) == 401
+        assert len(arrived(sandbox)) == 1
+        assert await status_of(session, data=body()) == 200
+        assert b"invoice" in sandbox.resource_log[-1].body
+
+
+def read_by_aiohttp(content: bytes) -> aiohttp.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    reader.feed_data(content)
+    reader.feed_eof()
+    return reader
+
+
+async def test_a_wait_for_100_continue_is_begun_anew(sandbox: Sandbox) -> None:
+    """A server that refuses a request before its body came gets the whole of the next one."""
+    heads: list[bytes] = []
+    bodies: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(heads) == 1:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            bodies.append(await reader.readexactly(7))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        async with open_session(auth) as session:
+            assert await status_of(session, url, data=b"invoice", expect100=True) == 200
+
+    assert [jwt.encode() in head for jwt, head in zip(sandbox.issued_jwts, heads, strict=True)] == [
+        True,
+        True,
+    ]
+    assert bodies == [b"invoice"]
+
+
+async def test_a_body_whose_sending_a_401_cut_short_is_sent_whole(sandbox: Sandbox) -> None:
+    """A server that refuses a request without reading it gets all of the next one."""
+    bodies: list[bytes] = []
+    body = b"x" * 900_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if sandbox.issued_jwts[0].encode() in head:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            refused.set()
+            await done.wait()
+        else:
+            bodies.append(await reader.readexactly(len(body)))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    refused, done = anyio.Event(), anyio.Event()
+
+    def small(address: Any) -> socket.socket:
+        # So that the body does not fit into what lies between the two.
+        made = socket.socket(*address[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        return made
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        connector = aiohttp.TCPConnector(socket_factory=small)
+        async with open_session(auth, connector=connector) as session:
+            with anyio.fail_after(HANG):
+                assert await status_of(session, url, data=body) == 200
+        done.set()
+
+    assert refused.is_set()
+    assert bodies == [body]
+
+
+async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
+    """A handshake is a request: it has the token, and is repeated with a new one after a 401."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == f"Bearer {sandbox.issued_jwts[0]}":
+            raise web.HTTPUnauthorized
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_str("hello")
+        await opened.close()
+        return opened
+
+    app = web.Application()
+    app.router.add_get("/ws", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0])
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+    async with open_session(auth) as session, session.ws_connect(f"{url}/ws") as opened:
+        assert await opened.receive_str() == "hello"
+    await runner.cleanup()
+
+    assert len(sandbox.issued_jwts) == 2
+
+
+async def test_a_redirect_from_elsewhere_is_a_request_of_its_own(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """Aiohttp redirects above its middlewares: the hop to the API has the token, the one before not."""
+    foreign = sandbox.base_url.replace("127.0.0.1", "localhost")
+    to = {"Location": f"{sandbox.base_url}/v1/x"}
+    sandbox.fail("/v1/away", Fault.status(302, headers=to))
+    async with open_session(auth) as session, session.get(f"{foreign}/v1/away") as answer:
+        assert answer.status == 200
+
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [None, 1]
+
+
+async def test_a_challenge_in_a_second_header_counts(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """Of two WWW-Authenticate headers the second one may be about rights."""
+    challenges = b"WWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer error=insufficient_scope\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n%b\r\n" % challenges
+        )
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        async with open_session(auth) as session:
+            assert await status_of(session, url) == 401
+
+    assert sandbox.counters.exchanges == 1
+
+
+async def test_a_host_that_aiohttp_leaves_as_it_is_gets_no_token(
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event]
+) -> None:
+    """A host that is no ASCII, as a redirect's may be without requoting, is another origin."""
+    async with open_session(auth) as session:
+        with pytest.raises(aiohttp.ClientConnectorDNSError):
+            await session.get(URL("http://tax\u0456zer.invalid/v1/x", encoded=True))
+    await auth.events_delivered()
+
+    assert events == [OriginSkipped(origin="http://tax\\u0456zer.invalid:80")]
+    assert sandbox.counters.exchanges == 0
+
+
+class Onlooking:
+    """A middleware that notes what passes."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bool, int]] = []
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        is_logged_in = "Authorization" in request.headers
+        response = await handler(request)
+        self.seen.append((is_logged_in, response.status))
+        return response
+
+
+async def test_middlewares_before_it_see_no_token_and_those_after_it_all(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """Whoever is outside sees a request that was never refused; whoever is inside sees both."""
+    outer, inner = Onlooking(), Onlooking()
+    chain = [outer, TaxizerMiddleware(auth), inner]
+    async with open_session(auth, middlewares=chain) as session:
+        assert await status_of(session) == 200
+        sandbox.revoke()
+        assert await status_of(session) == 200
+
+    assert outer.seen == [(False, 200)] * 2
+    assert inner.seen == [(True, 200), (True, 401), (True, 200)]
+
+
+async def test_a_middleware_that_tries_again_may_be_outside(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A request that another middleware sends a second time has the token both times."""
+
+    async def insist(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        if response.status != 503:
+            return response
+        response.release()
+        return await handler(request)
+
+    sandbox.fail(PATH, Fault.status(503), times=1)
+    async with open_session(auth, middlewares=[insist, TaxizerMiddleware(auth)]) as session:
+        assert await status_of(session, data=b"invoice") == 200
+
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 1]
+
+
+async def test_a_single_request_may_have_it_or_do_without(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A request's own middlewares replace those of the session, as aiohttp has it."""
+    async with aiohttp.ClientSession(sandbox.base_url) as session:
+        assert await status_of(session) == 401
+        assert await status_of(session, middlewares=[TaxizerMiddleware(auth)]) == 200
+    async with open_session(auth) as session:
+        assert await status_of(session, middlewares=[]) == 401
+
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [None, 1, None]
+
+
+async def test_cookies_and_headers_of_a_session_are_sent_again(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A resent request has all that the first one had."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with open_session(
+        auth, cookies={"a": "1"}, headers={"X-Mine": "1"}, cookie_jar=jar
+    ) as session:
+        await status_of(session)
+        sandbox.revoke()
+        async with session.get("/v1/echo") as answer:
+            headers = (await answer.json())["headers"]
+
+    assert (headers["cookie"], headers["x-mine"]) == ("a=1", "1")
+
+
+async def test_raise_for_status_is_about_the_last_answer(sandbox: Sandbox) -> None:
+    """A session that raises for a status does so for what is handed back, and for no login."""
+    forgetful = RenewalPolicy(rejected_for=1e-6)
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=forgetful)
+    async with open_session(auth, raise_for_status=True) as session:
+        sandbox.fail("connect", Fault.status(400), times=1)
+        with pytest.raises(CredentialsRejectedError):
+            await session.post(PATH)
+        assert await status_of(session) == 200
+        sandbox.revoke()
+        assert await status_of(session) == 200
+        sandbox.fail(PATH, Fault.status(403))
+        with pytest.raises(aiohttp.ClientResponseError, match="403"):
+            await session.post(PATH)
+
+
+@pytest.mark.parametrize("how", ["raise-for-status", "no-json", "wrong-encoding", "gone"])
+async def test_errors_of_aiohttp_show_no_token(
+    sandbox: Sandbox, auth: TaxizerAuth, how: str
+) -> None:
+    """What aiohttp tells of a request in its errors, whose repr has all headers, has no token."""
+    faults = {
+        "raise-for-status": Fault.status(403),
+        "no-json": Fault.status(200, body="x"),
+        "wrong-encoding": Fault.status(200, headers={"Content-Encoding": "gzip"}, body="x"),
+        "gone": Fault.reset(),
+    }
+    sandbox.fail(PATH, faults[how])
+    async with open_session(auth, raise_for_status=True) as session:
+        with pytest.raises(aiohttp.ClientError) as caught:
+            async with session.post(PATH) as answer:
+                await answer.json()
+
+    (jwt,) = sandbox.issued_jwts
+    for shown in (repr(caught.value), str(vars(caught.value)), repr(caught.value.args)):
+        assert jwt not in shown
+
+
+async def test_the_users_header_stays_where_no_token_goes(
+    auth: TaxizerAuth, onlooker: Onlooker
+) -> None:
+    """An Authorization of the user's for another origin is sent, and left in the request."""
+    mine = {"Authorization": "Mine"}
+    async with open_session(auth) as session, session.get(onlooker.url, headers=mine) as answer:
+        assert answer.request_info.headers["Authorization"] == "Mine"
+
+    assert onlooker.authorizations() == [["Mine"]]
+
+
+async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_connection(
+    sandbox: Sandbox,
+) -> None:
+    """A caller that leaves while a listener hears of its 401 leaves nothing open."""
+    told = anyio.Event()
+    complaints: list[str] = []
+    loop = asyncio.get_running_loop()
+    # So that aiohttp complains of an answer that nobody has closed.
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    async def linger(event: Event) -> None:
+        if isinstance(event, TokenRefused):
+            told.set()
+            await anyio.sleep_forever()
+
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=linger)
+    connector = aiohttp.TCPConnector(limit=1)
+    async with open_session(auth, connector=connector) as session:
+        await status_of(session)
+        sandbox.fail(PATH, Fault.status(401, body="x" * 2_000_000), times=1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: status_of(session, data=chunks()))
+            await told.wait()
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(HANG):
+            async with session.get(PATH, middlewares=[]) as answer:
+                assert answer.status == 401
+        gc.collect()
+    assert complaints == []
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"invoice"
+
+
+async def test_a_timeout_counts_the_login(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """A session's timeout ends the wait for a login; the next request is none the worse."""
+    async with open_session(auth) as session:
+        with sandbox.hold("connect"):
+            with pytest.raises(TimeoutError):
+                await status_of(session, timeout=aiohttp.ClientTimeout(0.1))
+            assert sandbox.counters.resources == 0
+        assert await status_of(session) == 200
+
+
+async def test_a_connection_that_the_server_has_closed_costs_nothing(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """A server that was restarted is asked again, with the token."""
+    async with open_session(auth) as session:
+        await status_of(session)
+        await anyio.to_thread.run_sync(sandbox.stop)
+        await anyio.to_thread.run_sync(sandbox.start)
+        async with session.get(PATH) as answer:
+            assert answer.status == 200
+
+    assert sandbox.counters.exchanges == 1
+
+
+async def test_the_auth_may_be_httpx2s(sandbox: Sandbox) -> None:
+    """The auth for httpx2 serves aiohttp as well, and logs in over httpx2."""
+    auth = taxizer_async.httpx2.TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    async with open_session(auth) as session:
+        assert await status_of(session) == 200
+        sandbox.revoke()
+        assert await status_of(session) == 200
+
+
+@pytest.mark.parametrize("auth", [None, ("user", "password"), TaxizerAuth])
+def test_another_kind_of_auth_is_refused(auth: Any) -> None:
+    """What is no TaxizerAuth is told by its type."""
+    with pytest.raises(ConfigurationError, match=f"TaxizerAuth, not {type(auth).__name__}"):
+        TaxizerMiddleware(auth)
+
+
+def test_a_repr_says_whose_it_is(auth: TaxizerAuth) -> None:
+    """The repr names the auth, and nothing secret."""
+    assert repr(TaxizerMiddleware(auth)) == f"<TaxizerMiddleware of {auth!r}>"
+
+
+def test_a_missing_extra_is_named() -> None:
+    """Without aiohttp the import fails, and says what to install."""
+    code = "import sys; sys.modules['aiohttp'] = None; import taxizer_async.aiohttp"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.stderr.strip().endswith(
+        'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
+    )

@@ -1,0 +1,315 @@
+"""What a caller gets when no token can be had, when it is cancelled, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import pickle
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import (
+    AuthError,
+    Credentials,
+    CredentialsRejectedError,
+    RenewalPolicy,
+    TaxizerError,
+    TokenEndpointUnavailableError,
+    TokenResponseError,
+)
+from taxizer_async.testing import Fault
+from tests.behaviour.secrets.conftest import (  # noqa: F401 - fixtures
+    _canaries,
+    _exposed,
+    _log,
+    _sandbox,
+)
+from tests.support.limits import HANG
+
+from .conftest import PATH, send_all
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async import Event
+    from taxizer_async.testing import ManualClock, Sandbox
+
+    from .stacks import Auth, Sender, Stack
+
+
+FAULTS = {
+    "refused": (Fault.status(400), CredentialsRejectedError),
+    "down": (Fault.status(503), TokenEndpointUnavailableError),
+    "reset": (Fault.reset(), TokenEndpointUnavailableError),
+    "truncated": (Fault.truncate(), TokenEndpointUnavailableError),
+    "junk": (Fault.junk(b"cnry-echoed-9c2d44"), TokenResponseError),
+    "moved": (Fault.status(302, headers={"Location": "/v1/x"}), TokenResponseError),
+}
+faults = pytest.mark.parametrize(("fault", "kind"), FAULTS.values(), ids=FAULTS)
+
+
+@faults
+async def test_a_failed_login_is_an_error_of_ours(
+    sandbox: Sandbox, stack: Stack, fault: Fault, kind: type[AuthError]
+) -> None:
+    """Each way to fail has its class on each stack, is told to all who wait, and sends nothing."""
+    sandbox.fail("connect", fault)
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    raised: list[AuthError] = []
+
+    async def send() -> None:
+        with pytest.raises(kind) as caught:
+            await sender.send("GET", PATH)
+        raised.append(caught.value)
+
+    async with stack.open(auth) as sender, anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(send)
+
+    assert len({id(error) for error in raised}) == 10
+    assert all(error.retry_at is not None for error in raised)
+    assert sandbox.counters.connects <= 2
+    assert sandbox.counters.resources == 0
+
+
+async def test_a_login_that_nobody_answers_is_an_outage(sandbox: Sandbox, stack: Stack) -> None:
+    """A port that is closed is told as what it is, by the operating system's name for it."""
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    sandbox.stop()
+    async with stack.open(auth) as sender:
+        with pytest.raises(TokenEndpointUnavailableError, match="Connection refused"):
+            await sender.send("GET", PATH)
+
+
+async def test_a_failed_login_is_remembered_and_then_tried_again(
+    sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
+) -> None:
+    """A refusal is served from memory for a minute; after it a client with the same auth goes on."""
+    sandbox.fail("connect", Fault.status(400), times=1)
+    async with stack.open(aging_auth) as sender:
+        for _ in range(3):
+            with pytest.raises(CredentialsRejectedError):
+                await sender.send("GET", PATH)
+        assert sandbox.counters.connects == 1
+        clock.advance(60)
+        assert (await sender.send("GET", PATH)).status == 200
+
+
+async def test_a_credentials_callable_that_fails_is_an_error_of_ours(
+    sandbox: Sandbox, stack: Stack
+) -> None:
+    """A vault that is down raises an AuthError, and not what the vault's client raises."""
+
+    def read() -> Credentials:
+        raise LookupError(sandbox.client_id)
+
+    auth = stack.make_auth(sandbox, credentials=read)
+    async with stack.open(auth) as sender:
+        with pytest.raises(AuthError, match="LookupError") as caught:
+            await sender.send("GET", PATH)
+
+    assert sandbox.client_id not in str(caught.value)
+
+
+async def test_an_api_that_is_gone_is_the_stacks_own_error(
+    sandbox: Sandbox, stack: Stack, auth: Auth
+) -> None:
+    """With a good token a connection that fails is the library's own error, not one of ours."""
+    async with stack.open(auth) as sender:
+        await sender.send("GET", PATH)
+        sandbox.stop()
+        with pytest.raises(stack.network_errors) as caught:
+            await sender.send("GET", PATH)
+
+    assert not isinstance(caught.value, TaxizerError)
+
+
+async def test_a_renewal_that_fails_after_a_401_is_an_error_of_ours(
+    sandbox: Sandbox, stack: Stack
+) -> None:
+    """A 401 whose renewal and login fail raises; the connection of the 401 is free again."""
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0, outage_backoff=0.001))
+    async with stack.open(auth, connections=1) as sender:
+        await sender.send("GET", PATH)
+        sandbox.revoke()
+        sandbox.fail("refresh", Fault.status(503), times=1)
+        sandbox.fail("connect", Fault.status(503), times=1)
+        with pytest.raises(TokenEndpointUnavailableError):
+            await sender.send("GET", PATH)
+        with anyio.fail_after(HANG):
+            while (await status_of(sender)) != 200:
+                pass
+
+
+async def status_of(sender: Sender) -> int | None:
+    try:
+        return (await sender.send("GET", PATH)).status
+    except TokenEndpointUnavailableError:
+        return None
+
+
+@pytest.mark.parametrize("victim", ["leader", "follower"])
+async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
+    sandbox: Sandbox, stack: Stack, auth: Auth, victim: str
+) -> None:
+    """Whoever of two is cancelled while they wait for a login, the other one gets its answer."""
+    scopes = {name: anyio.CancelScope() for name in ("leader", "follower")}
+    ended = {name: anyio.Event() for name in scopes}
+    answers: list[int] = []
+
+    async def send(name: str) -> None:
+        with scopes[name]:
+            answers.append((await sender.send("GET", PATH)).status)
+        ended[name].set()
+
+    async with stack.open(auth) as sender, anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(send, "leader")
+            await gate.wait_until_async(1)
+            tasks.start_soon(send, "follower")
+            await anyio.wait_all_tasks_blocked()
+            scopes[victim].cancel()
+            with anyio.fail_after(HANG):
+                await ended[victim].wait()
+            assert answers == []
+            gate.release()
+        # A leader that was not followed takes its login with it.
+        with anyio.fail_after(HANG):
+            await ended["follower" if victim == "leader" else "leader"].wait()
+        assert answers == [200]
+        assert (await sender.send("GET", PATH)).status == 200
+
+    assert sandbox.counters.max_concurrent_exchanges == 1
+
+
+async def test_a_caller_that_is_cancelled_while_its_401_is_renewed_leaves_no_trace(
+    sandbox: Sandbox, stack: Stack, auth: Auth
+) -> None:
+    """With one connection in the pool the next request goes through, with one refresh in all."""
+    async with stack.open(auth, connections=1) as sender:
+        await sender.send("GET", PATH)
+        sandbox.revoke()
+        with sandbox.hold("refresh") as gate, anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(sender.send, "GET", PATH)
+                await gate.wait_until_async(1)
+                scope.cancel()
+        with anyio.fail_after(HANG):
+            assert await send_all(sender, 3) == [200] * 3
+
+    assert sandbox.counters.reuses == 0
+
+
+async def test_a_caller_that_is_cancelled_in_its_request_leaves_no_trace(
+    sandbox: Sandbox, stack: Stack, auth: Auth
+) -> None:
+    """A flow that is closed while its request is under way holds nothing."""
+    async with stack.open(auth, connections=1) as sender:
+        with sandbox.hold(PATH) as gate:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(sender.send, "GET", PATH)
+                    await gate.wait_until_async(1)
+                    scope.cancel()
+            with anyio.fail_after(HANG):
+                assert (await sender.send("GET", "/v1/other")).status == 200
+            gate.release()
+
+    assert sandbox.counters.exchanges == 1
+
+
+@faults
+async def test_no_error_shows_a_secret(
+    sandbox: Sandbox,
+    stack: Stack,
+    events: list[Event],
+    exposed: Callable[..., list[str]],
+    fault: Fault,
+    kind: type[AuthError],
+) -> None:
+    """Errors of a renewal and of the login after it: text, fields, causes, notes, frames and logs."""
+    auth = stack.make_auth(
+        sandbox,
+        on_event=events.append,
+        policy=RenewalPolicy(backoff=60.0, outage_backoff=0.001, rejected_for=0.001),
+    )
+    await auth.token()
+    sandbox.fail("connect", fault)
+    sandbox.fail("refresh", fault)
+    raised: list[BaseException] = []
+    async with stack.open(auth) as sender:
+        sandbox.revoke()
+        while not isinstance(raised[-1] if raised else None, kind):
+            with pytest.raises(AuthError) as caught:
+                await sender.send("GET", PATH)
+            raised.append(caught.value)
+    await auth.events_delivered()
+
+    assert exposed(*raised, auth, auth.status(), *events) == []
+
+
+async def test_a_life_shows_no_secret(
+    sandbox: Sandbox, stack: Stack, auth: Auth, exposed: Callable[..., list[str]]
+) -> None:
+    """The logs of all libraries at DEBUG, and the auth's repr and status, show no secret."""
+    async with stack.open(auth) as sender:
+        for _ in range(3):
+            assert (await sender.send("POST", PATH, json={})).status == 200
+            sandbox.revoke()
+
+    assert exposed(auth, auth.status(), await auth.token()) == []
+
+
+def open_sockets() -> int:
+    """Return how many sockets this process has open."""
+    count = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        # The one of the folder itself is gone.
+        with contextlib.suppress(OSError):
+            count += str(entry.readlink()).startswith("socket:")
+    return count
+
+
+async def test_no_socket_is_left_open(sandbox: Sandbox, stack: Stack, auth: Auth) -> None:
+    """Logins, 401s, errors and cancellations leave no socket behind once the client is closed."""
+    gc.collect()
+    await anyio.wait_all_tasks_blocked()
+    before = open_sockets()
+    for _ in range(3):
+        async with stack.open(auth) as sender:
+            sandbox.revoke()
+            await send_all(sender, 10)
+            with sandbox.hold(PATH) as gate, anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(5):
+                        tasks.start_soon(sender.send, "GET", PATH)
+                    await gate.wait_until_async(5)
+                    scope.cancel()
+    with anyio.fail_after(HANG):
+        while open_sockets() > before:
+            gc.collect()
+            await anyio.sleep(0.01)
+
+
+async def test_an_auth_is_pickled_without_its_token(
+    sandbox: Sandbox, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickled auth starts anew with the arguments of the original, and serves its stack."""
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", sandbox.client_id)
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", sandbox.credentials.client_secret.reveal())
+    auth = stack.make_auth(sandbox, credentials=Credentials.from_env)
+    await auth.token()
+    pickled = pickle.dumps(auth)
+    again: Auth = pickle.loads(pickled)
+
+    assert type(again) is type(auth)
+    assert repr(again) == f"<TaxizerAuth for {sandbox.base_url}, token: none>"
+    assert sandbox.issued_jwts[0].encode() not in pickled
+    async with stack.open(again) as sender:
+        assert (await sender.send("GET", PATH)).status == 200
+    assert sandbox.counters.connects == 2

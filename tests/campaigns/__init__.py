@@ -1,0 +1,1 @@
+"""Programs that nox runs for long, each with short tests of its own."""

@@ -1,0 +1,190 @@
+"""Whole answers through `TaxizerAuth`: of the token endpoints, and 401s and more of resources."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import httpx
+
+from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
+from taxizer_async.testing import ManualClock
+from tests.campaigns.fuzz.draw import Draw
+from tests.campaigns.fuzz.headers import NOW
+from tests.campaigns.fuzz.plain_httpx import generators_may_be_left
+from tests.campaigns.fuzz.replies import Reply, Server, challenged, good_reply, reply
+from tests.campaigns.fuzz.target import Target
+from tests.campaigns.fuzz.verdict import (
+    CANARY,
+    Verdict,
+    judge,
+    kind_of,
+    require,
+    shows_canary,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from taxizer_async import Event
+    from tests.campaigns.fuzz.target import Feed
+
+
+#: Of a resource.
+URL: Final = "https://api.example/v1/Invoices"
+
+_PAIR: Final = Credentials("app", CANARY)
+_GOOD: Final = good_reply(Draw(0))
+_FINE: Final = Reply(packed=_GOOD.packed, chunks=(b"fine",))
+_POLICY: Final = RenewalPolicy()
+#: For answers that never end: what they may take.
+_HASTE: Final = RenewalPolicy(attempt_timeout=0.02, connect_timeout=0.02, exchange_timeout=0.2)
+#: On a busy machine that may be too little for a good answer, too, so it is asked for so often.
+_HASTY_TRIES: Final = 8
+#: Past all that a failure is remembered for.
+_LATER: Final = 600.0
+#: What is raised on the user's own request, and would be without the package.
+RESOURCES_OWN: Final = "the resource's own"
+_STEPS: Final = (0.0, 0.0, 0.5, 2.0, 31.0, 3_000.0, 40_000.0)
+#: One in so many inputs goes on to see whether a plain request works again.
+_RECOVERIES: Final = 0.3
+
+
+@attrs.frozen(kw_only=True)
+class Story:
+    """
+    A few requests of one auth object.
+
+    Attributes:
+        tokens: What the token endpoints answer.
+        resources: What the API answers.
+        waits: The seconds that pass before each request.
+        streams: Whether the requests' bodies can be sent but once.
+        recovers: Whether both answer as they should in the end.
+    """
+
+    tokens: tuple[Reply, ...]
+    resources: tuple[Reply, ...]
+    waits: tuple[float, ...]
+    streams: bool
+    recovers: bool
+
+    @property
+    def policy(self) -> RenewalPolicy:
+        """The policy: a hasty one if something hangs."""
+        return _HASTE if any(each.hangs for each in self.tokens) else _POLICY
+
+
+def _draw_story(draw: Draw) -> Story:
+    return Story(
+        tokens=tuple(
+            good_reply(draw) if draw.chance(0.4) else reply(draw) for _ in range(draw.few())
+        ),
+        resources=tuple(_resource(draw) for _ in range(draw.few())),
+        waits=tuple(draw.pick(_STEPS) for _ in range(draw.few())),
+        streams=draw.chance(0.1),
+        recovers=draw.chance(_RECOVERIES),
+    )
+
+
+def _resource(draw: Draw) -> Reply:
+    given = challenged(draw) if draw.chance(0.6) else reply(draw)
+    while given.packed.is_bomb:  # httpx inflates those, for as long as it takes
+        given = reply(draw)
+    # The user's own timeouts are for those.
+    return attrs.evolve(given, hangs=False)
+
+
+async def _feed_story(story: Story) -> Verdict:
+    clock, heard = ManualClock(start=NOW, autojump=True), list["Event"]()
+    tokens, resources = Server(*story.tokens), Server(*story.resources)
+    auth = TaxizerAuth(
+        _PAIR,
+        base_url="https://api.example",
+        http_client=lambda: httpx.AsyncClient(transport=tokens, trust_env=False),
+        policy=story.policy,
+        on_event=heard.append,
+        clock=clock,
+    )
+    kinds = []
+    async with httpx.AsyncClient(transport=resources, auth=auth, trust_env=False) as client:
+        for wait in story.waits:
+            clock.advance(wait)
+            # httpx sends no request with a cookie that is not ASCII, whoever set it.
+            client.cookies.clear()
+            kinds.append(await _send(client, resources, streams=story.streams))
+            await auth.events_delivered()
+            require(not shows_canary(auth.status(), auth, heard), "no secret is told of")
+    require(tokens.stopped_in_time, f"a body is not read on, as {tokens.pulled:,} bytes were")
+    if story.recovers:
+        tokens.answer_with(_GOOD)
+        async with httpx.AsyncClient(transport=Server(_FINE), auth=auth, trust_env=False) as client:
+            await works_again(client, URL, clock, hasty=story.policy is _HASTE)
+    return Verdict(kinds[-1], deep=resources.asked > 0)
+
+
+async def _send(client: httpx.AsyncClient, resources: Server, *, streams: bool) -> str:
+    content = _once() if streams else b"{}"
+    try:
+        response = await client.post(URL, content=content)
+    except Exception as error:  # noqa: BLE001 - judged
+        if resources.asked and type(error) is await _plain_error(resources.last):
+            return RESOURCES_OWN
+        return judge(error)
+    return told(response)
+
+
+def told(response: httpx.Response) -> str:
+    """Return what kind of answer the user gets."""
+    return "401" if response.status_code == httpx.codes.UNAUTHORIZED else "another status"
+
+
+async def _plain_error(given: Reply) -> type[Exception] | None:
+    """Return what is raised for that answer if there is no auth."""
+    async with httpx.AsyncClient(transport=Server(given), trust_env=False) as client:
+        try:
+            await client.post(URL, content=b"{}")
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            return type(error)
+    return None
+
+
+async def works_again(
+    client: httpx.AsyncClient, url: str, clock: ManualClock, *, hasty: bool
+) -> None:
+    """See that a request of *client* works, once no failure is remembered any more."""
+    kind = ""
+    for _ in range(_HASTY_TRIES if hasty else 1):
+        clock.advance(_LATER)
+        kind = await kind_of(client.post(url, content=b"{}"))
+        if kind == "ok":
+            return
+    require(False, f"a plain request works again, and does not end in {kind}")  # noqa: FBT003
+
+
+async def _once() -> AsyncIterator[bytes]:
+    yield b"{}"
+
+
+@contextmanager
+def _start() -> Iterator[Feed]:
+    with generators_may_be_left():
+        yield _feed_story
+
+
+AUTH: Final = (
+    Target(
+        name="auth",
+        share=0.06,
+        draw=_draw_story,
+        start=_start,
+        on_loop=True,
+        deep=0.5,
+        kinds={
+            *("401", "another status", "CredentialsRejectedError", "TokenResponseError"),
+            "TokenEndpointUnavailableError",
+        },
+    ),
+)

@@ -1,0 +1,200 @@
+"""The environment, as `Credentials.from_env` and `TaxizerClient.from_env` read it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import httpx
+
+from taxizer_async import Credentials, TaxizerClient
+from taxizer_async.testing import ManualClock
+from tests.campaigns.fuzz import urls
+from tests.campaigns.fuzz.draw import Draw
+from tests.campaigns.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
+from tests.campaigns.fuzz.replies import Server, good_reply
+from tests.campaigns.fuzz.target import Target
+from tests.campaigns.fuzz.verdict import CANARY, Verdict, judge, kind_of, require, shows_canary
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.campaigns.fuzz.target import Feed
+
+
+_TOKEN: Final = good_reply(Draw(0))
+_ID, _SECRET, _URL = "TAXIZER_CLIENT_ID", "TAXIZER_CLIENT_SECRET", "TAXIZER_BASE_URL"
+_CONTENTS: Final = {
+    "good": f"{CANARY}\n".encode(),
+    "marked": b"\xef\xbb\xbf" + CANARY.encode() + b"\r\n",
+    "empty": b"",
+    "blank": b" \r\n\r\n",
+    "binary": CANARY.encode() + bytes(range(256)),
+    "nul": f"\0{CANARY}\0".encode(),
+    "lines": f"{CANARY}\n{CANARY}\n".encode(),
+    "huge": CANARY.encode() + b"a" * 4_000_000,
+}
+#: What is no file, or none that can be read, whoever asks.
+_PLACES: Final = (
+    *(
+        ".",
+        "missing",
+        "missing/below",
+        "good/below",
+        "good/",
+        "loop",
+        "broken",
+        "wide",
+        "a" * 300,
+        "locked/below",
+    ),
+    *(
+        "/".join(["a"] * 3000),
+        "/proc/self/mem",
+        "/dev/null",
+        f"/{CANARY}",
+        CANARY,
+        "~",
+        "$HOME",
+        "\udcff",
+    ),
+)
+# They are told apart from wrong ones by httpx alone, and are never dialled: no request is sent.
+_PROXIES: Final = (
+    *(
+        "http://127.0.0.1:1",
+        f"ftp://user:{CANARY}@127.0.0.1:1",
+        f"http://{CANARY}:x",
+        "://",
+        "\udcff",
+    ),
+    *("http://xn--a", "socks5://127.0.0.1:1", "[", " ", "127.0.0.1:99999"),
+)
+_NETWORK: Final = ("HTTP_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy")
+
+
+def environ_text(text: str) -> str:
+    """Return of *text* what an environment can hold."""
+    return os.fsdecode(text.encode("utf-8", "surrogatepass").replace(b"\0", b""))
+
+
+def _draw_environment(draw: Draw) -> dict[str, str]:
+    """Return variables; of a path, what stands below the folder of files."""
+    given = {}
+    for name in (_ID, _SECRET):
+        kind = draw.random.random()
+        if kind < 0.4:
+            text = draw.pick((CANARY, f" {CANARY}\r\n")) if draw.chance(0.5) else draw.text()
+            # A clientId is no secret.
+            given[name] = text.replace(CANARY, "app") if name == _ID else text
+        if kind > 0.35 and draw.chance(0.95):
+            given[f"{name}_FILE"] = _path(draw)
+    if draw.chance(0.5):
+        given[_URL] = urls.base_url(draw)
+    if draw.chance(0.05):
+        given[draw.pick(_NETWORK)] = draw.pick(_PROXIES)
+    return {name: environ_text(text) for name, text in given.items()}
+
+
+def _path(draw: Draw) -> str:
+    if draw.chance(0.4):
+        return "good"
+    if draw.chance(0.5):
+        return draw.pick(tuple(_CONTENTS))
+    return draw.spoil("good") if draw.chance(0.3) else draw.pick(_PLACES)
+
+
+@final
+class _Environment:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def feed(self, given: dict[str, str]) -> Verdict:
+        with self._set(given):
+            verdict = self._read_credentials()
+            if verdict is None:
+                return await self._use_client(given)
+            require(_kind_of_client() == verdict.kind, "a client refuses what credentials refuse")
+            return verdict
+
+    @contextmanager
+    def _set(self, given: dict[str, str]) -> Iterator[None]:
+        for name, text in given.items():
+            is_file = name.endswith("_FILE") and text
+            os.environ[name] = str(self._folder / name / text) if is_file else text
+        try:
+            yield
+        finally:
+            for name in given:
+                del os.environ[name]
+
+    @staticmethod
+    def _read_credentials() -> Verdict | None:
+        try:
+            pair = Credentials.from_env()
+        except Exception as error:  # noqa: BLE001 - judged
+            return Verdict(judge(error), deep="not set" not in str(error))
+        require(pair.client_id.strip() and pair.client_secret.reveal().strip(), "none is blank")
+        require(not shows_canary(pair.client_secret), "no secret is seen")
+        return None
+
+    @staticmethod
+    async def _use_client(given: dict[str, str]) -> Verdict:
+        try:
+            with httpx_may_refuse(lambda: {"verify": tls_context()}) as options:
+                client = TaxizerClient.from_env(**_offline(), **options)
+        except HttpxRefusesError:
+            return Verdict("httpx's own")
+        except Exception as error:  # noqa: BLE001 - judged
+            return Verdict(f"client: {judge(error)}", deep=_URL in given)
+        return Verdict(f"token: {await kind_of(client.auth.token())}")
+
+
+def _offline() -> dict[str, Any]:
+    return {
+        "http_client": lambda: httpx.AsyncClient(transport=Server(_TOKEN)),
+        "clock": ManualClock(autojump=True),
+    }
+
+
+def _kind_of_client() -> str:
+    try:
+        TaxizerClient.from_env(**_offline(), verify=tls_context())
+    except Exception as error:  # noqa: BLE001 - judged
+        return judge(error)
+    return "TaxizerClient"
+
+
+@contextmanager
+def _start() -> Iterator[Feed]:
+    with tempfile.TemporaryDirectory() as name:
+        _make_files(Path(name, f"{_ID}_FILE"), b"app")
+        _make_files(Path(name, f"{_SECRET}_FILE"), CANARY.encode())
+        yield _Environment(Path(name)).feed
+
+
+def _make_files(folder: Path, text: bytes) -> None:
+    folder.mkdir()
+    for name, content in _CONTENTS.items():
+        (folder / name).write_bytes(content.replace(CANARY.encode(), text))
+    (folder / "wide").write_bytes(text.decode().encode("utf-16"))
+    (folder / "loop").symlink_to("loop")
+    (folder / "broken").symlink_to("nowhere")
+    (folder / "locked").mkdir(mode=0)
+
+
+ENVIRONMENT: Final = (
+    Target(
+        name="environment",
+        share=0.04,
+        draw=_draw_environment,
+        start=_start,
+        deep=0.6,
+        kinds={"ConfigurationError", "client: ConfigurationError", "token: ok"},
+    ),
+)

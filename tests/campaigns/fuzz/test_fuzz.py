@@ -1,0 +1,239 @@
+"""A hundred and fifty inputs for each way in, always the same; `nox -s fuzz` feeds 200,000 others."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+import pytest
+
+from taxizer_async import AuthError
+from tests.campaigns.fuzz import campaign, run
+from tests.campaigns.fuzz.campaign import Campaign
+from tests.campaigns.fuzz.targets import TARGETS
+from tests.campaigns.fuzz.verdict import CANARY, BrokenError, Verdict, judge
+
+
+if TYPE_CHECKING:
+    from tests.campaigns.fuzz.campaign import Tally
+    from tests.campaigns.fuzz.target import Feed, Target
+
+
+# An answer that is left early must not leave a generator behind, which trio remarks upon.
+pytestmark = pytest.mark.filterwarnings("error:Async generator 'httpx._models:ResourceWarning")
+
+SEED = 1
+INPUTS = 150
+
+BY_NAME = {target.name: target for target in TARGETS}
+
+#: What once broke a rule; each is to stay mended.
+FOUND: list[tuple[str, Any]] = [
+    # httpx decodes a host in Punycode, and encodes a path, without a thought of what that raises.
+    ("base-url", "https://xn--a"),
+    ("base-url", "https://xn--99999999"),
+    ("base-url", "https://api.example/\ud800"),
+    # A zone that is not ASCII passed for a host, up to where it is compared with another's.
+    ("base-url", "https://[::1%\U0001f4a5]"),
+    ("arguments", {"to": "TaxizerAuth", "base_url": {"url": "https://[::1%\U0001f4a5]"}}),
+    # A record without one of its fields was no damage, but a KeyError.
+    (
+        "record",
+        json.dumps(
+            {
+                "format": 1,
+                "base_url": "https://api.example",
+                "client_id": "app",
+                "written": {},
+                "version": "v1",
+                "lifetime": 60.0,
+                "age": 0.0,
+                "refresh_spent": False,
+                "token": {"jwtToken": "j"},
+            }
+        ).encode(),
+    ),
+    # Arguments of the wrong type got as far as to where they are used.
+    ("arguments", {"to": "TaxizerAuth", "extra_origins": "None"}),
+    ("arguments", {"to": "TaxizerClient", "extra_origins": "secret"}),
+    ("arguments", {"to": "TaxizerAuth", "clock": "object"}),
+    ("arguments", {"to": "TaxizerAuth", "clock": "0"}),
+    ("arguments", {"to": "TaxizerAuth", "policy": "no dict"}),
+    ("arguments", {"to": "TaxizerClient", "http_client": "0"}),
+    # A store that gives something else than it should failed the request.
+    ("arguments", {"to": "TaxizerAuth", "store": "async mock"}),
+    ("arguments", {"to": "TaxizerAuth", "store": "store of text"}),
+    ("arguments", {"to": "TaxizerAuth", "store": "store of mocks"}),
+    # A secret that was set in place of a path, or in a URL, stood in the frames of a traceback.
+    ("environment", {"TAXIZER_CLIENT_ID_FILE": f"/{CANARY}"}),
+    (
+        "environment",
+        {
+            "TAXIZER_CLIENT_ID": "app",
+            "TAXIZER_CLIENT_SECRET": CANARY,
+            "TAXIZER_BASE_URL": f"https://user:{CANARY}@api.example",
+        },
+    ),
+]
+
+
+def _targets(*, on_loop: bool) -> list[Any]:
+    return [pytest.param(each, id=each.name) for each in TARGETS if each.on_loop is on_loop]
+
+
+def _reaches_all(target: Target, tally: Tally) -> bool:
+    return tally.deep >= target.deep * tally.inputs and target.kinds <= set(tally.kinds)
+
+
+@pytest.mark.parametrize("target", _targets(on_loop=True))
+async def test_only_typed_errors_leave_an_event_loop(
+    target: Target, anyio_backend_name: str
+) -> None:
+    """Whatever comes from outside ends in time in a result or a typed error that shows no secret."""
+    tally = await Campaign(SEED, anyio_backend_name).run(target, range(INPUTS))
+
+    assert tally.inputs == INPUTS
+    assert _reaches_all(target, tally), tally.kinds
+
+
+@pytest.mark.parametrize("target", _targets(on_loop=False))
+def test_only_typed_errors_leave(target: Target) -> None:
+    """The same where no event loop has a part in it."""
+    tally = anyio.run(Campaign(SEED, "asyncio").run, target, range(INPUTS))
+
+    assert tally.inputs == INPUTS
+    assert _reaches_all(target, tally), tally.kinds
+
+
+@pytest.mark.parametrize(("name", "given"), FOUND)
+async def test_what_was_found_stays_mended(name: str, given: Any) -> None:
+    """An input that once broke a rule breaks none."""
+    with anyio.fail_after(campaign.DEADLINE), BY_NAME[name].start() as feed:
+        assert isinstance(await feed(given), Verdict)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_an_input_can_be_had_again(target: Target) -> None:
+    """An input follows from the seed, the target and its number, and from nothing else."""
+    first, again = Campaign(SEED, "asyncio"), Campaign(SEED, "trio")
+    inputs = [repr(first.draw(target, number)) for number in range(40)]
+
+    assert inputs == [repr(again.draw(target, number)) for number in range(40)]
+    assert inputs != [repr(Campaign(SEED + 1, "trio").draw(target, n)) for n in range(40)]
+
+
+def test_every_share_is_counted() -> None:
+    """The shares of the targets are those of a whole, as the number of inputs goes by them."""
+    assert sum(target.share for target in TARGETS) == pytest.approx(1.0)
+
+
+def _target(feed: Feed) -> Target:
+    return attrs.evolve(BY_NAME["timestamp"], start=lambda: nullcontext(feed))
+
+
+async def _leaks_key_error(given: str) -> Verdict:
+    raise KeyError(given)
+
+
+async def _hangs(_: str) -> Verdict:
+    await anyio.sleep_forever()
+    return Verdict("never")
+
+
+async def _logs_secret(_: str) -> Verdict:
+    logging.getLogger("taxizer_async").debug("sent %s", CANARY)
+    return Verdict("logged")
+
+
+async def _leaves_a_task(_: str) -> Verdict:
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    return Verdict("left")
+
+
+async def _fails_in_finalizer(_: str) -> Verdict:
+    class Failing:
+        def __del__(self) -> None:
+            raise KeyError(CANARY)
+
+    Failing()
+    return Verdict("deleted")
+
+
+@pytest.mark.parametrize(
+    ("feed", "rule"),
+    [
+        (_leaks_key_error, "KeyError"),
+        (_hangs, "an input is dealt with in 0.05 s"),
+        (_logs_secret, "the log shows a secret"),
+        (_leaves_a_task, "never retrieved"),
+        (_fails_in_finalizer, "KeyError"),
+    ],
+)
+async def test_a_broken_rule_is_told_with_its_input(
+    feed: Feed, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first input that breaks a rule ends the run, and is told so that it can be fed again."""
+    monkeypatch.setattr(campaign, "DEADLINE", 0.05)
+
+    with pytest.raises(BrokenError, match=rule) as caught:
+        await Campaign(7, "trio").run(_target(feed), range(3, 9))
+
+    assert "--seed 7 --target timestamp --backend trio --only 3" in str(caught.value)
+
+
+def _raised(error: Exception) -> Exception:
+    try:
+        try:
+            raise KeyError(CANARY)
+        finally:
+            raise error
+    except AuthError as caught:
+        return caught
+
+
+def test_a_secret_in_an_error_is_found() -> None:
+    """A typed error that shows a secret, or rides on one that does, breaks a rule."""
+    assert judge(AuthError("no token")) == "AuthError"
+    for error in (AuthError(CANARY), AuthError("", endpoint=CANARY), _raised(AuthError(""))):
+        with pytest.raises(BrokenError, match="no secret is seen"):
+            judge(error)
+
+
+def test_a_run_counts_what_it_fed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command feeds as many inputs as it was told, and says so."""
+    status = run.main(["--inputs", "250", "--seed", "5", "--target", "timestamp"])
+    told = capsys.readouterr().out
+
+    assert status == 0
+    assert "seed 5" in told
+    assert "clean: 250 inputs from seed 5" in told
+
+
+def test_a_run_divides_its_inputs_among_loops(capsys: pytest.CaptureFixture[str]) -> None:
+    """A target for which the event loop matters gets half of its inputs on each."""
+    status = run.main(["--inputs", "60", "--seed", "5", "--target", "exchange"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    assert status == 0
+    assert [row[1:3] for row in rows if row[:1] == ["exchange"]] == [
+        ["asyncio", "30"],
+        ["trio", "30"],
+    ]
+
+
+def test_a_run_ends_at_a_broken_rule(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command exits with 1 at the first broken rule, and tells seed and input."""
+    monkeypatch.setattr(run, "TARGETS", (_target(_leaks_key_error),))
+    status = run.main(["--inputs", "9", "--seed", "5"])
+    told = capsys.readouterr().out
+
+    assert status == 1
+    assert "--seed 5 --target timestamp --backend asyncio --only 0" in told
+    assert "clean" not in told

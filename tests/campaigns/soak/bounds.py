@@ -1,0 +1,108 @@
+"""
+How much there may be of what, and what is broken if there is more.
+
+At each census all clients are closed, all callers are done and nothing is kept fresh. Of tasks, file
+descriptors, sockets, objects by type and threads in the package's code there are then no more than after
+the warm-up: not one. Idle threads are pooled by the event loop, as many as were wanted at a time: that
+depends on the machine, but not on the length of the soak. What is remembered of 401s has a bound of its
+own. Memory has an allowance that does not grow with the length of the soak: caches of the interpreter fill
+up late, and a freed page is not always given back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from taxizer_async._token.places import MOST_PLACES
+from tests.campaigns.soak.crew import VISITORS
+from tests.campaigns.soak.weather import POLICY
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.campaigns.soak.census import Census
+    from tests.campaigns.soak.soak import Report
+
+
+#: Some for each auth that is there at a time, as the call of a flight that was given up ends while the
+#: next one begins, and one that waits for the sandbox's process.
+MOST_THREADS: Final = 4 * (2 + VISITORS) + 1
+#: What the two auths that stay remember of 401s, at most.
+REMEMBERED: Final = {
+    "taxizer_async._token.cache.RenewalOf401": 2 * POLICY.unauthorized_budget,
+    "taxizer_async._token.places.Refusal": 2 * MOST_PLACES,
+}
+#: What may come after the warm-up.
+MORE_TRACKED: Final = 500
+MORE_BLOCKS: Final = 1_500
+MORE_RESIDENT: Final = 4 * 1024 * 1024
+
+
+def find_violations(report: Report) -> list[str]:
+    """Return the rules that were broken."""
+    judge = report.judge
+    found = [*judge.violations]
+    if judge.violated > len(judge.violations):
+        found.append(f"… and {judge.violated - len(judge.violations)} more requests")
+    if report.counters["reuses"]:
+        found.append(f"{report.counters['reuses']} refresh tokens were sent twice")
+    found += [f"nobody closed or awaited something: {told}" for told in report.complaints.told[:5]]
+    found += _idleness(report)
+    found += _growth(report)
+    return found
+
+
+def baseline(report: Report) -> Census:
+    """Return the last census of the warm-up."""
+    return report.censuses[: report.plan.warm_up][-1]
+
+
+def _idleness(report: Report) -> Iterator[str]:
+    """Tell what did not happen, but has to for this to be a test."""
+    now = report.counters
+    exchanges = now["connects"] + now["refreshes"]
+    happened = {
+        "a request was served": report.judge.counts["served"],
+        "a caller was cancelled": report.judge.counts["cancelled"],
+        "an exchange failed": exchanges - now["connects_ok"] - now["refreshes_ok"],
+        "a token was refused": now["unauthorized"],
+        "a client was closed": report.crew.visits,
+    }
+    for what, times in happened.items():
+        if not times:
+            yield f"it never came to pass that {what}"
+
+
+def _growth(report: Report) -> Iterator[str]:
+    before, last = baseline(report), report.censuses[-1]
+    for number, census in enumerate(report.censuses[report.plan.warm_up :], report.plan.warm_up):
+        yield from (f"round {number + 1}: {told}" for told in _more(before, census))
+    most = max(census.threads for census in report.censuses)
+    if most > report.start.threads + MOST_THREADS:
+        yield f"{most} threads, of {report.start.threads} at the start"
+    allowances = (
+        ("objects", before.tracked, last.tracked, MORE_TRACKED),
+        ("blocks of memory", before.blocks, last.blocks, MORE_BLOCKS),
+        ("bytes of memory", before.resident, last.resident, MORE_RESIDENT),
+    )
+    for what, old, new, allowance in allowances:
+        if new - old > allowance:
+            yield f"{new - old:,} more {what}, of {old:,}"
+
+
+def _more(before: Census, now: Census) -> Iterator[str]:
+    """Tell what there must be no more of, and is."""
+    counts = (
+        ("tasks", before.tasks, now.tasks),
+        ("threads at work", before.busy, now.busy),
+        ("file descriptors", before.files, now.files),
+        ("sockets", before.sockets, now.sockets),
+        *(
+            (name, before.objects.get(name, 0), count)
+            for name, count in sorted(now.objects.items())
+        ),
+    )
+    for what, old, new in counts:
+        if new > max(old, REMEMBERED.get(what, 0)):
+            yield f"{new} {what}, of {old}"

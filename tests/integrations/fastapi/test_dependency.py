@@ -1,0 +1,158 @@
+"""The dependency: the same client wherever it is asked for, and a clear word where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator  # noqa: TC003 - FastAPI reads it
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import pytest
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.requests import Request  # noqa: TC002 - FastAPI reads it
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from taxizer_async import MemoryTokenStore, TaxizerClient
+from taxizer_async.fastapi import Taxizer, get_taxizer, taxizer_lifespan
+from tests.integrations.fastapi.conftest import PATH, asking
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taxizer_async.testing import Sandbox
+
+
+async def burst(app: FastAPI, state: Mapping[str, object] | None = None) -> list[int]:
+    """Return the answers to fifty requests at once."""
+    answers: list[int] = []
+
+    async with asking(app, state) as asker:
+
+        async def send() -> None:
+            answers.append((await asker.post("/invoices")).json())
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(send)
+
+    return answers
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_requests_share_one_login(
+    app: FastAPI, sandbox: Sandbox, backend: Literal["asyncio", "trio"]
+) -> None:
+    """One after the other they have the same client, on either event loop."""
+    with TestClient(app, backend=backend) as tester:
+        answers = [tester.post("/invoices").json() for _ in range(3)]
+
+    assert answers == [200] * 3
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.report(14)
+async def test_requests_at_once_share_one_login(app: FastAPI, sandbox: Sandbox) -> None:
+    """Fifty cold requests to an endpoint with the dependency cause one Connect."""
+    sandbox.connect_latency = 0.1
+    async with app.router.lifespan_context(app) as state:
+        answers = await burst(app, state)
+
+    assert answers == [200] * 50
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.report(14)
+async def test_clients_made_per_request_share_the_login_of_their_store(
+    app: FastAPI, sandbox: Sandbox
+) -> None:
+    """Fifty requests whose dependency builds a client each cause one Connect."""
+    sandbox.connect_latency = 0.1
+    store = MemoryTokenStore()
+
+    async def build() -> AsyncGenerator[TaxizerClient]:
+        async with TaxizerClient(
+            sandbox.credentials, base_url=sandbox.base_url, store=store
+        ) as client:
+            yield client
+
+    app.dependency_overrides[get_taxizer] = build
+    answers = await burst(app)
+
+    assert answers == [200] * 50
+    assert sandbox.counters.connects == 1
+
+
+def test_a_websocket_has_it(app: FastAPI) -> None:
+    """It is no matter whether a connection is of HTTP or a WebSocket."""
+    with TestClient(app) as tester, tester.websocket_connect("/late") as socket:
+        assert socket.receive_json() == 200
+
+
+def test_mounted_applications_have_it(app: FastAPI, sandbox: Sandbox) -> None:
+    """A mounted FastAPI and a mounted Starlette, whose lifespans are not run, have the same client."""
+    inner = FastAPI()
+
+    @inner.post("/invoices")
+    async def submit(taxizer: Taxizer) -> int:
+        return (await taxizer.post(PATH, json={})).status_code
+
+    app.mount("/fastapi", inner)
+    app.mount("/starlette", Starlette(routes=[Route("/invoices", submit_plain, methods=["POST"])]))
+    with TestClient(app) as tester:
+        answers = [
+            tester.post(f"{where}/invoices").json() for where in ("", "/fastapi", "/starlette")
+        ]
+
+    assert answers == [200] * 3
+    assert sandbox.counters.connects == 1
+
+
+def test_starlette_alone_has_it(make_client: Callable[[], TaxizerClient], sandbox: Sandbox) -> None:
+    """What needs no FastAPI works without one, below a mount, too."""
+    route = Route("/invoices", submit_plain, methods=["POST"])
+    app = Starlette(
+        routes=[route, Mount("/below", routes=[route])], lifespan=taxizer_lifespan(make_client)
+    )
+    with TestClient(app) as tester:
+        answers = [tester.post(path).json() for path in ("/invoices", "/below/invoices")]
+
+    assert answers == [200, 200]
+    assert sandbox.counters.connects == 1
+
+
+def test_an_override_takes_its_place(
+    app: FastAPI, make_client: Callable[[], TaxizerClient], sandbox: Sandbox
+) -> None:
+    """A test may give another client, whether or not the lifespan runs; health asks it, too."""
+    other = make_client()
+    app.dependency_overrides[get_taxizer] = lambda: other
+    tester = TestClient(app)
+    assert tester.post("/invoices").json() == 200
+    with tester:
+        assert tester.get("/health/ready").json()["logins"] == 1
+
+    assert sandbox.counters.connects == 1
+
+
+def test_a_test_client_that_was_not_entered_is_told_so(app: FastAPI) -> None:
+    """The error says what to do, in an endpoint, a WebSocket and a probe."""
+    tester = TestClient(app)
+    with pytest.raises(RuntimeError, match=r"with TestClient\(app\) as client"):
+        tester.post("/invoices")
+    with (
+        pytest.raises(RuntimeError, match="lifespan=taxizer_lifespan"),
+        tester.websocket_connect("/late"),
+    ):
+        pytest.fail("it was accepted")
+    with pytest.raises(RuntimeError, match="get_taxizer"):
+        tester.get("/health/ready")
+
+
+async def submit_plain(request: Request) -> JSONResponse:
+    """Do what the endpoint of FastAPI does."""
+    response = await get_taxizer(request).post(PATH, json={})
+    return JSONResponse(response.status_code)

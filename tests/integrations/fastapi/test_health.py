@@ -1,0 +1,198 @@
+"""The probes: what is alive, what is ready, and that an outage elsewhere kills nobody."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+
+from taxizer_async import AuthStatus, RenewalPolicy, TaxizerClient, TokenState
+from taxizer_async.fastapi import get_taxizer, health_router, health_routes, taxizer_lifespan
+from taxizer_async.testing import Fault
+from tests.integrations.fastapi.conftest import asking
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import Sandbox
+
+
+OUTAGE = Fault.status(503, headers={"Retry-After": "40"})
+
+NOTHING_YET = AuthStatus(
+    state=TokenState.NONE,
+    usable=False,
+    expires_in=None,
+    refreshable=False,
+    keep_fresh_running=False,
+    last_error=None,
+    retry_at=None,
+    logins=0,
+    renewals=0,
+    adoptions=0,
+    store_failing=False,
+)
+FAILING = attrs.evolve(
+    NOTHING_YET, last_error="an outage", retry_at=datetime.now(UTC) + timedelta(hours=1)
+)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@attrs.frozen
+class StandIn:
+    """A client, as far as a probe looks at it."""
+
+    standing: AuthStatus
+
+    @property
+    def auth(self) -> StandIn:
+        return self
+
+    def status(self) -> AuthStatus:
+        return self.standing
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(NOTHING_YET, 200, id="cold"),
+        pytest.param(attrs.evolve(NOTHING_YET, keep_fresh_running=True), 200, id="cold, kept"),
+        pytest.param(attrs.evolve(NOTHING_YET, state=TokenState.EXPIRED), 200, id="idle for long"),
+        pytest.param(attrs.evolve(FAILING, usable=True), 200, id="failing with a token"),
+        pytest.param(FAILING, 503, id="failing"),
+        pytest.param(attrs.evolve(FAILING, keep_fresh_running=True), 503, id="failing, kept"),
+        # Without requests nobody tries, so it would be out of the balancer for ever.
+        pytest.param(attrs.evolve(FAILING, retry_at=LONG_AGO), 200, id="has failed"),
+        # It tries by itself, and is not back before it has succeeded.
+        pytest.param(
+            attrs.evolve(FAILING, retry_at=LONG_AGO, keep_fresh_running=True),
+            503,
+            id="has failed, kept",
+        ),
+    ],
+)
+def test_when_it_is_ready(app: FastAPI, status: AuthStatus, code: int) -> None:
+    """It is unless a request would fail, and life goes on in any case."""
+    app.dependency_overrides[get_taxizer] = lambda: StandIn(status)
+    tester = TestClient(app)
+    ready = tester.get("/health/ready")
+
+    assert (ready.status_code, ready.json()["ready"]) == (code, code == 200)
+    assert tester.get("/health/live").status_code == 200
+
+
+def test_it_is_ready_before_and_after_its_login(app: FastAPI, sandbox: Sandbox) -> None:
+    """Asking costs no login, and who has none yet gets one with its first request."""
+    with TestClient(app) as tester:
+        cold = tester.get("/health/ready")
+        exchanges = sandbox.counters.exchanges
+        tester.post("/invoices")
+        warm = tester.get("/health/ready")
+
+    assert exchanges == 0
+    assert (cold.status_code, cold.json()["state"]) == (200, "none")
+    assert (warm.status_code, warm.json()["state"]) == (200, "fresh")
+    assert warm.headers["Cache-Control"] == "no-store"
+
+
+def test_it_tells_the_status_without_a_secret(app: FastAPI, sandbox: Sandbox) -> None:
+    """Each field is there, as JSON, and no part of the token or of the credentials is."""
+    with TestClient(app) as tester:
+        tester.post("/invoices")
+        told = tester.get("/health/ready")
+        assert tester.portal is not None
+        token = tester.portal.call(app.state.taxizer.auth.token)
+
+    assert set(told.json()) == {"ready"} | {field.name for field in attrs.fields(AuthStatus)}
+    for secret in (token.jwt, token.refresh_token, sandbox.credentials.client_secret):
+        assert secret.reveal() not in told.text
+
+
+@pytest.mark.parametrize("fault", [OUTAGE, Fault.status(400)], ids=["outage", "rejected"])
+def test_it_is_alive_and_not_ready_while_no_token_can_be_had(
+    app: FastAPI, sandbox: Sandbox, fault: Fault
+) -> None:
+    """The probe that restarts goes on as before; the other one says why, and until when."""
+    sandbox.fail("connect", fault)
+    with TestClient(app) as tester:
+        tester.post("/invoices")
+        ready, live = tester.get("/health/ready"), tester.get("/health/live")
+
+    assert (live.status_code, live.json()) == (200, {"live": True})
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["last_error"]
+    assert datetime.fromisoformat(ready.json()["retry_at"]) > datetime.now(UTC)
+    assert sandbox.counters.connects == 1
+
+
+async def test_it_is_ready_again_without_a_request_once_the_outage_is_over(
+    sandbox: Sandbox,
+) -> None:
+    """keep_fresh tries by itself, so a pod that gets no requests comes back."""
+    app = FastAPI()
+    app.include_router(health_router())
+    sandbox.fail("connect", Fault.status(503))
+    lifespan = taxizer_lifespan(
+        lambda: TaxizerClient(
+            sandbox.credentials, base_url=sandbox.base_url, policy=RenewalPolicy(backoff=60.0)
+        )
+    )
+    async with lifespan(app) as state, asking(app, state) as asker:
+
+        async def wait_for(code: int) -> None:
+            with anyio.fail_after(HANG):
+                while (await asker.get("/health/ready")).status_code != code:
+                    await anyio.lowlevel.checkpoint()
+
+        await wait_for(503)
+        sandbox.heal()
+        await wait_for(200)
+
+    assert sandbox.counters.resources == 0
+
+
+def test_the_paths_are_a_choice_and_the_schema_has_none_of_them(app: FastAPI) -> None:
+    """They may be anywhere, and are no part of what the application offers its clients."""
+    app.include_router(health_router("/internal/taxizer"))
+    with TestClient(app) as tester:
+        for probe in ("live", "ready"):
+            assert tester.get(f"/internal/taxizer/{probe}").status_code == 200
+            assert tester.head(f"/health/{probe}").status_code == 200
+        paths = tester.get("/openapi.json").json()["paths"]
+
+    assert set(paths) == {"/invoices"}
+
+
+def test_the_router_keeps_the_applications_guards(app: FastAPI) -> None:
+    """A dependency that it is included with is asked first."""
+
+    def refuse() -> NoReturn:
+        raise HTTPException(401)
+
+    guarded = FastAPI()
+    guarded.include_router(health_router(), dependencies=[Depends(refuse)])
+    app.mount("/guarded", guarded)
+    with TestClient(app) as tester:
+        answers = {
+            tester.get(f"/guarded/health/{probe}").status_code for probe in ("live", "ready")
+        }
+
+    assert answers == {401}
+
+
+async def test_starlette_alone_has_the_same() -> None:
+    """The routes need no FastAPI."""
+    app = Starlette(routes=health_routes())
+    for status, code in [(NOTHING_YET, 200), (FAILING, 503)]:
+        async with asking(app, {"taxizer": StandIn(status)}) as asker:
+            assert (await asker.get("/health/ready")).status_code == code
+            assert (await asker.head("/health/ready")).status_code == code
+            assert (await asker.get("/health/live")).json() == {"live": True}

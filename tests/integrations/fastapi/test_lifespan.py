@@ -1,0 +1,284 @@
+"""The lifespan: one client from the start to the end, the user's own within it, and no exception groups."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import subprocess
+import sys
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from fastapi import APIRouter, FastAPI
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+
+from taxizer_async import ConfigurationError, TaxizerClient
+from taxizer_async.fastapi import Taxizer, taxizer_lifespan
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from taxizer_async.testing import Sandbox
+
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+
+async def test_the_client_is_open_for_as_long_as_it_lasts(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """It is opened at the start, logs in by itself, and is closed at the end."""
+    app = Starlette()
+    async with taxizer_lifespan(make_client)(app) as state:
+        client: TaxizerClient = state["taxizer"]
+        with anyio.fail_after(HANG):
+            await client.auth.token()
+        assert app.state.taxizer is client
+        assert client.auth.status().keep_fresh_running
+        assert not client.is_closed
+
+    assert client.is_closed
+    assert not client.auth.status().keep_fresh_running
+
+
+async def test_keep_fresh_is_a_choice(
+    make_client: Callable[[], TaxizerClient], sandbox: Sandbox
+) -> None:
+    """Without it nobody logs in before a request does."""
+    async with taxizer_lifespan(make_client, keep_fresh=False)(Starlette()) as state:
+        await anyio.wait_all_tasks_blocked()
+        assert not state["taxizer"].auth.status().keep_fresh_running
+
+    assert sandbox.counters.connects == 0
+
+
+async def test_the_users_lifespan_runs_within_and_adds_its_state(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """It finds the client open at its start and at its end, and what it yields is kept."""
+    seen: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def own(app: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        seen.append(app.state.taxizer.is_closed)
+        yield {"database": "db"}
+        status = app.state.taxizer.auth.status()
+        seen.append(app.state.taxizer.is_closed or not status.keep_fresh_running)
+
+    async with taxizer_lifespan(make_client, lifespan=own)(Starlette()) as state:
+        await anyio.wait_all_tasks_blocked()
+        assert set(state) == {"database", "taxizer"}
+
+    assert seen == [False, False]
+
+
+async def test_the_users_lifespan_may_yield_nothing(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """One without state is the older form, and as good."""
+
+    @contextlib.asynccontextmanager
+    async def own(_: Starlette) -> AsyncGenerator[None]:
+        yield
+
+    async with taxizer_lifespan(make_client, lifespan=own)(Starlette()) as state:
+        assert set(state) == {"taxizer"}
+
+
+@pytest.mark.parametrize("keep_fresh", [True, False])
+@pytest.mark.parametrize("failure", [ValueError("mine"), SystemExit(3)], ids=["error", "exit"])
+@pytest.mark.parametrize("when", ["start", "end"])
+async def test_what_the_users_lifespan_raises_is_raised_as_it_is(
+    make_client: Callable[[], TaxizerClient],
+    *,
+    keep_fresh: bool,
+    failure: BaseException,
+    when: str,
+) -> None:
+    """No exception group is around it, whenever it is raised, and the client is closed."""
+    app = Starlette()
+
+    @contextlib.asynccontextmanager
+    async def own(_: Starlette) -> AsyncGenerator[None]:
+        if when == "start":
+            raise failure
+        yield
+        raise failure
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - it is compared below
+        async with taxizer_lifespan(make_client, lifespan=own, keep_fresh=keep_fresh)(app):
+            assert when == "end"
+
+    assert caught.value is failure
+    assert app.state.taxizer.is_closed
+
+
+async def test_what_is_raised_within_reaches_the_user_and_goes_on(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """The user's lifespan sees a failure of the server, and so does who runs it, as it is."""
+    failure, seen = OSError("server"), []
+
+    @contextlib.asynccontextmanager
+    async def own(_: Starlette) -> AsyncGenerator[None]:
+        try:
+            yield
+        except OSError as error:
+            seen.append(error)
+            raise
+
+    with pytest.raises(OSError, match="server") as caught:
+        async with taxizer_lifespan(make_client, lifespan=own)(Starlette()):
+            raise failure
+
+    assert seen == [failure]
+    assert caught.value is failure
+
+
+async def test_a_cancelled_lifespan_closes_the_client(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """A scope that ends around it is what ends it, and leaves nothing open."""
+    app = Starlette()
+    with anyio.CancelScope() as scope:
+        async with taxizer_lifespan(make_client)(app):
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert app.state.taxizer.is_closed
+
+
+@on_asyncio
+async def test_a_lifespan_task_that_is_cancelled_ends_as_cancelled(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """The cancellation of asyncio goes through the task group."""
+    app, started = Starlette(), asyncio.Event()
+
+    async def serve() -> None:
+        async with taxizer_lifespan(make_client)(app):
+            started.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(serve())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert app.state.taxizer.is_closed
+
+
+async def test_what_the_client_stands_on_is_closed_after_it(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """A context manager in place of the client closes its store once the client is closed."""
+    closed: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def open_client() -> AsyncGenerator[TaxizerClient]:
+        async with make_client() as client:
+            yield client
+        closed.append(client.is_closed)
+
+    async with taxizer_lifespan(open_client)(Starlette()) as state:
+        assert isinstance(state["taxizer"], TaxizerClient)
+
+    assert closed == [True]
+
+
+async def test_a_keeper_that_fails_ends_nothing(
+    make_client: Callable[[], TaxizerClient],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """If keep_fresh were at fault, that is logged, and requests go on."""
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    client = make_client()
+    monkeypatch.setattr(client.auth, "keep_fresh", fail)
+    with caplog.at_level(logging.ERROR, "taxizer_async"):
+        async with taxizer_lifespan(lambda: client)(Starlette()):
+            await anyio.wait_all_tasks_blocked()
+            response = await client.post("/v1/Invoices/GenerateInvoice", json={})
+
+    assert response.status_code == 200
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [
+        ZeroDivisionError
+    ]
+
+
+def test_by_default_the_client_is_that_of_the_environment(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read when the application starts, not when it is imported."""
+    app = FastAPI(lifespan=taxizer_lifespan())
+
+    @app.get("/where")
+    async def where(taxizer: Taxizer) -> str:
+        return taxizer.auth.base_url
+
+    with pytest.raises(ConfigurationError, match="TAXIZER_CLIENT_ID"), TestClient(app):
+        pytest.fail("it has started")
+    monkeypatch.setenv("TAXIZER_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("TAXIZER_CLIENT_ID", sandbox.client_id)
+    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", sandbox.credentials.client_secret.reveal())
+    with TestClient(app) as tester:
+        assert tester.get("/where").json() == sandbox.base_url
+
+
+def test_an_application_starts_again_with_a_client_of_its_own(
+    make_client: Callable[[], TaxizerClient],
+) -> None:
+    """A second start after the end of the first has a client that is open."""
+    made: list[TaxizerClient] = []
+
+    def make() -> TaxizerClient:
+        made.append(make_client())
+        return made[-1]
+
+    app = FastAPI(lifespan=taxizer_lifespan(make))
+
+    @app.get("/")
+    async def submit(taxizer: Taxizer) -> int:
+        return (await taxizer.post("/v1/Devices/Register", json={})).status_code
+
+    for _ in range(2):
+        with TestClient(app) as tester:
+            assert tester.get("/").json() == 200
+
+    assert [client.is_closed for client in made] == [True, True]
+
+
+def test_a_router_may_bring_it(make_client: Callable[[], TaxizerClient]) -> None:
+    """The lifespan of a router that is included is the application's, too."""
+    router = APIRouter(lifespan=taxizer_lifespan(make_client))
+
+    @router.get("/inner")
+    async def submit(taxizer: Taxizer) -> int:
+        return (await taxizer.post("/v1/Devices/Register", json={})).status_code
+
+    app = FastAPI()
+    app.include_router(router)
+    with TestClient(app) as tester:
+        assert tester.get("/inner").json() == 200
+
+
+def test_a_missing_extra_is_named() -> None:
+    """Without FastAPI the import fails, and says what to install."""
+    code = "import sys; sys.modules['fastapi'] = None; import taxizer_async.fastapi"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.stderr.strip().endswith(
+        'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
+    )

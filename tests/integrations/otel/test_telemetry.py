@@ -1,0 +1,541 @@
+"""Spans and metrics of the real SDK, of real exchanges with a sandbox."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import subprocess
+import sys
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+
+from taxizer_async import (
+    AuthError,
+    ConfigurationError,
+    Credentials,
+    Event,
+    LoggedIn,
+    RenewalPolicy,
+    TaxizerAuth,
+    TokenAwaited,
+    TokenEndpointUnavailableError,
+)
+from taxizer_async._core.policy import POLLS_PER_LEASE_ATTEMPT
+from taxizer_async.otel import TaxizerTelemetry
+from taxizer_async.testing import Fault
+from tests.support.limits import HANG
+from tests.support.scripted_store import ScriptedStore
+
+
+if TYPE_CHECKING:
+    from taxizer_async.testing import ManualClock, Sandbox
+
+    from .conftest import MakeAuth
+    from .recorded import Recorded
+
+
+#: Past the age from which callers wait for a token of 900 s to be renewed.
+PRESSING = 875.0
+ONCE = RenewalPolicy(backoff=60.0)
+
+
+def server(sandbox: Sandbox) -> dict[str, Any]:
+    return {"server.address": "127.0.0.1", "server.port": sandbox.port}
+
+
+def exchange(kind: str, outcome: str = "success", **more: Any) -> dict[str, Any]:
+    named = {name.replace("_", "."): value for name, value in more.items()}
+    return {"taxizer.exchange.kind": kind, "taxizer.exchange.outcome": outcome, **named}
+
+
+def failed(kind: str, status: int) -> dict[str, Any]:
+    return {
+        **exchange(kind, "failure"),
+        "error.type": str(status),
+        "http.response.status_code": status,
+    }
+
+
+def exchanges(recorded: Recorded) -> dict[tuple[str, str], float]:
+    return {
+        (point.attributes["taxizer.exchange.kind"], point.attributes["taxizer.exchange.outcome"]): (
+            point.value
+        )
+        for point in recorded.points("taxizer.exchanges")
+    }
+
+
+async def log_in_slowly(auth: TaxizerAuth, sandbox: Sandbox, clock: ManualClock) -> None:
+    """Log in for three callers; the login takes two seconds."""
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            for _ in range(3):
+                tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            await anyio.wait_all_tasks_blocked()
+            clock.advance(2.0)
+
+
+async def test_a_cold_start(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """One login is one span of its duration and one count; three waits are recorded."""
+    await log_in_slowly(make_auth(), sandbox, clock)
+    await recorded.complete()
+
+    (span,) = recorded.spans()
+    assert (span.name, span.kind) == ("taxizer.connect", SpanKind.INTERNAL)
+    assert span.attributes == exchange("connect") | server(sandbox)
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.end_time - span.start_time == pytest.approx(2e9, abs=1e6)
+    (count,) = recorded.points("taxizer.exchanges")
+    assert (count.value, count.attributes) == (1, exchange("connect") | server(sandbox))
+    (duration,) = recorded.points("taxizer.exchange.duration")
+    assert duration.count == 1
+    assert duration.value == pytest.approx(2.0)
+    (wait,) = recorded.points("taxizer.token.wait.duration")
+    assert (wait.count, wait.attributes) == (3, server(sandbox))
+    assert wait.value > 0
+
+
+async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Recorded) -> None:
+    """A caller that finds a fresh token does not wait, and is not counted."""
+    auth = make_auth()
+    for _ in range(5):
+        await auth.token()
+    await recorded.complete()
+
+    assert [point.count for point in recorded.points("taxizer.token.wait.duration")] == [1]
+
+
+async def test_units(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """Units are UCUM's, names share one namespace, and buckets suit seconds."""
+    auth = make_auth()
+    await log_in_slowly(auth, sandbox, clock)
+
+    units = {metric.name: metric.unit for metric in recorded.metrics()}
+    assert units == {
+        "taxizer.exchanges": "{exchange}",
+        "taxizer.exchange.duration": "s",
+        "taxizer.token.wait.duration": "s",
+        "taxizer.token.expires_in": "s",
+    }
+    (duration,) = [m for m in recorded.metrics() if m.name == "taxizer.exchange.duration"]
+    assert duration.data.data_points[0].explicit_bounds[0] == pytest.approx(0.005)
+
+
+async def test_a_span_of_a_login_is_in_no_requests_trace(
+    make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """A login belongs to all requests that wait for it, so its span is a root."""
+    auth = make_auth()
+    with recorded.tracers.get_tracer("service").start_as_current_span("request"):
+        await auth.token()
+    await recorded.complete()
+
+    connect = next(span for span in recorded.spans() if span.name == "taxizer.connect")
+    assert connect.parent is None
+
+
+async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Recorded) -> None:
+    """A refresh is an exchange of kind `refresh`."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(PRESSING)
+    await auth.token()
+    await recorded.complete()
+
+    assert [span.name for span in recorded.spans()] == ["taxizer.connect", "taxizer.refresh"]
+    assert exchanges(recorded) == {("connect", "success"): 1, ("refresh", "success"): 1}
+
+
+async def test_a_refused_renewal(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """A refused refresh is a failure, and the login after it a separate success."""
+    auth = make_auth()
+    await auth.token()
+    sandbox.revoke_refresh_tokens()
+    clock.advance(PRESSING)
+    await auth.token()
+    await recorded.complete()
+
+    _, refresh, connect = recorded.spans()
+    assert refresh.attributes == failed("refresh", 400) | server(sandbox)
+    assert refresh.status.status_code is StatusCode.ERROR
+    assert connect.attributes == exchange("connect") | server(sandbox)
+
+
+async def test_a_renewal_that_was_lost_on_the_way(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """Without an answer there is no status, and the error type is a class."""
+    auth = make_auth()
+    await auth.token()
+    sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
+    clock.advance(PRESSING)
+    await auth.token()
+    await recorded.complete()
+
+    refresh = recorded.spans()[1]
+    assert refresh.attributes == exchange("refresh", "failure") | server(sandbox) | {
+        "error.type": "TokenEndpointUnavailableError"
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "attributes"),
+    [
+        (Fault.status(503), failed("connect", 503)),
+        (Fault.status(401), failed("connect", 401)),
+        (
+            Fault.junk(b"<html>"),
+            exchange("connect", "failure")
+            | {"error.type": "TokenResponseError", "http.response.status_code": 200},
+        ),
+        (
+            Fault.reset(),
+            exchange("connect", "failure") | {"error.type": "TokenEndpointUnavailableError"},
+        ),
+    ],
+    ids=["503", "401", "junk", "reset"],
+)
+async def test_a_failed_login(
+    sandbox: Sandbox,
+    make_auth: MakeAuth,
+    recorded: Recorded,
+    fault: Fault,
+    attributes: dict[str, Any],
+) -> None:
+    """A failure is one error span and one count, however many callers it fails."""
+    sandbox.fail("connect", fault)
+    auth = make_auth(policy=ONCE)
+    for _ in range(3):
+        with pytest.raises(AuthError):
+            await auth.token()
+    await recorded.complete()
+
+    (span,) = recorded.spans()
+    assert span.attributes == attributes | server(sandbox)
+    assert span.status.status_code is StatusCode.ERROR
+    (count,) = recorded.points("taxizer.exchanges")
+    assert (count.value, count.attributes) == (1, span.attributes)
+
+
+async def test_what_was_not_sent_is_no_exchange(make_auth: MakeAuth, recorded: Recorded) -> None:
+    """If the credentials or the client could not be had, no exchange is recorded."""
+
+    def fail() -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(AuthError):
+        await make_auth(credentials=fail).token()
+    with pytest.raises(ConfigurationError):
+        await make_auth(http_client=fail).token()
+    await recorded.complete()
+
+    assert recorded.spans() == []
+    assert recorded.points("taxizer.exchanges") == []
+
+
+async def test_a_401(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) -> None:
+    """A refused token is counted once, and its renewal is recorded as usual."""
+    auth = make_auth()
+    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        await client.post("/v1/Devices/Register")
+        sandbox.revoke()
+        await client.post("/v1/Devices/Register")
+    await recorded.complete()
+
+    (refusal,) = recorded.points("taxizer.token.refusals")
+    assert refusal.value == 1
+    assert refusal.attributes == server(sandbox) | {"taxizer.token.renewing": True}
+    assert exchanges(recorded) == {("connect", "success"): 1, ("refresh", "success"): 1}
+
+
+async def test_a_store_that_fails(
+    sandbox: Sandbox, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """An outage of the store is counted once, with the operation that failed first."""
+    store.down = {"load", "save", "lease"}
+    auth = make_auth()
+    await auth.token()
+    await auth.token()
+    await recorded.complete()
+
+    (failure,) = recorded.points("taxizer.store.failures")
+    assert failure.value == 1
+    assert failure.attributes == server(sandbox) | {"taxizer.store.operation": "lease"}
+
+
+async def wait_for_lease(
+    auth: TaxizerAuth, clock: ManualClock, store: ScriptedStore, then: Any, *, looks: int
+) -> None:
+    """Make *auth* wait a second for the lease, do *then*, and let it poll so often again."""
+
+    async def pass_a_look(seconds: float) -> None:
+        await clock.wait_until_asleep()
+        clock.advance(seconds)
+
+    store.busy = True
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.token)
+            for _ in range(POLLS_PER_LEASE_ATTEMPT):
+                await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
+            await clock.wait_until_asleep()
+            await then()
+            for _ in range(looks):
+                await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
+
+
+async def test_a_wait_for_the_lease(
+    sandbox: Sandbox,
+    clock: ManualClock,
+    store: ScriptedStore,
+    make_auth: MakeAuth,
+    recorded: Recorded,
+) -> None:
+    """The wait for the lease is a span before that of the login."""
+
+    async def free() -> None:
+        store.busy = False
+
+    await wait_for_lease(make_auth(), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
+    await recorded.complete()
+
+    lease, connect = recorded.spans()
+    assert lease.name == "taxizer.lease.wait"
+    assert lease.attributes == server(sandbox) | {"taxizer.lease.wait.outcome": "acquired"}
+    assert lease.end_time is not None
+    assert lease.start_time is not None
+    assert lease.end_time - lease.start_time == pytest.approx(2e9, abs=1e6)
+    assert connect.start_time is not None
+    assert lease.end_time <= connect.start_time
+    (wait,) = recorded.points("taxizer.lease.wait.duration")
+    assert wait.count == 1
+    assert wait.value == pytest.approx(2.0)
+
+
+async def test_a_wait_that_another_client_ends(
+    clock: ManualClock, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """A waiting process is served by the holder's token: an adoption, not an exchange."""
+    others = ScriptedStore(clock)
+    others.inner = store.inner
+    other = make_auth(name="other", store=others)
+
+    async def log_in() -> None:
+        await other.token()
+
+    await wait_for_lease(make_auth(name="this"), clock, store, log_in, looks=1)
+    await recorded.complete()
+
+    (wait,) = recorded.points("taxizer.lease.wait.duration")
+    assert wait.attributes["taxizer.lease.wait.outcome"] == "served"
+    (adoption,) = recorded.points("taxizer.token.adoptions")
+    assert adoption.attributes["taxizer.auth.name"] == "this"
+    (count,) = recorded.points("taxizer.exchanges")
+    assert count.attributes["taxizer.auth.name"] == "other"
+
+
+async def test_a_wait_that_is_given_up(
+    sandbox: Sandbox,
+    clock: ManualClock,
+    store: ScriptedStore,
+    make_auth: MakeAuth,
+    recorded: Recorded,
+) -> None:
+    """At its limit the wait ends, and the refresh with it."""
+
+    async def let_time_pass() -> None:
+        clock.advance(RenewalPolicy().exchange_timeout)
+
+    with pytest.RaisesGroup(TokenEndpointUnavailableError, flatten_subgroups=True):
+        await wait_for_lease(make_auth(), clock, store, let_time_pass, looks=0)
+    await recorded.complete()
+
+    (wait,) = recorded.points("taxizer.lease.wait.duration")
+    assert wait.attributes["taxizer.lease.wait.outcome"] == "gave_up"
+    assert sandbox.counters.exchanges == 0
+
+
+async def test_the_life_that_is_left(
+    sandbox: Sandbox, clock: ManualClock, recorded: Recorded
+) -> None:
+    """The gauge follows the clock; there is no point without a token, or once the auth is gone."""
+    hook = recorded.telemetry.hook()
+    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock))
+    assert recorded.points("taxizer.token.expires_in") == []
+    await auth.token()
+    (before,) = recorded.points("taxizer.token.expires_in")
+    clock.advance(100.0)
+    (after,) = recorded.points("taxizer.token.expires_in")
+
+    assert before.value == pytest.approx(900, abs=2)
+    assert before.value - after.value == pytest.approx(100)
+    del auth
+    gc.collect()
+    assert recorded.points("taxizer.token.expires_in") == []
+
+
+async def test_two_auths(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) -> None:
+    """Two auths of one API are told apart by their names in all that is recorded."""
+    sandbox.lifetime = 900
+    one, two = make_auth(name="one", store=None), make_auth(name="two", store=None)
+    await one.token()
+    sandbox.lifetime = 500
+    await two.token()
+    await recorded.complete()
+
+    names = {span.attributes["taxizer.auth.name"] for span in recorded.spans() if span.attributes}
+    assert names == {"one", "two"}
+    left = {
+        point.attributes["taxizer.auth.name"]: point.value
+        for point in recorded.points("taxizer.token.expires_in")
+    }
+    assert left == {"one": pytest.approx(900, abs=2), "two": pytest.approx(500, abs=2)}
+
+
+async def test_a_hook_is_of_one_auth(sandbox: Sandbox, recorded: Recorded) -> None:
+    """A hook accepts only one auth, as it could not tell two apart."""
+    hook = recorded.telemetry.hook()
+    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=hook))
+    with pytest.raises(ConfigurationError, match="another"):
+        hook.bind(auth)
+
+
+async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -> None:
+    """Without `bind` everything but the server and the gauge is recorded."""
+    auth = TaxizerAuth(
+        sandbox.credentials, base_url=sandbox.base_url, on_event=recorded.telemetry.hook()
+    )
+    await auth.token()
+    await auth.events_delivered()
+
+    (span,) = recorded.spans()
+    assert span.attributes == exchange("connect")
+    assert recorded.points("taxizer.token.expires_in") == []
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_the_users_own_hook(
+    *, is_async: bool, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """The user's hook receives each event before the span is made, and is awaited if it is async."""
+    heard: list[tuple[Event, int]] = []
+    told = anyio.Event()
+
+    def sync_hook(event: Event) -> None:
+        heard.append((event, len(recorded.spans())))
+        if isinstance(event, TokenAwaited):
+            told.set()
+
+    async def async_hook(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        sync_hook(event)
+
+    await make_auth(then=async_hook if is_async else sync_hook).token()
+    with anyio.fail_after(HANG):
+        await told.wait()
+    await recorded.complete()
+
+    assert [spans for event, spans in heard if isinstance(event, LoggedIn)] == [0]
+    assert len(recorded.spans()) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_the_users_own_hook_fails(
+    *,
+    is_async: bool,
+    make_auth: MakeAuth,
+    recorded: Recorded,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception of the user's hook is logged, and costs neither the request nor the telemetry."""
+
+    def sync_hook(_: Event) -> None:
+        raise ZeroDivisionError
+
+    async def async_hook(_: Event) -> None:
+        raise ZeroDivisionError
+
+    await make_auth(then=async_hook if is_async else sync_hook).token()
+    await recorded.complete()
+
+    assert len(recorded.spans()) == 1
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "on_event failed with ZeroDivisionError on LoggedIn" in errors
+
+
+async def test_an_sdk_that_fails(
+    make_auth: MakeAuth, recorded: Recorded, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A span processor that raises fails no request, and the user's hook still receives events."""
+
+    class Broken(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise ZeroDivisionError(span.name)
+
+    recorded.tracers.add_span_processor(Broken())
+    heard: list[Event] = []
+    await make_auth(then=heard.append).token()
+    await recorded.complete()
+
+    assert LoggedIn in [type(event) for event in heard]
+    assert "on_event failed with ZeroDivisionError on LoggedIn" in caplog.text
+
+
+async def test_no_secret_is_recorded(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
+) -> None:
+    """No exporter ever gets a token or the clientSecret."""
+    auth = make_auth(policy=ONCE)
+    await auth.token()
+    refresh_token = sandbox.issued_refresh_tokens[-1]
+    for fault in (Fault.junk(refresh_token.encode()), Fault.status(400, body="sandbox-secret")):
+        sandbox.fail("refresh", fault, times=1)
+        sandbox.fail("connect", fault, times=1)
+        clock.advance(PRESSING + 100)
+        with pytest.raises(AuthError):
+            await auth.token()
+    rejected = make_auth(credentials=Credentials("sandbox-client", "canary-secret"), store=None)
+    with pytest.raises(AuthError):
+        await rejected.token()
+    await recorded.complete()
+
+    text = recorded.text()
+    assert "taxizer.refresh" in text
+    secrets = [*sandbox.issued_jwts, *sandbox.issued_refresh_tokens]
+    assert not [each for each in (*secrets, "sandbox-secret", "canary-secret") if each in text]
+
+
+async def test_without_an_sdk(sandbox: Sandbox) -> None:
+    """With the API alone, or before an SDK is set up, nothing is recorded and nothing fails."""
+    hook = TaxizerTelemetry().hook()
+    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=hook))
+    await auth.token()
+
+    assert not trace.get_current_span().is_recording()
+    assert sandbox.counters.connects == 1
+
+
+def test_a_missing_extra_is_named() -> None:
+    """Without opentelemetry-api the module says what to install."""
+    code = "import sys; sys.modules['opentelemetry'] = None; import taxizer_async.otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+
+    assert done.returncode == 1
+    assert 'pip install "taxizer-async[otel]"' in done.stderr

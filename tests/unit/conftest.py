@@ -1,0 +1,217 @@
+"""Values for tests of the core, and the search for a secret in a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import traceback
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from hypothesis import settings
+
+from taxizer_async._core.exchange import Issued
+from taxizer_async._core.models import Token
+from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.secret import Secret
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing._manual_clock import ManualClock
+from tests.support.loops import Refreshes
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+
+# How long an example takes depends on the machine.
+settings.register_profile("core", deadline=None)
+settings.load_profile("core")
+
+CANARY = "c4n4ry-5ecret"
+
+
+class ThreadWithin(Protocol):
+    """Keeps a thread inside a context, such as one that holds a lock at a fork."""
+
+    def __call__(
+        self, enter: Callable[[], AbstractContextManager[object]]
+    ) -> AbstractContextManager[None]: ...
+
+
+@pytest.fixture(name="canary")
+def _canary() -> str:
+    return CANARY
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(name="policy")
+def _policy() -> RenewalPolicy:
+    return RenewalPolicy()
+
+
+@pytest.fixture(name="cache")
+def _cache(policy: RenewalPolicy, clock: ManualClock) -> TokenCache:
+    return TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
+
+
+@pytest.fixture(name="issue")
+def _issue(clock: ManualClock) -> Callable[..., Issued]:
+    """Make the outcome of an exchange that was requested now and answered at once."""
+
+    def issue(**changes: Any) -> Issued:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret("jwt-1"), refresh_token=Secret("refresh-1")),
+            "lifetime": 3600.0,
+            "refresh_lifetime": 7200.0,
+            "requested_at": clock.monotonic(),
+            "elapsed": 0.1,
+        }
+        return Issued(**fields | changes)
+
+    return issue
+
+
+@pytest.fixture(name="hold")
+def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToken]:
+    """Make the cached token *name*, requested now."""
+
+    def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
+            "version": f"version-{name}",
+            "lifetime": lifetime,
+            "schedule": policy.schedule(lifetime, 0.5),
+            "requested_at": clock.monotonic(),
+            "refresh_lifetime": None,
+        }
+        return CachedToken(**fields | changes)
+
+    return hold
+
+
+@pytest.fixture(name="refreshes")
+def _refreshes(hold: Callable[..., CachedToken]) -> Refreshes:
+    return Refreshes(hold())
+
+
+@pytest.fixture(name="record")
+def _record() -> Callable[..., TokenRecord]:
+    """Make the record of a token *name*."""
+
+    def record(name: str = "1", **changes: Any) -> TokenRecord:
+        fields: dict[str, Any] = {
+            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
+            "version": f"version-{name}",
+            "lifetime": 3600.0,
+            "refresh_lifetime": None,
+            "age": 0.0,
+            "refresh_spent": False,
+        }
+        return TokenRecord(**fields | changes)
+
+    return record
+
+
+def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    yield from _chain(error.__cause__, seen)
+    yield from _chain(error.__context__, seen)
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _chain(each, seen)
+
+
+def _safe_repr(value: object) -> str:
+    # The repr of a half-made object may raise, which error reporters survive, too.
+    with contextlib.suppress(Exception):
+        return repr(value)
+    return ""
+
+
+@pytest.fixture(name="leaks")
+def _leaks() -> Callable[[BaseException], list[str]]:
+    """Return the places in an exception, its causes, notes and foreign frames that show the canary."""
+
+    def leaks(error: BaseException) -> list[str]:
+        found = []
+        for each in _chain(error, set()):
+            texts = {
+                "str": str(each),
+                "repr": repr(each),
+                "args": repr(each.args),
+                "vars": repr(vars(each)),
+                "notes": repr(getattr(each, "__notes__", ())),
+            }
+            found += [f"{type(each).__name__}: {k}" for k, v in texts.items() if CANARY in v]
+            for frame, line in traceback.walk_tb(each.__traceback__):
+                file = Path(frame.f_code.co_filename).name
+                if file.startswith("test_"):
+                    continue
+                found += [
+                    f"{file}:{line} {name}"
+                    for name, value in frame.f_locals.items()
+                    if CANARY in _safe_repr(value)
+                ]
+        return found
+
+    return leaks
+
+
+@pytest.fixture(name="in_child")
+def _in_child() -> Callable[[Callable[[], bool]], bool]:
+    """Run a check in a forked child; False if it is False, raises, or hangs for seconds."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+
+    def in_child(check: Callable[[], bool]) -> bool:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(5)
+            status = 1
+            try:
+                status = 0 if check() else 1
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        return status == 0
+
+    return in_child
+
+
+@pytest.fixture(name="thread_within")
+def _thread_within() -> ThreadWithin:
+    @contextlib.contextmanager
+    def thread_within(enter: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            with enter():
+                entered.set()
+                leave.wait(30)
+
+        thread = threading.Thread(target=stay)
+        thread.start()
+        assert entered.wait(10)
+        try:
+            yield
+        finally:
+            leave.set()
+            thread.join()
+
+    return thread_within

@@ -1,0 +1,715 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from taxizer_async._token import single_flight
+from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
+from tests.support.limits import HANG
+from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.loops import Refreshes
+
+
+each_pair = pytest.mark.parametrize(
+    ("here", "there"),
+    [(ASYNCIO, ASYNCIO), (ASYNCIO, TRIO), (TRIO, ASYNCIO), (TRIO, TRIO)],
+    ids=["asyncio-asyncio", "asyncio-trio", "trio-asyncio", "trio-trio"],
+)
+
+
+@pytest.fixture(name="nobody_looks")
+def _nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody look after a refresh elsewhere, so that only its end can wake who waits."""
+    monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 10 * HANG)
+
+
+@pytest.fixture(name="quick_looks")
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look after a refresh elsewhere more often, and leave it sooner."""
+    monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 0.02)
+    monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.4)
+
+
+@pytest.fixture(name="stopped_loop")
+def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
+    """Leave an asyncio loop that does not run any more, with a refresh pending; it ends afterwards."""
+    loop = asyncio.new_event_loop()
+
+    async def start() -> None:
+        refreshes.join()
+        await until(lambda: refreshes.begun)
+
+    async def end() -> None:
+        refreshes.let_go()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+    loop.run_until_complete(start())
+    yield loop
+    loop.run_until_complete(end())
+    loop.close()
+
+
+async def test_a_loop_has_one_refresh(refreshes: Refreshes) -> None:
+    """All tasks of an event loop share the one refresh, until that is over; then there is another."""
+    joined: list[SharedRefresh] = []
+
+    async def join() -> None:
+        joined.append(refreshes.join())
+        await joined[-1].wait(native())
+
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(join)
+            await until(lambda: len(joined) == 5)
+            refreshes.let_go()
+        again = refreshes.join()
+        await again.wait(native())
+
+    assert len(set(joined)) == 1
+    assert again is not joined[0]
+    assert refreshes.begun == [joined[0], again]
+    assert joined[0].result is refreshes.result
+
+
+async def test_who_starts_it_waits_for_nothing(refreshes: Refreshes) -> None:
+    """A refresh begins after whoever starts it has gone on, and is there for others at once."""
+    refresh = refreshes.join()
+
+    assert refreshes.begun == []
+    assert refreshes.join() is refresh
+    refreshes.let_go()
+    with anyio.fail_after(HANG):
+        await refresh.wait(native())
+    assert refreshes.begun == [refresh]
+
+
+async def test_a_refresh_that_can_not_start_is_over(
+    refreshes: Refreshes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If its task can't be made, whoever wanted it is told, and the next one tries again."""
+
+    def fail(*_: object, **__: object) -> None:
+        msg = "no more tasks"
+        raise MemoryError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(single_flight, "start_task", fail)
+        with pytest.raises(MemoryError):
+            refreshes.join()
+    refreshes.let_go()
+    with anyio.fail_after(HANG):
+        await refreshes.join().wait(native())
+
+    assert len(refreshes.begun) == 1
+
+
+@each_pair
+@pytest.mark.usefixtures("nobody_looks")
+def test_other_loops_are_woken(refreshes: Refreshes, here: Any, there: Any) -> None:
+    """Tasks of other loops, in other threads, wait for the refresh, and wake up at its end."""
+    found: list[object] = []
+
+    async def start() -> None:
+        refresh = refreshes.join()
+        await until(lambda: len(refresh._since) == 6)
+        refreshes.let_go()
+        await refresh.wait(native())
+        found.append(refresh.result)
+
+    async def follow() -> None:
+        await until(lambda: refreshes.begun)
+
+        async def wait() -> None:
+            refresh = refreshes.join()
+            await refresh.wait(native())
+            found.append(refresh.result)
+
+        with anyio.fail_after(HANG):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(wait)
+
+    run_together((here, start), (there, follow), (there, follow))
+
+    assert found == [refreshes.result] * 7
+    assert len(refreshes.begun) == 1
+
+
+@each_pair
+def test_one_watcher_a_loop(refreshes: Refreshes, here: Any, there: Any) -> None:
+    """However many tasks of a loop wait for a refresh elsewhere, one of them all looks after it."""
+    watchers: list[int] = []
+
+    async def start() -> None:
+        refresh = refreshes.join()
+        await until(lambda: len(refresh._since) == 6)
+        watchers.append(len(refresh._elsewhere))
+        refreshes.let_go()
+
+    async def follow() -> None:
+        await until(lambda: refreshes.begun)
+        with anyio.fail_after(HANG):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(refreshes.begun[0].wait, native())
+
+    run_together((here, start), (there, follow), (there, follow))
+
+    assert watchers == [2]
+
+
+def test_who_comes_after_its_end_waits_for_nothing(
+    anyio_backend: Any, refreshes: Refreshes
+) -> None:
+    """A task of another loop that was slow to wait finds the refresh over, and looks after nothing."""
+
+    async def start() -> None:
+        refreshes.join()
+        refreshes.let_go()
+        await until(lambda: refreshes.begun and refreshes.begun[0].is_over)
+
+    async def follow() -> None:
+        await until(lambda: refreshes.begun and refreshes.begun[0].is_over)
+        with anyio.fail_after(HANG):
+            await refreshes.begun[0].wait(native())
+
+    run_together((anyio_backend, start), (anyio_backend, follow))
+
+    assert refreshes.begun[0]._elsewhere == []
+
+
+@pytest.mark.report(17)
+def test_one_refresh_for_all_loops(refreshes: Refreshes) -> None:
+    """However many loops start at once, the process has one refresh, and all get its token (report 17)."""
+    joined: list[SharedRefresh] = []
+    found: list[object] = []
+    ready = threading.Barrier(6)
+
+    async def call() -> None:
+        ready.wait(HANG)
+        refresh = refreshes.join()
+        joined.append(refresh)
+        await until(lambda: len(joined) == 6)
+        refreshes.let_go()
+        await refresh.wait(native())
+        found.append(refresh.result)
+
+    run_together(*[(ASYNCIO, call), (TRIO, call)] * 3)
+
+    assert len(set(joined)) == 1
+    assert refreshes.begun == joined[:1]
+    assert found == [refreshes.result] * 6
+
+
+@pytest.mark.report(24)
+def test_a_second_run(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """Each `run` has a new loop, which is not bound to the last one's (report 24)."""
+    name, options = anyio_backend
+
+    async def call() -> None:
+        with anyio.fail_after(HANG):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(refreshes.join().wait, native())
+                refreshes.let_go()
+
+    for _ in range(2):
+        anyio.run(call, backend=name, backend_options=options)
+
+    assert len(refreshes.begun) == 2
+    assert refreshes.begun[1].predecessor is None
+
+
+@pytest.mark.usefixtures("stopped_loop")
+def test_a_refresh_whose_loop_stopped_is_not_waited_for(
+    refreshes: Refreshes, anyio_backend: Any
+) -> None:
+    """The next caller takes over at once, and is told from whom."""
+    name, options = anyio_backend
+    (first,) = refreshes.begun
+
+    async def call() -> None:
+        second = refreshes.join()
+        assert first.is_over
+        assert second.predecessor is first
+        refreshes.let_go()
+        with anyio.fail_after(HANG):
+            await second.wait(native())
+        assert second.result is refreshes.result
+
+    anyio.run(call, backend=name, backend_options=options)
+
+    assert first.result is None
+    assert len(refreshes.begun) == 2
+
+
+def test_a_loop_that_runs_again_joins_the_new_refresh(
+    refreshes: Refreshes, stopped_loop: asyncio.AbstractEventLoop
+) -> None:
+    """A loop that goes on with a refresh that others took over from ends theirs neither way."""
+    has_joined = threading.Event()
+    joined: list[SharedRefresh] = []
+
+    async def take_over() -> None:
+        joined.append(refreshes.join())
+        has_joined.set()
+        await joined[0].wait(native())
+
+    async def go_on() -> None:
+        joined.append(refreshes.join())
+        assert not joined[1].is_over
+        # The end of one that is over already: of the first one, in this loop.
+        refreshes.coordinator.end(refreshes.begun[0], None)
+        assert refreshes.join() is joined[1]
+        refreshes.let_go()
+        await joined[1].wait(native())
+
+    thread = threading.Thread(target=run_together, args=[(ASYNCIO, take_over)])
+    thread.start()
+    assert has_joined.wait(HANG)
+    stopped_loop.run_until_complete(asyncio.wait_for(go_on(), HANG))
+    thread.join(HANG)
+
+    assert joined[0] is joined[1]
+    assert joined[0].result is refreshes.result
+    assert refreshes.begun[0].result is None
+
+
+def test_who_waits_in_a_loop_that_runs_again_is_woken(
+    refreshes: Refreshes, stopped_loop: asyncio.AbstractEventLoop
+) -> None:
+    """Callers of the stopped loop, too, join the refresh that others started meanwhile."""
+    (first,) = refreshes.begun
+
+    async def wait() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(first.wait(native()))
+        await until(lambda: first._since)
+        return task
+
+    async def take_over() -> None:
+        second = refreshes.join()
+        await until(lambda: is_woken)
+        refreshes.let_go()
+        await second.wait(native())
+
+    async def go_on() -> None:
+        await asyncio.wait_for(waiter, HANG)
+        # The first one is still under way here.
+        assert len(asyncio.all_tasks()) == 2
+        is_woken.append(True)
+
+    is_woken: list[bool] = []
+    waiter = stopped_loop.run_until_complete(wait())
+    assert not waiter.done()
+    thread = threading.Thread(target=run_together, args=[(ASYNCIO, take_over)])
+    thread.start()
+    try:
+        while not first.is_over:
+            assert thread.is_alive()
+        stopped_loop.run_until_complete(go_on())
+    finally:
+        refreshes.let_go()
+        thread.join(HANG)
+
+
+@pytest.mark.parametrize("there", [ASYNCIO, TRIO], ids=["asyncio", "trio"])
+def test_who_waits_for_a_loop_that_stops_starts_another(refreshes: Refreshes, there: Any) -> None:
+    """Tasks elsewhere notice that the refresh they wait for has gone with its loop."""
+    loop = asyncio.new_event_loop()
+    found: list[SharedRefresh] = []
+
+    async def start() -> None:
+        refreshes.join()
+        await until(lambda: refreshes.begun and refreshes.begun[0]._elsewhere)
+
+    async def end() -> None:
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        first = refreshes.join()
+        with anyio.fail_after(HANG):
+            await first.wait(native())
+            assert first.result is None
+            second = refreshes.join()
+            refreshes.let_go()
+            await second.wait(native())
+        found.extend((first, second))
+
+    thread = threading.Thread(target=run_together, args=[(there, wait)])
+    thread.start()
+    loop.run_until_complete(start())
+    thread.join(HANG)
+    loop.run_until_complete(end())
+    loop.close()
+
+    assert refreshes.begun == found
+    assert len(found) == 2
+
+
+def test_a_closed_loop_is_not_waited_for(anyio_backend: Any) -> None:
+    """A loop that was closed over a refresh can't be called any more, which harms nobody."""
+    name, options = anyio_backend
+    begun: list[SharedRefresh] = []
+
+    async def hang(refresh: SharedRefresh) -> None:
+        begun.append(refresh)
+        await asyncio.get_running_loop().create_future()
+
+    async def end(refresh: SharedRefresh) -> None:
+        begun.append(refresh)
+        coordinator.end(refresh, None)
+
+    async def start() -> asyncio.Task[None]:
+        coordinator.join_or_start(native())
+        await until(lambda: begun)
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        return task
+
+    async def call() -> None:
+        with anyio.fail_after(HANG):
+            await coordinator.join_or_start(native()).wait(native())
+
+    coordinator = RefreshCoordinator(hang)
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    loop.close()
+    coordinator._run = end
+    anyio.run(call, backend=name, backend_options=options)
+    # asyncio complains of tasks that are left pending.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    assert len(begun) == 2
+    assert begun[0].is_over
+
+
+@each_pair
+@pytest.mark.usefixtures("quick_looks")
+def test_a_loop_that_blocks_is_left_behind(refreshes: Refreshes, here: Any, there: Any) -> None:
+    """Who waits for a refresh in a loop that does not turn starts another, which the first leaves be."""
+    resume = threading.Event()
+
+    async def block() -> None:
+        first = refreshes.join()
+        await until(lambda: refreshes.begun and first._elsewhere)
+        assert resume.wait(HANG)
+        await until(lambda: first.is_over)
+        second = refreshes.join()
+        assert second is not first
+        with anyio.fail_after(HANG):
+            await first.wait(native())
+        refreshes.let_go()
+        with anyio.fail_after(HANG):
+            await second.wait(native())
+        assert second.result is refreshes.result
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        first = refreshes.join()
+        with anyio.fail_after(HANG):
+            await first.wait(native())
+        assert first.is_over
+        assert first.result is None
+        second = refreshes.join()
+        assert second.predecessor is first
+        assert second.loop.is_same(native())
+        resume.set()
+        with anyio.fail_after(HANG):
+            await second.wait(native())
+
+    run_together((here, block), (there, wait))
+
+    assert len(refreshes.begun) == 2
+
+
+@pytest.mark.slow
+def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """A loop that is busy for less is waited for."""
+    resume = threading.Event()
+    elapsed: list[float] = []
+
+    async def block() -> None:
+        refresh = refreshes.join()
+        await until(lambda: refreshes.begun and refresh._elsewhere)
+        assert resume.wait(HANG)
+        refreshes.let_go()
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        began = time.monotonic()
+        with anyio.fail_after(HANG):
+            await refreshes.begun[0].wait(native())
+        elapsed.append(time.monotonic() - began)
+        resume.set()
+
+    run_together((anyio_backend, block), (anyio_backend, wait))
+
+    assert refreshes.begun[0].result is None
+    assert 4.9 <= elapsed[0] < HANG
+
+
+@each_pair
+def test_a_loop_that_turns_slowly_is_waited_for(
+    refreshes: Refreshes, here: Any, there: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that is busy again and again, but answers in between, is not left behind."""
+    monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 0.01)
+    monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.3)
+
+    async def turn_slowly() -> None:
+        refresh = refreshes.join()
+        await until(lambda: refreshes.begun and refresh._elsewhere)
+        for _ in range(8):
+            time.sleep(0.1)  # noqa: ASYNC251 - it is to block the loop
+            await anyio.sleep(0.001)
+        assert not refresh.is_over
+        refreshes.let_go()
+        await refresh.wait(native())
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        with anyio.fail_after(HANG):
+            await refreshes.begun[0].wait(native())
+
+    run_together((here, turn_slowly), (there, wait))
+
+    assert refreshes.begun[0].result is refreshes.result
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_loop_does_not_take_its_own_stall_for_anothers(
+    anyio_backend: Any, refreshes: Refreshes
+) -> None:
+    """When both loops stood still, as in a machine that slept, the refresh gets its time to answer."""
+    has_begun, resume = threading.Event(), threading.Event()
+
+    async def stand_still() -> None:
+        refresh = refreshes.join()
+        await until(lambda: refreshes.begun and refresh._elsewhere)
+        has_begun.set()
+        assert resume.wait(HANG)
+        await until(lambda: refresh.is_over)
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refreshes.begun[0].wait, native())
+            await until(has_begun.is_set)
+            time.sleep(0.8)  # noqa: ASYNC251 - it is to block the loop
+            # From now on that has 0.4 s, in 20 turns of this loop.
+            resume.set()
+            refreshes.let_go()
+
+    run_together((anyio_backend, stand_still), (anyio_backend, wait))
+
+    assert refreshes.begun[0].result is refreshes.result
+
+
+def test_a_loop_that_waited_may_end(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """What looks after a refresh elsewhere does not hold up the end of its own loop."""
+    has_ended = threading.Event()
+    left: list[float] = []
+
+    async def start() -> None:
+        refreshes.join()
+        await until(has_ended.is_set)
+        assert not refreshes.begun[0].is_over
+        refreshes.let_go()
+
+    def wait_and_leave() -> None:
+        name, options = anyio_backend
+        anyio.run(leave, backend=name, backend_options=options)
+        left.append(time.monotonic())
+        has_ended.set()
+
+    async def leave() -> None:
+        await until(lambda: refreshes.begun)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refreshes.begun[0].wait, native())
+            await until(lambda: refreshes.begun[0]._elsewhere)
+            tasks.cancel_scope.cancel()
+        left.append(time.monotonic())
+
+    thread = threading.Thread(target=wait_and_leave)
+    thread.start()
+    run_together((anyio_backend, start))
+    thread.join(HANG)
+
+    # A refresh would get two seconds.
+    assert left[1] - left[0] < 1.5
+    assert refreshes.begun[0].result is refreshes.result
+
+
+@each_pair
+@pytest.mark.usefixtures("nobody_looks")
+def test_superseding_wakes_all(refreshes: Refreshes, here: Any, there: Any) -> None:
+    """Who waits for a superseded refresh, wherever, wakes up with nothing, and finds the next one."""
+
+    async def start() -> None:
+        first = refreshes.join()
+
+        async def wait() -> None:
+            await first.wait(native())
+            assert first.result is None
+            assert refreshes.join() is not first
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await until(lambda: len(first._since) == 2)
+            refreshes.coordinator.supersede()
+        refreshes.let_go()
+
+    async def follow() -> None:
+        await until(lambda: refreshes.begun)
+        with anyio.fail_after(HANG):
+            await refreshes.begun[0].wait(native())
+        assert refreshes.begun[0].is_over
+
+    run_together((here, start), (there, follow))
+
+    assert len(refreshes.begun) == 2
+    assert refreshes.begun[0].result is None
+    assert refreshes.begun[1].predecessor is None
+
+
+@pytest.mark.usefixtures("nobody_looks")
+def test_superseding_from_another_loop(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """Whoever waits in the refresh's own loop is woken from another thread, too."""
+
+    async def start() -> None:
+        refresh = refreshes.join()
+        with anyio.fail_after(HANG):
+            await refresh.wait(native())
+        assert refresh.result is None
+        refreshes.let_go()
+
+    async def supersede() -> None:
+        await until(lambda: refreshes.begun and refreshes.begun[0]._since)
+        refreshes.coordinator.supersede()
+
+    run_together((anyio_backend, start), (anyio_backend, supersede))
+
+    assert len(refreshes.begun) == 1
+
+
+async def test_the_end_of_a_superseded_refresh_ends_no_other(refreshes: Refreshes) -> None:
+    """The one that took its place stays the one under way."""
+    first = refreshes.join()
+    refreshes.coordinator.supersede()
+    second = refreshes.join()
+    refreshes.coordinator.end(first, None)
+
+    assert refreshes.join() is second
+    assert not second.is_over
+    refreshes.let_go()
+    with anyio.fail_after(HANG):
+        await second.wait(native())
+    await until(lambda: len(refreshes.begun) == 2)
+
+
+async def test_superseding_nothing(refreshes: Refreshes) -> None:
+    """Where no refresh is under way, superseding is a change and no more."""
+    with refreshes.coordinator.sleeper() as sleeper:
+        changed = sleeper.changed
+        refreshes.coordinator.supersede()
+        with anyio.fail_after(HANG):
+            await changed.wait()
+
+    assert refreshes.begun == []
+
+
+def test_a_change_wakes_who_sleeps(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """Whoever sleeps until something changes, in any loop, is woken by the end of a refresh."""
+    asleep: list[object] = []
+
+    async def sleep() -> None:
+        with refreshes.coordinator.sleeper() as sleeper:
+            changed = sleeper.changed
+            asleep.append(sleeper)
+            with anyio.fail_after(HANG):
+                await changed.wait()
+
+    async def start() -> None:
+        await until(lambda: len(asleep) == 3)
+        refresh = refreshes.join()
+        refreshes.let_go()
+        await refresh.wait(native())
+
+    run_together((anyio_backend, start), *[(ASYNCIO, sleep), (TRIO, sleep), (ASYNCIO, sleep)])
+
+    assert not refreshes.coordinator.keeps_fresh
+
+
+async def test_a_change_is_announced_once(refreshes: Refreshes) -> None:
+    """A change wakes those who took it before, and not those who come later."""
+    with refreshes.coordinator.sleeper() as sleeper:
+        taken = sleeper.changed
+        assert taken is sleeper.changed
+        refreshes.coordinator.announce_change()
+        with anyio.fail_after(HANG):
+            await taken.wait()
+
+        assert not sleeper.changed.is_set()
+
+
+async def test_keepers(refreshes: Refreshes) -> None:
+    """Something keeps the token fresh from the first sleeper's coming to the last one's leaving."""
+    coordinator = refreshes.coordinator
+    assert not coordinator.keeps_fresh
+    with coordinator.sleeper():
+        with pytest.raises(ZeroDivisionError), coordinator.sleeper():
+            _ = 1 / 0
+        assert coordinator.keeps_fresh
+
+    assert not coordinator.keeps_fresh
+
+
+async def test_a_loop_has_one_lock(refreshes: Refreshes) -> None:
+    """The refreshes of a loop take turns."""
+    lock = refreshes.coordinator.lock()
+
+    assert refreshes.coordinator.lock() is lock
+
+
+def test_each_loop_has_its_own_lock(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """Two loops do not wait for each other's lock."""
+    both = threading.Barrier(2)
+    locks: list[anyio.Lock] = []
+
+    async def take() -> None:
+        async with refreshes.coordinator.lock():
+            locks.append(refreshes.coordinator.lock())
+            both.wait(HANG)
+
+    run_together((anyio_backend, take), (anyio_backend, take))
+
+    assert len(locks) == 2
+    assert locks[0] is not locks[1]
+
+
+def test_ended_loops_leave_no_lock(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """A loop that is gone takes its lock along."""
+    name, options = anyio_backend
+
+    async def take() -> None:
+        async with refreshes.coordinator.lock():
+            pass
+
+    for _ in range(5):
+        anyio.run(take, backend=name, backend_options=options)
+    gc.collect()
+
+    assert len(refreshes.coordinator._locks) <= 1

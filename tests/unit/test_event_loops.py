@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from taxizer_async import TaxizerAuth
+from taxizer_async._core.event_loops import GRACE, EventLoop, start_task
+from tests.support.limits import HANG
+from tests.support.loops import native, run_together, until
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async.testing import Sandbox
+    from tests.support.loops import Refreshes
+
+
+_mark: ContextVar[str] = ContextVar("mark", default="nothing")
+
+
+def _run(backend: Any, main: Callable[[], Awaitable[object]]) -> None:
+    name, options = backend
+    anyio.run(main, backend=name, backend_options=options)
+
+
+async def test_a_loop_knows_itself() -> None:
+    """An `EventLoop` is the same as its own loop and no other, and that loop runs."""
+    loop = EventLoop(native())
+
+    assert loop.is_same(native())
+    assert not loop.is_same(object())
+    assert not loop.is_gone
+
+
+async def test_a_call_from_another_thread() -> None:
+    """A loop makes calls for other threads, in its own thread."""
+    loop = EventLoop(native())
+    threads: list[threading.Thread] = []
+    called = anyio.Event()
+
+    def call() -> None:
+        threads.append(threading.current_thread())
+        called.set()
+
+    with anyio.fail_after(HANG):
+        assert await anyio.to_thread.run_sync(loop.call_soon, call)
+        await called.wait()
+
+    assert threads == [threading.current_thread()]
+
+
+def test_a_loop_that_has_ended_is_gone(anyio_backend: Any) -> None:
+    """Nothing can be scheduled in a loop that has ended, collected or not."""
+    loops: list[EventLoop] = []
+    kept: list[object] = []
+
+    async def main() -> None:
+        kept.append(native())
+        loops.append(EventLoop(native()))
+
+    _run(anyio_backend, main)
+    assert loops[0].is_gone
+    assert not loops[0].call_soon(gc.collect)
+    native_loop = ref(kept.pop())
+    gc.collect()
+
+    assert native_loop() is None
+    assert loops[0].is_gone
+    assert not loops[0].call_soon(gc.collect)
+
+
+def test_a_loop_that_does_not_run_is_gone_until_it_does() -> None:
+    """An asyncio loop that is neither running nor closed counts as gone, but still takes calls."""
+    native_loop = asyncio.new_event_loop()
+    loop = EventLoop(native_loop)
+    called: list[bool] = []
+
+    async def look() -> bool:
+        return loop.is_gone
+
+    assert loop.is_gone
+    assert loop.call_soon(lambda: called.append(True))
+    assert native_loop.run_until_complete(look()) is False
+    assert called == [True]
+    assert loop.is_gone
+    native_loop.close()
+
+
+async def test_a_task_has_a_context_of_its_own() -> None:
+    """A task does not see the context of the code that starts it."""
+    _mark.set("the caller's")
+    seen: list[str] = []
+    done = anyio.Event()
+
+    async def body() -> None:
+        seen.append(_mark.get())
+        _mark.set("the task's")
+        done.set()
+
+    task = start_task(native(), body, Context())
+    with anyio.fail_after(HANG):
+        await done.wait()
+
+    assert task is not None
+    assert seen == ["nothing"]
+    assert _mark.get() == "the caller's"
+
+
+async def test_a_task_outlives_the_scope_of_its_start() -> None:
+    """A cancel scope of the caller ends only the caller."""
+    go, done = anyio.Event(), anyio.Event()
+    tasks: list[object] = []
+
+    async def body() -> None:
+        await go.wait()
+        await anyio.lowlevel.checkpoint()
+        done.set()
+
+    with anyio.fail_after(HANG):
+        with anyio.CancelScope() as scope:
+            tasks.append(start_task(native(), body, Context()))
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        go.set()
+        await done.wait()
+
+
+async def test_a_task_can_be_cancelled_while_its_loop_runs() -> None:
+    """A task that is cancelled while its loop runs ends at once."""
+    ended = anyio.Event()
+
+    async def body() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    task = start_task(native(), body, Context(), grace=10 * HANG)
+    await anyio.wait_all_tasks_blocked()
+    task.cancel()
+    with anyio.fail_after(HANG):
+        await ended.wait()
+
+
+def test_an_eager_task_factory_changes_nothing() -> None:
+    """With eager tasks, too, the task starts later, and has all its attributes."""
+    order: list[str] = []
+
+    async def body() -> None:
+        order.append(_mark.get())
+
+    async def main() -> None:
+        if sys.version_info < (3, 12):
+            pytest.skip("there are no eager tasks before 3.12")
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        _mark.set("the caller's")
+        task = start_task(native(), body, Context())
+        order.append("started")
+        await until(lambda: len(order) == 2)
+        assert task is not None
+
+    asyncio.run(main())
+
+    assert order == ["started", "nothing"]
+
+
+def test_a_task_may_finish_when_its_loop_ends(anyio_backend: Any) -> None:
+    """A task that needs another 0.3 s when its loop ends gets them."""
+    done: list[float] = []
+    tasks: list[object] = []
+
+    async def body() -> None:
+        await anyio.sleep(0.3)
+        done.append(time.monotonic())
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context()))
+        await anyio.wait_all_tasks_blocked()
+
+    began = time.monotonic()
+    _run(anyio_backend, main)
+
+    assert len(done) == 1
+    assert 0.29 <= done[0] - began < HANG
+
+
+def test_a_task_that_had_no_turn_may_finish(anyio_backend: Any) -> None:
+    """A task that is started in the last tick of its loop still runs."""
+    done: list[bool] = []
+    tasks: list[object] = []
+
+    async def body() -> None:
+        await anyio.sleep(0.01)
+        done.append(True)
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context()))
+
+    _run(anyio_backend, main)
+
+    assert done == [True]
+
+
+def _end_of_what_hangs(backend: Any, **options: float) -> float:
+    """Return how long a loop takes to end if a task in it hangs until it is cancelled."""
+    ended: list[bool] = []
+    tasks: list[object] = []
+
+    async def body() -> None:
+        try:
+            await anyio.sleep_forever()
+        except BaseException:
+            ended.append(True)
+            raise
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context(), **options))
+        await anyio.wait_all_tasks_blocked()
+
+    began = time.monotonic()
+    _run(backend, main)
+    elapsed = time.monotonic() - began
+    assert ended == [True]
+    return elapsed
+
+
+@pytest.mark.slow
+def test_a_task_that_hangs_is_ended(anyio_backend: Any) -> None:
+    """When its loop ends, a task gets two seconds to finish."""
+    assert GRACE == 2.0
+    assert 1.99 <= _end_of_what_hangs(anyio_backend) < HANG
+
+
+@pytest.mark.parametrize("grace", [0.0, 0.2])
+def test_a_task_gets_as_long_as_was_said(anyio_backend: Any, grace: float) -> None:
+    """The starter of a task chooses its grace period; without one it ends with all others."""
+    elapsed = _end_of_what_hangs(anyio_backend, grace=grace)
+
+    assert grace - 0.01 <= elapsed < (1.9 if grace == 0 else HANG)
+
+
+def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) -> None:
+    """A task that is started in the grace period of another gets one of its own, and no more."""
+    done: list[str] = []
+    tasks: list[object] = []
+
+    async def last() -> None:
+        await anyio.sleep(0.05)
+        done.append("last")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            done.append("ended")
+
+    async def body() -> None:
+        await anyio.sleep(0.05)
+        tasks.append(start_task(native(), last, Context(), grace=0.3))
+        done.append("body")
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context()))
+        await anyio.wait_all_tasks_blocked()
+
+    began = time.monotonic()
+    _run(anyio_backend, main)
+
+    assert done == ["body", "last", "ended"]
+    assert 0.34 <= time.monotonic() - began < HANG
+
+
+def test_what_is_shielded_outlasts_the_time_to_finish(anyio_backend: Any) -> None:
+    """Shielded clean-up of a task is not cut off."""
+    cleaned: list[bool] = []
+    tasks: list[object] = []
+
+    async def body() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+                cleaned.append(True)
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context(), grace=0.01))
+        await anyio.wait_all_tasks_blocked()
+
+    _run(anyio_backend, main)
+
+    assert cleaned == [True]
+
+
+def test_what_is_shielded_already_is_not_cut_off(anyio_backend: Any) -> None:
+    """A task that is shielded when its grace period ends reaches the end of the shield."""
+    done: list[str] = []
+    tasks: list[object] = []
+
+    async def body() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.2)
+            done.append("shielded")
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        tasks.append(start_task(native(), body, Context(), grace=0.05))
+        await anyio.wait_all_tasks_blocked()
+
+    _run(anyio_backend, main)
+
+    assert done == ["shielded"]
+
+
+def test_a_loop_with_waiters_is_not_kept(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """A loop that has ended is collected, whatever waited, slept or refreshed in it."""
+    loops: list[Any] = []
+    coordinator = refreshes.coordinator
+
+    async def sleep() -> None:
+        with coordinator.sleeper() as sleeper:
+            while True:
+                await sleeper.changed.wait()
+
+    async def wait() -> None:
+        await refreshes.join().wait(native())
+
+    async def main() -> None:
+        loops.append(ref(native()))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sleep)
+            for _ in range(3):
+                tasks.start_soon(wait)
+            await until(lambda: refreshes.begun and len(refreshes.begun[0]._since) == 3)
+            tasks.cancel_scope.cancel()
+        refreshes.let_go()
+
+    _run(anyio_backend, main)
+    assert refreshes.begun[0].is_over
+    refreshes.begun.clear()
+    gc.collect()
+
+    assert [loop() for loop in loops] == [None]
+
+
+def test_a_loop_that_waited_for_another_is_not_kept(
+    anyio_backend: Any, refreshes: Refreshes
+) -> None:
+    """Neither its waiters nor those that poll another loop keep a loop alive."""
+    loops: list[Any] = []
+    has_left = threading.Event()
+
+    async def refresh() -> None:
+        refreshes.join()
+        await until(has_left.is_set)
+        refreshes.let_go()
+        await until(lambda: refreshes.coordinator._current is None)
+
+    async def wait() -> None:
+        await until(lambda: refreshes.begun)
+        loops.append(ref(native()))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refreshes.begun[0].wait, native())
+            await until(lambda: refreshes.begun[0]._elsewhere)
+            tasks.cancel_scope.cancel()
+        has_left.set()
+
+    run_together((anyio_backend, refresh), (anyio_backend, wait))
+    gc.collect()
+
+    assert len(refreshes.begun) == 1
+    assert [loop() for loop in loops] == [None]
+
+
+def test_a_loop_that_kept_fresh_is_not_kept(anyio_backend: Any, sandbox: Sandbox) -> None:
+    """An auth does not keep alive an event loop in which `keep_fresh` ran."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    loops: list[Any] = []
+
+    async def main() -> None:
+        loops.append(ref(native()))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.keep_fresh)
+            await auth.token()
+            await anyio.wait_all_tasks_blocked()
+            assert auth.status().keep_fresh_running
+            tasks.cancel_scope.cancel()
+
+    _run(anyio_backend, main)
+    gc.collect()
+
+    assert not auth.status().keep_fresh_running
+    assert [loop() for loop in loops] == [None]
+
+
+def test_a_loop_that_is_closed_over_keep_fresh_keeps_nothing_fresh(sandbox: Sandbox) -> None:
+    """A `keep_fresh` whose loop was stopped for good does not count as running."""
+    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(auth.keep_fresh())
+        await auth.token()
+        await anyio.wait_all_tasks_blocked()
+        assert auth.status().keep_fresh_running
+        return task
+
+    async def end(task: asyncio.Task[None]) -> None:
+        assert auth.status().keep_fresh_running
+        task.cancel()
+        await asyncio.wait([task])
+
+    task = loop.run_until_complete(main())
+    assert not auth.status().keep_fresh_running
+    loop.run_until_complete(end(task))
+    loop.close()

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import errno
+import math
+import os
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.event_log import EventLog
+from taxizer_async._core.events import StoreFailed, StoreRecovered
+from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
+from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from taxizer_async._core.events import Event
+    from taxizer_async.stores import Lease
+
+
+KEY = StoreKey("https://apistaging.taxizer.com", "app")
+
+
+class Moody:
+    """A store, and a lease of it, that does what *mood* says, and raises in what is *broken*."""
+
+    heartbeat: float | None = 0.001
+
+    def __init__(self) -> None:
+        self.mood = "good"
+        self.broken: set[str] = set()
+        self.inner = MemoryTokenStore()
+        self.saved = True
+        self.released = 0
+
+    async def _be(self, operation: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.mood == "raising" or operation in self.broken:
+            msg = "c4n4ry-5ecret"
+            raise OSError(msg)
+        if self.mood == "hanging":
+            await anyio.sleep_forever()
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        await self._be("load")
+        return await self.inner.load(key)
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        await self._be("save")
+        return self.saved and await self.inner.save(key, record, lease)
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await self._be("clear")
+        await self.inner.clear(key)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        await self._be("lease")
+        return await self.inner.lease(key)
+
+    async def extend(self) -> bool:
+        await self._be("extend")
+        return True
+
+    async def release(self) -> None:
+        await self._be("release")
+        self.released += 1
+
+
+class Raising(Moody):
+    """A store that raises *problem*."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self._problem = problem
+
+    async def _be(self, operation: str) -> None:  # noqa: ARG002
+        raise self._problem
+
+
+class Operator:
+    """A listener that keeps the events."""
+
+    def __init__(self) -> None:
+        self._heard: list[Event] = []
+        self.event_log = EventLog(self._heard.append, timeout=HANG)
+
+    async def heard(self) -> list[Event]:
+        await self.event_log.delivered()
+        return self._heard
+
+
+@pytest.fixture(name="moody")
+def _moody() -> Moody:
+    return Moody()
+
+
+@pytest.fixture(name="operator")
+def _operator() -> Operator:
+    return Operator()
+
+
+@pytest.fixture(name="store")
+def _store(moody: Moody, operator: Operator) -> GuardedStore:
+    return GuardedStore(moody, timeout=HANG, event_log=operator.event_log)
+
+
+def hasty(moody: Moody, operator: Operator) -> GuardedStore:
+    """Return a guarded store with a short timeout, for calls that need not succeed."""
+    return GuardedStore(moody, timeout=0.01, event_log=operator.event_log)
+
+
+async def _leased(store: GuardedStore) -> Lease:
+    lease = await store.lease(KEY)
+    assert not isinstance(lease, (NoLease, Misconfigured))
+    return lease
+
+
+async def test_a_good_store(
+    store: GuardedStore,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """Results of a working store are passed on, and nothing is reported."""
+    assert await store.load(KEY) is None
+    lease = await _leased(store)
+    assert await store.save(KEY, record(), lease) is SaveResult.SAVED
+    loaded = await store.load(KEY)
+    assert loaded is not None
+    assert loaded.token == record().token
+    assert await store.clear(KEY) is True
+    assert await store.load(KEY) is None
+
+    assert store.failing is None
+    assert await operator.heard() == []
+
+
+CALLS: dict[str, Callable[[GuardedStore, Moody, TokenRecord], Awaitable[object]]] = {
+    "load": lambda store, _, __: store.load(KEY),
+    "save": lambda store, moody, record: store.save(KEY, record, moody),
+    "clear": lambda store, _, __: store.clear(KEY),
+    "lease": lambda store, _, __: store.lease(KEY),
+    "release": lambda store, moody, _: store.release(moody),
+}
+ANSWERS = {"save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
+
+
+@pytest.mark.parametrize("mood", ["raising", "hanging"])
+@pytest.mark.parametrize("operation", CALLS)
+async def test_a_bad_store(
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+    mood: str,
+    operation: str,
+) -> None:
+    """A store that raises or hangs fails no caller, which learns that it is down."""
+    moody.mood = mood
+    store = hasty(moody, operator)
+    with anyio.fail_after(HANG):
+        answer = await CALLS[operation](store, moody, record())
+
+    assert answer == ANSWERS.get(operation)
+    assert store.failing is not None
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason"), [("raising", "OSError"), ("hanging", "no answer within 0.5 s")]
+)
+async def test_a_failure_is_reported(
+    moody: Moody, operator: Operator, mood: str, reason: str
+) -> None:
+    """A failure is reported with its call and its kind."""
+    moody.mood = mood
+    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
+    await store.clear(KEY)
+
+    assert await operator.heard() == [StoreFailed(operation="clear", reason=reason)]
+    assert store.failing == f"clear: {reason}"
+
+
+async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
+    """A store that is down is reported once, and once when it is back (invariant 27)."""
+    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
+    for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
+        moody.mood = mood
+        await store.load(KEY)
+
+    assert await operator.heard() == [
+        StoreFailed(operation="load", reason="OSError"),
+        StoreRecovered(),
+        StoreFailed(operation="load", reason="OSError"),
+        StoreRecovered(),
+    ]
+    assert store.failing is None
+
+
+async def test_what_works_does_not_excuse_what_fails(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """A store that can be read but not written has not recovered until it can be written."""
+    lease = await _leased(store)
+    moody.broken = {"save"}
+    await store.save(KEY, record(), lease)
+    await store.load(KEY)
+    assert store.failing == "save: OSError"
+    moody.broken = {"save", "load"}
+    await store.load(KEY)
+    assert store.failing == "save: OSError, load: OSError"
+    moody.broken = set()
+    await store.load(KEY)
+    await store.save(KEY, record(), lease)
+
+    assert store.failing is None
+    assert await operator.heard() == [
+        StoreFailed(operation="save", reason="OSError"),
+        StoreRecovered(),
+    ]
+
+
+@pytest.mark.parametrize("operation", ["clear", "extend", "release"])
+async def test_a_rare_call_that_failed_once_is_outlived(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+    operation: str,
+) -> None:
+    """One failure of a rare call does not hide that the store works, or that it fails again."""
+    moody.broken = {operation}
+    if operation == "extend":
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.keep, moody, anyio.Event())
+            with anyio.fail_after(HANG):
+                while store.failing is None:  # noqa: ASYNC110 - it is no event
+                    await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    else:
+        await CALLS[operation](store, moody, record())
+    assert store.failing is not None
+    moody.broken = set()
+    lease = await _leased(store)
+    await store.load(KEY)
+    await store.save(KEY, record(), lease)
+    await store.release(lease)
+    assert store.failing is None
+
+    moody.broken = {"load"}
+    await store.load(KEY)
+    assert await operator.heard() == [
+        StoreFailed(operation=operation, reason="OSError"),
+        StoreRecovered(),
+        StoreFailed(operation="load", reason="OSError"),
+    ]
+
+
+async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
+    """A lease that another client holds is busy, which is not a failure."""
+    await _leased(store)
+
+    assert await store.lease(KEY) is NoLease.BUSY
+    assert await operator.heard() == []
+
+
+@pytest.mark.report(89)
+async def test_a_lost_lease(
+    store: GuardedStore,
+    moody: Moody,
+    record: Callable[..., TokenRecord],
+    operator: Operator,
+) -> None:
+    """A save that the store refuses means that the lease is lost, which is not a failure (report 89)."""
+    lease = await _leased(store)
+    moody.saved = False
+
+    assert await store.save(KEY, record(), lease) is SaveResult.LEASE_LOST
+    assert await operator.heard() == []
+
+
+async def test_what_a_store_raises_is_not_quoted(
+    store: GuardedStore, moody: Moody, canary: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The text of a store's exception may quote the record, and is logged nowhere."""
+    moody.mood = "raising"
+    await store.load(KEY)
+
+    assert "OSError" in caplog.text
+    assert canary not in caplog.text
+    assert canary not in str(store.failing)
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (OSError(errno.ENOSPC, "c4n4ry-5ecret"), f"OSError, {os.strerror(errno.ENOSPC)}"),
+        (PermissionError(errno.EACCES, "x"), f"PermissionError, {os.strerror(errno.EACCES)}"),
+        (OSError("c4n4ry-5ecret"), "OSError"),
+        (KeyError("c4n4ry-5ecret"), "KeyError"),
+        (TokenStoreError("the record is damaged"), "the record is damaged"),
+    ],
+)
+async def test_a_problem_is_told_as_far_as_it_is_safe(
+    operator: Operator, problem: Exception, told: str
+) -> None:
+    """The text of our own errors is passed on; of others, the class and the system's reason."""
+    store = GuardedStore(Raising(problem), timeout=HANG, event_log=operator.event_log)
+    assert await store.load(KEY) is None
+
+    assert await operator.heard() == [StoreFailed(operation="load", reason=told)]
+
+
+async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
+    """A `ConfigurationError` does not pass by itself: it reaches callers that take the lease."""
+    store = GuardedStore(
+        Raising(ConfigurationError("not on trio")), timeout=HANG, event_log=operator.event_log
+    )
+
+    assert await store.lease(KEY) == Misconfigured(reason="not on trio")
+    assert store.failing is None
+
+
+class Giving(Moody):
+    """A store that gives *record* and *held* in place of a record and a lease."""
+
+    def __init__(self, record: Any = None, held: Any = None) -> None:
+        super().__init__()
+        self._record = record
+        self._held = held
+
+    async def load(self, _: StoreKey, /) -> Any:
+        return self._record
+
+    async def lease(self, _: StoreKey, /) -> Any:
+        return self._held
+
+
+class Beating(Moody):
+    """A lease with a heartbeat of any kind."""
+
+    def __init__(self, heartbeat: Any) -> None:
+        super().__init__()
+        self.heartbeat = heartbeat
+
+
+WRONG_FIELDS: list[dict[str, Any]] = [
+    {"token": "c4n4ry-5ecret"},
+    {"lifetime": "900"},
+    {"lifetime": None},
+    {"lifetime": math.nan},
+    {"age": math.inf},
+    {"refresh_lifetime": "900"},
+]
+
+
+@pytest.mark.parametrize("given", ["c4n4ry-5ecret", True, object(), {"token": "x"}, *WRONG_FIELDS])
+async def test_what_is_no_record_is_none(
+    given: Any, record: Callable[..., TokenRecord], operator: Operator
+) -> None:
+    """A record with unusable values is a failure of the store, reported without its content."""
+    is_record = isinstance(given, dict) and given in WRONG_FIELDS
+    wrong = attrs.evolve(record(), **given) if is_record else given
+    store = GuardedStore(Giving(record=wrong), timeout=HANG, event_log=operator.event_log)
+
+    assert await store.load(KEY) is None
+    reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
+    assert await operator.heard() == [StoreFailed(operation="load", reason=reason)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["token", True, object(), Beating("1"), Beating(0.0), Beating(-1), Beating(math.nan)],
+    ids=["str", "bool", "object", "text", "zero", "negative", "nan"],
+)
+async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
+    """A lease that can be neither extended nor released is a failure of the store."""
+    store = GuardedStore(Giving(held=given), timeout=HANG, event_log=operator.event_log)
+
+    assert await store.lease(KEY) is NoLease.DOWN
+    reason = f"it gave {type(given).__name__}, which is no usable Lease"
+    assert await operator.heard() == [StoreFailed(operation="lease", reason=reason)]

@@ -1,0 +1,223 @@
+"""Calls in threads: limited in number, and no obstacle to the end of a loop or a process."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from taxizer_async._core.threads import (
+    AbandonableCalls,
+    NoThreadError,
+    TooManyCallsError,
+    call_aside,
+    lacks_thread,
+)
+from tests.support.limits import HANG
+from tests.support.threads import refuse_threads
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+#: What Python 3.12 and later say while they exit.
+EXITING = "can't create new thread at interpreter shutdown"
+
+PROGRAM = """
+import anyio, os, sys
+from taxizer_async._core.threads import AbandonableCalls
+
+calls = AbandonableCalls(1)
+if sys.argv[1] == "stuck":
+    calls._free.get().acquire()
+else:
+    calls._free.get()._cond.acquire()
+child = os.fork()
+if child == 0:
+    os._exit(anyio.run(calls.run, lambda: 7))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.fixture(name="gate")
+def _gate() -> Iterator[threading.Event]:
+    """Release waiting threads, at the latest when the test ends."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.mark.parametrize("parent", ["stuck", "counting"])
+def test_a_child_does_not_inherit_the_calls_of_its_parent(parent: str) -> None:
+    """A child starts at zero, even if the limit was reached, or the semaphore's lock held, at the fork."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, parent],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert done.stdout == "7\n"
+
+
+async def test_a_call_is_made_in_a_daemon_thread() -> None:
+    """A call runs in another thread, which the end of the process does not wait for."""
+    thread = await AbandonableCalls(1).run(threading.current_thread)
+
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+
+
+async def test_a_call_sees_no_context_of_the_callers() -> None:
+    """A call runs in an empty context, as the caller's may hold secrets and an event loop."""
+    variable = contextvars.ContextVar[int | None]("variable", default=None)
+    variable.set(7)
+
+    assert await AbandonableCalls(1).run(variable.get) is None
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit])
+async def test_what_a_call_raises_is_raised(error: type[BaseException]) -> None:
+    """Any exception of a call is raised at its caller, and the next call is made."""
+
+    def fail() -> None:
+        raise error
+
+    calls = AbandonableCalls(1)
+    with pytest.raises(error):
+        await calls.run(fail)
+
+    assert await calls.run(lambda: 7) == 7
+
+
+async def test_no_call_is_made_for_who_is_cancelled_already() -> None:
+    """A cancelled task makes no call."""
+    made: list[int] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await AbandonableCalls(1).run(lambda: made.append(1))
+
+    assert made == []
+
+
+@pytest.mark.report(133)
+async def test_calls_that_hang_are_bounded(gate: threading.Event) -> None:
+    """A cancelled caller leaves its call behind; when the limit is reached, no more calls are made."""
+    calls = AbandonableCalls(2)
+    ended = threading.Semaphore(0)
+
+    def hang() -> None:
+        gate.wait(HANG)
+        ended.release()
+
+    for _ in range(2):
+        with anyio.move_on_after(0.01) as scope:
+            await calls.run(hang)
+        assert scope.cancelled_caught
+    with pytest.raises(TooManyCallsError, match="2 earlier calls have not been answered") as caught:
+        await calls.run(hang)
+    assert caught.value.calls == 2
+    gate.set()
+    for _ in range(2):
+        assert await anyio.to_thread.run_sync(ended.acquire, True, HANG)  # noqa: FBT003
+
+    assert await calls.run(lambda: 7) == 7
+
+
+@pytest.mark.report(107)
+@pytest.mark.report(133)
+def test_a_call_that_hangs_keeps_no_event_loop(
+    gate: threading.Event, anyio_backend: tuple[str, Any]
+) -> None:
+    """A loop that has ended is collected while the thread is still there."""
+    calls = AbandonableCalls(1)
+    loops: list[weakref.ref[Any]] = []
+
+    async def leave_one_behind() -> None:
+        loops.append(weakref.ref(anyio.lowlevel.current_token().native_token))
+        with anyio.move_on_after(0.01):
+            await calls.run(lambda: gate.wait(HANG))
+
+    anyio.run(leave_one_behind, backend=anyio_backend[0])
+    gc.collect()
+
+    assert not calls._free.get().acquire(blocking=False)
+    assert loops[0]() is None
+
+
+@pytest.mark.report(130)
+async def test_a_call_that_needs_a_thread_fails_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call that needs a thread is not made in the loop, and does not count as hanging."""
+    calls = AbandonableCalls(1)
+    with monkeypatch.context() as patch:
+        refuse_threads(patch)
+        for _ in range(2):
+            with pytest.raises(NoThreadError):
+                await calls.run(threading.get_ident)
+
+    assert await calls.run(threading.get_ident) != threading.get_ident()
+
+
+@pytest.mark.report(131)
+@pytest.mark.parametrize("needs_thread", [False, True])
+async def test_a_call_is_made_here_as_the_interpreter_exits(
+    monkeypatch: pytest.MonkeyPatch, *, needs_thread: bool
+) -> None:
+    """When threads can no longer be started, each call is made in the loop's thread."""
+    calls = AbandonableCalls(1)
+    refuse_threads(monkeypatch, EXITING)
+    for _ in range(2):
+        made_by = await calls.run(threading.get_ident, needs_thread=needs_thread)
+        assert made_by == threading.get_ident()
+
+
+@pytest.mark.report(131)
+async def test_a_call_that_needs_no_thread_is_made_here_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A quick call is made in the loop's thread if no other can be started."""
+    calls = AbandonableCalls(1)
+    refuse_threads(monkeypatch)
+
+    assert await calls.run(threading.get_ident, needs_thread=False) == threading.get_ident()
+
+
+def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`call_aside` makes its call with or without a thread."""
+    made_by: list[int] = []
+    refuse_threads(monkeypatch)
+    call_aside(lambda: made_by.append(threading.get_ident()))
+
+    assert made_by == [threading.get_ident()]
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (NoThreadError(at_exit=False), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError(EXITING), True),
+        (RuntimeError("cannot schedule new futures after interpreter shutdown"), True),
+        (RuntimeError("can't register atexit after shutdown"), True),
+        (RuntimeError("Event loop is closed"), False),
+        (ValueError("can't start new thread"), False),
+    ],
+    ids=repr,
+)
+def test_a_lack_of_threads_is_told_by_what_python_says(error: Exception, *, lacks: bool) -> None:
+    """The lack of a thread is recognized by Python's messages, as there is no class for it."""
+    assert lacks_thread(error) is lacks

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .catalogue import Report
 
 
-TESTS: Final = Path(__file__).resolve().parent.parent
+TESTS: Final = Path(__file__).resolve().parents[2]
 REPORTS: Final = TESTS / "REPORTS.md"
 
 _HEAD: Final = """\

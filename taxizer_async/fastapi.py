@@ -230,7 +230,7 @@ def _tell_readiness(status: AuthStatus) -> JSONResponse:
 def _is_ready(status: AuthStatus) -> bool:
     if status.usable or status.retry_at is None:
         return True
-    # Who gets no request asks for no token, and would never be ready again.
+    # A service that gets no request asks for no token, and would never be ready again.
     return not status.keep_fresh_running and status.retry_at <= datetime.now(UTC)
 
 

@@ -137,7 +137,7 @@ class AuthBase:
 
         Raises:
             TokenStoreError: If the store could not drop it; here it is dropped.
-            AuthError: If a credentials callable failed, so that it is unknown whose token it is.
+            AuthError: If a credentials callable failed, so that the account is unknown.
         """
         await self._bearer.provider.forget()
 

@@ -107,7 +107,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         raise StopAsyncIteration
 
     async def athrow(self, *_: Any) -> Any:
-        """End, as `aclose` does: nobody who drives a flow throws into it."""
+        """End, as `aclose` does; HTTP libraries throw nothing into a flow."""
         await self.aclose()
 
     async def aclose(self) -> None:

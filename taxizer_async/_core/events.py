@@ -1,7 +1,7 @@
 """
 What a client tells its operator: one value for each thing that happens.
 
-Events have plain fields and hold no secret. Who receives them is decided in `_core.event_log`.
+Events have plain fields and hold no secret. The log that hands them out is in `_core.event_log`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class TokenCache:
         policy: All durations and limits.
         clock: For ages and back-off.
         random: Numbers in [0, 1), for jitter.
-        client_id: Whose token it will be, if that is known.
+        client_id: The account that the token will be for, if that is known.
     """
 
     __slots__ = ("_clock", "_monotonic", "_mutex", "_pid", "_policy", "_random", "state")
@@ -297,7 +297,7 @@ class TokenCache:
             )
 
     def note_client_id(self, client_id: str) -> None:
-        """Note whose token it is from now on."""
+        """Note the account that the token is for from now on."""
         with self._changing():
             self.state = attrs.evolve(self.state, client_id=client_id)
 
@@ -309,7 +309,7 @@ class TokenCache:
         held = self.alive()
         if held is None:
             return wait
-        # Tries become more frequent towards its end; who needs a token then does not wait for the next.
+        # Tries become more frequent towards its end; a caller that needs a token then waits for none.
         return min(wait, max(self._policy.outage_backoff, held.remaining(self._clock) / 2))
 
     def _replace(self, held: CachedToken) -> None:
@@ -323,10 +323,10 @@ class TokenCache:
             yield
 
     def _start_anew_after_fork(self) -> None:
-        # A thread that is not in this process may have held the mutex for ever.
+        # A thread that does not exist in this process may have held the mutex.
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         held = self.state.cached
         if held is not None:
-            # The refresh token is the parent's, who will spend it.
+            # The parent will spend the refresh token.
             self._replace(attrs.evolve(held, refresh_spent=True))

@@ -41,7 +41,7 @@ class CacheState:
         places: What 401s say about the places that the token is sent to.
         refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
         epoch: Counts `forget`: what was asked for before one is not held after it.
-        client_id: Whose token it is; None until the credentials were asked for.
+        client_id: The account that the token is for; None until the credentials were asked for.
         last_elapsed: Seconds that the last exchange took.
         logins: Connects that succeeded.
         renewals: Refreshes that succeeded.

@@ -43,7 +43,7 @@ class CredentialsSource:
 
     def check(self) -> None:
         """
-        Look at what was given, out of sight of who gave it.
+        Check what was given, where no frame of the caller shows it.
 
         Raises:
             ConfigurationError: If it is neither credentials nor a callable.

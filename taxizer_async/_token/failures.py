@@ -81,7 +81,7 @@ class Failure:
 
     @property
     def answers_need(self) -> bool:
-        """Whether it is an answer for callers who have no token: one attempt ahead of need is none."""
+        """Whether callers without a token have to accept it: one attempt ahead of need is not enough."""
         return not self.ahead_of_need or isinstance(self.cause, Refused)
 
     def describe(self) -> str:

@@ -58,7 +58,7 @@ class Places:
     Attributes:
         accepting: Those that accepted a token, as far as that was looked at, and about when that was
             (`Clock.monotonic`).
-        refusing: Those whose last answer was a 401; None stands for a place that refuses what others
+        refusing: Those that answered 401 last; None stands for a place that refuses what others
             accept.
         misleading: When each of the latter was found out, the last few times (`Clock.monotonic`); it
             may have answered otherwise since.

@@ -86,7 +86,7 @@ class TokenProvider:
     Gives out a usable token to any number of tasks, event loops and threads.
 
     Args:
-        endpoints: Whose tokens they are, and where to get them.
+        endpoints: The API that the tokens are for, and where to get them.
         credentials: A pair, or a callable that returns one.
         exchange: Asks the token endpoints.
         store: Where the token is shared.
@@ -177,7 +177,7 @@ class TokenProvider:
         return None if isinstance(result, Failure) else result
 
     async def _wait_for_replacement(self, failure: Failure | None) -> CachedToken | None:
-        """Wait for what replaces a token that was refused, but not for long: it may be good elsewhere."""
+        """Wait for the replacement of a refused token, but not for long: the token may be good elsewhere."""
         if failure is None:
             refresh, native = self._join_or_start()
             waited = time.monotonic() - refresh.began
@@ -244,7 +244,7 @@ class TokenProvider:
 
         Raises:
             TokenStoreError: If the store could not drop it.
-            AuthError: If the credentials callable failed, so that it is unknown whose token it is.
+            AuthError: If the credentials callable failed, so that the account is unknown.
         """
         self._drop()
         key, _ = await self._renewal.key()
@@ -293,7 +293,7 @@ class TokenProvider:
         try:
             result = await self._refresh_in_turn(refresh)
         except GeneratorExit:
-            # Its loop is gone, and whoever needs a token sees that.
+            # Its loop is gone, and callers that need a token see that.
             raise
         except Exception as cause:  # noqa: BLE001 - callers wait, and trio ends with a system task
             # Its text and frames may hold what was sent.

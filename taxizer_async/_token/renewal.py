@@ -57,7 +57,7 @@ T = TypeVar("T")
 @final
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Renewal:
-    """Gets tokens for one provider, whose parts these are; see `TokenProvider`."""
+    """Gets tokens for one provider, and shares its parts; see `TokenProvider`."""
 
     endpoints: Endpoints
     credentials: CredentialsSource
@@ -73,7 +73,7 @@ class Renewal:
         self, asked: Credentials | None = None, *, seconds: float | None = None
     ) -> tuple[StoreKey | CredentialsUnavailable | Misconfigured, Credentials | None]:
         """
-        Return whose token it is, or why that is unknown, and the credentials if they were asked for.
+        Return the key of the token, or why it is unknown, and the credentials if they were asked for.
 
         Args:
             asked: The credentials, if they were asked for already.
@@ -103,7 +103,7 @@ class Renewal:
 
         Args:
             request: What it is about.
-            key: Whose token it is.
+            key: The API and the account.
             lease: None if the store is down; then it is left alone, and so are refresh tokens that
                 others may have, too.
             asked: The credentials, if they were asked for already.

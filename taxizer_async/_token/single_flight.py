@@ -45,7 +45,7 @@ class SharedRefresh:
     Attributes:
         began: When it began (`time.monotonic`).
         result: The token or the failure that it ended with; None until then, or if it was superseded.
-        lease: The lease of the store that it holds, for whoever takes over from it.
+        lease: The lease of the store that it holds; a refresh that takes over releases it.
         waits: Seconds that callers waited for it, once it is over.
         task: What it runs in, while it is under way.
         guard: What ends it if its task does not, as code of the user's hangs.
@@ -195,7 +195,7 @@ class _EndElsewhere:
 
 
 async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
-    """Give up *refresh* for those who wait for *ended* if its loop is gone or blocked."""
+    """Give up *refresh* for callers that wait for *ended* if its loop is gone or blocked."""
     answers = 0
 
     def answer() -> None:

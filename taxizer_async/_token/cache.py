@@ -212,6 +212,8 @@ class TokenCache:
         good = held.freshness(self._clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
         if not good or held.same_token(stale) or self.outdates(record):
             return None
+        if self.is_forgotten(record):
+            return None
         with self._changing():
             if self.state.epoch != epoch:
                 return None
@@ -223,6 +225,10 @@ class TokenCache:
                 adoptions=self.state.adoptions + 1,
             )
         return held
+
+    def is_forgotten(self, record: TokenRecord) -> bool:
+        """Return whether *record* is of the token that was dropped last: others may save it once more."""
+        return record.version == self.state.forgotten
 
     def mark_spent(self, version: str, *, spent: bool, shared: bool) -> None:
         """
@@ -293,7 +299,13 @@ class TokenCache:
         with self._changing():
             state = self.state
             self.state = attrs.evolve(
-                state, cached=None, failure=None, rejection=None, failures=0, epoch=state.epoch + 1
+                state,
+                cached=None,
+                failure=None,
+                rejection=None,
+                failures=0,
+                epoch=state.epoch + 1,
+                forgotten=state.forgotten if state.cached is None else state.cached.version,
             )
 
     def note_client_id(self, client_id: str) -> None:

@@ -41,6 +41,7 @@ class CacheState:
         places: What 401s say about the places that the token is sent to.
         refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
         epoch: Counts `forget`: what was asked for before one is not held after it.
+        forgotten: The version of the token that was dropped by the last `forget` that dropped one.
         client_id: The account that the token is for; None until the credentials were asked for.
         last_elapsed: Seconds that the last exchange took.
         logins: Connects that succeeded.
@@ -56,6 +57,7 @@ class CacheState:
     places: Places = attrs.field(factory=Places)
     refresh_passed_over_until: float = -math.inf
     epoch: int = 0
+    forgotten: str | None = None
     client_id: str | None = None
     last_elapsed: float = 0.0
     logins: int = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, final
 from taxizer_async._core.events import LeaseAwaited
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
 from taxizer_async._token.renewal_request import SUPERSEDED, Restart
@@ -19,7 +20,6 @@ from taxizer_async.stores import StoreKey
 
 if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
-    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Failure
     from taxizer_async._token.renewal import Renewal
     from taxizer_async._token.renewal_request import RenewalRequest, Result, Step
@@ -86,7 +86,11 @@ class LeaseWait:
             return await renewal.run(request, key, None, asked)
         refresh.lease = lease
         try:
-            return await renewal.run(request, key, lease, asked)
+            result = await renewal.run(request, key, lease, asked)
+            if isinstance(result, CachedToken):
+                # The token is there, and a store that is slow to take the lease back keeps nobody.
+                refresh.let_callers_go()
+            return result
         finally:
             refresh.lease = None
             await renewal.store.release(lease)

@@ -182,8 +182,11 @@ class TokenProvider:
             refresh, native = self._join_or_start()
             waited = time.monotonic() - refresh.began
             longest = LONGEST_WAIT_FOR_REPLACEMENT if self._cache.state.failure is None else 0.0
-            with anyio.move_on_after(max(0.0, longest - waited)):
+            with anyio.move_on_after(max(0.0, longest - waited)) as limit:
                 await refresh.wait(native)
+            if not limit.cancelled_caught and self._cache.state.failure is None:
+                # It brought another token, or the refused one, as it began before the refusal.
+                return self._cache.alive()
         return self._cache.alive() or self._cache.refused()
 
     def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
@@ -206,17 +209,16 @@ class TokenProvider:
             None if *held* turned out to be good elsewhere, or the server issues it again; a failure if
             there is no other.
         """
-        result: CachedToken | Failure | None = None
+        failed: Failure | None = None
         while True:
-            current = self._cache.alive()
+            current, failure = self._cache.alive(), failed or self._cache.active_failure()
             if current is not None and current.version != held.version:
                 return None if current.same_token(held) else current
-            failure = result if isinstance(result, Failure) else self._cache.active_failure()
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
             refresh, native = self._join_or_start()
             await refresh.wait(native)
-            result = refresh.result
+            failed = refresh.result if isinstance(refresh.result, Failure) else None
 
     async def refused(self, token: Token, place: str) -> Token | None:
         """Do what `TaxizerAuth.refused` says."""

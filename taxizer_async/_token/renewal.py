@@ -112,6 +112,8 @@ class Renewal:
         if newer is not None:
             return newer
         record = await self.store.load(key) if lease else None
+        if record is not None and self.cache.is_forgotten(record):
+            record = None
         adopted = self.adopt(request, record)
         if adopted is not None:
             return adopted

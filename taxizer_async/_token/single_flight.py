@@ -113,16 +113,14 @@ class SharedRefresh:
             self._since[number] = time.monotonic()
         try:
             await (self._ended if self._loop.is_same(native) else self._end_for(native)).wait()
-        except BaseException:
-            since = self._since.pop(number, None)
-            if since is not None:  # it is not over
-                self.waits.append(time.monotonic() - since)
-            raise
-        if not self.is_over:
-            self._since.pop(number, None)
+        finally:
+            if not self.is_over:
+                since = self._since.pop(number, None)
+                if since is not None:
+                    self.waits.append(time.monotonic() - since)
 
     def let_callers_go(self) -> None:
-        """Have its callers look again though it is not over, as the token that they had is good."""
+        """Have its callers look again though it is not over, as there is a token that they can use."""
         with self._mutex:
             ended, self._ended = self._ended, anyio.Event()
             elsewhere, self._elsewhere = self._elsewhere, []
@@ -283,7 +281,7 @@ class RefreshCoordinator:
         self.announce_change()
 
     def let_callers_go(self) -> None:
-        """Have callers look again, as the token that is being replaced is good after all."""
+        """Have callers look again, as there is a token that they can use."""
         refresh = self._current
         if refresh is not None:
             refresh.let_callers_go()

@@ -94,13 +94,15 @@ def test_a_token_asked_for_at_once_replaces(
 
 def test_forget(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     """Forgetting drops the token and what failed, and neither counters nor whose it is."""
-    _issue(cache, hold())
+    held = _issue(cache, hold())
     cache.remember(
         Refused(status_code=400), endpoint="/c", rejected=Credentials("app", "x"), recheck=False
     )
     cache.forget()
 
-    assert cache.state == CacheState(client_id="app", epoch=1, logins=1, last_elapsed=0.1)
+    assert cache.state == CacheState(
+        client_id="app", epoch=1, forgotten=held.version, logins=1, last_elapsed=0.1
+    )
 
 
 def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
@@ -269,6 +271,19 @@ def test_adopt_wants_another(
     assert cache.adopt(record("1"), stale, epoch=0) is None
     assert cache.state.cached is stale
     assert cache.adopt(record("2"), stale, epoch=0) is not None
+
+
+def test_a_forgotten_token_is_not_adopted(
+    cache: TokenCache, record: Callable[..., TokenRecord], hold: Callable[..., CachedToken]
+) -> None:
+    """A record of the token that `forget` dropped, which another client saved again, is left alone."""
+    _issue(cache, hold("1"))
+    cache.forget()
+    cache.forget()
+
+    assert cache.is_forgotten(record("1"))
+    assert cache.adopt(record("1"), None, epoch=cache.state.epoch) is None
+    assert cache.adopt(record("2"), None, epoch=cache.state.epoch) is not None
 
 
 def test_adopt_after_forget(cache: TokenCache, record: Callable[..., TokenRecord]) -> None:

@@ -68,7 +68,7 @@ class Connection:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._watchers: list[Callable[[], None]] = []
-        self.lost = asyncio.Event()
+        self.lost: asyncio.Event = asyncio.Event()
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Call *callback* once the connection is gone."""

@@ -25,6 +25,7 @@ from taxizer_async import (
 )
 from taxizer_async.testing import Fault, ManualClock
 from tests.support.limits import HANG
+from tests.support.refreshes import settle
 from tests.support.scripted_store import ScriptedStore
 
 from .conftest import PRESSING
@@ -496,7 +497,7 @@ async def test_each_way_to_a_token_is_counted(
 async def test_who_comes_during_forget_does_not_bring_the_token_back(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A record that is adopted while the store is still being cleared is forgotten with the rest."""
+    """A record that is still there while the store is being cleared is not adopted once more."""
     auth = make_auth()
     old = await auth.token()
     adopted: list[bool] = []
@@ -507,10 +508,10 @@ async def test_who_comes_during_forget_does_not_bring_the_token_back(
     store.before_clear = adopt
     await auth.forget()
 
-    assert adopted == [True]
+    assert adopted == [False]
     assert not auth.status().usable
     assert (await auth.token()).jwt != old.jwt
-    assert sandbox.counters.connects == 2
+    assert sandbox.counters.connects == 3
 
 
 async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
@@ -578,3 +579,25 @@ async def test_who_waits_for_a_token_that_is_forgotten_gets_another(
 
     assert sandbox.counters.connects == 2
     assert set(jwts) == {sandbox.issued_jwts[-1]}
+
+
+async def test_no_caller_waits_for_the_lease_to_be_given_back(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """Once the token is saved its callers have it, however long the store takes for the rest."""
+    auth = make_auth(policy=RenewalPolicy(store_timeout=3 * HANG))
+    is_released = anyio.Event()
+    jwts: list[str] = []
+
+    async def take() -> None:
+        jwts.append((await auth.token()).jwt.reveal())
+
+    store.before_release = is_released.wait
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(take)
+        is_released.set()
+        await settle(auth._bearer.provider)
+
+    assert jwts == [*sandbox.issued_jwts] * 3

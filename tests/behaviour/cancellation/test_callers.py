@@ -147,6 +147,7 @@ async def test_cancelled_callers_change_nothing(
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
+            await world.wait_until_idle()
             world.start_counting()
             tokens = world.tokens
             strike = await strike_some(world, call, way, k)

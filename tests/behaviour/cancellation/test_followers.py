@@ -83,6 +83,7 @@ async def test_a_follower_changes_nothing(
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
+            await world.wait_until_idle()
             world.start_counting()
             tokens = world.tokens
             where = "refresh" if tokens else "connect"

@@ -64,6 +64,7 @@ async def test_forget_forgets_here_and_harms_nothing(
         store = FileTokenStore(tmp_path / str(k))
         async with World(sandbox, store) as world:
             await world.send()
+            await world.wait_until_idle()
             world.start_counting()
             with anyio.fail_after(HANG):
                 strike = await way(world.auth.forget, k)

@@ -143,6 +143,7 @@ async def test_a_refresh_that_is_cut_off_is_a_failed_try(
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
+            await world.wait_until_idle()
             world.start_counting()
             tokens = world.tokens
             cut = CutOff(world.coordinator, way, k)

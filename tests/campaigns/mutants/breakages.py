@@ -244,6 +244,22 @@ BREAKAGES: Final = (
         new="        return bool(sleepers)\n",
     ),
     Breakage(
+        name="callers-wait-for-the-release",
+        invariant=4,
+        file="_token/lease_wait.py",
+        old="                refresh.let_callers_go()\n",
+        new="                pass\n",
+        tests=(f"{AUTH}/test_shared_stores.py",),
+    ),
+    Breakage(
+        name="forgotten-token-adopted",
+        invariant=25,
+        file="_token/cache.py",
+        old="        if self.is_forgotten(record):\n            return None\n",
+        new="",
+        tests=(f"{CORE}/test_cache.py",),
+    ),
+    Breakage(
         name="late-token-replaces-a-newer-one",
         invariant=6,
         file="_token/cache.py",
@@ -580,8 +596,8 @@ BREAKAGES: Final = (
         name="replacement-waited-for-without-end",
         invariant=14,
         file="_token/provider.py",
-        old="        with anyio.move_on_after(max(0.0, longest - waited)):\n",
-        new="        with anyio.move_on_after(None):\n",
+        old="        with anyio.move_on_after(max(0.0, longest - waited)) as limit:\n",
+        new="        with anyio.move_on_after(None) as limit:\n",
     ),
     Breakage(
         name="replacement-waited-for-though-it-fails",

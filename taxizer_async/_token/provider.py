@@ -182,11 +182,12 @@ class TokenProvider:
             refresh, native = self._join_or_start()
             waited = time.monotonic() - refresh.began
             longest = LONGEST_WAIT_FOR_REPLACEMENT if self._cache.state.failure is None else 0.0
-            with anyio.move_on_after(max(0.0, longest - waited)) as limit:
+            with anyio.move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
-            if not limit.cancelled_caught and self._cache.state.failure is None:
-                # It brought another token, or the refused one, as it began before the refusal.
-                return self._cache.alive()
+                # One that began before the refusal may have brought the refused token.
+                while self._cache.refused() is not None and self._cache.state.failure is None:
+                    refresh, native = self._join_or_start()
+                    await refresh.wait(native)
         return self._cache.alive() or self._cache.refused()
 
     def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
@@ -231,8 +232,7 @@ class TokenProvider:
         try:
             return (await self.acquire()).token
         except (AuthError, ConfigurationError):
-            # It was logged and reported, and the caller has a refusal to tell of.
-            return None
+            return None  # it was logged and reported
 
     async def keep_fresh(self) -> None:
         """Renew ahead of need until cancelled; failures are backed off, and never raised."""

@@ -596,8 +596,8 @@ BREAKAGES: Final = (
         name="replacement-waited-for-without-end",
         invariant=14,
         file="_token/provider.py",
-        old="        with anyio.move_on_after(max(0.0, longest - waited)) as limit:\n",
-        new="        with anyio.move_on_after(None) as limit:\n",
+        old="        with anyio.move_on_after(max(0.0, longest - waited)):\n",
+        new="        with anyio.move_on_after(None):\n",
     ),
     Breakage(
         name="replacement-waited-for-though-it-fails",

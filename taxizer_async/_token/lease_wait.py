@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, final
 from taxizer_async._core.events import LeaseAwaited
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
-from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
 from taxizer_async._token.renewal_request import SUPERSEDED, Restart
@@ -20,6 +19,7 @@ from taxizer_async.stores import StoreKey
 
 if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
+    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Failure
     from taxizer_async._token.renewal import Renewal
     from taxizer_async._token.renewal_request import RenewalRequest, Result, Step
@@ -86,11 +86,7 @@ class LeaseWait:
             return await renewal.run(request, key, None, asked)
         refresh.lease = lease
         try:
-            result = await renewal.run(request, key, lease, asked)
-            if isinstance(result, CachedToken):
-                # The token is there, and a store that is slow to take the lease back keeps nobody.
-                refresh.let_callers_go()
-            return result
+            return await renewal.run(request, key, lease, asked)
         finally:
             refresh.lease = None
             await renewal.store.release(lease)

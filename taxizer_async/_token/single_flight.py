@@ -120,7 +120,7 @@ class SharedRefresh:
                     self.waits.append(time.monotonic() - since)
 
     def let_callers_go(self) -> None:
-        """Have its callers look again though it is not over, as there is a token that they can use."""
+        """Have its callers look again though it is not over, as the token that they had is good."""
         with self._mutex:
             ended, self._ended = self._ended, anyio.Event()
             elsewhere, self._elsewhere = self._elsewhere, []
@@ -281,7 +281,7 @@ class RefreshCoordinator:
         self.announce_change()
 
     def let_callers_go(self) -> None:
-        """Have callers look again, as there is a token that they can use."""
+        """Have callers look again, as the token that is being replaced is good after all."""
         refresh = self._current
         if refresh is not None:
             refresh.let_callers_go()

@@ -25,7 +25,6 @@ from taxizer_async import (
 )
 from taxizer_async.testing import Fault, ManualClock
 from tests.support.limits import HANG
-from tests.support.refreshes import settle
 from tests.support.scripted_store import ScriptedStore
 
 from .conftest import PRESSING
@@ -579,25 +578,3 @@ async def test_who_waits_for_a_token_that_is_forgotten_gets_another(
 
     assert sandbox.counters.connects == 2
     assert set(jwts) == {sandbox.issued_jwts[-1]}
-
-
-async def test_no_caller_waits_for_the_lease_to_be_given_back(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
-) -> None:
-    """Once the token is saved its callers have it, however long the store takes for the rest."""
-    auth = make_auth(policy=RenewalPolicy(store_timeout=3 * HANG))
-    is_released = anyio.Event()
-    jwts: list[str] = []
-
-    async def take() -> None:
-        jwts.append((await auth.token()).jwt.reveal())
-
-    store.before_release = is_released.wait
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(3):
-                tasks.start_soon(take)
-        is_released.set()
-        await settle(auth._bearer.provider)
-
-    assert jwts == [*sandbox.issued_jwts] * 3

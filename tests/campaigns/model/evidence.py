@@ -111,8 +111,9 @@ class Evidence:
         """
         here, now = self._place(place), self._clock.monotonic()
         jwt = before.token.jwt.reveal()
-        has_refused_another = not here.is_known and any(each != jwt for each in here.refused)
-        is_second = has_refused_another and self.has_accepted(jwt)
+        # The process may not know of the place what this does, as it knows of an older token only.
+        may_be_second = any(each != jwt for each in here.refused) and self.has_accepted(jwt)
+        is_second = may_be_second and not here.is_known
         others = [other for other in self._places.values() if other is not here]
         # That others accept is noted once in a while, and at times of a token that was replaced, too.
         is_surely_known = here.is_known and any(
@@ -127,7 +128,10 @@ class Evidence:
                 self._fail("a place that refuses what others accept costs no renewal")
         elif not (
             may_be_known
-            or (not before.refused and (is_second or self._may_rest(here, before, renewed=renewed)))
+            or (
+                not before.refused
+                and (may_be_second or self._may_rest(here, before, renewed=renewed))
+            )
         ):
             self._fail("a 401 is handed back for a reason only")
         if verdict is Verdict.RENEW and not before.refused:

@@ -103,6 +103,10 @@ async def process_an_exchange(sim: Simulation) -> None:
 
 def pass_time(sim: Simulation, seconds: float) -> None:
     """Let time pass, and exchanges end that it ends."""
+    if sim.world.shelf.gates:
+        # What is on its way to the store ends after two seconds, and no sooner than this jump.
+        for process in sim.world.processes:
+            process.watch.grant(seconds)
     sim.world.clock.advance(seconds)
     sim.world.note(f"{seconds:.3f} s later")
     for asking in sim.world.unanswered():

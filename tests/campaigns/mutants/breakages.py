@@ -244,14 +244,6 @@ BREAKAGES: Final = (
         new="        return bool(sleepers)\n",
     ),
     Breakage(
-        name="callers-wait-for-the-release",
-        invariant=4,
-        file="_token/lease_wait.py",
-        old="                refresh.let_callers_go()\n",
-        new="                pass\n",
-        tests=(f"{AUTH}/test_shared_stores.py",),
-    ),
-    Breakage(
         name="forgotten-token-adopted",
         invariant=25,
         file="_token/cache.py",

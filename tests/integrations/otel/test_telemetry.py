@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 #: Past the age from which callers wait for a token of 900 s to be renewed.
 PRESSING = 875.0
 ONCE = RenewalPolicy(backoff=60.0)
+#: The pauses between looks grow with chance; none of these is longer than the steps of the clock.
+QUICK = RenewalPolicy(lease_poll=0.005)
 
 
 def server(sandbox: Sandbox) -> dict[str, Any]:
@@ -313,7 +315,7 @@ async def test_a_wait_for_the_lease(
     async def free() -> None:
         store.busy = False
 
-    await wait_for_lease(make_auth(), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
+    await wait_for_lease(make_auth(policy=QUICK), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
     await recorded.complete()
 
     lease, connect = recorded.spans()
@@ -340,7 +342,7 @@ async def test_a_wait_that_another_client_ends(
     async def log_in() -> None:
         await other.token()
 
-    await wait_for_lease(make_auth(name="this"), clock, store, log_in, looks=1)
+    await wait_for_lease(make_auth(name="this", policy=QUICK), clock, store, log_in, looks=1)
     await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
@@ -364,7 +366,7 @@ async def test_a_wait_that_is_given_up(
         clock.advance(RenewalPolicy().exchange_timeout)
 
     with pytest.RaisesGroup(TokenEndpointUnavailableError, flatten_subgroups=True):
-        await wait_for_lease(make_auth(), clock, store, let_time_pass, looks=0)
+        await wait_for_lease(make_auth(policy=QUICK), clock, store, let_time_pass, looks=0)
     await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")

@@ -205,6 +205,8 @@ class Renewal:
         )
         if isinstance(outcome, Issued):
             return await self._keep(request, key, lease, outcome, login=False)
+        if isinstance(outcome, (Unavailable, Malformed)):
+            self.cache.pass_over_refresh(self.policy.refresh_passed_over)
         if self.is_superseded(request):
             return SUPERSEDED
         if isinstance(outcome, Misconfigured) or (
@@ -226,10 +228,8 @@ class Renewal:
         """Return None if a login has to follow."""
         if isinstance(outcome, Misconfigured):
             return self.fail(outcome, kind="refresh", elapsed=elapsed)
-        if not isinstance(outcome, Refused):
-            self.cache.pass_over_refresh(self.policy.refresh_passed_over)
-            if not self._is_needed(request):
-                return self.fail(outcome, kind="refresh", elapsed=elapsed)
+        if not isinstance(outcome, Refused) and not self._is_needed(request):
+            return self.fail(outcome, kind="refresh", elapsed=elapsed)
         self.event_log.emit(
             events.RefreshRefused(
                 reason=_reason(outcome),

@@ -376,8 +376,8 @@ BREAKAGES: Final = (
         name="no-login-after-a-sick-refresh",
         invariant=9,
         file="_token/renewal.py",
-        old="            if not self._is_needed(request):\n                return self.fail(outcome",
-        new="            if True:\n                return self.fail(outcome",
+        old="        if not isinstance(outcome, Refused) and not self._is_needed(request):\n",
+        new="        if not isinstance(outcome, Refused):\n",
     ),
     Breakage(
         name="empty-refresh-token-sent",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_THREADS: Final = 4 * (2 + VISITORS) + 1
 #: What the two auths that stay remember of 401s, at most.
 REMEMBERED: Final = {
-    "taxizer_async._token.cache.RenewalOf401": 2 * POLICY.unauthorized_budget,
+    "taxizer_async._token.cache_state.RenewalOf401": 2 * POLICY.unauthorized_budget,
     "taxizer_async._token.places.Refusal": 2 * MOST_PLACES,
 }
 #: What may come after the warm-up.

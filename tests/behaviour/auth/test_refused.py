@@ -100,7 +100,7 @@ async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:
     auth = TaxizerAuth(
         sandbox.credentials,
         base_url=sandbox.base_url,
-        policy=RenewalPolicy(exchange_timeout=0.3),
+        policy=RenewalPolicy(backoff=60.0),
     )
     token = await auth.token()
     await auth.forget()

@@ -80,7 +80,7 @@ async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
     auth = TaxizerAuth(
         sandbox.credentials,
         base_url=sandbox.base_url,
-        policy=RenewalPolicy(exchange_timeout=0.3),
+        policy=RenewalPolicy(backoff=60.0),
     )
     token = await auth.token()
     sandbox.revoke()

@@ -58,7 +58,7 @@ async def test_a_401_during_an_outage_of_the_login_fails_nobody_else(
     sandbox: Sandbox, stack: Stack
 ) -> None:
     """With the token endpoints down and one 401, all other requests go on with their token."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(exchange_timeout=0.5))
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
     async with stack.open(auth) as sender:
         await sender.send("POST", PATH)
         sandbox.fail("connect", Fault.status(503))
@@ -129,7 +129,7 @@ async def test_a_401_that_no_other_token_would_cure_keeps_its_body(
     sandbox: Sandbox, stack: Stack
 ) -> None:
     """If the login fails, but the token turns out to be good, the 401 comes back as it was."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(exchange_timeout=0.5))
+    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
     replies: list[Reply] = []
 
     async def send(path: str) -> None:

@@ -58,11 +58,11 @@ BREAKAGES: Final = (
     Breakage(
         name="fast-path-takes-the-mutex",
         invariant=1,
-        file="_token/cache.py",
-        old="        held = self.state.cached\n        if held is not None and self._monotonic()",
+        file="_auth/flow.py",
+        old="        cached, now = bearer.cache.state.cached, bearer.now()\n",
         new=(
-            "        with self._changing():\n            held = self.state.cached\n"
-            "        if held is not None and self._monotonic()"
+            "        with bearer.cache._changing():\n"
+            "            cached, now = bearer.cache.state.cached, bearer.now()\n"
         ),
     ),
     # 2: No lock is held across a yield, and an abandoned flow leaves no trace.

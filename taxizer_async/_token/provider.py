@@ -112,7 +112,8 @@ class TokenProvider:
         self._clock = clock
         self._event_log = event_log
         self._store = GuardedStore(store, timeout=policy.store_timeout, event_log=event_log)
-        self._cache = TokenCache(
+        #: Is read without a lock on the fast path.
+        self.cache: Final = TokenCache(
             policy=policy,
             clock=clock,
             random=random,
@@ -123,7 +124,7 @@ class TokenProvider:
             credentials=credentials,
             exchange=exchange,
             store=self._store,
-            cache=self._cache,
+            cache=self.cache,
             policy=policy,
             clock=clock,
             random=random,
@@ -131,8 +132,6 @@ class TokenProvider:
         )
         self._lease_wait = LeaseWait(self._renewal)
         self._own_coordinator = PerProcess(lambda: RefreshCoordinator(self._run))
-        #: Is read without a lock on the fast path.
-        self.cache: Final = self._cache
 
     async def acquire(self) -> CachedToken:
         """
@@ -143,8 +142,8 @@ class TokenProvider:
             ConfigurationError: If the user's part (credentials, http_client) failed.
         """
         while True:
-            cached, freshness = self._cache.state.cached, self._cache.freshness()
-            failure = self._cache.active_failure()
+            cached, freshness = self.cache.state.cached, self.cache.freshness()
+            failure = self.cache.active_failure()
             if cached is None or freshness is Freshness.EXPIRED:
                 found = await self._wait_for_token(failure)
             elif freshness is Freshness.FRESH or failure is not None:
@@ -161,17 +160,17 @@ class TokenProvider:
             return cached
         with anyio.move_on_after(self._follower_timeout(refresh)):
             await refresh.wait(native)
-        return self._cache.alive()
+        return self.cache.alive()
 
     async def _wait_for_token(self, failure: Failure | None) -> CachedToken | None:
         """Wait for the refresh under way; return None if it was half-hearted, or is of no use."""
-        if self._cache.refused() is not None:
+        if self.cache.refused() is not None:
             return await self._wait_for_replacement(failure)
         if failure is not None and failure.answers_need:
             raise failure.error(from_memory=True)
         refresh, native = self._join_or_start()
         await refresh.wait(native)
-        result = self._cache.alive() or refresh.result
+        result = self.cache.alive() or refresh.result
         if isinstance(result, Failure) and result.answers_need:
             raise result.error()
         return None if isinstance(result, Failure) else result
@@ -181,23 +180,23 @@ class TokenProvider:
         if failure is None:
             refresh, native = self._join_or_start()
             waited = time.monotonic() - refresh.began
-            longest = LONGEST_WAIT_FOR_REPLACEMENT if self._cache.state.failure is None else 0.0
+            longest = LONGEST_WAIT_FOR_REPLACEMENT if self.cache.state.failure is None else 0.0
             with anyio.move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
                 # One that began before the refusal may have brought the refused token.
-                while self._cache.refused() is not None and self._cache.state.failure is None:
+                while self.cache.refused() is not None and self.cache.state.failure is None:
                     refresh, native = self._join_or_start()
                     await refresh.wait(native)
-        return self._cache.alive() or self._cache.refused()
+        return self.cache.alive() or self.cache.refused()
 
     def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
         """Note that *place* took *held*, which was sent at that time (`Clock.monotonic`)."""
-        if self._cache.accept(held, place, sent_at=sent_at):
+        if self.cache.accept(held, place, sent_at=sent_at):
             self._coordinator().let_callers_go()
 
     def refuse(self, held: CachedToken, place: str, *, sent_at: float) -> Verdict:
         """Note that *place* answered 401 to *held*; return what follows."""
-        verdict, is_news = self._cache.refuse(held, place, sent_at=sent_at)
+        verdict, is_news = self.cache.refuse(held, place, sent_at=sent_at)
         if is_news:
             self._event_log.emit(events.TokenRefused(renewing=verdict is Verdict.RENEW))
         return verdict
@@ -212,7 +211,7 @@ class TokenProvider:
         """
         failed: Failure | None = None
         while True:
-            current, failure = self._cache.alive(), failed or self._cache.active_failure()
+            current, failure = self.cache.alive(), failed or self.cache.active_failure()
             if current is not None and current.version != held.version:
                 return None if current.same_token(held) else current
             if failure is not None and (current is not None or failure.answers_need):
@@ -223,7 +222,7 @@ class TokenProvider:
 
     async def refused(self, token: Token, place: str) -> Token | None:
         """Do what `TaxizerAuth.refused` says."""
-        held = self._cache.state.cached
+        held = self.cache.state.cached
         if held is not None and held.token.jwt == token.jwt:
             if self.refuse(held, place, sent_at=self._clock.monotonic()) is Verdict.HAND_BACK:
                 return None
@@ -264,17 +263,17 @@ class TokenProvider:
             raise TokenStoreError(msg)
 
     def _drop(self) -> None:
-        self._cache.forget()
+        self.cache.forget()
         self._coordinator().supersede()
 
     def status(self) -> AuthStatus:
         """Return what can be said of the token now."""
-        state = self._cache.state
+        state = self.cache.state
         held, failure = state.cached, state.failure
         remaining = held.remaining(self._clock) if held else math.inf
         return AuthStatus(
             state=token_state(held, self._clock),
-            usable=self._cache.alive() is not None,
+            usable=self.cache.alive() is not None,
             expires_in=remaining if math.isfinite(remaining) else None,
             refreshable=held is not None and held.refreshable(self._clock),
             keep_fresh_running=self._coordinator().keeps_fresh,
@@ -327,7 +326,7 @@ class TokenProvider:
     async def _refresh_in_turn(self, refresh: SharedRefresh) -> Result:
         deadline = self._clock.monotonic() + self._policy.exchange_timeout
         # What comes while it waits is not stale, and a `forget` meanwhile is respected.
-        state = self._cache.state
+        state = self.cache.state
         request = RenewalRequest(stale=state.cached, generation=state.epoch, deadline=deadline)
         predecessor = refresh.predecessor
         if predecessor is not None and predecessor.lease is not None:
@@ -341,7 +340,7 @@ class TokenProvider:
                 return SUPERSEDED
             return self._renewal.fail(Unavailable(reason="the one before it does not end"))
         try:
-            failure = self._cache.active_failure()
+            failure = self.cache.active_failure()
             if failure is not None and failure.answers_need:
                 # The one before it has failed after all, while this waited.
                 return failure
@@ -360,7 +359,7 @@ class TokenProvider:
 
     def _follower_timeout(self, refresh: SharedRefresh) -> float:
         """Return how long *refresh* may be waited for: a token that lives is not waited to death."""
-        cached, state = self._cache.alive(), self._cache.state
+        cached, state = self.cache.alive(), self.cache.state
         if cached is None:
             return math.inf
         if state.failure is not None:
@@ -370,12 +369,12 @@ class TokenProvider:
 
     def _until_renewal(self) -> float:
         """Return the seconds until `keep_fresh` has to do something."""
-        failure = self._cache.active_failure()
+        failure = self.cache.active_failure()
         pause = failure.until - self._clock.monotonic() if failure else 0.0
-        cached = self._cache.alive()
+        cached = self.cache.alive()
         if cached is None:
             return pause
-        margin = HEALTHY_FACTOR * self._cache.state.last_elapsed
+        margin = HEALTHY_FACTOR * self.cache.state.last_elapsed
         due = cached.schedule.keep_fresh_after(margin) - cached.age(self._clock)
         return max(due, pause)
 

@@ -224,7 +224,7 @@ class World:
 
     async def _is_saved(self) -> bool:
         held, record = (
-            self.auth._bearer.provider._cache.state.cached,
+            self.auth._bearer.provider.cache.state.cached,
             await self.store.load(self.key),
         )
         return held is not None and record is not None and record.token.jwt == held.token.jwt

@@ -95,7 +95,7 @@ async def test_invariant_20_what_a_store_or_a_hook_quotes_is_not_passed_on(
 
     def complain(event: Event) -> None:
         events.append(event)
-        raise ValueError(auth._bearer.provider._cache.state.cached.token.jwt.reveal())  # type: ignore[union-attr]
+        raise ValueError(auth._bearer.provider.cache.state.cached.token.jwt.reveal())  # type: ignore[union-attr]
 
     store.before_save = quote
     auth = make_auth(on_event=complain)

@@ -74,7 +74,7 @@ async def test_invariant_01_the_fast_path_takes_no_lock(
 ) -> None:
     """A fresh token is had without any of the locks that guard its changes."""
     token = await auth.token()
-    for guarded in (auth._bearer.provider._cache, auth._bearer.provider._coordinator()):
+    for guarded in (auth._bearer.provider.cache, auth._bearer.provider._coordinator()):
         monkeypatch.setattr(guarded, "_mutex", Untouchable())
     flow = flow_of(auth)
     request = await flow.__anext__()

@@ -577,11 +577,11 @@ BREAKAGES: Final = (
         name="refused-token-not-used",
         invariant=14,
         file="_token/provider.py",
-        old="        return self._cache.alive() or self._cache.refused()\n",
+        old="        return self.cache.alive() or self.cache.refused()\n",
         new=(
-            "        if failure is not None and self._cache.alive() is None:\n"
+            "        if failure is not None and self.cache.alive() is None:\n"
             "            raise failure.error()\n"
-            "        return self._cache.alive() or self._cache.refused()\n"
+            "        return self.cache.alive() or self.cache.refused()\n"
         ),
     ),
     Breakage(
@@ -595,7 +595,7 @@ BREAKAGES: Final = (
         name="replacement-waited-for-though-it-fails",
         invariant=14,
         file="_token/provider.py",
-        old=" if self._cache.state.failure is None else 0.0\n",
+        old=" if self.cache.state.failure is None else 0.0\n",
         new="\n",
     ),
     Breakage(

@@ -87,7 +87,7 @@ class TokenCache:
     def refused(self) -> CachedToken | None:
         """Return the token if it was refused, but has not ended: it is better than none."""
         held = self.state.cached
-        if held is None or not held.refused or held.is_over(self._clock):
+        if held is None or not held.refused or held.is_over(self._monotonic()):
             return None
         return held
 

@@ -100,9 +100,9 @@ class CachedToken:
         """Return the seconds until it ends; infinite for one that is used until refused."""
         return self.schedule.ends_after - self.age(clock)
 
-    def is_over(self, clock: Clock) -> bool:
-        """Return whether it has ended, whatever the server says of it."""
-        return self.remaining(clock) <= 0
+    def is_over(self, now: float) -> bool:
+        """Return whether it has ended by *now* (`Clock.monotonic`), whatever the server says of it."""
+        return max(now - self.requested_at, 0.0) >= self.schedule.ends_after
 
     def same_token(self, other: CachedToken | None) -> bool:
         """Say whether *other* carries the same JWT."""

@@ -24,7 +24,7 @@ MOST_PLACES: Final = 256
 class Verdict(enum.Enum):
     """What a 401 leads to."""
 
-    #: Another token is in use already.
+    #: Another token is in use already, or is needed anyway, as this one has ended.
     REPLACED = enum.auto()
     #: The token is not good any more, so that a renewal is worth while.
     RENEW = enum.auto()

@@ -87,6 +87,9 @@ def after_refusal(
     current = state.cached
     if current is None or not current.same_token(held):
         return state, Verdict.REPLACED, False
+    if current.is_over(now):
+        # It ended on the way, which says nothing of the place.
+        return state, Verdict.REPLACED, False
     verdict = _judge(state, current, place, now, policy)
     is_reported = current.told not in (verdict, Verdict.RENEW)
     last = state.places.refusing.get(place)

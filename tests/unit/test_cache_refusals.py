@@ -96,6 +96,18 @@ def test_a_late_401_is_free(cache: TokenCache, hold: Callable[..., CachedToken])
     assert cache.state is before
 
 
+def test_a_401_for_a_token_that_ended_on_the_way_is_free(
+    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+) -> None:
+    """A 401 for a token that has ended says nothing of the place, and the next token is asked for."""
+    held = _issue(cache, hold())
+    clock.advance(held.lifetime)
+    before = cache.state
+
+    assert cache.refuse(held, "GET /a")[0] is Verdict.REPLACED
+    assert cache.state is before
+
+
 def test_a_401_after_forget_is_free(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     """A 401 for a token that was forgotten changes nothing."""
     held = _issue(cache, hold())

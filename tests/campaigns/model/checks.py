@@ -193,9 +193,10 @@ class Watch:
         verdict = process.provider.refuse(held, place, sent_at=sent_at)
         after = process.held
         self._world.note(f"{process}   {place}: {verdict.name}")
-        if before is None or not before.same_token(held):
+        has_ended = before is not None and before.remaining(self._world.clock) <= 0
+        if before is None or not before.same_token(held) or has_ended:
             if verdict is not Verdict.REPLACED:
-                self._fail("a 401 for a token that was replaced leads to the one in use")
+                self._fail("a 401 for a token that was replaced or has ended is no evidence")
             self._a_late_401_costs_nothing(before, after)
             self.refused.add(held.token.jwt.reveal())
             return verdict

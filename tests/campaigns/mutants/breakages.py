@@ -560,6 +560,14 @@ BREAKAGES: Final = (
     ),
     # 14: While a refused token is being replaced.
     Breakage(
+        name="a-401-of-a-token-that-ended-is-evidence",
+        invariant=13,
+        file="_token/refusals.py",
+        old="    if current.is_over(now):\n",
+        new="    if False:\n",
+        tests=(f"{CORE}/test_cache_refusals.py",),
+    ),
+    Breakage(
         name="callers-not-let-go",
         invariant=14,
         file="_token/provider.py",

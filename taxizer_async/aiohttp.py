@@ -119,7 +119,7 @@ class TaxizerMiddleware:
                 response = await handler(request)
                 if response.status != UNAUTHORIZED:
                     if bearer.cache.state.listens and tells_of_token(response.status):
-                        bearer.provider.accept(cached, _place(request), sent_at=sent_at)
+                        bearer.provider.note_acceptance(cached, _place(request), sent_at=sent_at)
                     return response
                 is_worth = self._is_worth_renewing(cached, request, response, sent_at=sent_at)
                 if not is_worth or resends == RESENDS or not _is_replayable(request.body):

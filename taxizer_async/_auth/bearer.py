@@ -122,7 +122,7 @@ class Bearer:
         """
         if lacks_scope(challenge):
             return False
-        return self.provider.refuse(cached, place, sent_at=sent_at) is not Verdict.HAND_BACK
+        return self.provider.note_refusal(cached, place, sent_at=sent_at) is not Verdict.HAND_BACK
 
     async def replacement_for(self, cached: CachedToken) -> CachedToken | None:
         """

@@ -150,7 +150,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         for each in (response, *reversed(response.history)):
             if each.request.headers.get(_HEADER) == cached.authorization:
                 place = _place(each.request)
-                self._bearer.provider.accept(cached, place, sent_at=self._sent_at)
+                self._bearer.provider.note_acceptance(cached, place, sent_at=self._sent_at)
                 return
 
     def _is_to_be_renewed(self, cached: CachedToken, response: Any) -> bool:

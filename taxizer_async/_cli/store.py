@@ -133,20 +133,20 @@ def _place_rows(config: StoreConfig, key: StoreKey) -> list[tuple[str, str | Non
 def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
     if record is None:
         return [("token", "none")]
-    held = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
-    left = held.remaining(_CLOCK)
+    cached = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
+    left = cached.remaining(_CLOCK)
     return [
-        ("token", _STATES[held.freshness(_CLOCK)]),
+        ("token", _STATES[cached.freshness(_CLOCK)]),
         ("age", seconds(record.age)),
         *expiry_rows(record.token, max(0.0, left) if math.isfinite(left) else None),
-        ("refresh_token", _refresh_state(held)),
+        ("refresh_token", _refresh_state(cached)),
         *owner_rows(record.token),
     ]
 
 
-def _refresh_state(held: CachedToken) -> str:
-    if held.token.refresh_token is None:
+def _refresh_state(cached: CachedToken) -> str:
+    if cached.token.refresh_token is None:
         return "none"
-    if held.refresh_spent:
+    if cached.refresh_spent:
         return "spent"
-    return "good" if held.refreshable(_CLOCK) else "expired"
+    return "good" if cached.refreshable(_CLOCK) else "expired"

@@ -67,40 +67,36 @@ class TokenCache:
 
     def fresh(self) -> CachedToken | None:
         """Return the token if it is fresh: this is the fast path."""
-        held = self.state.cached
-        if held is not None and self._monotonic() < held.fresh_until:
-            return held
+        cached = self.state.cached
+        if cached is not None and self._monotonic() < cached.fresh_until:
+            return cached
         return None
 
     def freshness(self) -> Freshness:
-        """Return how the token that is held may be used."""
-        held = self.state.cached
-        return Freshness.EXPIRED if held is None else held.freshness(self._clock)
+        """Return how the token in use may be used."""
+        cached = self.state.cached
+        return Freshness.EXPIRED if cached is None else cached.freshness(self._clock)
 
     def alive(self) -> CachedToken | None:
         """Return the token unless it is refused or dead."""
-        held = self.state.cached
-        if held is None or held.freshness(self._clock) is Freshness.EXPIRED:
+        cached = self.state.cached
+        if cached is None or cached.freshness(self._clock) is Freshness.EXPIRED:
             return None
-        return held
+        return cached
 
     def refused(self) -> CachedToken | None:
         """Return the token if it was refused, but has not ended: it is better than none."""
-        held = self.state.cached
-        if held is None or not held.refused or held.is_over(self._monotonic()):
+        cached = self.state.cached
+        if cached is None or not cached.refused or cached.is_over(self._monotonic()):
             return None
-        return held
+        return cached
 
     def replacement_for(self, stale: CachedToken | None) -> CachedToken | None:
         """Return the token if it is good and another than *stale*."""
-        held = self.state.cached
-        if held is None or held.same_token(stale):
+        cached = self.state.cached
+        if cached is None or cached.same_token(stale):
             return None
-        return (
-            held
-            if held.freshness(self._clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
-            else None
-        )
+        return cached if cached.is_good(self._clock) else None
 
     def active_failure(self) -> Failure | None:
         """Return the failure that is still served from memory, if there is one."""
@@ -116,22 +112,22 @@ class TokenCache:
             return None
         return rejection if self._clock.monotonic() < rejection.rejected_until else None
 
-    def private(self) -> CachedToken | None:
-        """Return what is held, if nobody else can have its refresh token."""
+    def unshared(self) -> CachedToken | None:
+        """Return the token in use if no other process can have its refresh token."""
         with self._changing():
-            held = self.state.cached
-        return None if held is None or held.shared else held
+            cached = self.state.cached
+        return None if cached is None or cached.shared else cached
 
-    def hold(self, record: TokenRecord) -> CachedToken:
-        """Return what would be held of *record*."""
+    def read(self, record: TokenRecord) -> CachedToken:
+        """Return *record* as a token of this process."""
         return from_record(record, clock=self._clock, policy=self._policy, jitter=self._random())
 
-    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> bool:
+    def note_acceptance(self, cached: CachedToken, place: str, *, sent_at: float) -> bool:
         """
-        Note that *place* accepted *held*.
+        Note that *place* accepted *cached*.
 
         Args:
-            held: The token that was sent.
+            cached: The token that was sent.
             place: Where it was sent; empty if that is unknown.
             sent_at: When it was sent (`Clock.monotonic`).
 
@@ -139,22 +135,22 @@ class TokenCache:
             Whether the token in use was being replaced, and turns out to be good.
         """
         now = self._clock.monotonic()
-        if not is_news(self.state, held, place, sent_at=sent_at, now=now):
+        if not is_news(self.state, cached, place, sent_at=sent_at, now=now):
             return False
         with self._changing():
             self.state, is_good = after_acceptance(
-                self.state, held, place, sent_at=sent_at, now=now, policy=self._policy
+                self.state, cached, place, sent_at=sent_at, now=now, policy=self._policy
             )
             return is_good
 
-    def refuse(
-        self, held: CachedToken, place: str = "", *, sent_at: float = math.inf
+    def note_refusal(
+        self, cached: CachedToken, place: str = "", *, sent_at: float = math.inf
     ) -> tuple[Verdict, bool]:
         """
-        Note that *place* answered 401 to *held*.
+        Note that *place* answered 401 to *cached*.
 
         Args:
-            held: The token that was sent.
+            cached: The token that was sent.
             place: Where it was sent; empty if that is unknown, and then the token is at fault.
             sent_at: When it was sent (`Clock.monotonic`).
 
@@ -164,21 +160,23 @@ class TokenCache:
         now = self._clock.monotonic()
         with self._changing():
             self.state, verdict, is_reported = after_refusal(
-                self.state, held, place, sent_at=sent_at, now=now, policy=self._policy
+                self.state, cached, place, sent_at=sent_at, now=now, policy=self._policy
             )
             return verdict, is_reported
 
-    def issue(self, held: CachedToken, *, login: bool, elapsed: float, epoch: int) -> bool:
-        """Hold a token that was just issued; False if a `forget` since *epoch* forbids it."""
+    def set_issued(
+        self, cached: CachedToken, *, login: bool, elapsed: float, generation: int
+    ) -> bool:
+        """Use a token that was just issued; return False if a `forget` since *generation* forbids it."""
         with self._changing():
             state = self.state
             current = state.cached
-            is_late = current is not None and current.requested_at > held.requested_at
-            if state.epoch != epoch or is_late:
-                return state.epoch == epoch
+            is_late = current is not None and current.requested_at > cached.requested_at
+            if state.generation != generation or is_late:
+                return state.generation == generation
             self.state = attrs.evolve(
                 state,
-                cached=held,
+                cached=cached,
                 failure=None,
                 rejection=None,
                 failures=0,
@@ -188,61 +186,60 @@ class TokenCache:
             )
             return True
 
-    def outdates(self, record: TokenRecord) -> bool:
+    def is_newer_than(self, record: TokenRecord) -> bool:
         """
-        Say whether what is held was asked for after *record* was.
+        Return whether the token in use was asked for after that of *record*.
 
-        Then the store was set back, by a restart from a snapshot or the like: the refresh token in it
+        Then the store was set back, by a restart from a snapshot for example: the refresh token in it
         may have been sent long ago.
         """
-        held = self.state.cached
-        if held is None or held.version == record.version:
+        cached = self.state.cached
+        if cached is None or cached.version == record.version:
             return False
-        return record.age > held.age(self._clock)
+        return record.age > cached.age(self._clock)
 
     def adopt(
-        self, record: TokenRecord, stale: CachedToken | None, *, epoch: int
+        self, record: TokenRecord, stale: CachedToken | None, *, generation: int
     ) -> CachedToken | None:
         """
-        Hold what the store had, if it is good and newer than what is held, which is *stale* as a rule.
+        Use the token of *record* if it is good and newer than the one in use, as a rule *stale*.
 
-        None, too, if a token was forgotten since *epoch*.
+        Return None if it is not, or if a token was forgotten since *generation*.
         """
-        held = self.hold(record)
-        good = held.freshness(self._clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
-        if not good or held.same_token(stale) or self.outdates(record):
+        cached = self.read(record)
+        if not cached.is_good(self._clock) or cached.same_token(stale):
             return None
-        if self.is_forgotten(record):
+        if self.is_newer_than(record) or self.is_forgotten(record):
             return None
         with self._changing():
-            if self.state.epoch != epoch:
+            if self.state.generation != generation:
                 return None
             self.state = attrs.evolve(
                 self.state,
-                cached=held,
+                cached=cached,
                 failure=None,
                 failures=0,
                 adoptions=self.state.adoptions + 1,
             )
-        return held
+        return cached
 
     def is_forgotten(self, record: TokenRecord) -> bool:
-        """Return whether *record* is of the token that was dropped last: others may save it once more."""
+        """Return whether *record* is of the token that was dropped last, as others may save it once more."""
         return record.version == self.state.forgotten
 
     def mark_spent(self, version: str, *, spent: bool, shared: bool) -> None:
         """
-        Note whether the refresh token of the token called *version* was sent.
+        Note whether the refresh token of the token *version* was sent.
 
-        Where that is written into the store, too, others find the token there: then it is *shared*.
+        If the store is told so as well, others find the token there: then it is *shared*.
         """
         with self._changing():
-            held = self.state.cached
-            if held is not None and held.version == version:
-                shared = shared or held.shared
-                self._replace(attrs.evolve(held, refresh_spent=spent, shared=shared))
+            cached = self.state.cached
+            if cached is not None and cached.version == version:
+                shared = shared or cached.shared
+                self._replace(attrs.evolve(cached, refresh_spent=spent, shared=shared))
 
-    def remember(
+    def record_failure(
         self, cause: Cause, *, endpoint: str, rejected: Credentials | None, recheck: bool
     ) -> Failure:
         """
@@ -251,9 +248,9 @@ class TokenCache:
         Args:
             cause: What it came to.
             endpoint: The URL that was asked.
-            rejected: The credentials that were refused, if they were.
-            recheck: Whether credentials may change by themselves, so that a refusal is only served
-                unasked for a moment.
+            rejected: The credentials, if it was they that the server refused.
+            recheck: Whether a callable may return other credentials soon, so that a refusal is served
+                from memory for a moment only.
         """
         with self._changing():
             now = self._clock.monotonic()
@@ -275,8 +272,8 @@ class TokenCache:
             )
             return failure
 
-    def serve_longer(self, failure: Failure) -> Failure:
-        """Serve a refusal unasked for another moment, as the credentials have not changed."""
+    def extend_rejection(self, failure: Failure) -> Failure:
+        """Serve a refusal from memory for another moment, as the credentials have not changed."""
         with self._changing():
             again = self._clock.monotonic() + self._policy.outage_backoff
             until = min(again, failure.rejected_until)
@@ -295,7 +292,7 @@ class TokenCache:
         return self._clock.monotonic() < self.state.refresh_passed_over_until
 
     def forget(self) -> None:
-        """Drop the token, what is remembered of failures, and whatever is being asked for now."""
+        """Drop the token and the failures, and supersede the refresh under way."""
         with self._changing():
             state = self.state
             self.state = attrs.evolve(
@@ -304,7 +301,7 @@ class TokenCache:
                 failure=None,
                 rejection=None,
                 failures=0,
-                epoch=state.epoch + 1,
+                generation=state.generation + 1,
                 forgotten=state.forgotten if state.cached is None else state.cached.version,
             )
 
@@ -318,14 +315,14 @@ class TokenCache:
             return self._policy.outage_backoff if recheck else self._policy.rejected_for
         retry_after = cause.retry_after if isinstance(cause, Unavailable) else None
         wait = self._policy.outage_wait(failures, retry_after)
-        held = self.alive()
-        if held is None:
+        cached = self.alive()
+        if cached is None:
             return wait
         # Tries become more frequent towards its end; a caller that needs a token then waits for none.
-        return min(wait, max(self._policy.outage_backoff, held.remaining(self._clock) / 2))
+        return min(wait, max(self._policy.outage_backoff, cached.remaining(self._clock) / 2))
 
-    def _replace(self, held: CachedToken) -> None:
-        self.state = attrs.evolve(self.state, cached=held)
+    def _replace(self, cached: CachedToken) -> None:
+        self.state = attrs.evolve(self.state, cached=cached)
 
     @contextmanager
     def _changing(self) -> Generator[None]:
@@ -338,7 +335,7 @@ class TokenCache:
         # A thread that does not exist in this process may have held the mutex.
         self._mutex = threading.Lock()
         self._pid = os.getpid()
-        held = self.state.cached
-        if held is not None:
+        cached = self.state.cached
+        if cached is not None:
             # The parent will spend the refresh token.
-            self._replace(attrs.evolve(held, refresh_spent=True))
+            self._replace(attrs.evolve(cached, refresh_spent=True))

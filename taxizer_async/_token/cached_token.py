@@ -1,7 +1,7 @@
 """
-The token that is held, as an immutable value: what it is, how old it is, and what is known of it.
+A token as this process knows it, as an immutable value: how old it is, and what became of it.
 
-Nothing here changes state; the provider swaps one value for the next.
+Nothing here changes state; the cache replaces one value by the next.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from taxizer_async._core.policy import RenewalPolicy
 
 
-def _mark(held: CachedToken) -> Secret:
-    return Secret(f"Bearer {held.token.jwt.reveal()}")
+def _mark(cached: CachedToken) -> Secret:
+    return Secret(f"Bearer {cached.token.jwt.reveal()}")
 
 
-def _authorization(held: CachedToken) -> str:
-    return held.mark.reveal()
+def _authorization(cached: CachedToken) -> str:
+    return cached.mark.reveal()
 
 
-def _fresh_until(held: CachedToken) -> float:
-    return -math.inf if held.refused else held.requested_at + held.schedule.renew_after
+def _fresh_until(cached: CachedToken) -> float:
+    return -math.inf if cached.refused else cached.requested_at + cached.schedule.renew_after
 
 
 @attrs.frozen(kw_only=True)
@@ -44,23 +44,22 @@ class CachedToken:
 
     Attributes:
         token: The token.
-        version: The name that was given to it when it was issued.
-        lifetime: Seconds that it lasts from when it was asked for.
-        schedule: The stages of that life.
+        version: The name that its first owner gave it.
+        lifetime: Seconds from when it was asked for to its end.
+        schedule: When it is to be renewed.
         requested_at: `Clock.monotonic` when it was asked for.
         refresh_lifetime: Seconds that its refresh token lasts from then; None if unknown.
         refresh_spent: Whether the refresh token was sent.
         shared: Whether the store has it too, so that others may spend its refresh token.
-        accepted: Whether a request that carried it was answered otherwise than with 401.
-        refused: Whether one was answered 401, so that it is being replaced …
-        refused_sent: … and when the last of such requests was sent, one of each place
-            (`Clock.monotonic`).
-        told: What was reported of its refusal.
-        answers_refusal: Whether it was issued because of a 401 for the one before.
+        accepted: Whether the API has accepted it.
+        refused: Whether a 401 led to its renewal.
+        refused_sent: When the last refused request was sent, one for each place (`Clock.monotonic`).
+        reported: The verdict on a 401 that was reported last.
+        answers_refusal: Whether it was issued because the one before was refused.
         by_refresh: Whether this process got it from AppRefreshToken.
         mark: The header's value; the same object for as long as it is the same token.
-        authorization: Likewise, as it is sent.
-        fresh_until: Until when it is `Freshness.FRESH` (`Clock.monotonic`).
+        authorization: The header's value as it is sent.
+        fresh_until: When it stops being `Freshness.FRESH` (`Clock.monotonic`).
     """
 
     token: Token
@@ -74,10 +73,10 @@ class CachedToken:
     accepted: bool = False
     refused: bool = False
     refused_sent: float = -math.inf
-    told: Verdict | None = None
+    reported: Verdict | None = None
     answers_refusal: bool = False
     by_refresh: bool = False
-    # What each request asks for, worked out once.
+    # Each request reads these, so they are computed once.
     mark: Secret = attrs.field(default=attrs.Factory(_mark, takes_self=True), eq=False, repr=False)
     authorization: str = attrs.field(
         default=attrs.Factory(_authorization, takes_self=True), init=False, eq=False, repr=False
@@ -91,13 +90,17 @@ class CachedToken:
         return max(clock.monotonic() - self.requested_at, 0.0)
 
     def freshness(self, clock: Clock) -> Freshness:
-        """Return how it may be used now."""
+        """Return how it may be used now; a refused token counts as expired."""
         if self.refused:
             return Freshness.EXPIRED
         return self.schedule.freshness(self.age(clock))
 
+    def is_good(self, clock: Clock) -> bool:
+        """Return whether it may be used without waiting for its renewal."""
+        return self.freshness(clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+
     def remaining(self, clock: Clock) -> float:
-        """Return the seconds until it ends; infinite for one that is used until refused."""
+        """Return the seconds to its end; infinite for a token that is used until it is refused."""
         return self.schedule.ends_after - self.age(clock)
 
     def is_over(self, now: float) -> bool:
@@ -105,17 +108,17 @@ class CachedToken:
         return max(now - self.requested_at, 0.0) >= self.schedule.ends_after
 
     def same_token(self, other: CachedToken | None) -> bool:
-        """Say whether *other* carries the same JWT."""
+        """Return whether *other* has the same JWT."""
         return other is not None and self.token.jwt == other.token.jwt
 
     def refreshable(self, clock: Clock) -> bool:
-        """Say whether its refresh token is there, unspent and not past its own expiry."""
+        """Return whether it has a refresh token that is neither spent nor expired."""
         if self.token.refresh_token is None or self.refresh_spent:
             return False
         return self.refresh_lifetime is None or self.age(clock) < self.refresh_lifetime
 
     def record(self, clock: Clock) -> TokenRecord:
-        """Return what a store keeps of it."""
+        """Return the record that a store keeps."""
         return TokenRecord(
             token=self.token,
             version=self.version,
@@ -127,7 +130,7 @@ class CachedToken:
 
 
 def token_state(cached: CachedToken | None, clock: Clock) -> TokenState:
-    """Return what `AuthStatus` says of it."""
+    """Return its state as `AuthStatus` names it."""
     if cached is None:
         return TokenState.NONE
     if cached.refused:
@@ -151,9 +154,9 @@ def from_issued(
     answers_refusal: bool,
     by_refresh: bool,
 ) -> CachedToken:
-    """Return what is held of a token that was just issued."""
+    """Return a token that was just issued."""
     lifetime = policy.unknown_lifetime if issued.lifetime is None else issued.lifetime
-    # Dead on arrival says that one of the two clocks is wrong.
+    # If it seems expired on arrival, one of the two clocks is wrong.
     age = clock.monotonic() - issued.requested_at
     credible = lifetime if lifetime > age else -math.inf
     return CachedToken(
@@ -171,7 +174,7 @@ def from_issued(
 def from_record(
     record: TokenRecord, *, clock: Clock, policy: RenewalPolicy, jitter: float
 ) -> CachedToken:
-    """Return what is held of a token that a store had."""
+    """Return the token of a store's *record*."""
     return CachedToken(
         token=record.token,
         version=record.version,

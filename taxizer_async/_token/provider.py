@@ -2,7 +2,6 @@
 TokenProvider: the state machine of one token, and the only writer of its state.
 
 Rules of this file:
-
 - It knows neither HTTP nor files. The exchange, the store, the clock and randomness come in.
 - All state is in the cache, one immutable value that is read without a lock. Only the cache changes
   it, and only this file, `lease_wait` and `renewal` ask it to.
@@ -189,31 +188,31 @@ class TokenProvider:
                     await refresh.wait(native)
         return self.cache.alive() or self.cache.refused()
 
-    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
-        """Note that *place* took *held*, which was sent at that time (`Clock.monotonic`)."""
-        if self.cache.accept(held, place, sent_at=sent_at):
+    def note_acceptance(self, cached: CachedToken, place: str, *, sent_at: float) -> None:
+        """Note that *place* accepted *cached*, which was sent at *sent_at* (`Clock.monotonic`)."""
+        if self.cache.note_acceptance(cached, place, sent_at=sent_at):
             self._coordinator().let_callers_go()
 
-    def refuse(self, held: CachedToken, place: str, *, sent_at: float) -> Verdict:
-        """Note that *place* answered 401 to *held*; return what follows."""
-        verdict, is_news = self.cache.refuse(held, place, sent_at=sent_at)
+    def note_refusal(self, cached: CachedToken, place: str, *, sent_at: float) -> Verdict:
+        """Note that *place* answered 401 to *cached*; return what follows."""
+        verdict, is_news = self.cache.note_refusal(cached, place, sent_at=sent_at)
         if is_news:
             self._event_log.emit(events.TokenRefused(renewing=verdict is Verdict.RENEW))
         return verdict
 
-    async def replacement_for(self, held: CachedToken) -> CachedToken | Failure | None:
+    async def replacement_for(self, cached: CachedToken) -> CachedToken | Failure | None:
         """
-        Return the token to use instead of *held*, which was refused.
+        Return the token to use instead of *cached*, which was refused.
 
         Returns:
-            None if *held* turned out to be good elsewhere, or the server issues it again; a failure if
+            None if *cached* turned out to be good elsewhere, or the server issues it again; a failure if
             there is no other.
         """
         failed: Failure | None = None
         while True:
             current, failure = self.cache.alive(), failed or self.cache.active_failure()
-            if current is not None and current.version != held.version:
-                return None if current.same_token(held) else current
+            if current is not None and current.version != cached.version:
+                return None if current.same_token(cached) else current
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
             refresh, native = self._join_or_start()
@@ -222,11 +221,12 @@ class TokenProvider:
 
     async def refused(self, token: Token, place: str) -> Token | None:
         """Do what `TaxizerAuth.refused` says."""
-        held = self.cache.state.cached
-        if held is not None and held.token.jwt == token.jwt:
-            if self.refuse(held, place, sent_at=self._clock.monotonic()) is Verdict.HAND_BACK:
+        cached = self.cache.state.cached
+        if cached is not None and cached.token.jwt == token.jwt:
+            verdict = self.note_refusal(cached, place, sent_at=self._clock.monotonic())
+            if verdict is Verdict.HAND_BACK:
                 return None
-            found = await self.replacement_for(held)
+            found = await self.replacement_for(cached)
             return found.token if isinstance(found, CachedToken) else None
         try:
             return (await self.acquire()).token
@@ -269,13 +269,13 @@ class TokenProvider:
     def status(self) -> AuthStatus:
         """Return what can be said of the token now."""
         state = self.cache.state
-        held, failure = state.cached, state.failure
-        remaining = held.remaining(self._clock) if held else math.inf
+        cached, failure = state.cached, state.failure
+        remaining = cached.remaining(self._clock) if cached else math.inf
         return AuthStatus(
-            state=token_state(held, self._clock),
+            state=token_state(cached, self._clock),
             usable=self.cache.alive() is not None,
             expires_in=remaining if math.isfinite(remaining) else None,
-            refreshable=held is not None and held.refreshable(self._clock),
+            refreshable=cached is not None and cached.refreshable(self._clock),
             keep_fresh_running=self._coordinator().keeps_fresh,
             last_error=failure.describe() if failure else None,
             retry_at=failure.retry_at_utc if failure else None,
@@ -327,7 +327,7 @@ class TokenProvider:
         deadline = self._clock.monotonic() + self._policy.exchange_timeout
         # What comes while it waits is not stale, and a `forget` meanwhile is respected.
         state = self.cache.state
-        request = RenewalRequest(stale=state.cached, generation=state.epoch, deadline=deadline)
+        request = RenewalRequest(stale=state.cached, generation=state.generation, deadline=deadline)
         predecessor = refresh.predecessor
         if predecessor is not None and predecessor.lease is not None:
             # Its loop is gone or blocked: without the lease it can't save when it comes back.

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def is_news(
-    state: CacheState, held: CachedToken, place: str, *, sent_at: float, now: float
+    state: CacheState, cached: CachedToken, place: str, *, sent_at: float, now: float
 ) -> bool:
-    """Return whether it changes anything that *place* accepted *held*, which was sent at that time."""
+    """Return whether it changes anything that *place* accepted *cached*, which was sent at that time."""
     current, places = state.cached, state.places
     if place in places.refusing:
         return True
-    if current is None or not current.same_token(held):
+    if current is None or not current.same_token(cached):
         return False
     if current.refused or not current.accepted:
         return True
@@ -45,7 +45,7 @@ def is_news(
 
 def after_acceptance(
     state: CacheState,
-    held: CachedToken,
+    cached: CachedToken,
     place: str,
     *,
     sent_at: float,
@@ -55,7 +55,7 @@ def after_acceptance(
     """Return what is known then, and whether the token in use turns out to be good after a 401."""
     current = state.cached
     places = state.places.accept(place, now) if place else state.places
-    if current is None or not current.same_token(held):
+    if current is None or not current.same_token(cached):
         return attrs.evolve(state, places=places), False
     is_good = current.refused and sent_at > current.refused_sent
     unfounded = places.contradicting(current.version, sent_at)
@@ -76,7 +76,7 @@ def after_acceptance(
 
 def after_refusal(
     state: CacheState,
-    held: CachedToken,
+    cached: CachedToken,
     place: str,
     *,
     sent_at: float,
@@ -85,13 +85,13 @@ def after_refusal(
 ) -> tuple[CacheState, Verdict, bool]:
     """Return what is known then, what follows, and whether that is to be reported."""
     current = state.cached
-    if current is None or not current.same_token(held):
+    if current is None or not current.same_token(cached):
         return state, Verdict.REPLACED, False
     if current.is_over(now):
         # It ended on the way, which says nothing of the place.
         return state, Verdict.REPLACED, False
     verdict = _judge(state, current, place, now, policy)
-    is_reported = current.told not in (verdict, Verdict.RENEW)
+    is_reported = current.reported not in (verdict, Verdict.RENEW)
     last = state.places.refusing.get(place)
     is_again = current.refused and last is not None and last.version == current.version
     tells_more = verdict is Verdict.RENEW and not is_again
@@ -101,7 +101,7 @@ def after_refusal(
     state = _note(state, current, place, verdict, now=now, policy=policy)
     current = attrs.evolve(
         current,
-        told=verdict if is_reported else current.told,
+        reported=verdict if is_reported else current.reported,
         refused=current.refused or verdict is Verdict.RENEW,
         refused_sent=max(current.refused_sent, sent_at if tells_more else -math.inf),
     )

@@ -133,14 +133,14 @@ class Renewal:
         """Use *record* from now on if it replaces the stale token."""
         if record is None:
             return None
-        cached = self.cache.adopt(record, request.stale, epoch=request.generation)
+        cached = self.cache.adopt(record, request.stale, generation=request.generation)
         if cached is not None:
             self.event_log.emit(events.Adopted(expires_at=cached.token.expires_at))
         return cached
 
     def is_superseded(self, request: RenewalRequest) -> bool:
         """Return whether the token was forgotten since *request* was made."""
-        return self.cache.state.epoch != request.generation
+        return self.cache.state.generation != request.generation
 
     def fail(
         self,
@@ -151,7 +151,7 @@ class Renewal:
         elapsed: float = 0.0,
     ) -> Failure:
         """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
-        failure = self.cache.remember(
+        failure = self.cache.record_failure(
             cause,
             endpoint=self.endpoints.refresh if kind == "refresh" else self.endpoints.connect,
             rejected=rejected,
@@ -177,10 +177,10 @@ class Renewal:
 
     def _refreshable(self, record: TokenRecord | None) -> CachedToken | None:
         cached = None
-        if record is not None and not self.cache.outdates(record):
-            cached = self.cache.hold(record)
+        if record is not None and not self.cache.is_newer_than(record):
+            cached = self.cache.read(record)
         if cached is None or not cached.refreshable(self.clock):
-            cached = self.cache.private()
+            cached = self.cache.unshared()
         return cached if cached is not None and cached.refreshable(self.clock) else None
 
     async def _refresh(
@@ -270,7 +270,7 @@ class Renewal:
             return Restart(credentials)
         known = self.cache.rejection_of(credentials)
         if known is not None:
-            return self.cache.serve_longer(known)
+            return self.cache.extend_rejection(known)
         return await self._connect(request, key, lease, credentials)
 
     async def _connect(
@@ -364,8 +364,8 @@ class Renewal:
             # A save that failed or was cut short may have been done all the same.
             shared = lease is not None and saved is not SaveResult.LEASE_LOST
             cached = attrs.evolve(cached, shared=shared)
-            is_used = self.cache.issue(
-                cached, login=login, elapsed=issued.elapsed, epoch=request.generation
+            is_used = self.cache.set_issued(
+                cached, login=login, elapsed=issued.elapsed, generation=request.generation
             )
             happened = events.LoggedIn if login else events.Renewed
             self.event_log.emit(

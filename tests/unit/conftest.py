@@ -83,11 +83,11 @@ def _issue(clock: ManualClock) -> Callable[..., Issued]:
     return issue
 
 
-@pytest.fixture(name="hold")
+@pytest.fixture(name="make_cached")
 def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToken]:
     """Make the cached token *name*, requested now."""
 
-    def hold(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
+    def make_cached(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
         fields: dict[str, Any] = {
             "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
             "version": f"version-{name}",
@@ -98,12 +98,12 @@ def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToke
         }
         return CachedToken(**fields | changes)
 
-    return hold
+    return make_cached
 
 
 @pytest.fixture(name="refreshes")
-def _refreshes(hold: Callable[..., CachedToken]) -> Refreshes:
-    return Refreshes(hold())
+def _refreshes(make_cached: Callable[..., CachedToken]) -> Refreshes:
+    return Refreshes(make_cached())
 
 
 @pytest.fixture(name="record")

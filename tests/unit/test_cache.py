@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from taxizer_async.testing._manual_clock import ManualClock
 
 
-def _issue(cache: TokenCache, held: CachedToken, *, login: bool = True) -> CachedToken:
-    assert cache.issue(held, login=login, elapsed=0.1, epoch=cache.state.epoch)
-    return held
+def _issue(cache: TokenCache, cached: CachedToken, *, login: bool = True) -> CachedToken:
+    assert cache.set_issued(cached, login=login, elapsed=0.1, generation=cache.state.generation)
+    return cached
 
 
 def test_begins_empty(cache: TokenCache) -> None:
@@ -33,14 +33,14 @@ def test_begins_empty(cache: TokenCache) -> None:
     assert cache.fresh() is None
     assert cache.alive() is None
     assert cache.replacement_for(None) is None
-    assert cache.private() is None
+    assert cache.unshared() is None
     assert cache.active_failure() is None
 
 
-def test_issue(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_issue(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A token that was issued is held, and counted as a login or a renewal."""
-    _issue(cache, hold("1"))
-    second = hold("2")
+    _issue(cache, make_cached("1"))
+    second = make_cached("2")
     _issue(cache, second, login=False)
 
     assert cache.state.cached is second
@@ -48,60 +48,64 @@ def test_issue(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
     assert cache.state.last_elapsed == 0.1
 
 
-def test_issue_ends_failures(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_issue_ends_failures(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A token that comes ends whatever failed before, and its back-off."""
     for _ in range(3):
-        cache.remember(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
-    _issue(cache, hold())
+        cache.record_failure(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
+    _issue(cache, make_cached())
 
     assert cache.state.failure is None
     assert cache.state.failures == 0
 
 
-def test_issue_after_forget(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_issue_after_forget(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A token that was asked for before a `forget` is not held after it."""
-    epoch = cache.state.epoch
+    generation = cache.state.generation
     cache.forget()
 
-    assert not cache.issue(hold(), login=True, elapsed=0.1, epoch=epoch)
+    assert not cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=generation)
     assert cache.state.cached is None
     assert cache.state.logins == 0
-    assert cache.issue(hold(), login=True, elapsed=0.1, epoch=cache.state.epoch)
+    assert cache.set_issued(
+        make_cached(), login=True, elapsed=0.1, generation=cache.state.generation
+    )
 
 
-def test_a_late_token_replaces_none(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_a_late_token_replaces_none(
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
+) -> None:
     """A token that was asked for before the one that is held comes too late, and is no fault."""
-    early = hold("1", requested_at=900.0)
-    late = _issue(cache, hold("2", requested_at=900.1))
+    early = make_cached("1", requested_at=900.0)
+    late = _issue(cache, make_cached("2", requested_at=900.1))
     before = cache.state
 
-    assert cache.issue(early, login=True, elapsed=0.1, epoch=0)
+    assert cache.set_issued(early, login=True, elapsed=0.1, generation=0)
     assert cache.state is before
     cache.forget()
-    assert not cache.issue(early, login=True, elapsed=0.1, epoch=0)
-    assert not cache.issue(late, login=True, elapsed=0.1, epoch=0)
+    assert not cache.set_issued(early, login=True, elapsed=0.1, generation=0)
+    assert not cache.set_issued(late, login=True, elapsed=0.1, generation=0)
 
 
 def test_a_token_asked_for_at_once_replaces(
-    cache: TokenCache, hold: Callable[..., CachedToken]
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
 ) -> None:
     """Of two that were asked for at the same moment the one that comes last is held."""
-    _issue(cache, hold("1"))
-    second = _issue(cache, hold("2"))
+    _issue(cache, make_cached("1"))
+    second = _issue(cache, make_cached("2"))
 
     assert cache.state.cached is second
 
 
-def test_forget(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_forget(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """Forgetting drops the token and what failed, and neither counters nor whose it is."""
-    held = _issue(cache, hold())
-    cache.remember(
+    cached = _issue(cache, make_cached())
+    cache.record_failure(
         Refused(status_code=400), endpoint="/c", rejected=Credentials("app", "x"), recheck=False
     )
     cache.forget()
 
     assert cache.state == CacheState(
-        client_id="app", epoch=1, forgotten=held.version, logins=1, last_elapsed=0.1
+        client_id="app", generation=1, forgotten=cached.version, logins=1, last_elapsed=0.1
     )
 
 
@@ -132,38 +136,40 @@ def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
 )
 def test_stages(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     seconds: float,
     stage: Freshness,
 ) -> None:
     """Only a fresh token is on the fast path, one that lives is alive, one that will do replaces."""
-    held = _issue(cache, hold(lifetime=100.0))
+    cached = _issue(cache, make_cached(lifetime=100.0))
     clock.advance(seconds)
 
     assert cache.freshness() is stage
-    assert cache.fresh() is (held if stage is Freshness.FRESH else None)
-    assert cache.alive() is (None if stage is Freshness.EXPIRED else held)
+    assert cache.fresh() is (cached if stage is Freshness.FRESH else None)
+    assert cache.alive() is (None if stage is Freshness.EXPIRED else cached)
     good = stage in (Freshness.FRESH, Freshness.RENEW_AHEAD)
-    assert cache.replacement_for(None) is (held if good else None)
+    assert cache.replacement_for(None) is (cached if good else None)
 
 
 @pytest.mark.parametrize("jump", [3600.0, 86_400.0, -86_400.0])
 def test_the_fast_path_asks_no_wall_clock(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock, jump: float
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock, jump: float
 ) -> None:
     """A wall clock that is set, either way, neither spoils a fresh token nor keeps an old one."""
-    held = _issue(cache, hold())
+    cached = _issue(cache, make_cached())
     clock.jump(jump)
 
-    assert cache.fresh() is held
+    assert cache.fresh() is cached
     clock.advance(3550)
     assert cache.fresh() is None
 
 
-def test_a_refused_token_is_not_used(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_a_refused_token_is_not_used(
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
+) -> None:
     """A refused token is gone for all readers."""
-    _issue(cache, hold(refused=True))
+    _issue(cache, make_cached(refused=True))
 
     assert cache.fresh() is None
     assert cache.alive() is None
@@ -171,52 +177,52 @@ def test_a_refused_token_is_not_used(cache: TokenCache, hold: Callable[..., Cach
     assert cache.freshness() is Freshness.EXPIRED
 
 
-def test_replacement_for(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_replacement_for(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """The replacement of a token is another one: the same JWT is none."""
-    held = _issue(cache, hold("2"))
+    cached = _issue(cache, make_cached("2"))
 
-    assert cache.replacement_for(hold("1")) is held
-    assert cache.replacement_for(hold("2", version="another")) is None
+    assert cache.replacement_for(make_cached("1")) is cached
+    assert cache.replacement_for(make_cached("2", version="another")) is None
 
 
-def test_private(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_private(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """Only a token that no store has is private."""
-    held = _issue(cache, hold("1"))
+    cached = _issue(cache, make_cached("1"))
 
-    assert cache.private() is held
-    _issue(cache, hold("2", shared=True))
-    assert cache.private() is None
+    assert cache.unshared() is cached
+    _issue(cache, make_cached("2", shared=True))
+    assert cache.unshared() is None
 
 
-def test_accept(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_accept(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A token that the server took is noted as accepted; a word about another changes nothing."""
-    cache.accept(hold("1"), "", sent_at=0.0)
+    cache.note_acceptance(make_cached("1"), "", sent_at=0.0)
     assert cache.state.cached is None
 
-    _issue(cache, hold("1"))
-    cache.accept(hold("2"), "", sent_at=0.0)
-    assert cache.state.cached == hold("1")
+    _issue(cache, make_cached("1"))
+    cache.note_acceptance(make_cached("2"), "", sent_at=0.0)
+    assert cache.state.cached == make_cached("1")
 
-    cache.accept(hold("1"), "", sent_at=0.0)
-    assert cache.state.cached == hold("1", accepted=True)
+    cache.note_acceptance(make_cached("1"), "", sent_at=0.0)
+    assert cache.state.cached == make_cached("1", accepted=True)
     before = cache.state
-    cache.accept(hold("1"), "", sent_at=0.0)
+    cache.note_acceptance(make_cached("1"), "", sent_at=0.0)
     assert cache.state is before
 
 
-def test_mark_spent(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_mark_spent(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A refresh token is marked by its token's version, and unmarked likewise."""
     cache.mark_spent("version-1", spent=True, shared=False)
     assert cache.state.cached is None
 
-    _issue(cache, hold("1"))
+    _issue(cache, make_cached("1"))
     cache.mark_spent("version-2", spent=True, shared=False)
-    assert cache.state.cached == hold("1")
+    assert cache.state.cached == make_cached("1")
 
     cache.mark_spent("version-1", spent=True, shared=False)
-    assert cache.state.cached == hold("1", refresh_spent=True)
+    assert cache.state.cached == make_cached("1", refresh_spent=True)
     cache.mark_spent("version-1", spent=False, shared=False)
-    assert cache.state.cached == hold("1")
+    assert cache.state.cached == make_cached("1")
 
 
 def test_note_client_id(cache: TokenCache) -> None:
@@ -230,21 +236,21 @@ def test_hold_changes_nothing(
     cache: TokenCache, record: Callable[..., TokenRecord], clock: ManualClock
 ) -> None:
     """Looking at what a store has does not hold it."""
-    held = cache.hold(record(age=5.0))
+    cached = cache.read(record(age=5.0))
 
-    assert held.age(clock) == 5
-    assert held.shared
+    assert cached.age(clock) == 5
+    assert cached.shared
     assert cache.state.cached is None
 
 
 def test_adopt(cache: TokenCache, record: Callable[..., TokenRecord]) -> None:
     """A good token of the store is held, counted, and ends failures."""
-    cache.remember(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
-    held = cache.adopt(record("2"), None, epoch=0)
+    cache.record_failure(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
+    cached = cache.adopt(record("2"), None, generation=0)
 
-    assert held is not None
-    assert held.token == record("2").token
-    assert cache.state.cached is held
+    assert cached is not None
+    assert cached.token == record("2").token
+    assert cache.state.cached is cached
     assert cache.state.adoptions == 1
     assert cache.state.failure is None
     assert cache.state.failures == 0
@@ -258,54 +264,54 @@ def test_adopt_wants_a_good_one(
     *, cache: TokenCache, record: Callable[..., TokenRecord], age: float, adopted: bool
 ) -> None:
     """A token of the store that is pressing or dead is not adopted."""
-    assert (cache.adopt(record(age=age), None, epoch=0) is not None) is adopted
+    assert (cache.adopt(record(age=age), None, generation=0) is not None) is adopted
     assert (cache.state.cached is not None) is adopted
 
 
 def test_adopt_wants_another(
-    cache: TokenCache, record: Callable[..., TokenRecord], hold: Callable[..., CachedToken]
+    cache: TokenCache, record: Callable[..., TokenRecord], make_cached: Callable[..., CachedToken]
 ) -> None:
     """The very token that is to be replaced is not adopted."""
-    stale = _issue(cache, hold("1", refused=True))
+    stale = _issue(cache, make_cached("1", refused=True))
 
-    assert cache.adopt(record("1"), stale, epoch=0) is None
+    assert cache.adopt(record("1"), stale, generation=0) is None
     assert cache.state.cached is stale
-    assert cache.adopt(record("2"), stale, epoch=0) is not None
+    assert cache.adopt(record("2"), stale, generation=0) is not None
 
 
 def test_a_forgotten_token_is_not_adopted(
-    cache: TokenCache, record: Callable[..., TokenRecord], hold: Callable[..., CachedToken]
+    cache: TokenCache, record: Callable[..., TokenRecord], make_cached: Callable[..., CachedToken]
 ) -> None:
     """A record of the token that `forget` dropped, which another client saved again, is left alone."""
-    _issue(cache, hold("1"))
+    _issue(cache, make_cached("1"))
     cache.forget()
     cache.forget()
 
     assert cache.is_forgotten(record("1"))
-    assert cache.adopt(record("1"), None, epoch=cache.state.epoch) is None
-    assert cache.adopt(record("2"), None, epoch=cache.state.epoch) is not None
+    assert cache.adopt(record("1"), None, generation=cache.state.generation) is None
+    assert cache.adopt(record("2"), None, generation=cache.state.generation) is not None
 
 
 def test_adopt_after_forget(cache: TokenCache, record: Callable[..., TokenRecord]) -> None:
     """What a store had before a `forget` is not adopted after it."""
-    epoch = cache.state.epoch
+    generation = cache.state.generation
     cache.forget()
 
-    assert cache.adopt(record(), None, epoch=epoch) is None
+    assert cache.adopt(record(), None, generation=generation) is None
     assert cache.state.cached is None
     assert cache.state.adoptions == 0
-    assert cache.adopt(record(), None, epoch=cache.state.epoch) is not None
+    assert cache.adopt(record(), None, generation=cache.state.generation) is not None
 
 
-def test_states_are_values(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_states_are_values(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A state that was read does not change afterwards."""
     before = cache.state
-    _issue(cache, hold())
+    _issue(cache, make_cached())
 
     assert before.cached is None
     assert cache.state is not before
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        before.epoch = 3  # type: ignore[misc]
+        before.generation = 3  # type: ignore[misc]
 
 
 def test_jitter_comes_from_outside(
@@ -315,4 +321,4 @@ def test_jitter_comes_from_outside(
     early = TokenCache(policy=policy, clock=clock, random=lambda: 0.0, client_id=None)
     late = TokenCache(policy=policy, clock=clock, random=lambda: 0.9, client_id=None)
 
-    assert early.hold(record()).schedule.renew_after < late.hold(record()).schedule.renew_after
+    assert early.read(record()).schedule.renew_after < late.read(record()).schedule.renew_after

@@ -24,7 +24,7 @@ NO = Refused(status_code=400)
 
 
 def _outage(cache: TokenCache, cause: Cause = OUTAGE) -> Failure:
-    return cache.remember(cause, endpoint="/c", rejected=None, recheck=False)
+    return cache.record_failure(cause, endpoint="/c", rejected=None, recheck=False)
 
 
 def _wait(failure: Failure, clock: ManualClock) -> float:
@@ -67,12 +67,12 @@ def test_backoff_doubles(cache: TokenCache, clock: ManualClock, cause: Cause) ->
 
 
 def test_success_restarts_the_backoff(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """After a success the back-off starts at 1 s again."""
     for _ in range(5):
         _outage(cache)
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
 
     assert _wait(_outage(cache), clock) == 1
 
@@ -100,10 +100,14 @@ def test_the_server_may_ask_for_more(
     ],
 )
 def test_the_last_try_is_not_slept_through(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock, age: float, wait: float
+    cache: TokenCache,
+    make_cached: Callable[..., CachedToken],
+    clock: ManualClock,
+    age: float,
+    wait: float,
 ) -> None:
     """While the token lives, the back-off is at most half of what is left."""
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
     clock.advance(age)
     failure = _outage(cache, Unavailable(reason="429", retry_after=60.0))
 
@@ -111,10 +115,10 @@ def test_the_last_try_is_not_slept_through(
 
 
 def test_a_token_without_an_end_caps_nothing(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """A token that is used until refused leaves the back-off as it is."""
-    cache.issue(hold(lifetime=0.0), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(lifetime=0.0), login=True, elapsed=0.1, generation=0)
 
     assert _wait(_outage(cache), clock) == 1
 
@@ -125,14 +129,14 @@ def test_a_token_without_an_end_caps_nothing(
 def test_a_failure_knows_whether_a_token_lived(
     *,
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     age: float,
     ahead: bool,
 ) -> None:
     """A failure while the token lives was one ahead of need; without a token it never is."""
     assert not _outage(cache).ahead_of_need
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
     clock.advance(age)
 
     assert _outage(cache).ahead_of_need is ahead
@@ -141,7 +145,7 @@ def test_a_failure_knows_whether_a_token_lived(
 @pytest.mark.report(76)
 def test_refused_credentials(cache: TokenCache, clock: ManualClock) -> None:
     """Refused credentials given by value are remembered for a minute (report 76)."""
-    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=False)
 
     assert _wait(failure, clock) == 60
     assert failure.retry_at == clock.wall() + 60
@@ -151,7 +155,7 @@ def test_refused_credentials(cache: TokenCache, clock: ManualClock) -> None:
 
 def test_refused_credentials_that_may_change(cache: TokenCache, clock: ManualClock) -> None:
     """Where they come from a callable, that is asked again after 1 s, the server after a minute."""
-    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
 
     assert _wait(failure, clock) == 1
     assert failure.retry_at == clock.wall() + 60
@@ -161,7 +165,7 @@ def test_refused_credentials_that_may_change(cache: TokenCache, clock: ManualClo
 def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:
     """The same credentials stay refused for a minute, rotated ones are not."""
     assert cache.rejection_of(PAIR) is None
-    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
 
     assert cache.rejection_of(Credentials("app", "s3cret")) is failure
     assert cache.rejection_of(Credentials("app", "rotated")) is None
@@ -180,10 +184,10 @@ def test_an_outage_rejects_nobody(cache: TokenCache) -> None:
 
 def test_serve_longer(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal whose credentials have not changed is served for another second."""
-    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
     clock.advance(5)
     assert cache.active_failure() is None
-    longer = cache.serve_longer(failure)
+    longer = cache.extend_rejection(failure)
 
     assert cache.active_failure() is longer
     assert _wait(longer, clock) == 1
@@ -193,27 +197,29 @@ def test_serve_longer(cache: TokenCache, clock: ManualClock) -> None:
 
 def test_serve_longer_ends_with_the_refusal(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal is not served beyond its minute."""
-    failure = cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=True)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
     clock.advance(59.5)
-    longer = cache.serve_longer(failure)
+    longer = cache.extend_rejection(failure)
 
     assert _wait(longer, clock) == 0.5
 
 
 def test_a_refusal_without_credentials(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal that no credentials are known of ends with its own wait."""
-    failure = cache.remember(NO, endpoint="/c", rejected=None, recheck=True)
+    failure = cache.record_failure(NO, endpoint="/c", rejected=None, recheck=True)
 
     assert _wait(failure, clock) == 1
     assert failure.rejected_until == failure.until
 
 
 @pytest.mark.report(47)
-def test_failures_leave_the_token(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_failures_leave_the_token(
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
+) -> None:
     """A failure never drops the token, nor its refresh token (report 47)."""
-    held = hold()
-    cache.issue(held, login=True, elapsed=0.1, epoch=0)
+    cached = make_cached()
+    cache.set_issued(cached, login=True, elapsed=0.1, generation=0)
     _outage(cache)
-    cache.remember(NO, endpoint="/c", rejected=PAIR, recheck=False)
+    cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=False)
 
-    assert cache.state.cached is held
+    assert cache.state.cached is cached

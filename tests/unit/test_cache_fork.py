@@ -20,47 +20,47 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"
 
 def test_a_child_uses_the_token(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     in_child: Callable[[Callable[[], bool]], bool],
 ) -> None:
     """A forked child goes on with the token that its parent had."""
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
 
-    assert in_child(lambda: cache.fresh() == hold())
+    assert in_child(lambda: cache.fresh() == make_cached())
 
 
 def test_a_childs_refresh_token_is_spent(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     in_child: Callable[[Callable[[], bool]], bool],
 ) -> None:
     """A forked child takes its parent's refresh token for spent; the parent goes on with it."""
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
 
     def spent() -> bool:
-        held = cache.private()
-        return held is not None and held.refresh_spent and not held.refreshable(clock)
+        cached = cache.unshared()
+        return cached is not None and cached.refresh_spent and not cached.refreshable(clock)
 
     assert in_child(spent)
-    held = cache.private()
-    assert held is not None
-    assert held.refreshable(clock)
+    cached = cache.unshared()
+    assert cached is not None
+    assert cached.refreshable(clock)
 
 
 def test_a_childs_own_token_is_its_own(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     in_child: Callable[[Callable[[], bool]], bool],
 ) -> None:
     """A token that a child got itself is refreshable there."""
-    cache.issue(hold("1"), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached("1"), login=True, elapsed=0.1, generation=0)
 
     def own() -> bool:
-        cache.issue(hold("2"), login=True, elapsed=0.1, epoch=0)
-        held = cache.private()
-        return held is not None and held.refreshable(clock)
+        cache.set_issued(make_cached("2"), login=True, elapsed=0.1, generation=0)
+        cached = cache.unshared()
+        return cached is not None and cached.refreshable(clock)
 
     assert in_child(own)
 
@@ -69,17 +69,17 @@ def test_a_child_without_a_token(
     cache: TokenCache, in_child: Callable[[Callable[[], bool]], bool]
 ) -> None:
     """A fork before the first login leaves nothing to mark."""
-    assert in_child(lambda: cache.private() is None and cache.freshness() is Freshness.EXPIRED)
+    assert in_child(lambda: cache.unshared() is None and cache.freshness() is Freshness.EXPIRED)
 
 
 def test_a_child_is_not_locked_out(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     in_child: Callable[[Callable[[], bool]], bool],
     thread_within: ThreadWithin,
 ) -> None:
     """A child can change its cache although a thread of its parent was doing so at the fork."""
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
 
     def change() -> bool:
         cache.note_client_id("child")
@@ -93,18 +93,18 @@ def test_a_child_is_not_locked_out(
 
 def test_the_child_of_a_child(
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     in_child: Callable[[Callable[[], bool]], bool],
 ) -> None:
     """A grandchild takes its parent's refresh token for spent, too."""
-    cache.issue(hold(), login=True, elapsed=0.1, epoch=0)
+    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
 
     def grandchild_spent() -> bool:
-        held = cache.private()
-        return held is not None and held.refresh_spent
+        cached = cache.unshared()
+        return cached is not None and cached.refresh_spent
 
     def child() -> bool:
-        cache.issue(hold("2"), login=True, elapsed=0.1, epoch=0)
+        cache.set_issued(make_cached("2"), login=True, elapsed=0.1, generation=0)
         return in_child(grandchild_spent)
 
     assert in_child(child)

@@ -51,7 +51,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(lifetime=LIFETIMES, answers_refusal=st.booleans(), behind=st.integers(0, 1))
     def issue(self, *, lifetime: float, answers_refusal: bool, behind: int) -> None:
-        held = CachedToken(
+        cached = CachedToken(
             token=self._token(),
             version=f"v{len(self.known)}",
             lifetime=lifetime,
@@ -60,11 +60,11 @@ class LedgerMachine(RuleBasedStateMachine):
             refresh_lifetime=None,
             answers_refusal=answers_refusal,
         )
-        self.known.append(held)
-        epoch = self.cache.state.epoch - behind
-        done = self.cache.issue(held, login=True, elapsed=0.1, epoch=epoch)
+        self.known.append(cached)
+        generation = self.cache.state.generation - behind
+        done = self.cache.set_issued(cached, login=True, elapsed=0.1, generation=generation)
         assert done is (behind == 0)
-        assert (self.cache.state.cached is held) is done
+        assert (self.cache.state.cached is cached) is done
 
     @rule(lifetime=LIFETIMES, age=st.sampled_from([0.0, 50.0, 3590.0]), behind=st.integers(0, 1))
     def adopt(self, lifetime: float, age: float, behind: int) -> None:
@@ -76,23 +76,23 @@ class LedgerMachine(RuleBasedStateMachine):
             age=age,
             refresh_spent=False,
         )
-        self.known.append(self.cache.hold(record))
-        epoch = self.cache.state.epoch - behind
-        held = self.cache.adopt(record, self.cache.state.cached, epoch=epoch)
-        if held is not None:
+        self.known.append(self.cache.read(record))
+        generation = self.cache.state.generation - behind
+        cached = self.cache.adopt(record, self.cache.state.cached, generation=generation)
+        if cached is not None:
             assert behind == 0
-            assert held.freshness(self.clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
-            assert self.cache.state.cached is held
+            assert cached.freshness(self.clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+            assert self.cache.state.cached is cached
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def refuse(self, data: st.DataObject) -> None:
-        held = data.draw(st.sampled_from(self.known))
+        cached = data.draw(st.sampled_from(self.known))
         before = self.cache.state
-        verdict, _ = self.cache.refuse(held)
+        verdict, _ = self.cache.note_refusal(cached)
         if verdict is Verdict.RENEW:
             assert self.cache.alive() is None
-            assert self.cache.refuse(held) == (Verdict.RENEW, False)
+            assert self.cache.note_refusal(cached) == (Verdict.RENEW, False)
         elif verdict is Verdict.REPLACED:
             assert self.cache.state is before
         else:
@@ -101,8 +101,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.known)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
-        held = data.draw(st.sampled_from(self.known))
-        self.cache.accept(held, "", sent_at=self.clock.monotonic())
+        cached = data.draw(st.sampled_from(self.known))
+        self.cache.note_acceptance(cached, "", sent_at=self.clock.monotonic())
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), spent=st.booleans())
@@ -114,14 +114,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(retry_after=st.none() | st.floats(0, 1e9))
     def outage(self, retry_after: float | None) -> None:
         cause = Unavailable(reason="x", retry_after=retry_after)
-        failure = self.cache.remember(cause, endpoint="/c", rejected=None, recheck=False)
+        failure = self.cache.record_failure(cause, endpoint="/c", rejected=None, recheck=False)
         assert 0 < failure.until - self.clock.monotonic() <= 30.0
         assert self.cache.active_failure() is failure
 
     @rule(recheck=st.booleans())
     def rejection(self, *, recheck: bool) -> None:
         pair = Credentials("app", "s3cret")
-        failure = self.cache.remember(
+        failure = self.cache.record_failure(
             Refused(status_code=400), endpoint="/c", rejected=pair, recheck=recheck
         )
         assert failure.until <= failure.rejected_until
@@ -134,13 +134,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def readers_agree(self) -> None:
-        held, stage = self.cache.state.cached, self.cache.freshness()
+        cached, stage = self.cache.state.cached, self.cache.freshness()
         fresh, alive = self.cache.fresh(), self.cache.alive()
         assert (fresh is not None) is (stage is Freshness.FRESH)
         assert (alive is not None) is (stage is not Freshness.EXPIRED)
-        assert fresh in (None, held)
-        assert alive in (None, held)
-        assert self.cache.replacement_for(held) is None
+        assert fresh in (None, cached)
+        assert alive in (None, cached)
+        assert self.cache.replacement_for(cached) is None
 
     @invariant()
     def the_budget_holds(self) -> None:
@@ -152,7 +152,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def counters_only_grow(self) -> None:
         before, now = self.before, self.cache.state
-        assert before.epoch <= now.epoch
+        assert before.generation <= now.generation
         assert before.logins <= now.logins
         assert before.adoptions <= now.adoptions
         assert (now.failure is None) is (now.failures == 0)
@@ -180,4 +180,4 @@ def test_threads_lose_no_change() -> None:
     for thread in threads:
         thread.join()
 
-    assert cache.state.epoch == 4000
+    assert cache.state.generation == 4000

@@ -27,198 +27,208 @@ class Answers:
     """Answers of places to requests with the token in use, one each 0.1 s; *took* says how old each is."""
 
     def __init__(
-        self, cache: TokenCache, clock: ManualClock, hold: Callable[..., CachedToken]
+        self, cache: TokenCache, clock: ManualClock, make_cached: Callable[..., CachedToken]
     ) -> None:
         self.cache = cache
         self.clock = clock
-        self._hold = hold
+        self._hold = make_cached
 
     def token(self, name: str, **changes: Any) -> CachedToken:
         return _issue(self.cache, self._hold(name, **changes))
 
     @property
-    def held(self) -> CachedToken:
+    def cached(self) -> CachedToken:
         assert self.cache.state.cached is not None
         return self.cache.state.cached
 
     def refuse(self, place: str = SICK, *, took: float = 0.05) -> Verdict:
         self.clock.advance(0.1)
-        return self.cache.refuse(self.held, place, sent_at=self.clock.monotonic() - took)[0]
+        return self.cache.note_refusal(self.cached, place, sent_at=self.clock.monotonic() - took)[0]
 
     def accept(self, place: str = WELL, *, took: float = 0.05) -> bool:
         self.clock.advance(0.1)
-        return self.cache.accept(self.held, place, sent_at=self.clock.monotonic() - took)
+        return self.cache.note_acceptance(self.cached, place, sent_at=self.clock.monotonic() - took)
 
 
 @pytest.fixture(name="answers")
-def _answers(cache: TokenCache, clock: ManualClock, hold: Callable[..., CachedToken]) -> Answers:
-    answers = Answers(cache, clock, hold)
+def _answers(
+    cache: TokenCache, clock: ManualClock, make_cached: Callable[..., CachedToken]
+) -> Answers:
+    answers = Answers(cache, clock, make_cached)
     answers.token("1")
     answers.accept(WELL)
     return answers
 
 
-def _issue(cache: TokenCache, held: CachedToken) -> CachedToken:
-    assert cache.issue(held, login=True, elapsed=0.1, epoch=cache.state.epoch)
-    return held
+def _issue(cache: TokenCache, cached: CachedToken) -> CachedToken:
+    assert cache.set_issued(cached, login=True, elapsed=0.1, generation=cache.state.generation)
+    return cached
 
 
-def test_refuse(cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_refuse(
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """A 401 for the token in use takes it out of use, and one renewal from the budget."""
-    held = _issue(cache, hold())
+    cached = _issue(cache, make_cached())
 
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
     assert cache.state.cached is not None
     assert cache.state.cached.refused
     assert cache.alive() is None
     assert cache.state.renewals_of_401s == (
-        RenewalOf401(at=clock.monotonic(), place="", version=held.version),
+        RenewalOf401(at=clock.monotonic(), place="", version=cached.version),
     )
 
 
 @pytest.mark.report(18)
-def test_a_second_401_is_free(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_a_second_401_is_free(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """Twenty requests that were under way with the same token cost one renewal (report 18)."""
-    held = _issue(cache, hold())
-    cache.refuse(held)
+    cached = _issue(cache, make_cached())
+    cache.note_refusal(cached)
 
-    assert [cache.refuse(held) for _ in range(20)] == [(Verdict.RENEW, False)] * 20
+    assert [cache.note_refusal(cached) for _ in range(20)] == [(Verdict.RENEW, False)] * 20
     assert len(cache.state.renewals_of_401s) == 1
 
 
-def test_a_late_401_is_free(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_a_late_401_is_free(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A 401 for a token that was replaced meanwhile changes nothing."""
-    old = _issue(cache, hold("1"))
-    _issue(cache, hold("2"))
+    old = _issue(cache, make_cached("1"))
+    _issue(cache, make_cached("2"))
     before = cache.state
 
-    assert cache.refuse(old)[0] is Verdict.REPLACED
+    assert cache.note_refusal(old)[0] is Verdict.REPLACED
     assert cache.state is before
 
 
 def test_a_401_for_a_token_that_ended_on_the_way_is_free(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """A 401 for a token that has ended says nothing of the place, and the next token is asked for."""
-    held = _issue(cache, hold())
-    clock.advance(held.lifetime)
+    cached = _issue(cache, make_cached())
+    clock.advance(cached.lifetime)
     before = cache.state
 
-    assert cache.refuse(held, "GET /a")[0] is Verdict.REPLACED
+    assert cache.note_refusal(cached, "GET /a")[0] is Verdict.REPLACED
     assert cache.state is before
 
 
-def test_a_401_after_forget_is_free(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_a_401_after_forget_is_free(
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
+) -> None:
     """A 401 for a token that was forgotten changes nothing."""
-    held = _issue(cache, hold())
+    cached = _issue(cache, make_cached())
     cache.forget()
 
-    assert cache.refuse(held)[0] is Verdict.REPLACED
+    assert cache.note_refusal(cached)[0] is Verdict.REPLACED
     assert cache.state.renewals_of_401s == ()
 
 
 def test_a_newer_copy_is_the_same_token(
-    cache: TokenCache, hold: Callable[..., CachedToken]
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
 ) -> None:
     """A 401 for a token counts although that was marked as accepted or spent meanwhile."""
-    held = _issue(cache, hold())
-    cache.accept(held, "", sent_at=0.0)
-    cache.mark_spent(held.version, spent=True, shared=False)
+    cached = _issue(cache, make_cached())
+    cache.note_acceptance(cached, "", sent_at=0.0)
+    cache.mark_spent(cached.version, spent=True, shared=False)
 
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
 
 
-def test_budget(cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_budget(
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """The fourth renewal within 30 s is not made, and the token stays in use."""
     for name in "123":
-        assert cache.refuse(_issue(cache, hold(name)))[0] is Verdict.RENEW
+        assert cache.note_refusal(_issue(cache, make_cached(name)))[0] is Verdict.RENEW
         clock.advance(5)
-    fourth = _issue(cache, hold("4"))
+    fourth = _issue(cache, make_cached("4"))
 
-    assert cache.refuse(fourth)[0] is Verdict.HAND_BACK
+    assert cache.note_refusal(fourth)[0] is Verdict.HAND_BACK
     assert fourth.same_token(cache.alive())
     assert len(cache.state.renewals_of_401s) == 3
 
 
 def test_budget_comes_back(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """Each renewal counts for 30 s, and no longer."""
     for name in "123":
-        cache.refuse(_issue(cache, hold(name)))
+        cache.note_refusal(_issue(cache, make_cached(name)))
         clock.advance(5)
-    fourth = _issue(cache, hold("4"))
+    fourth = _issue(cache, make_cached("4"))
     clock.advance(14.9)
-    assert cache.refuse(fourth)[0] is Verdict.HAND_BACK
+    assert cache.note_refusal(fourth)[0] is Verdict.HAND_BACK
 
     clock.advance(0.1)
-    assert cache.refuse(fourth)[0] is Verdict.RENEW
+    assert cache.note_refusal(fourth)[0] is Verdict.RENEW
     assert len(cache.state.renewals_of_401s) == 3
-    assert cache.refuse(_issue(cache, hold("5")))[0] is Verdict.HAND_BACK
+    assert cache.note_refusal(_issue(cache, make_cached("5")))[0] is Verdict.HAND_BACK
 
 
-def test_budget_is_the_policys(clock: ManualClock, hold: Callable[..., CachedToken]) -> None:
+def test_budget_is_the_policys(clock: ManualClock, make_cached: Callable[..., CachedToken]) -> None:
     """The policy says how many renewals there may be, and within how long."""
     policy = RenewalPolicy(unauthorized_budget=1, unauthorized_window=2.0)
     cache = TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id=None)
-    assert cache.refuse(_issue(cache, hold("1")))[0] is Verdict.RENEW
-    second = _issue(cache, hold("2"))
+    assert cache.note_refusal(_issue(cache, make_cached("1")))[0] is Verdict.RENEW
+    second = _issue(cache, make_cached("2"))
 
-    assert cache.refuse(second)[0] is Verdict.HAND_BACK
+    assert cache.note_refusal(second)[0] is Verdict.HAND_BACK
     clock.advance(2)
-    assert cache.refuse(second)[0] is Verdict.RENEW
+    assert cache.note_refusal(second)[0] is Verdict.RENEW
 
 
 @pytest.mark.report(40)
-def test_hopeless(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_hopeless(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
     """A token that a 401 caused and that never worked is not replaced at once (report 40)."""
-    held = _issue(cache, hold(answers_refusal=True))
+    cached = _issue(cache, make_cached(answers_refusal=True))
 
-    assert cache.refuse(held)[0] is Verdict.HAND_BACK
-    assert held.same_token(cache.alive())
+    assert cache.note_refusal(cached)[0] is Verdict.HAND_BACK
+    assert cached.same_token(cache.alive())
     assert cache.state.renewals_of_401s == ()
 
 
 def test_hopeless_for_a_while(
-    cache: TokenCache, hold: Callable[..., CachedToken], clock: ManualClock
+    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """After 30 s such a token may be replaced again."""
-    held = _issue(cache, hold(answers_refusal=True))
+    cached = _issue(cache, make_cached(answers_refusal=True))
     clock.advance(29.9)
-    assert cache.refuse(held)[0] is Verdict.HAND_BACK
+    assert cache.note_refusal(cached)[0] is Verdict.HAND_BACK
 
     clock.advance(0.1)
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
 
 
-def test_not_hopeless_once_accepted(cache: TokenCache, hold: Callable[..., CachedToken]) -> None:
+def test_not_hopeless_once_accepted(
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
+) -> None:
     """Such a token that has worked meanwhile was revoked, so that a new one helps."""
-    held = _issue(cache, hold(answers_refusal=True))
-    cache.accept(held, "", sent_at=0.0)
+    cached = _issue(cache, make_cached(answers_refusal=True))
+    cache.note_acceptance(cached, "", sent_at=0.0)
 
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
 
 
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_first_token_is_not_hopeless(
-    *, cache: TokenCache, hold: Callable[..., CachedToken], accepted: bool
+    *, cache: TokenCache, make_cached: Callable[..., CachedToken], accepted: bool
 ) -> None:
     """A token that no 401 caused is replaced, whether it ever worked or not."""
-    assert cache.refuse(_issue(cache, hold(accepted=accepted)))[0] is Verdict.RENEW
+    assert cache.note_refusal(_issue(cache, make_cached(accepted=accepted)))[0] is Verdict.RENEW
 
 
 @pytest.mark.parametrize("answers_refusal", [False, True])
 def test_a_refresh_that_never_worked_is_distrusted(
     *,
     cache: TokenCache,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     answers_refusal: bool,
 ) -> None:
     """A 401 for a token of AppRefreshToken that never worked costs a login, and ten minutes of them."""
-    held = _issue(cache, hold(by_refresh=True, answers_refusal=answers_refusal))
+    cached = _issue(cache, make_cached(by_refresh=True, answers_refusal=answers_refusal))
 
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
     clock.advance(599.9)
     assert cache.passes_over_refresh()
     clock.advance(0.1)
@@ -226,13 +236,13 @@ def test_a_refresh_that_never_worked_is_distrusted(
 
 
 def test_a_refresh_that_worked_is_trusted(
-    cache: TokenCache, hold: Callable[..., CachedToken]
+    cache: TokenCache, make_cached: Callable[..., CachedToken]
 ) -> None:
     """A token of AppRefreshToken that worked was revoked: the next refresh may well work."""
-    held = _issue(cache, hold(by_refresh=True))
-    cache.accept(held, "", sent_at=0.0)
+    cached = _issue(cache, make_cached(by_refresh=True))
+    cache.note_acceptance(cached, "", sent_at=0.0)
 
-    assert cache.refuse(held)[0] is Verdict.RENEW
+    assert cache.note_refusal(cached)[0] is Verdict.RENEW
     assert not cache.passes_over_refresh()
 
 
@@ -392,7 +402,7 @@ def test_others_tell_of_what_app_refresh_token_gave(
 
 def test_app_refresh_token_is_at_fault_if_the_place_accepted_before(answers: Answers) -> None:
     """A place that is known to accept tokens is believed at once."""
-    answers.cache.accept(answers.token("2"), SICK, sent_at=0.0)
+    answers.cache.note_acceptance(answers.token("2"), SICK, sent_at=0.0)
     answers.refuse()
     answers.token("3", by_refresh=True, answers_refusal=True)
 
@@ -419,7 +429,7 @@ def test_a_refusal_is_reported_once_per_kind(
     answers.accept(WELL)
     answers.clock.advance(31.0)
 
-    assert [answers.cache.refuse(answers.held, place)[1] for place in places] == told
+    assert [answers.cache.note_refusal(answers.cached, place)[1] for place in places] == told
 
 
 @given(st.lists(st.sampled_from(["ask well", "ask sick", "first", "last", "log in"]), max_size=99))
@@ -431,7 +441,7 @@ def test_a_sick_place_costs_one_renewal(steps: list[str]) -> None:
 
     def log_in() -> CachedToken:
         number = cache.state.logins
-        held = CachedToken(
+        cached = CachedToken(
             token=Token(jwt=Secret(f"jwt-{number}"), refresh_token=None),
             version=f"{number}",
             lifetime=3600.0,
@@ -440,25 +450,25 @@ def test_a_sick_place_costs_one_renewal(steps: list[str]) -> None:
             refresh_lifetime=None,
             answers_refusal=number > 0,
         )
-        return _issue(cache, held)
+        return _issue(cache, cached)
 
-    cache.accept(log_in(), WELL, sent_at=clock.monotonic())
+    cache.note_acceptance(log_in(), WELL, sent_at=clock.monotonic())
     is_refreshing = False
     for step in steps:
         clock.advance(0.25)
-        held = cache.alive() or cache.refused()
-        assert held is not None
+        cached = cache.alive() or cache.refused()
+        assert cached is not None
         if step.startswith("ask"):
-            under_way.append((WELL if step == "ask well" else SICK, held, clock.monotonic()))
+            under_way.append((WELL if step == "ask well" else SICK, cached, clock.monotonic()))
         elif step == "log in" and is_refreshing:
             log_in()
             is_refreshing = False
         elif step != "log in" and under_way:
             place, sent, sent_at = under_way.pop(0 if step == "first" else -1)
             if place == WELL:
-                cache.accept(sent, WELL, sent_at=sent_at)
+                cache.note_acceptance(sent, WELL, sent_at=sent_at)
             else:
-                verdict, _ = cache.refuse(sent, SICK, sent_at=sent_at)
+                verdict, _ = cache.note_refusal(sent, SICK, sent_at=sent_at)
                 is_refreshing |= verdict is Verdict.RENEW
 
     assert cache.state.logins + is_refreshing <= 2

@@ -40,31 +40,31 @@ def _hold_issued(
     )
 
 
-def test_age(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_age(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
     """The age counts from when the token was asked for."""
-    held = hold()
+    cached = make_cached()
     clock.advance(12.5)
 
-    assert held.age(clock) == 12.5
+    assert cached.age(clock) == 12.5
 
 
 @pytest.mark.parametrize("jump", [3600.0, -86_400.0])
 def test_age_after_the_wall_clock_was_set(
-    hold: Callable[..., CachedToken], clock: ManualClock, jump: float
+    make_cached: Callable[..., CachedToken], clock: ManualClock, jump: float
 ) -> None:
     """A wall clock that is set, either way, makes the token neither older nor younger."""
-    held = hold()
+    cached = make_cached()
     clock.advance(10)
     clock.jump(jump)
 
-    assert held.age(clock) == 10
+    assert cached.age(clock) == 10
 
 
-def test_age_is_never_negative(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_age_is_never_negative(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
     """A token asked for in the future is just new."""
-    held = hold(requested_at=clock.monotonic() + 5)
+    cached = make_cached(requested_at=clock.monotonic() + 5)
 
-    assert held.age(clock) == 0
+    assert cached.age(clock) == 0
 
 
 @pytest.mark.parametrize(
@@ -81,34 +81,36 @@ def test_age_is_never_negative(hold: Callable[..., CachedToken], clock: ManualCl
     ],
 )
 def test_stages(
-    hold: Callable[..., CachedToken], clock: ManualClock, seconds: float, stage: Freshness
+    make_cached: Callable[..., CachedToken], clock: ManualClock, seconds: float, stage: Freshness
 ) -> None:
     """A token is fresh, due, pressing, and gone, in this order."""
-    held = hold(lifetime=100.0)
+    cached = make_cached(lifetime=100.0)
     clock.advance(seconds)
 
-    assert held.freshness(clock) is stage
+    assert cached.freshness(clock) is stage
 
 
-def test_a_refused_token_is_gone(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_a_refused_token_is_gone(
+    make_cached: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """A token that was refused is gone, however new."""
-    assert hold(refused=True).freshness(clock) is Freshness.EXPIRED
+    assert make_cached(refused=True).freshness(clock) is Freshness.EXPIRED
 
 
-def test_remaining(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_remaining(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
     """What remains shrinks to 0 and below; one used until refused never ends."""
-    held, undying = hold(lifetime=100.0), hold(lifetime=0.0)
+    cached, undying = make_cached(lifetime=100.0), make_cached(lifetime=0.0)
     clock.advance(130)
 
-    assert held.remaining(clock) == -30
+    assert cached.remaining(clock) == -30
     assert undying.remaining(clock) == math.inf
 
 
-def test_same_token(hold: Callable[..., CachedToken]) -> None:
+def test_same_token(make_cached: Callable[..., CachedToken]) -> None:
     """Two are the same token exactly if their JWTs are equal."""
-    assert hold("1").same_token(hold("1", version="another", refused=True))
-    assert not hold("1").same_token(hold("2"))
-    assert not hold("1").same_token(None)
+    assert make_cached("1").same_token(make_cached("1", version="another", refused=True))
+    assert not make_cached("1").same_token(make_cached("2"))
+    assert not make_cached("1").same_token(None)
 
 
 @pytest.mark.parametrize(
@@ -123,64 +125,66 @@ def test_same_token(hold: Callable[..., CachedToken]) -> None:
 )
 def test_refreshable(
     *,
-    hold: Callable[..., CachedToken],
+    make_cached: Callable[..., CachedToken],
     clock: ManualClock,
     refresh_lifetime: float | None,
     seconds: float,
     refreshable: bool,
 ) -> None:
     """A refresh token is good until its own end, or for ever if that is unknown."""
-    held = hold(refresh_lifetime=refresh_lifetime)
+    cached = make_cached(refresh_lifetime=refresh_lifetime)
     clock.advance(seconds)
 
-    assert held.refreshable(clock) is refreshable
+    assert cached.refreshable(clock) is refreshable
 
 
 def test_a_spent_one_is_not_refreshable(
-    hold: Callable[..., CachedToken], clock: ManualClock
+    make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """A refresh token that was sent is not sent again."""
-    assert not hold(refresh_spent=True).refreshable(clock)
+    assert not make_cached(refresh_spent=True).refreshable(clock)
 
 
-def test_without_a_refresh_token(hold: Callable[..., CachedToken], clock: ManualClock) -> None:
+def test_without_a_refresh_token(
+    make_cached: Callable[..., CachedToken], clock: ManualClock
+) -> None:
     """A token that came without a refresh token cannot be refreshed."""
-    assert not hold(token=Token(jwt=Secret("j"))).refreshable(clock)
+    assert not make_cached(token=Token(jwt=Secret("j"))).refreshable(clock)
 
 
 def test_a_refused_token_is_refreshable(
-    hold: Callable[..., CachedToken], clock: ManualClock
+    make_cached: Callable[..., CachedToken], clock: ManualClock
 ) -> None:
     """A 401 for the JWT does not lose the refresh token (invariant 10)."""
-    assert hold(refused=True).refreshable(clock)
+    assert make_cached(refused=True).refreshable(clock)
 
 
 def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
     """What was just issued is held from the moment it was asked for."""
     issued = issue()
-    held = _hold_issued(issued, clock, answers_refusal=True, by_refresh=True)
+    cached = _hold_issued(issued, clock, answers_refusal=True, by_refresh=True)
     clock.advance(5)
 
-    assert held.token is issued.token
-    assert held.version == "v"
-    assert held.lifetime == 3600
-    assert held.refresh_lifetime == 7200
-    assert held.age(clock) == 5
-    assert held.answers_refusal
-    assert held.by_refresh
-    assert not held.accepted
-    assert not held.refused
-    assert not held.shared
-    assert not held.refresh_spent
+    assert cached.token is issued.token
+    assert cached.version == "v"
+    assert cached.lifetime == 3600
+    assert cached.refresh_lifetime == 7200
+    assert cached.age(clock) == 5
+    assert cached.answers_refusal
+    assert cached.by_refresh
+    assert not cached.accepted
+    assert not cached.refused
+    assert not cached.shared
+    assert not cached.refresh_spent
 
 
 @pytest.mark.report(72)
 def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: ManualClock) -> None:
     """A token without an expiry is taken to last 5 minutes."""
-    held = _hold_issued(issue(lifetime=None), clock)
+    cached = _hold_issued(issue(lifetime=None), clock)
 
-    assert held.lifetime == 300
-    assert held.remaining(clock) == 300
+    assert cached.lifetime == 300
+    assert cached.remaining(clock) == 300
 
 
 @pytest.mark.report(53)
@@ -191,24 +195,24 @@ def test_hold_issued_dead_on_arrival(
     """A token that ended before it came, or in year 1, is used until refused (report 53)."""
     issued = issue(lifetime=lifetime)
     clock.advance(0.125)
-    held = _hold_issued(issued, clock)
+    cached = _hold_issued(issued, clock)
     clock.advance(29)
 
-    assert held.lifetime == 0
-    assert held.freshness(clock) is Freshness.FRESH
+    assert cached.lifetime == 0
+    assert cached.freshness(clock) is Freshness.FRESH
     clock.advance(1)
-    assert held.freshness(clock) is Freshness.RENEW_AHEAD
+    assert cached.freshness(clock) is Freshness.RENEW_AHEAD
     clock.advance(1e9)
-    assert held.freshness(clock) is Freshness.RENEW_AHEAD
+    assert cached.freshness(clock) is Freshness.RENEW_AHEAD
 
 
 def test_hold_issued_after_retries(issue: Callable[..., Issued], clock: ManualClock) -> None:
     """Time spent on earlier tries, before the token was asked for, takes nothing off its life."""
     clock.advance(12)
-    held = _hold_issued(issue(lifetime=10.0, elapsed=12.1), clock)
+    cached = _hold_issued(issue(lifetime=10.0, elapsed=12.1), clock)
 
-    assert held.lifetime == 10
-    assert held.remaining(clock) == 10
+    assert cached.lifetime == 10
+    assert cached.remaining(clock) == 10
 
 
 def test_hold_record(
@@ -216,25 +220,25 @@ def test_hold_record(
 ) -> None:
     """What a store had is held at the age that it has, and known to be shared."""
     stored = record(age=600.0, refresh_lifetime=7200.0, refresh_spent=True)
-    held = from_record(stored, clock=clock, policy=policy, jitter=0.0)
+    cached = from_record(stored, clock=clock, policy=policy, jitter=0.0)
     clock.advance(10)
 
-    assert held.age(clock) == 610
-    assert held.remaining(clock) == 2990
-    assert held.shared
-    assert held.refresh_spent
-    assert held.refresh_lifetime == 7200
-    assert held.version == "version-1"
-    assert not held.answers_refusal
+    assert cached.age(clock) == 610
+    assert cached.remaining(clock) == 2990
+    assert cached.shared
+    assert cached.refresh_spent
+    assert cached.refresh_lifetime == 7200
+    assert cached.version == "version-1"
+    assert not cached.answers_refusal
 
 
 def test_hold_record_of_one_used_until_refused(
     record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
 ) -> None:
     """A token without a credible end stays one after a store had it."""
-    held = from_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
+    cached = from_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
 
-    assert held.remaining(clock) == math.inf
+    assert cached.remaining(clock) == math.inf
 
 
 @given(
@@ -256,14 +260,14 @@ def test_records_round_trip(
         requested_at=here.monotonic(),
         elapsed=0.0,
     )
-    held = _hold_issued(issued, here)
+    cached = _hold_issued(issued, here)
     here.advance(age)
-    record = held.record(here)
+    record = cached.record(here)
     again = from_record(record, clock=there, policy=RenewalPolicy(), jitter=0.0)
 
     assert again.token == token
-    assert again.version == held.version
-    assert again.schedule == held.schedule
-    assert again.age(there) == pytest.approx(held.age(here), abs=1e-3)
-    assert again.refresh_lifetime == held.refresh_lifetime
+    assert again.version == cached.version
+    assert again.schedule == cached.schedule
+    assert again.age(there) == pytest.approx(cached.age(here), abs=1e-3)
+    assert again.refresh_lifetime == cached.refresh_lifetime
     assert record.refresh_spent is False

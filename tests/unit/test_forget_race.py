@@ -124,9 +124,9 @@ async def test_what_was_forgotten_is_not_adopted(
             await store.found.wait()
             await provider.forget()
             store.go.set()
-    held, stored = provider.cache.fresh(), await memory.load(KEY)
+    cached, stored = provider.cache.fresh(), await memory.load(KEY)
 
-    assert held is None or held.token.jwt == Secret("new")
+    assert cached is None or cached.token.jwt == Secret("new")
     assert stored is None or stored.token.jwt == Secret("new")
 
 

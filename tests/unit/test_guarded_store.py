@@ -333,10 +333,10 @@ async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
 class Giving(Moody):
     """A store that gives *record* and *held* in place of a record and a lease."""
 
-    def __init__(self, record: Any = None, held: Any = None) -> None:
+    def __init__(self, record: Any = None, cached: Any = None) -> None:
         super().__init__()
         self._record = record
-        self._held = held
+        self._held = cached
 
     async def load(self, _: StoreKey, /) -> Any:
         return self._record
@@ -384,7 +384,7 @@ async def test_what_is_no_record_is_none(
 )
 async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
     """A lease that can be neither extended nor released is a failure of the store."""
-    store = GuardedStore(Giving(held=given), timeout=HANG, event_log=operator.event_log)
+    store = GuardedStore(Giving(cached=given), timeout=HANG, event_log=operator.event_log)
 
     assert await store.lease(KEY) is NoLease.DOWN
     reason = f"it gave {type(given).__name__}, which is no usable Lease"

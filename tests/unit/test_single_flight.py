@@ -39,10 +39,12 @@ async def test_begins_with_nothing(refresh: SharedRefresh) -> None:
     assert refresh.loop.is_same(native())
 
 
-async def test_its_end_wakes_all(refresh: SharedRefresh, hold: Callable[..., CachedToken]) -> None:
+async def test_its_end_wakes_all(
+    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
+) -> None:
     """All who wait for a refresh wake up when it ends, and find what came of it."""
     found: list[object] = []
-    held = hold()
+    cached = make_cached()
 
     async def wait() -> None:
         await refresh.wait(native())
@@ -54,16 +56,18 @@ async def test_its_end_wakes_all(refresh: SharedRefresh, hold: Callable[..., Cac
                 tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
             assert found == []
-            _end(refresh, held)
+            _end(refresh, cached)
         await refresh.wait(native())
 
-    assert found == [held] * 100
+    assert found == [cached] * 100
     assert len(refresh.waits) == 100
 
 
-async def test_it_ends_once(refresh: SharedRefresh, hold: Callable[..., CachedToken]) -> None:
+async def test_it_ends_once(
+    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
+) -> None:
     """Whoever ends a refresh for the second time changes nothing of it, and is told."""
-    first, second = hold("1"), hold("2")
+    first, second = make_cached("1"), make_cached("2")
 
     assert refresh.finish(first) is True
     assert refresh.finish(second) is False
@@ -108,7 +112,7 @@ async def test_a_cancelled_waiter_hurts_nobody(refresh: SharedRefresh) -> None:
 
 
 async def test_all_waiters_are_cancelled(
-    refresh: SharedRefresh, hold: Callable[..., CachedToken]
+    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
 ) -> None:
     """A refresh whose waiters have all left goes on, and whoever comes then waits for it."""
     found: list[object] = []
@@ -128,9 +132,9 @@ async def test_all_waiters_are_cancelled(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            _end(refresh, hold())
+            _end(refresh, make_cached())
 
-    assert found == [hold()]
+    assert found == [make_cached()]
     assert len(refresh.waits) == 4
 
 

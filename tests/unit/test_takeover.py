@@ -132,9 +132,9 @@ def test_a_loop_that_stopped_is_not_waited_for(
     assert loop.run_until_complete(_stored(store)) == "jwt-2"
     loop.close()
 
-    held = provider.cache.fresh()
-    assert held is not None
-    assert held.token.jwt == Secret("jwt-2")
+    cached = provider.cache.fresh()
+    assert cached is not None
+    assert cached.token.jwt == Secret("jwt-2")
     assert exchange.asked == 2
 
 

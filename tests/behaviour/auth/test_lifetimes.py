@@ -76,8 +76,8 @@ async def test_two_exchanges_per_life_at_most(lifetime: float, latency: float) -
     provider = provider_of(issuer, clock)
     began = clock.monotonic()
     while clock.monotonic() - began < 20 * lifetime:
-        held = provider.cache.fresh() or await provider.acquire()
-        assert held.remaining(clock) > 0
+        cached = provider.cache.fresh() or await provider.acquire()
+        assert cached.remaining(clock) > 0
         await settle(provider)
         clock.advance(lifetime / 97)
 
@@ -96,8 +96,8 @@ async def test_lives_that_get_shorter_are_noticed() -> None:
     clock.advance(890)
     issuer.issued.clear()
     for _ in range(1_000):
-        held = provider.cache.fresh() or await provider.acquire()
-        assert held.remaining(clock) > 0
+        cached = provider.cache.fresh() or await provider.acquire()
+        assert cached.remaining(clock) > 0
         await settle(provider)
         clock.advance(0.1)
 

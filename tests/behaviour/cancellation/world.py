@@ -223,11 +223,11 @@ class World:
                 await anyio.sleep(0.001)
 
     async def _is_saved(self) -> bool:
-        held, record = (
+        cached, record = (
             self.auth._bearer.provider.cache.state.cached,
             await self.store.load(self.key),
         )
-        return held is not None and record is not None and record.token.jwt == held.token.jwt
+        return cached is not None and record is not None and record.token.jwt == cached.token.jwt
 
 
 @final

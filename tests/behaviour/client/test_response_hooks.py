@@ -235,7 +235,7 @@ async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Lib
         assert auth.status().state.value == "refused"
         cached = auth._bearer.cache.state.cached
         place = f"GET {sandbox.base_url}/v1/x"
-        auth._bearer.provider.accept(cached, place, sent_at=math.inf)
+        auth._bearer.provider.note_acceptance(cached, place, sent_at=math.inf)
         assert auth.status().state.value == "fresh"
         for each in (second, third):
             await each.__anext__()

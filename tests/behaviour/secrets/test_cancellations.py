@@ -74,9 +74,9 @@ async def test_nothing_is_seen_by_who_times_out(
     """The TimeoutError of a caller's own limit, and all that led to it, shows no canary."""
     if where == "refresh":
         await auth.token()
-        held = auth._bearer.provider.cache.fresh()
-        assert held is not None
-        auth._bearer.provider.refuse(held, "", sent_at=0.0)
+        cached = auth._bearer.provider.cache.fresh()
+        assert cached is not None
+        auth._bearer.provider.note_refusal(cached, "", sent_at=0.0)
     sandbox.fail(where, Fault.hang())
     with pytest.raises(TimeoutError) as caught:
         with anyio.fail_after(0.2):

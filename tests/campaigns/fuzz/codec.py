@@ -107,10 +107,10 @@ async def _feed_record(sent: bytes) -> Verdict:
         return Verdict("Undecodable", deep="JSON object" in stored.excerpt)
     check_token(stored.record.token)
     clock = ManualClock()
-    held = from_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
-    held.freshness(clock)
-    require(not math.isnan(held.remaining(clock)), "what is left of a token is a number")
-    require(isinstance(held.refreshable(clock), bool), "a record can be judged")
+    cached = from_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
+    cached.freshness(clock)
+    require(not math.isnan(cached.remaining(clock)), "what is left of a token is a number")
+    require(isinstance(cached.refreshable(clock), bool), "a record can be judged")
     return Verdict("StoredRecord")
 
 

@@ -116,17 +116,17 @@ class Watch:
 
     def _longest_wait(self) -> float | None:
         """Return how long a caller may wait whose token lives: None if it may not wait at all."""
-        process, held = self._process, self._process.held
-        if held is None or not process.has_token():
+        process, cached = self._process, self._process.cached
+        if cached is None or not process.has_token():
             return math.inf
         if not process.is_busy and self._backs_off():
             return None
-        if held.refused:
+        if cached.refused:
             has_failed = process.provider.status().last_error is not None
             return 0.0 if has_failed else WAIT_FOR_REPLACEMENT
-        grant = self._world.server.grants[held.token.jwt.reveal()]
+        grant = self._world.server.grants[cached.token.jwt.reveal()]
         pressing = grant.believed - min(30.0, grant.believed / 10)
-        if math.isinf(grant.believed) or held.age(self._world.clock) < pressing - _SLACK:
+        if math.isinf(grant.believed) or cached.age(self._world.clock) < pressing - _SLACK:
             return None
         if process.provider.status().last_error is not None:
             return 0.0
@@ -157,7 +157,7 @@ class Watch:
         for wait in self._waits:
             wait.covered = False
 
-    async def replacement_for(self, held: CachedToken) -> CachedToken | Failure | None:
+    async def replacement_for(self, cached: CachedToken) -> CachedToken | Failure | None:
         wait = Wait(
             until=math.inf,
             covered=False,
@@ -165,21 +165,21 @@ class Watch:
             began=self._world.clock.monotonic(),
         )
         self._waits.append(wait)
-        self.replacing.append(held.token.jwt.reveal())
+        self.replacing.append(cached.token.jwt.reveal())
         try:
-            found = await self._process.provider.replacement_for(held)
+            found = await self._process.provider.replacement_for(cached)
         finally:
             self._waits.remove(wait)
-            self.replacing.remove(held.token.jwt.reveal())
-        self._what_is_sent_instead_is_another(held, found)
+            self.replacing.remove(cached.token.jwt.reveal())
+        self._what_is_sent_instead_is_another(cached, found)
         return found
 
-    def accept(self, held: CachedToken, place: str, *, sent_at: float) -> None:
+    def note_acceptance(self, cached: CachedToken, place: str, *, sent_at: float) -> None:
         process = self._process
-        before = process.held
-        process.provider.accept(held, place, sent_at=sent_at)
+        before = process.cached
+        process.provider.note_acceptance(cached, place, sent_at=sent_at)
         if before is not None and before.refused and process.alive():
-            self.refused.discard(held.token.jwt.reveal())
+            self.refused.discard(cached.token.jwt.reveal())
             now = self.turned_good_at = self._world.clock.monotonic()
             for wait in self._waits:
                 wait.until = now + (self._longest_wait() or 0.0)
@@ -187,25 +187,25 @@ class Watch:
     def status(self) -> AuthStatus:
         return self._process.provider.status()
 
-    def refuse(self, held: CachedToken, place: str, *, sent_at: float) -> Verdict:
+    def note_refusal(self, cached: CachedToken, place: str, *, sent_at: float) -> Verdict:
         process = self._process
-        before = process.held
-        verdict = process.provider.refuse(held, place, sent_at=sent_at)
-        after = process.held
+        before = process.cached
+        verdict = process.provider.note_refusal(cached, place, sent_at=sent_at)
+        after = process.cached
         self._world.note(f"{process}   {place}: {verdict.name}")
         has_ended = before is not None and before.remaining(self._world.clock) <= 0
-        if before is None or not before.same_token(held) or has_ended:
+        if before is None or not before.same_token(cached) or has_ended:
             if verdict is not Verdict.REPLACED:
                 self._fail("a 401 for a token that was replaced or has ended is no evidence")
             self._a_late_401_costs_nothing(before, after)
-            self.refused.add(held.token.jwt.reveal())
+            self.refused.add(cached.token.jwt.reveal())
             return verdict
         self._who_never_worked_is_distrusted(before, verdict)
         self.evidence.refuse(
             place, before, verdict, sent_at=sent_at, renewed=self._was_renewed(before)
         )
         if after is not None and after.refused and not before.refused:
-            self.refused.add(held.token.jwt.reveal())
+            self.refused.add(cached.token.jwt.reveal())
             self._callers_wait_for_a_replacement()
         return verdict
 
@@ -284,9 +284,9 @@ class Watch:
 
     def telling_of_refusal(self, *, renewing: bool) -> None:
         """Check what is reported of a token that was refused."""
-        held = self._process.held
-        assert held is not None
-        which = held.token.jwt.reveal(), self.forgets, self._process.provider.status().adoptions
+        cached = self._process.cached
+        assert cached is not None
+        which = cached.token.jwt.reveal(), self.forgets, self._process.provider.status().adoptions
         if which != self._told[0]:
             self._told = which, []
         self._told[1].append(renewing)
@@ -400,10 +400,10 @@ class Watch:
                 self._fail("what is raised holds no secret")
             link = link.__cause__ or link.__context__
 
-    def _was_renewed(self, held: CachedToken) -> bool:
+    def _was_renewed(self, cached: CachedToken) -> bool:
         """Return whether this process had *held* from AppRefreshToken, and has it since."""
         adoptions = self._process.provider.status().adoptions
-        return self._renewed.get(held.token.jwt.reveal()) == adoptions
+        return self._renewed.get(cached.token.jwt.reveal()) == adoptions
 
     def _who_never_worked_is_distrusted(self, before: CachedToken, verdict: Verdict) -> None:
         jwt, now = before.token.jwt.reveal(), self._world.clock.monotonic()
@@ -470,12 +470,12 @@ class Watch:
             self._fail("nobody asks without the lease while the store answers")
 
     def _no_fresh_token_is_renewed(self) -> None:
-        held, refresh = self._process.held, self._process.turn
-        if held is None or held.refused or (refresh and refresh.replaces_refused):
+        cached, refresh = self._process.cached, self._process.turn
+        if cached is None or cached.refused or (refresh and refresh.replaces_refused):
             return
-        grant = self._world.server.grants[held.token.jwt.reveal()]
+        grant = self._world.server.grants[cached.token.jwt.reveal()]
         least = REFUSED_INTERVAL if math.isinf(grant.believed) else grant.believed / 2
-        if held.age(self._world.clock) < least - _SLACK:
+        if cached.age(self._world.clock) < least - _SLACK:
             self._fail("a token in the first half of its life is not renewed")
 
     def _back_off_is_kept(self, asking: Asking) -> None:
@@ -525,8 +525,8 @@ class Watch:
 
     def _no_refused_token_is_sent_without_a_try(self, jwt: str, call: Call) -> None:
         process = self._process
-        held, shared = process.held, process.shared_refresh
-        if held is None or not held.refused or held.token.jwt.reveal() != jwt:
+        cached, shared = process.cached, process.shared_refresh
+        if cached is None or not cached.refused or cached.token.jwt.reveal() != jwt:
             return
         if process.provider.status().last_error is not None:
             return
@@ -548,8 +548,8 @@ class Watch:
             return
         if self._process.provider.status().adoptions != owed[2]:
             return  # another process was faster
-        held = self._process.held
-        is_held = held is not None and held.token.jwt.reveal() == owed[0]
+        cached = self._process.cached
+        is_held = cached is not None and cached.token.jwt.reveal() == owed[0]
         if not is_held and owed[0] not in self._world.shelf.tried:
             self._fail("what was received is kept, whoever gave up")
 

@@ -190,7 +190,7 @@ class Process:
         return f"P{self.number}"
 
     @property
-    def held(self) -> CachedToken | None:
+    def cached(self) -> CachedToken | None:
         """The token that it has, good or not."""
         return self.provider.cache.state.cached
 
@@ -199,7 +199,7 @@ class Process:
         return self.provider.cache.alive() is not None
 
     def _holds(self, jwt: str) -> bool:
-        return self.held is not None and self.held.token.jwt.reveal() == jwt
+        return self.cached is not None and self.cached.token.jwt.reveal() == jwt
 
     def has_token(self) -> bool:
         """Whether it has one to go on with: one that was refused is better than none."""
@@ -207,8 +207,8 @@ class Process:
 
     def remaining(self) -> float:
         """Seconds that it lives, as far as the process knows."""
-        held = self.provider.cache.alive()
-        return 0.0 if held is None else held.remaining(self.world.clock)
+        cached = self.provider.cache.alive()
+        return 0.0 if cached is None else cached.remaining(self.world.clock)
 
     @property
     def shared_refresh(self) -> SharedRefresh | None:

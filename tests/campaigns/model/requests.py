@@ -117,7 +117,7 @@ def _take(call: Call, request: httpx.Request, response: httpx.Response, *, sent_
     if response.status_code == UNAUTHORIZED:
         call.refused = jwt
     else:
-        process.watch.evidence.accept(call.where.name, jwt, process.held, sent_at=sent_at)
+        process.watch.evidence.accept(call.where.name, jwt, process.cached, sent_at=sent_at)
 
 
 def _jwt(request: httpx.Request) -> str:

@@ -126,12 +126,12 @@ async def wait_some_seconds(sim: Simulation) -> None:
 
 async def wait_for_a_stage(sim: Simulation) -> None:
     """To where a token is due, presses, or is over."""
-    held = sim.rng.choice(sim.world.processes).held
-    if held is None:
+    cached = sim.rng.choice(sim.world.processes).cached
+    if cached is None:
         return
-    span = held.schedule
+    span = cached.schedule
     until = sim.rng.choice([span.renew_after, span.must_after, span.ends_after])
-    left = until - held.age(sim.world.clock) + sim.rng.choice([-0.01, 0.0, 0.01, 1.0])
+    left = until - cached.age(sim.world.clock) + sim.rng.choice([-0.01, 0.0, 0.01, 1.0])
     if 0 < left < 1e6:
         pass_time(sim, left)
 
@@ -234,11 +234,11 @@ async def forget(sim: Simulation) -> None:
 
 async def forget_now(sim: Simulation, process: Process) -> None:
     """Forget, as a task of its own: the store may be slow."""
-    held, saves = process.held, sim.world.shelf.saves
+    cached, saves = process.cached, sim.world.shelf.saves
     try:
         await process.provider.forget()
-        if held is not None:
-            process.watch.forgotten[held.token.jwt.reveal()] = sim.calls_so_far, saves
+        if cached is not None:
+            process.watch.forgotten[cached.token.jwt.reveal()] = sim.calls_so_far, saves
     except TokenStoreError:
         if not process.view.down and process.provider._store.failing is None:
             sim.world.violations.append("forget fails only if the store does")

@@ -56,8 +56,8 @@ class Call:
         """Whether there is a token that it can go on with."""
         if self.refused is None:
             return self.process.has_token()
-        held = self.process.provider.cache.alive()
-        return held is not None and held.token.jwt.reveal() != self.refused
+        cached = self.process.provider.cache.alive()
+        return cached is not None and cached.token.jwt.reveal() != self.refused
 
 
 class World:

@@ -247,15 +247,15 @@ BREAKAGES: Final = (
         name="forgotten-token-adopted",
         invariant=25,
         file="_token/cache.py",
-        old="        if self.is_forgotten(record):\n            return None\n",
-        new="",
+        old="self.is_newer_than(record) or self.is_forgotten(record)",
+        new="self.is_newer_than(record)",
         tests=(f"{CORE}/test_cache.py",),
     ),
     Breakage(
         name="late-token-replaces-a-newer-one",
         invariant=6,
         file="_token/cache.py",
-        old="            is_late = current is not None and current.requested_at > held.requested_at\n",
+        old="            is_late = current is not None and current.requested_at > cached.requested_at\n",
         new="            is_late = False\n",
         tests=(f"{CORE}/test_takeover.py", f"{CORE}/test_cache.py"),
     ),
@@ -443,8 +443,8 @@ BREAKAGES: Final = (
         old="        saved: SaveResult | None = None\n",
         new=(
             "        saved: SaveResult | None = None\n"
-            "        tools.cache.issue(\n"
-            "            held, login=login, elapsed=issued.elapsed, epoch=self._errand.epoch\n"
+            "        tools.cache.set_issued(\n"
+            "            cached, login=login, elapsed=issued.elapsed, generation=self._errand.generation\n"
             "        )\n"
         ),
     ),
@@ -504,7 +504,7 @@ BREAKAGES: Final = (
         name="clock-ignored-on-the-fast-path",
         invariant=11,
         file="_token/cache.py",
-        old=" and self._monotonic() < held.fresh_until",
+        old=" and self._monotonic() < cached.fresh_until",
         new="",
     ),
     Breakage(
@@ -681,7 +681,7 @@ BREAKAGES: Final = (
         invariant=13,
         file="_token/refusals.py",
         old=(
-            "    if current is None or not current.same_token(held):\n        return state, Verdict"
+            "    if current is None or not current.same_token(cached):\n        return state, Verdict"
         ),
         new=("    if current is None:\n        return state, Verdict"),
     ),
@@ -804,7 +804,7 @@ BREAKAGES: Final = (
         name="refusal-told-with-each-request",
         invariant=13,
         file="_token/refusals.py",
-        old="    is_reported = current.told not in (verdict, Verdict.RENEW)\n",
+        old="    is_reported = current.reported not in (verdict, Verdict.RENEW)\n",
         new="    is_reported = True\n",
         tests=("tests/behaviour/stacks/test_places.py",),
     ),
@@ -1545,7 +1545,7 @@ BREAKAGES: Final = (
         name="forgotten-login-held",
         invariant=25,
         file="_token/cache.py",
-        old="            if state.epoch != epoch or is_late:\n                return state.epoch == epoch\n",
+        old="            if state.generation != generation or is_late:\n                return state.generation == generation\n",
         new="            if is_late:\n                return True\n",
         tests=(
             f"{CORE}/test_cache.py::test_issue_after_forget",
@@ -1564,7 +1564,7 @@ BREAKAGES: Final = (
         name="forgotten-record-adopted",
         invariant=25,
         file="_token/cache.py",
-        old="            if self.state.epoch != epoch:\n                return None\n",
+        old="            if self.state.generation != generation:\n                return None\n",
         new="",
         tests=(f"{CORE}/test_forget_race.py::test_what_was_forgotten_is_not_adopted",),
     ),
@@ -1572,8 +1572,8 @@ BREAKAGES: Final = (
         name="shared-refresh-token-sent-without-the-lease",
         invariant=24,
         file="_token/cache.py",
-        old="return None if held is None or held.shared else held",
-        new="return held",
+        old="return None if cached is None or cached.shared else cached",
+        new="return cached",
         tests=(
             f"{AUTH}/test_shared_stores.py::test_without_a_store_a_shared_refresh_token_is_let_be",
         ),

@@ -211,7 +211,7 @@ async def test_an_outage_is_asked_after_once_in_a_back_off_step(sandbox: Sandbox
     await auth.token()
     sandbox.fail("refresh", Fault.status(503))
     sandbox.reset_counters()
-    clock.advance(sandbox.lifetime * 0.8)
+    clock.advance(sandbox.lifetime * 0.85)
     for _ in range(50):
         await renew(auth)
 

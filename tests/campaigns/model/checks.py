@@ -1,4 +1,4 @@
-"""What must hold, told of one process: each check is a function with the sentence that it stands for."""
+"""The invariants of one process: each check is a method that reports one sentence when it fails."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ class Wait:
 
 
 class Watch:
-    """Stands before a provider, as its auth sees it, and looks on."""
+    """Stands between an auth and its provider, passes calls on and checks them."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._world = process.world
-        #: JWTs that it knows to be refused.
+        #: JWTs that this process knows to be refused.
         self.refused: set[str] = set()
         self.evidence = Evidence(
             self._world.clock, lambda: process.provider.status().adoptions, self._fail
         )
-        #: What was reported of the refusal of the token that is held.
+        #: What was reported about the refusal of the cached token.
         self._told: tuple[object, list[bool]] = (None, [])
         self._sent: set[str] = set()
         self._failures = 0
@@ -79,19 +79,19 @@ class Watch:
         self._was_ahead = False
         self._last_reason = ""
         self._adoptions = 0
-        #: Until when AppRefreshToken is not asked.
+        #: Until when AppRefreshToken must not be asked.
         self._passed_over_until = -math.inf
-        #: JWTs that came from AppRefreshToken, by how often was adopted before; those that worked.
+        #: JWTs that came from AppRefreshToken, and the number of adoptions before each.
         self._renewed: dict[str, int] = {}
         self._waits: list[Wait] = []
         self.forgets = 0
-        #: JWTs that requests were refused with, which wait for others.
+        #: Refused JWTs that requests wait to have replaced.
         self.replacing: list[str] = []
-        #: When a token that had been refused turned out good.
+        #: When a refused token last turned out to be good.
         self.turned_good_at = -math.inf
-        #: JWTs that were forgotten, by the last call before that was done and the saves before it began.
+        #: Forgotten JWTs: the last call before `forget` returned, and the saves before it began.
         self.forgotten: dict[str, tuple[int, int]] = {}
-        #: What was received, and how often was forgotten and adopted before that.
+        #: The last JWT received, and the numbers of forgets and adoptions before it.
         self._owed: tuple[str, int, int] | None = None
 
     # What the auth calls.
@@ -105,7 +105,7 @@ class Watch:
             if wait is not None:
                 return
             if longest is None:
-                self._fail("nobody waits who has a token that does not press, or just failed")
+                self._fail("no caller waits while its token is good, or a failure is remembered")
             wait = self._wait_begins(longest or 0.0)
 
         try:
@@ -115,7 +115,7 @@ class Watch:
                 self._waits.remove(wait)
 
     def _longest_wait(self) -> float | None:
-        """Return how long a caller may wait whose token lives: None if it may not wait at all."""
+        """Return how long a caller with a living token may wait; None if it may not wait."""
         process, cached = self._process, self._process.cached
         if cached is None or not process.has_token():
             return math.inf
@@ -137,7 +137,7 @@ class Watch:
         process, now = self._process, self._world.clock.monotonic()
         shared = process.shared_refresh
         if shared is None:
-            self._fail("who waits for a token waits for a refresh")
+            self._fail("a caller that waits for a token waits for a refresh")
         wait = Wait(
             until=now if shared is None else max(now, shared.began + longest),
             covered=process.has_token(),
@@ -148,12 +148,12 @@ class Watch:
         return wait
 
     def grant(self, seconds: float) -> None:
-        """Give its callers so much more time."""
+        """Give its callers *seconds* more."""
         for wait in self._waits:
             wait.until += seconds
 
     def uncover(self) -> None:
-        """Note that its callers have no token that lives."""
+        """Note that its callers have no living token."""
         for wait in self._waits:
             wait.covered = False
 
@@ -200,7 +200,7 @@ class Watch:
             self._a_late_401_costs_nothing(before, after)
             self.refused.add(cached.token.jwt.reveal())
             return verdict
-        self._who_never_worked_is_distrusted(before, verdict)
+        self._a_renewed_token_that_never_worked_is_distrusted(before, verdict)
         self.evidence.refuse(
             place, before, verdict, sent_at=sent_at, renewed=self._was_renewed(before)
         )
@@ -210,7 +210,7 @@ class Watch:
         return verdict
 
     def _callers_wait_for_a_replacement(self) -> None:
-        """Give who waits as a token is refused the time that its replacement may take."""
+        """When a token is refused, give its waiting callers the time that a replacement may take."""
         now = self._world.clock.monotonic()
         for wait in self._waits:
             wait.until = max(wait.until, now) + WAIT_FOR_REPLACEMENT
@@ -224,17 +224,17 @@ class Watch:
         self.evidence.forget()
 
     def refreshing(self, request: RenewalRequest, shared: SharedRefresh) -> None:
-        """Check a refresh that has its turn."""
+        """Check a refresh that holds the lock now."""
         if self._process.turn is not None:
             self._fail("a process has one refresh under way at most")
         if abs(request.deadline - shared.began - WHOLE_REFRESH) > _SLACK:
             self._fail("a refresh takes 30 s as a whole, from when it was called for")
 
     def refreshed(self, refresh: Refresh, result: Result | None) -> None:
-        """Check what a refresh has come to; None if it was cut short."""
+        """Check the result of a refresh; None if it was cut short."""
         process, now = self._process, self._world.clock.monotonic()
         if result is None:
-            self._fail("a refresh goes on, whoever gives up")
+            self._fail("a refresh goes on when callers give up")
         self._what_was_forgotten_is_not_put_back(refresh)
         if not isinstance(result, Failure):
             return
@@ -248,7 +248,7 @@ class Watch:
         state = process.provider.cache.state
         is_recorded = state.client_id is not None and state.failure is result
         if self.forgets != refresh.forgets and is_recorded:
-            self._fail("what was forgotten leaves no failure behind")
+            self._fail("a forgotten refresh leaves no failure behind")
 
     def _what_was_forgotten_is_not_put_back(self, refresh: Refresh) -> None:
         view, shelf = self._process.view, self._world.shelf
@@ -262,10 +262,10 @@ class Watch:
             and shelf.last_saves.get((jwt, view), 0) > saves
             and shelf.last_saver(jwt) is view
         ):
-            self._fail("what was forgotten is not put back into the store")
+            self._fail("a forgotten token is not put back into the store")
 
     def polling(self, seconds: float) -> None:
-        """Check the pause before another look at a store whose lease is taken."""
+        """Check the pause before the next look at a store while the lease is taken."""
         refresh = self._process.turn
         assert refresh is not None
         mean = min(LONGEST_POLL, FIRST_POLL * 1.5**refresh.polls)
@@ -274,16 +274,16 @@ class Watch:
             self._fail(f"the store is polled at growing intervals, not {seconds}")
 
     def recording(self, event: ExchangeFailed) -> None:
-        """Check a failure that is recorded now."""
+        """Check a failure as it is recorded."""
         alive = self._process.alive()
         if event.ahead_of_need != alive:
-            self._fail("a failure is known for one ahead of need")
-        # A refusal is an answer for all.
+            self._fail("a failure says whether it was ahead of need")
+        # A refusal answers every caller.
         self._was_ahead = alive and event.error != "CredentialsRejectedError"
         self._last_reason = event.reason
 
     def telling_of_refusal(self, *, renewing: bool) -> None:
-        """Check what is reported of a token that was refused."""
+        """Check what is reported about a refused token."""
         cached = self._process.cached
         assert cached is not None
         which = cached.token.jwt.reveal(), self.forgets, self._process.provider.status().adoptions
@@ -303,23 +303,23 @@ class Watch:
         return wanted
 
     def asking(self, asking: Asking) -> None:
-        """Check what is about to be asked."""
+        """Check an exchange that is about to begin."""
         self._a_refresh_asks_each_once(asking)
         self._it_is_over_with_its_refresh(asking)
         self._app_refresh_token_is_passed_over(asking)
         self._one_exchange_per_process()
         self._one_exchange_per_store(asking)
-        self._who_asks_may(asking)
+        self._asking_is_allowed(asking)
         self._no_fresh_token_is_renewed()
         self._back_off_is_kept(asking)
         self._rejected_credentials_rest(asking)
         self._no_spent_refresh_token_is_sent(asking)
 
     def asked(self, asking: Asking, outcome: Outcome | None) -> None:
-        """Note how it ended; None if it was cut short."""
+        """Note how an exchange ended; None if it was cut short."""
         refresh = self._process.turn
         if outcome is None or refresh is None:
-            self._fail("an exchange goes on, whoever gives up")
+            self._fail("an exchange goes on when callers give up")
             return
         if self.forgets != refresh.forgets:
             return
@@ -382,12 +382,14 @@ class Watch:
             self._fail("a request is sent three times at most")
 
     def failed(self, problem: Exception, *, covered: bool, misconfigured: bool) -> None:
-        """Check what a caller was told who wanted a token."""
+        """Check the error that a caller got in place of a token."""
         self.told(problem, misconfigured=misconfigured)
         if covered:
             self._fail(f"no failure reaches a caller while a token lives: {problem}")
         if self._was_ahead and self._last_reason in str(problem):
-            self._fail(f"one attempt ahead of need is no answer for who has no token: {problem}")
+            self._fail(
+                f"one attempt ahead of need does not fail a caller without a token: {problem}"
+            )
 
     def told(self, problem: Exception, *, misconfigured: bool = False) -> None:
         """Check what is raised."""
@@ -401,11 +403,13 @@ class Watch:
             link = link.__cause__ or link.__context__
 
     def _was_renewed(self, cached: CachedToken) -> bool:
-        """Return whether this process had *held* from AppRefreshToken, and has it since."""
+        """Return whether this process got *cached* from AppRefreshToken and has kept it since."""
         adoptions = self._process.provider.status().adoptions
         return self._renewed.get(cached.token.jwt.reveal()) == adoptions
 
-    def _who_never_worked_is_distrusted(self, before: CachedToken, verdict: Verdict) -> None:
+    def _a_renewed_token_that_never_worked_is_distrusted(
+        self, before: CachedToken, verdict: Verdict
+    ) -> None:
         jwt, now = before.token.jwt.reveal(), self._world.clock.monotonic()
         if before.refused or verdict is not Verdict.RENEW:
             return
@@ -417,9 +421,9 @@ class Watch:
     ) -> None:
         if found is None:
             if not refused.same_token(self._process.provider.cache.alive()):
-                self._fail("a 401 is handed back if there is no other token as this one is good")
+                self._fail("a 401 is handed back without a replacement only if the token is good")
         elif not isinstance(found, Failure) and found.same_token(refused):
-            self._fail("what was refused is not sent there again")
+            self._fail("a refused token is not sent to the same place again")
 
     def _a_late_401_costs_nothing(
         self, before: CachedToken | None, after: CachedToken | None
@@ -430,9 +434,9 @@ class Watch:
     def _a_refresh_asks_each_once(self, asking: Asking) -> None:
         refresh = self._process.turn
         if refresh is None:
-            self._fail("nothing is asked but by a refresh")
+            self._fail("only a refresh asks")
             return
-        # Another's token, found after the lease was lost, may have a refresh token of its own.
+        # A token that another process saved after the lease was lost may bring its own refresh token.
         is_again = asking.kind in refresh.kinds and refresh.breaks == self._world.shelf.breaks
         if is_again or "connect" in refresh.kinds:
             self._fail("a refresh asks AppRefreshToken once, then Connect once, at most")
@@ -461,13 +465,13 @@ class Watch:
             if other.lease is LeaseState.HELD and not other.process.view.robbed:
                 self._fail("those that share a store have one exchange under way at most")
 
-    def _who_asks_may(self, asking: Asking) -> None:
+    def _asking_is_allowed(self, asking: Asking) -> None:
         if asking.lease is LeaseState.HELD:
             return
         if asking.kind == "refresh" and asking.secret in self._world.shelf.shared:
             self._fail("a shared refresh token is sent under the lease only")
         if asking.lease is not LeaseState.DOWN:
-            self._fail("nobody asks without the lease while the store answers")
+            self._fail("no process asks without the lease while the store answers")
 
     def _no_fresh_token_is_renewed(self) -> None:
         cached, refresh = self._process.cached, self._process.turn
@@ -484,13 +488,13 @@ class Watch:
         refresh = self._process.turn
         is_needed = not self._process.alive() or (refresh and refresh.replaces_refused)
         if self._was_ahead and is_needed:
-            return  # who has no token does not take one attempt for an answer
+            return  # one attempt ahead of need does not bind a caller without a token
         if asking.kind == "connect" and refresh and refresh.kinds[:-1]:
             return  # it follows the renewal that failed
         self._fail("after a failure nothing is asked until the back-off is over")
 
     def _backs_off(self) -> bool:
-        """Say whether the last exchange failed a moment ago."""
+        """Return whether the last failure still delays the next exchange."""
         if self._process.provider.status().adoptions != self._adoptions:
             self._start_over()
         return self._world.clock.monotonic() < self._until - _SLACK
@@ -498,7 +502,7 @@ class Watch:
     def _rejected_credentials_rest(self, asking: Asking) -> None:
         until = self._rejected.get(asking.secret, -math.inf)
         if self._world.clock.monotonic() < until - _SLACK:
-            self._fail("credentials that were rejected are not sent again for 60 s")
+            self._fail("rejected credentials are not sent again for 60 s")
 
     def _no_spent_refresh_token_is_sent(self, asking: Asking) -> None:
         if asking.kind != "refresh":
@@ -521,7 +525,7 @@ class Watch:
 
     def _no_dead_token_is_sent_without_a_try(self, grant: Grant, call: Call) -> None:
         if self._world.is_over(grant) and call.refreshes == self._process.refreshes_ended:
-            self._fail("no dead token is sent by who has not waited for a new one")
+            self._fail("a caller waits for a new token before it sends a dead one")
 
     def _no_refused_token_is_sent_without_a_try(self, jwt: str, call: Call) -> None:
         process = self._process
@@ -531,13 +535,13 @@ class Watch:
         if process.provider.status().last_error is not None:
             return
         if call.refreshes != process.refreshes_ended:
-            return  # it waited for one that brought this very token
+            return  # it waited for the refresh that brought this very token
         now = self._world.clock.monotonic()
         if shared is None or now < shared.began + WAIT_FOR_REPLACEMENT - _SLACK:
-            self._fail("what replaces a token that was refused is waited for, but not for long")
+            self._fail("the replacement of a refused token is waited for, but not for long")
 
     def settled(self) -> None:
-        """Check who waits, how long a refresh takes, and what has come of an answer."""
+        """Check how long callers wait, how long a refresh takes, and that what was received is kept."""
         for wait in self._waits:
             self._nobody_waits_too_long(wait)
         if self._world.shelf.gates:
@@ -551,19 +555,19 @@ class Watch:
         cached = self._process.cached
         is_held = cached is not None and cached.token.jwt.reveal() == owed[0]
         if not is_held and owed[0] not in self._world.shelf.tried:
-            self._fail("what was received is kept, whoever gave up")
+            self._fail("a received token is kept when callers give up")
 
     def _nobody_waits_too_long(self, wait: Wait) -> None:
         process = self._process
         if wait.covered and self._world.clock.monotonic() > wait.until + _SLACK:
-            self._fail("who has a token that lives goes on with it in time, refused or not")
+            self._fail("a caller with a living token, refused or not, goes on with it in time")
         if process.results - wait.results > 1:
             self._fail("a caller waits for two refreshes at most")
 
     def _a_refresh_is_over_in_time(self) -> None:
         shared = self._process.shared_refresh
         begins = [refresh.began for refresh in (shared, self._process.turn) if refresh]
-        # The last pause between two looks at the store may go beyond.
+        # The last pause between two looks at the store may end later.
         latest = min(begins, default=math.inf) + WHOLE_REFRESH + LONGEST_POLL * 3 / 2
         if self._world.clock.monotonic() > latest + _SLACK:
             self._fail("a refresh is over after 30 s")
@@ -574,7 +578,7 @@ class Watch:
         if self._world.shelf.was_saved_since(jwt, saves, other_than=view):
             return
         if call.number > last_call:
-            self._fail("what was forgotten is not used by a later request")
+            self._fail("a forgotten token is not used by a later request")
 
     def _fail(self, sentence: str) -> None:
         self._world.violations.append(f"{self._process}: {sentence}")

@@ -1,10 +1,11 @@
 """
-What a process may know of the places that it sends its token to, kept by hand, and what follows from 401s.
+What a process may know of the places that it sends its token to, kept by hand, and what 401s may cause.
 
-The promise is exact: a 401 of a place costs no renewal if the place has refused another token before, and
-nothing else since, and this one was accepted elsewhere; nor once the place refused a token before a request
-was sent that another place accepted with that token, for as long as others go on accepting. One that refuses now and then, and accepts
-between, costs three within 30 s. Until then there is no telling a place that refuses what others accept from a revoked token.
+The promise is exact. A 401 of a place causes no renewal in two cases: the place has refused another token
+before and has only refused since, and this token was accepted elsewhere; or the place refused a token, and
+a request that was sent later with that token was accepted elsewhere, for as long as others go on accepting.
+A place that sometimes refuses and sometimes accepts causes at most three renewals in 30 s. Without such
+evidence, a place that refuses what others accept can't be told from a revoked token.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from taxizer_async.testing import ManualClock
 
 
-#: The defaults of `RenewalPolicy`, and what else is in `_policy`, but written down by hand.
+#: The defaults of `RenewalPolicy` and its module's constants, written down by hand.
 BUDGET, WINDOW = 3, 30.0
 REFUSED_INTERVAL = 30.0
-#: Others are taken to accept for so long; that they do is noted once in a while only.
+#: An acceptance elsewhere counts for so long, and is noted no more often than that.
 ACCEPTANCE_COUNTS, NOTED_EVERY = 600.0, 60.0
 OTHERS_TELL_WITHIN = 1.0
 
@@ -42,7 +43,7 @@ class _Place:
     #: When it last accepted the token in use, and any.
     accepted_at: float = -math.inf
     accepted_any_at: float = -math.inf
-    #: When it was last found out to refuse what others accept, and when of all times.
+    #: When it was last found to refuse what others accept, and all such times.
     misled_at: float = -math.inf
     misled: list[float] = attrs.field(factory=list[float])
 
@@ -55,7 +56,7 @@ class _Renewal:
 
 
 class Evidence:
-    """What one process was answered."""
+    """The answers that one process got."""
 
     def __init__(
         self, clock: ManualClock, adoptions: Callable[[], int], fail: Callable[[str], None]
@@ -64,11 +65,11 @@ class Evidence:
         self._adoptions = adoptions
         self._fail = fail
         self._places: dict[str, _Place] = {}
-        #: JWTs that were accepted since they came, by how often was adopted before.
+        #: JWTs that were accepted since they came, each with the number of adoptions before it.
         self._accepted: set[tuple[str, int]] = set()
-        #: When the last of the requests was sent that a token was refused in, one of each place.
+        #: For each JWT, when the last request that was refused with it was sent.
         self._refused_sent: dict[str, float] = {}
-        #: Renewals caused by 401s, but for those that are known to be unfounded.
+        #: Renewals caused by 401s, except those known to be unfounded.
         self._renewals: list[_Renewal] = []
 
     def forget(self) -> None:
@@ -100,22 +101,22 @@ class Evidence:
         self, place: str, before: CachedToken, verdict: Verdict, *, sent_at: float, renewed: bool
     ) -> None:
         """
-        Check and note what came of a 401 of *place* for the token in use.
+        Check and note the verdict on a 401 of *place* for the token in use.
 
         Args:
             place: Where it was refused.
-            before: The token, as it was before that.
-            verdict: What came of it.
-            sent_at: When it was sent.
+            before: The token, as it was before the 401.
+            verdict: What the provider decided.
+            sent_at: When the request was sent.
             renewed: Whether it came from AppRefreshToken, as far as this process knows.
         """
         here, now = self._place(place), self._clock.monotonic()
         jwt = before.token.jwt.reveal()
-        # The process may not know of the place what this does, as it knows of an older token only.
+        # The process may know less about the place than this model, which also keeps older tokens.
         may_be_second = any(each != jwt for each in here.refused) and self.has_accepted(jwt)
         is_second = may_be_second and not here.is_known
         others = [other for other in self._places.values() if other is not here]
-        # That others accept is noted once in a while, and at times of a token that was replaced, too.
+        # The process notes acceptances once in a while only, and some for a token since replaced.
         is_surely_known = here.is_known and any(
             now - other.accepted_at < ACCEPTANCE_COUNTS - NOTED_EVERY for other in others
         )
@@ -137,7 +138,7 @@ class Evidence:
         if verdict is Verdict.RENEW and not before.refused:
             self._renewals.append(_Renewal(at=now, place=place, jwt=jwt))
         if verdict is Verdict.RENEW and here.is_known:
-            # Nobody has accepted anything for long, so it is judged anew.
+            # No other place has accepted a token for long, so this one is judged anew.
             here.refused.clear()
             here.is_known = False
         if verdict is Verdict.RENEW and not (before.refused and jwt in here.refused):
@@ -149,7 +150,7 @@ class Evidence:
             self._fail("401s cause three renewals in 30 s at most")
 
     def _may_rest(self, here: _Place, before: CachedToken, *, renewed: bool) -> bool:
-        """Say whether there is a reason of its own not to replace the token *before*."""
+        """Return whether this 401 alone is a reason not to replace the token *before*."""
         jwt, now = before.token.jwt.reveal(), self._clock.monotonic()
         if len(self._counting()) >= BUDGET:
             return True
@@ -159,12 +160,12 @@ class Evidence:
             is_unknown = here.accepted_at <= misled_at
             return self._has_misled(here) or (now - misled_at < WINDOW and is_unknown)
         if renewed:
-            # The place is at fault, or AppRefreshToken: others tell soon, or the next 401 does.
+            # Either the place or AppRefreshToken is at fault: an answer elsewhere or the next 401 tells.
             return bool(here.refused) and now - here.refused.get(jwt, now) < OTHERS_TELL_WITHIN
         return before.answers_refusal and before.age(self._clock) < REFUSED_INTERVAL
 
     def _has_misled(self, here: _Place) -> bool:
-        """Say whether a place that accepts now and then has used a budget of its own up."""
+        """Return whether a place that sometimes accepts has used up its own budget."""
         now = self._clock.monotonic()
         return sum(now - moment < WINDOW for moment in here.misled) >= BUDGET
 

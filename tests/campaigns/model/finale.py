@@ -1,4 +1,4 @@
-"""How an episode ends: all is well again, so a plain call succeeds."""
+"""The end of an episode: the world heals, and then a plain call must succeed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tests.campaigns.model.simulator import Simulation
 
 
-#: A caller that needs more rounds is never done.
+#: A caller that needs more rounds than this is stuck.
 _MOST_ROUNDS = 1_200
 
 
 async def finish(sim: Simulation) -> None:
-    """Heal all, end or cancel what is under way, and send one request each."""
+    """Heal the world, end or cancel what is under way, and have each process send one request."""
     world = sim.world
     world.note("finale")
     world.server.heal()
@@ -36,7 +36,7 @@ async def finish(sim: Simulation) -> None:
         await sim.give_up(world.calls)
     await _run_out(sim)
     if world.shelf.leased:
-        world.violations.append("nobody keeps a lease")
+        world.violations.append("no process keeps a lease")
     pass_time(sim, 61.0)
     await sim.settle()
     for process in world.processes:
@@ -46,7 +46,7 @@ async def finish(sim: Simulation) -> None:
 async def _send_one(sim: Simulation, process: Process) -> None:
     status = await _answer_to_one(sim, process)
     if status == UNAUTHORIZED:
-        # A place that was unlucky twice is taken for one that refuses what others accept, for a while.
+        # A place with two unlucky 401s is taken for one that refuses what others accept, for a while.
         pass_time(sim, ACCEPTANCE_COUNTS + 1)
         await sim.settle()
         status = await _answer_to_one(sim, process)
@@ -60,7 +60,7 @@ async def _answer_to_one(sim: Simulation, process: Process) -> int | None:
     call = sim.start_call(process, replayable=True, where=world.server.places[0])
     assert call is not None
     await _run_out(sim)
-    # A 401 out of the blue is drawn now and then.
+    # The server draws a 401 without a reason now and then.
     return 200 if call.hoodwinked else call.status
 
 

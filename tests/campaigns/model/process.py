@@ -1,4 +1,4 @@
-"""A simulated process: a real provider behind a real auth, with the network's part in our hands."""
+"""A simulated process: a real provider behind a real auth; the simulation plays the network."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ class Asking:
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for the server, and does not pause between two requests."""
+        """Whether it waits for the server rather than pausing between two requests."""
         return not self.gate.is_set()
 
 
 @attrs.define(eq=False, kw_only=True)
 class Refresh:
-    """A refresh under way that has had its turn."""
+    """A refresh under way that holds the lock."""
 
     began: float
-    #: How often was forgotten before it, and how often leases had been taken away.
+    #: The numbers of forgets and of broken leases before it.
     forgets: int
     breaks: int
-    #: Whether it replaces a token that was refused, even if that has turned out good since.
+    #: Whether it replaces a refused token, even if that token has turned out to be good since.
     replaces_refused: bool
-    #: What it has asked so far.
+    #: The endpoints that it has asked so far.
     kinds: list[str] = attrs.field(factory=list)
     polls: int = 0
     #: Whether callers had no living token when AppRefreshToken had failed.
@@ -81,7 +81,7 @@ class Refresh:
 
 
 class PollingClock:
-    """What waits for a lease sleeps on; counts who does."""
+    """The clock for waits on a lease; counts the refreshes that sleep on it."""
 
     def __init__(self, process: Process, clock: ManualClock) -> None:
         self._process = process
@@ -100,7 +100,7 @@ class PollingClock:
 
 
 class _WatchedLog:
-    """Notes when a failure is recorded, or a token was refused."""
+    """Notes when a failure is recorded or a token is refused."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -115,7 +115,7 @@ class _WatchedLog:
 
 
 class _Given:
-    """Credentials by value: a source that needs no thread, which would run when it likes."""
+    """Credentials by value: a source without a thread, which would run at a random moment."""
 
     def __init__(self, credentials: Credentials) -> None:
         self.fixed = credentials
@@ -125,7 +125,7 @@ class _Given:
 
 
 class _Refreshes:
-    """Notes when a refresh has its turn, and when it ends."""
+    """Notes when a refresh gets the lock, and when it ends."""
 
     def __init__(self, process: Process, lease_wait: LeaseWait) -> None:
         self._process = process
@@ -142,7 +142,7 @@ class _Refreshes:
 
 
 class Process:
-    """One provider, and the exchange that it has."""
+    """One provider, with this object as its exchange."""
 
     def __init__(self, number: int, world: World, rng: random.Random) -> None:
         self.number = number
@@ -174,10 +174,10 @@ class Process:
         inside._lease_wait = _Refreshes(self, lease_wait)
         self._drop = inside._drop
         inside._drop = self._note_forget
-        #: The refresh that has its turn.
+        #: The refresh that holds the lock.
         self.turn: Refresh | None = None
         self.refreshes_begun = self.refreshes_ended = self.requests = 0
-        #: How many refreshes have ended, but for those that nobody can use the result of.
+        #: How many refreshes have ended with a result that a caller can use.
         self.results = 0
         self.watch = Watch(self)
         self.auth = TaxizerAuth(
@@ -191,28 +191,28 @@ class Process:
 
     @property
     def cached(self) -> CachedToken | None:
-        """The token that it has, good or not."""
+        """The cached token, good or not."""
         return self.provider.cache.state.cached
 
     def alive(self) -> bool:
-        """Whether it has one that is neither dead nor refused."""
+        """Whether the cached token is neither dead nor refused."""
         return self.provider.cache.alive() is not None
 
     def _holds(self, jwt: str) -> bool:
         return self.cached is not None and self.cached.token.jwt.reveal() == jwt
 
     def has_token(self) -> bool:
-        """Whether it has one to go on with: one that was refused is better than none."""
+        """Whether it has a token to go on with; a refused one is better than none."""
         return self.alive() or self.provider.cache.refused() is not None
 
     def remaining(self) -> float:
-        """Seconds that it lives, as far as the process knows."""
+        """Seconds that the token still lives, as far as the process knows."""
         cached = self.provider.cache.alive()
         return 0.0 if cached is None else cached.remaining(self.world.clock)
 
     @property
     def shared_refresh(self) -> SharedRefresh | None:
-        """The refresh that callers wait for, whether or not it has had its turn."""
+        """The refresh that callers wait for, whether or not it holds the lock yet."""
         return self.provider._coordinator()._current
 
     @property
@@ -221,12 +221,12 @@ class Process:
         return self.turn is not None or self.shared_refresh is not None
 
     def work(self) -> object:
-        """Return what would differ if it had done anything."""
+        """Return a value that differs once the process has done anything."""
         done = self.refreshes_begun, self.refreshes_ended, self.requests, self.view.calls
         return (*done, self.shared_refresh, self.clock.pollers, id(self.provider.cache.state))
 
     def refresh_begins(self, request: RenewalRequest, shared: SharedRefresh) -> None:
-        """Note a refresh that has its turn."""
+        """Note a refresh that holds the lock now."""
         self.watch.refreshing(request, shared)
         self.refreshes_begun += 1
         self.world.note(f"{self} has refresh {self.refreshes_begun} under way")
@@ -242,7 +242,7 @@ class Process:
         )
 
     def refresh_ends(self, result: Result | None) -> None:
-        """Note what it has come to; None if it was cut short."""
+        """Note the result of a refresh; None if it was cut short."""
         assert self.turn is not None
         self.watch.refreshed(self.turn, result)
         self.refreshes_ended += 1
@@ -279,7 +279,7 @@ class Process:
             self.watch.asked(asking, outcome)
 
     async def _converse(self, asking: Asking) -> Outcome:
-        """Ask, and ask Connect again for as long as that is of use."""
+        """Ask, and repeat Connect for as long as callers need it."""
         for attempt in itertools.count():
             outcome = await self._attempt(asking)
             if asking.kind == "refresh" or not isinstance(outcome, Unavailable):
@@ -322,7 +322,7 @@ class Process:
 
 
 def process_request(asking: Asking) -> None:
-    """Have the server do what is asked, without an answer yet."""
+    """Have the server do what is asked, but not answer yet."""
     if asking.processed:
         return
     asking.processed = True
@@ -331,7 +331,7 @@ def process_request(asking: Asking) -> None:
 
 
 def answer(asking: Asking, mood: Mood) -> None:
-    """Have the server answer as it does in this *mood*."""
+    """Have the server answer as it does in *mood*."""
     server = asking.process.world.server
     if asking.processed and mood is not Mood.FINE:
         mood = Mood.EATEN
@@ -350,7 +350,7 @@ def answer(asking: Asking, mood: Mood) -> None:
 
 
 def time_out(asking: Asking) -> None:
-    """Have the client give up, whether or not the server has done it."""
+    """Have the client give up, whether or not the server did what was asked."""
     asking.grant = None
     asking.outcome = Unavailable(reason="no answer within 10 s")
     asking.gate.set()
@@ -362,5 +362,5 @@ def age_of(grant: Grant, clock: ManualClock) -> float:
 
 
 def is_over(grant: Grant, clock: ManualClock) -> bool:
-    """Say whether a client takes *grant* to be dead."""
+    """Return whether a client takes *grant* to be dead."""
     return not math.isinf(grant.believed) and age_of(grant, clock) >= grant.believed + 1e-3

@@ -1,4 +1,4 @@
-"""A request of the user's: through the real auth flow, to the modelled server."""
+"""A user's request: through the real auth flow to the modelled server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def run_call(simulation: Simulation, call: Call) -> None:
             call.status = await _converse(simulation, call)
         except TaxizerError as problem:
             world.note(f"{call.process} call {call.number}: {problem}")
-            # What was asked for may have ended before it was there.
+            # A token may have ended before its caller got it.
             covered = call.covered and call.has_token()
             call.process.watch.failed(
                 problem, covered=covered, misconfigured=_is_misconfigured(call.process)
@@ -90,10 +90,10 @@ async def _serve(simulation: Simulation, call: Call, request: httpx.Request) -> 
     jwt = _jwt(request)
     world.note(f"  {call.process} call {call.number} sends {jwt[-8:]}")
     call.process.watch.sending(jwt, call)
-    # No answer is as fast as the tasks that wake at one moment.
+    # No answer is as fast as tasks that wake at the same moment.
     for _ in range(_TURNAROUND):
         await anyio.lowlevel.checkpoint()
-    # Decided on arrival or on departure, so that some 401s are late.
+    # Decided when the request arrives or when the answer leaves, so that some 401s are late.
     accepted = world.server.accepts(jwt, call.where)
     if rng.random() < 0.5:
         call.gate = anyio.Event()
@@ -112,7 +112,7 @@ async def _serve(simulation: Simulation, call: Call, request: httpx.Request) -> 
 
 
 def _take(call: Call, request: httpx.Request, response: httpx.Response, *, sent_at: float) -> None:
-    """Note what an answer says of the token, before the flow is told of it."""
+    """Note what an answer says about the token, before the flow gets it."""
     process, jwt = call.process, _jwt(request)
     if response.status_code == UNAUTHORIZED:
         call.refused = jwt

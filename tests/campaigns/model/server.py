@@ -1,4 +1,4 @@
-"""The documented server as a model: tokens with lives, rotation, reuse detection, and its bad days."""
+"""A model of the documented server: lifetimes, rotation, reuse detection, and faults."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 BASE_URL = "https://api.test"
-#: Is part of all that must not be seen.
+#: Part of every secret.
 CANARY = "CANARY"
-#: What the answer says of a token's life, and how long the server takes it.
+#: The lifetime that the answer states, and how long the server accepts the token.
 LIVES: list[tuple[float | None, float]] = [
     (900.0, 900.0),
     (86_400.0, 86_400.0),
@@ -49,17 +49,17 @@ LIVES: list[tuple[float | None, float]] = [
 
 @attrs.define(eq=False)
 class Place:
-    """Where requests go."""
+    """A place that requests are sent to."""
 
     method: str
     path: str
-    #: Whether it refuses all for want of a right, and how often requests go there.
+    #: Whether it refuses every token, and how often requests go there.
     lacks_right: bool
     weight: float
 
     @property
     def name(self) -> str:
-        """How a client calls it."""
+        """The name that a client gives it."""
         return f"{self.method} {BASE_URL}{self.path}"
 
 
@@ -80,7 +80,7 @@ class Mood(enum.Enum):
 
 @attrs.define(eq=False, kw_only=True)
 class Grant:
-    """A token that was issued, and all that the model knows of it."""
+    """A token that was issued."""
 
     jwt: str
     refresh: str | None
@@ -89,7 +89,7 @@ class Grant:
     dies_at: float
     with_lease: bool
     revoked: bool = False
-    #: Whether it had ended by what it says when it came, so that it is used until refused.
+    #: Whether it had expired by its own statement on arrival, so that it is used until refused.
     late: bool = False
 
     @property
@@ -126,23 +126,23 @@ class Server:
         self._numbers = 0
 
     def accepts(self, jwt: str, where: Place) -> bool:
-        """Say whether a request with *jwt* is let in at *where*."""
+        """Return whether *where* accepts *jwt*."""
         grant = self.grants.get(jwt) if not where.lacks_right else None
         return grant is not None and not grant.revoked and self._clock.monotonic() < grant.dies_at
 
     def revoke_tokens(self) -> None:
-        """End all JWTs."""
+        """Revoke all JWTs."""
         for grant in self.grants.values():
             grant.revoked = True
 
     def heal(self) -> None:
-        """Have a good day: only one place lacks a right, as ever."""
+        """End all faults; only the place that refuses from the start still does."""
         self.places[-1].lacks_right = False
         self.moods = {"connect": Mood.FINE, "refresh": Mood.FINE}
         self.life, self.refresh_life = LIVES[0], None
 
     def process(self, kind: str, secret: str, *, asked: tuple[float, bool]) -> Grant | None:
-        """Do what is asked, and return what was issued; None if it is refused."""
+        """Do what is asked; return the token issued, or None if it is refused."""
         if kind == "connect":
             return self._issue(asked) if secret == self.secret else None
         if secret in self.used_refresh:
@@ -155,7 +155,7 @@ class Server:
         return self._issue(asked)
 
     def failure(self, mood: Mood) -> Outcome:
-        """Return what a client gets of an endpoint that is in this *mood*."""
+        """Return the outcome that a client gets from an endpoint in *mood*."""
         match mood:
             case Mood.UNTOUCHED:
                 return Unavailable(reason="could not connect", not_processed=True)
@@ -194,11 +194,11 @@ class Server:
         return grant
 
     def arrive(self, grant: Grant) -> None:
-        """Note that a client has *grant* from now on."""
+        """Note that a client has received *grant*."""
         grant.late = self._clock.monotonic() - grant.requested_at >= grant.believed
 
     def issued(self, grant: Grant, *, began: float) -> Issued:
-        """Return the answer that brings *grant*, to an exchange that *began* then."""
+        """Return the answer that brings *grant* to an exchange that began at *began*."""
         return Issued(
             token=Token(
                 jwt=Secret(grant.jwt),

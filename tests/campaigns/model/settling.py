@@ -1,7 +1,7 @@
 """
-Running all tasks until each waits for something, in the same order each time, on both backends.
+Run all tasks until each waits, in the same order each time, on both backends.
 
-The time-outs of the event loop go by the simulated clock, too, so that they end when the simulation says.
+The event loop's time-outs go by the simulated clock, too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from taxizer_async.testing import ManualClock
 
 
-#: A turn that needs more than this never ends.
+#: Tasks that need more turns than this never wait.
 _MOST_TURNS = 2_000
 
 
 async def settle() -> bool:
-    """Let all tasks run until they wait; False if they never do."""
+    """Let all tasks run until each waits; return False if they never do."""
     if sniffio.current_async_library() == "trio":
         await trio.testing.wait_all_tasks_blocked()
         return True
@@ -45,7 +45,7 @@ async def settle() -> bool:
 
 @contextmanager
 def in_order(seed: int) -> Iterator[None]:
-    """Have trio, which shuffles tasks on purpose, shuffle them alike for each *seed*."""
+    """Make trio, which shuffles tasks on purpose, shuffle them in the same way for one *seed*."""
     run: Any = trio._core._run
     before = run._ALLOW_DETERMINISTIC_SCHEDULING
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
@@ -58,7 +58,7 @@ def in_order(seed: int) -> Iterator[None]:
 
 @contextmanager
 def on_clock(clock: ManualClock) -> Iterator[None]:
-    """Have the running event loop, and what asks `time` how long a refresh has run, go by *clock*."""
+    """Make the running event loop, and the package's calls of `time`, go by *clock*."""
     with ExitStack() as stack:
         for module in (provider, single_flight):
             stub = SimpleNamespace(monotonic=clock.monotonic)
@@ -70,7 +70,7 @@ def on_clock(clock: ManualClock) -> Iterator[None]:
         else:
             loop = asyncio.get_running_loop()
             stack.enter_context(mock.patch.object(loop, "time", clock.monotonic))
-            # A timer that came early would be set anew, and come again at once.
+            # A timer that fires early would be set again and fire again at once.
             stack.enter_context(mock.patch.object(loop, "_clock_resolution", 0.0))
         yield
 

@@ -80,20 +80,20 @@ class Simulation:
                 self.tasks.cancel_scope.cancel()
 
     async def take(self, step: Callable[[Simulation], Awaitable[None]]) -> None:
-        """Take one step, let all run, and check."""
+        """Take one step, let all tasks run, and check."""
         await step(self)
         self.world.look()
         await self.settle()
 
     async def settle(self) -> None:
-        """Let all run until they wait, and check."""
+        """Let all tasks run until each waits, and check."""
         if not await settle():
             self.world.violations.append("no task spins")
         self.world.look()
         self._check()
 
     async def give_up(self, calls: Iterable[Call]) -> None:
-        """Cancel *calls*, and see that nothing else changes."""
+        """Cancel *calls*, and check that nothing else changes."""
         await self.settle()
         before = self.world.work()
         for call in list(calls):
@@ -138,14 +138,14 @@ class Simulation:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody who asks for a token waits for anything but that."""
+        """Whether nothing is under way that a waiting caller could wait for."""
         shelf, processes = self.world.shelf, self.world.processes
         pollers = any(process.clock.pollers for process in processes)
         return not (self.world.asking() or shelf.gates or pollers)
 
     def _check(self) -> None:
-        self._nobody_is_stuck()
-        self._who_is_cancelled_ends()
+        self._no_caller_is_stuck()
+        self._cancelled_callers_end()
         self._no_refresh_token_is_reused()
         for process in self.world.processes:
             process.watch.settled()
@@ -156,13 +156,13 @@ class Simulation:
             msg = f"seed {self.seed}: {told}\n{trace}\nseed {self.seed}: {told}"
             raise BrokenError(msg)
 
-    def _nobody_is_stuck(self) -> None:
+    def _no_caller_is_stuck(self) -> None:
         if self.idle and any(call.wants_token and not call.done for call in self.world.calls):
             self.world.violations.append("every caller is done, or waits for what is under way")
 
-    def _who_is_cancelled_ends(self) -> None:
+    def _cancelled_callers_end(self) -> None:
         if any(call.scope.cancel_called and not call.done for call in self.world.calls):
-            self.world.violations.append("who is cancelled ends at once")
+            self.world.violations.append("a cancelled caller ends at once")
 
     def _no_refresh_token_is_reused(self) -> None:
         if self.world.server.reuses:
@@ -170,7 +170,7 @@ class Simulation:
 
 
 async def run_many(seed: int, steps: int, *, verbose: bool = False) -> int:
-    """Run episodes from *seed* on until there were so many *steps*; return how many there were."""
+    """Run episodes from *seed* on until *steps* are done; return the number done."""
     done, began, told = 0, time.monotonic(), time.monotonic()
     while done < steps:
         await Simulation(seed).run()

@@ -1,4 +1,4 @@
-"""The steps that a simulation is drawn from; each does one thing to its world."""
+"""The steps of a simulation; each does one thing to its world."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def cancel_a_call(sim: Simulation) -> None:
 
 
 async def call_impatiently(sim: Simulation) -> None:
-    """Many ask for a token, and all that wait for it give up before it is there, again and again."""
+    """Many callers ask for a token and give up before it is there, again and again."""
     process = sim.rng.choice(sim.world.processes)
     for _ in range(sim.rng.randint(1, 4)):
         for _ in range(sim.rng.randint(1, 6)):
@@ -58,7 +58,7 @@ async def call_impatiently(sim: Simulation) -> None:
 
 
 async def cancel_and_answer(sim: Simulation) -> None:
-    """Both in one moment."""
+    """Cancel callers and answer an exchange in the same moment."""
     waiting = [call for call in sim.world.calls if call.wants_token]
     leaving = sim.rng.sample(waiting, sim.rng.randint(0, len(waiting)))
     answer_first = sim.rng.random() < 0.5
@@ -71,7 +71,7 @@ async def cancel_and_answer(sim: Simulation) -> None:
 
 
 async def answer_something(sim: Simulation) -> None:
-    """Let one of all that wait for the outside go on."""
+    """Answer a request, a store call or an exchange."""
     gates: list[anyio.Event] = [call.gate for call in sim.world.calls if call.gate is not None]
     gates += sim.world.shelf.gates
     if gates and sim.rng.random() < 0.6:
@@ -93,7 +93,7 @@ async def answer_an_exchange(sim: Simulation) -> None:
 
 
 async def process_an_exchange(sim: Simulation) -> None:
-    """The server does what is asked, but is not done answering."""
+    """Have the server do what is asked, but not answer yet."""
     pending = sim.world.unanswered()
     if pending:
         asking = sim.rng.choice(pending)
@@ -102,9 +102,9 @@ async def process_an_exchange(sim: Simulation) -> None:
 
 
 def pass_time(sim: Simulation, seconds: float) -> None:
-    """Let time pass, and exchanges end that it ends."""
+    """Let time pass, and end the exchanges that time out."""
     if sim.world.shelf.gates:
-        # What is on its way to the store ends after two seconds, and no sooner than this jump.
+        # A call to the store ends after two seconds, but not before this jump.
         for process in sim.world.processes:
             process.watch.grant(seconds)
     sim.world.clock.advance(seconds)
@@ -125,7 +125,7 @@ async def wait_some_seconds(sim: Simulation) -> None:
 
 
 async def wait_for_a_stage(sim: Simulation) -> None:
-    """To where a token is due, presses, or is over."""
+    """Let time pass until a token may be renewed, must be renewed, or is over."""
     cached = sim.rng.choice(sim.world.processes).cached
     if cached is None:
         return
@@ -151,14 +151,14 @@ async def revoke_tokens(sim: Simulation) -> None:
 
 
 async def change_rights(sim: Simulation) -> None:
-    """One place refuses all, or does so no more."""
+    """Have one place refuse every token, or accept again."""
     place = sim.world.server.places[-1]
     place.lacks_right = not place.lacks_right
     sim.world.note(f"{place.name} {'refuses' if place.lacks_right else 'accepts'}")
 
 
 async def doubt_a_place(sim: Simulation) -> None:
-    """A place refuses what another accepts of later requests, and then accepts again; all that twice or so."""
+    """Have a place refuse tokens that another accepts later, then accept again, up to three times."""
     doubted, well = sim.world.server.places[-1], sim.world.server.places[0]
     process = sim.rng.choice(sim.world.processes)
     for _ in range(sim.rng.randint(1, 3)):
@@ -208,7 +208,7 @@ async def change_life(sim: Simulation) -> None:
 
 
 async def change_secret(sim: Simulation) -> None:
-    """At the server, then in the vault, then back."""
+    """Draw the secret that the server expects, and the one in the vault."""
     secrets = [f"{CANARY}-secret-{number}" for number in range(2)]
     sim.world.server.secret = sim.rng.choice(secrets)
     sim.world.processes[1].given = sim.rng.choice(secrets)
@@ -233,7 +233,7 @@ async def forget(sim: Simulation) -> None:
 
 
 async def forget_now(sim: Simulation, process: Process) -> None:
-    """Forget, as a task of its own: the store may be slow."""
+    """Forget the token; the store may be slow."""
     cached, saves = process.cached, sim.world.shelf.saves
     try:
         await process.provider.forget()
@@ -288,7 +288,7 @@ async def return_lease(sim: Simulation) -> None:
     await sim.world.shelf.take_from_stranger()
 
 
-#: How often each is drawn, in the mean.
+#: The steps and their weights.
 _WEIGHTED: dict[Callable[[Simulation], Awaitable[None]], float] = {
     start_a_call: 24,
     start_many_calls: 6,
@@ -324,7 +324,7 @@ _WEIGHTED: dict[Callable[[Simulation], Awaitable[None]], float] = {
     return_lease: 1,
 }
 STEPS = list(_WEIGHTED)
-#: An episode without some of them, and with more of others, gets further into what is left.
+#: An episode without some steps, and with more of others, gets further with those left.
 _FACTORS = [0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 5.0]
 _ALWAYS = {start_a_call, answer_something, wait_a_moment}
 

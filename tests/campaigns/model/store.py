@@ -1,4 +1,4 @@
-"""One process's view of the shared store, which the simulation can have down, slow, busy or unfair."""
+"""One process's view of the shared store, which the simulation can break, slow down or keep busy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LeaseState(enum.Enum):
-    """What came of the last try for the lease."""
+    """The result of the last try for the lease."""
 
     NONE = enum.auto()
     HELD = enum.auto()
@@ -34,12 +34,13 @@ class Shelf:
         self.slow = False
         #: The calls that wait for the simulation.
         self.gates: list[anyio.Event] = []
-        #: JWTs that somebody tried to save, whatever came of it.
+        #: JWTs that a process tried to save, with or without success.
         self.tried: set[str] = set()
-        #: How many saves there were, and by JWT which was the last of each view.
+        #: How many saves there were.
         self.saves = 0
-        #: How often leases were taken away.
+        #: How often leases were broken.
         self.breaks = 0
+        #: The number of the last save of each JWT by each view.
         self.last_saves: dict[tuple[str, View], int] = {}
         #: Refresh tokens that may be in the store.
         self.shared: set[str] = set()
@@ -57,7 +58,7 @@ class Shelf:
                 self.gates.remove(gate)
 
     def was_saved_since(self, jwt: str, saves: int, *, other_than: View) -> bool:
-        """Say whether another view than *other_than* put *jwt* in after so many *saves*."""
+        """Return whether a view other than *other_than* saved *jwt* after save number *saves*."""
         return any(
             number > saves
             for (saved, view), number in self.last_saves.items()
@@ -72,24 +73,24 @@ class Shelf:
         return numbers[max(numbers)] if numbers else None
 
     def stored_jwt(self) -> str | None:
-        """Return the JWT that is in the store."""
+        """Return the JWT in the store."""
         for _, record in self.inner._state.get().records.values():
             return record.token.jwt.reveal()
         return None
 
     @property
     def leased(self) -> bool:
-        """Whether anybody has a lease."""
+        """Whether the lease is taken."""
         return bool(self.inner._state.get().leases)
 
     def break_leases(self) -> None:
-        """Take the lease from whoever has it."""
+        """Take the lease away from its holder."""
         self.inner._state.get().leases.clear()
         self.breaks += 1
         self.stranger = None
 
     async def lend_to_stranger(self) -> None:
-        """Give the lease to a process that is not simulated, and does not save."""
+        """Give the lease to a process outside the simulation, which does not save."""
         if self.key is not None and self.stranger is None:
             self.stranger = await self.inner.lease(self.key)
 
@@ -107,7 +108,7 @@ class View:
         self._shelf = shelf
         self.down: frozenset[str] = frozenset()
         self.state = LeaseState.NONE
-        #: Whether the lease that it has was taken from it.
+        #: Whether its lease was taken away.
         self.robbed = False
         #: How many calls there were.
         self.calls = 0
@@ -119,13 +120,13 @@ class View:
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         assert isinstance(lease, _Lease)
         token = record.token
-        # One that fails or takes too long may have been done all the same.
+        # A save that fails or takes too long may have been done all the same.
         done = True
         clock = self._shelf.clock
         began = clock.monotonic()
         try:
             await self._enter("save")
-            # What the way to the store took is part of the age, too.
+            # The time until the store is reached counts towards the age.
             record = attrs.evolve(record, age=record.age + clock.monotonic() - began)
             done = await self._shelf.inner.save(key, record, lease.inner)
         except BaseException:
@@ -165,7 +166,7 @@ class View:
     async def release(self, inner: Lease) -> None:
         """Give back what `lease` gave."""
         self.state = LeaseState.NONE
-        # A release that fails leaves the lease to its end, which is soon.
+        # The lease is released first: a release that fails leaves a lease that ends soon.
         await inner.release()
         await self._enter("release")
 

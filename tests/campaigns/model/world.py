@@ -1,4 +1,4 @@
-"""All that one simulation is about, and what its parts ask each other."""
+"""The parts of one simulation, and what they ask each other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Call:
     #: How many refreshes of its process had ended when it began to wait for one.
     refreshes: int = 0
     gate: anyio.Event | None = None
-    #: The JWT that it was refused with, which is no token for it to go on with.
+    #: The JWT that it was refused with; it can't go on with that.
     refused: str | None = None
     sends: int = 0
     status: int | None = None
@@ -53,7 +53,7 @@ class Call:
     hoodwinked: bool = False
 
     def has_token(self) -> bool:
-        """Whether there is a token that it can go on with."""
+        """Whether its process has a token that it can go on with."""
         if self.refused is None:
             return self.process.has_token()
         cached = self.process.provider.cache.alive()
@@ -87,7 +87,7 @@ class World:
         return [asking for asking in self.asking() if asking.waits]
 
     def work(self) -> object:
-        """Return what would differ if anything had been done in the name of callers."""
+        """Return a value that differs once anything was done for callers."""
         return (
             len(self.server.grants),
             [gate for gate in self.shelf.gates if not gate.is_set()],
@@ -96,7 +96,7 @@ class World:
         )
 
     def is_over(self, grant: Grant) -> bool:
-        """Say whether a client takes *grant* to be dead."""
+        """Return whether a client takes *grant* to be dead."""
         return is_over(grant, self.clock)
 
     def begin_waiting(self, call: Call) -> None:
@@ -112,7 +112,7 @@ class World:
         process.watch.uncover()
 
     def look(self) -> None:
-        """Note who has no token to go on with."""
+        """Note the processes and calls that have no token to go on with."""
         for process in self.processes:
             if not process.has_token():
                 self.uncover(process)
@@ -134,7 +134,7 @@ class _Ear(logging.Handler):
 
 @contextmanager
 def listening(world: World) -> Iterator[None]:
-    """Look at all that is logged."""
+    """Check every log record."""
     log = logging.getLogger("taxizer_async")
     ear, level = _Ear(world), log.level
     log.addHandler(ear)

@@ -5,7 +5,24 @@ Stores that need an extra have their own modules.
 """
 
 from taxizer_async.stores._memory import MemoryTokenStore
-from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord, TokenStore
+from taxizer_async.stores._protocol import (
+    FailureRecord,
+    FailureStore,
+    Lease,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+    TokenStore,
+)
 
 
-__all__ = ["Lease", "MemoryTokenStore", "StoreKey", "TokenRecord", "TokenStore"]
+__all__ = [
+    "FailureRecord",
+    "FailureStore",
+    "Lease",
+    "MemoryTokenStore",
+    "StoreKey",
+    "StoreView",
+    "TokenRecord",
+    "TokenStore",
+]

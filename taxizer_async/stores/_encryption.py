@@ -1,5 +1,5 @@
 """
-One record as the bytes that a store outside this process keeps, encrypted if there is a key.
+Records and failures as the bytes that a store outside this process keeps, encrypted if there is a key.
 
 Errors are `TokenStoreError`s whose text quotes nothing of the record.
 """
@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 from taxizer_async._core.codec import Undecodable
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.secret import Secret
-from taxizer_async.stores._records import decode_record, encode_record
+from taxizer_async.stores._records import (
+    decode_failure,
+    decode_record,
+    encode_failure,
+    encode_record,
+)
 
 
 if TYPE_CHECKING:
     from taxizer_async.stores._protocol import StoreKey
-    from taxizer_async.stores._records import StoredRecord
+    from taxizer_async.stores._records import StoredFailure, StoredRecord
 
 
 EncryptionKey: TypeAlias = "str | bytes | Secret | Iterable[str | bytes | Secret]"
@@ -64,8 +69,7 @@ class RecordCipher:
 
     def encrypt(self, stored: StoredRecord) -> OpaqueBytes:
         """Return the bytes that `decrypt` reads."""
-        clear = encode_record(stored)
-        return OpaqueBytes(clear if self._fernet is None else self._fernet.encrypt(clear))
+        return self._encrypt(encode_record(stored))
 
     def decrypt(self, data: OpaqueBytes, key: StoreKey) -> StoredRecord:
         """
@@ -74,7 +78,8 @@ class RecordCipher:
         Raises:
             TokenStoreError: If it can't be read, or belongs to another key than *key*.
         """
-        decoded = self._read(data)
+        clear = self._decrypt(data)
+        decoded = None if clear is None else decode_record(clear)
         if isinstance(decoded, Undecodable):
             msg = f"the record is damaged ({decoded.excerpt}); it is replaced at the next login"
             raise TokenStoreError(msg)
@@ -89,21 +94,36 @@ class RecordCipher:
             raise TokenStoreError(msg)
         return decoded
 
+    def encrypt_failure(self, stored: StoredFailure) -> OpaqueBytes:
+        """Return the bytes that `decrypt_failure` reads."""
+        return self._encrypt(encode_failure(stored))
+
+    def decrypt_failure(self, data: OpaqueBytes, key: StoreKey) -> StoredFailure | None:
+        """Return the failure in *data*; None if it can't be read, or belongs to another key than *key*."""
+        clear = self._decrypt(data)
+        decoded = None if clear is None else decode_failure(clear)
+        if decoded is None or isinstance(decoded, Undecodable):
+            return None
+        return decoded if decoded.key == key else None
+
     def may_be_kept(self, data: OpaqueBytes) -> bool:
         """Return whether *data* may stay on disk: with a key, no plain text may."""
         return self._fernet is None or data.content.startswith(_ENCRYPTED)
 
-    def _read(self, data: OpaqueBytes) -> StoredRecord | Undecodable | None:
+    def _encrypt(self, clear: bytes) -> OpaqueBytes:
+        return OpaqueBytes(clear if self._fernet is None else self._fernet.encrypt(clear))
+
+    def _decrypt(self, data: OpaqueBytes) -> bytes | None:
+        """Return *data* in plain text; None if it is not encrypted as it should be."""
         is_encrypted = data.content.startswith(_ENCRYPTED)
         if self._fernet is None:
-            return None if is_encrypted else decode_record(data.content)
+            return None if is_encrypted else data.content
         if not is_encrypted:
             return None
         try:
-            clear = self._fernet.decrypt(data.content)
+            return self._fernet.decrypt(data.content)
         except Exception:  # noqa: BLE001 - InvalidToken: importing it would load cryptography
             return None
-        return decode_record(clear)
 
 
 def make_record_cipher(

@@ -10,11 +10,12 @@ import attrs
 
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.process import PerProcess
+from taxizer_async.stores._protocol import StoreView
 
 
 if TYPE_CHECKING:
     from taxizer_async._core.clock import Clock
-    from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
 
 
 @final
@@ -42,18 +43,41 @@ class MemoryTokenStore:
         saved_at, record = entry
         return attrs.evolve(record, age=record.age + self._clock.monotonic() - saved_at)
 
+    async def look(self, key: StoreKey, /) -> StoreView:
+        """Return the record and the failure of *key*, if there are any, and whether the lease is held."""
+        state = self._state.get()
+        failure = None
+        entry = state.failures.get(key)
+        if entry is not None:
+            saved_at, failure = entry
+            remaining = failure.remaining - (self._clock.monotonic() - saved_at)
+            failure = attrs.evolve(failure, remaining=remaining) if remaining > 0 else None
+        return StoreView(record=await self.load(key), failure=failure, leased=key in state.leases)
+
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """Replace the record of *key*; False if *lease* is not held."""
         state = self._state.get()
         with state.mutex:
-            if state.leases.get(key) is not lease:
+            if not state.is_held(key, lease):
                 return False
             state.records[key] = (self._clock.monotonic(), record)
+            state.failures.pop(key, None)
+        return True
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        """Keep *failure* while it is remembered; False if *lease* is not held."""
+        state = self._state.get()
+        with state.mutex:
+            if not state.is_held(key, lease):
+                return False
+            state.failures[key] = (self._clock.monotonic(), failure)
         return True
 
     async def clear(self, key: StoreKey, /) -> None:
-        """Drop the record of *key*."""
-        self._state.get().records.pop(key, None)
+        """Drop the record of *key*, and its failure."""
+        state = self._state.get()
+        state.records.pop(key, None)
+        state.failures.pop(key, None)
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free."""
@@ -69,14 +93,19 @@ class MemoryTokenStore:
 
 @final
 class _ProcessState:
-    """The records and leases of one process."""
+    """The records, failures and leases of one process."""
 
-    __slots__ = ("leases", "mutex", "records")
+    __slots__ = ("failures", "leases", "mutex", "records")
 
     def __init__(self) -> None:
         self.mutex = threading.Lock()
         self.records: dict[StoreKey, tuple[float, TokenRecord]] = {}
+        self.failures: dict[StoreKey, tuple[float, FailureRecord]] = {}
         self.leases: dict[StoreKey, _MemoryLease] = {}
+
+    def is_held(self, key: StoreKey, lease: Lease) -> bool:
+        """Return whether *lease* is the one of *key*."""
+        return self.leases.get(key) is lease
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -39,6 +39,50 @@ class TokenRecord:
     refresh_lifetime: float | None
     age: float
     refresh_spent: bool
+
+
+@attrs.frozen(kw_only=True)
+class FailureRecord:
+    """
+    What a token endpoint answered instead of a token, as a store keeps it for all that share it.
+
+    Attributes:
+        kind: Whether the credentials were "refused", the endpoint was "unavailable" (429, 5xx), or it
+            answered JSON that is no token ("malformed").
+        endpoint: The URL that answered.
+        status_code: The status of the answer.
+        text: What happened, as part of a message; without any value from the answer.
+        pair: A name of the credentials that were refused; None if the failure is about any.
+        failures: How many exchanges have failed in a row.
+        ahead_of_need: Whether only one attempt was made, as there was a living token.
+        remaining: Seconds for which it is remembered, from `save_failure` or `look`: the store subtracts
+            the time between the two, and drops the failure when none is left.
+    """
+
+    kind: Literal["refused", "unavailable", "malformed"]
+    endpoint: str
+    status_code: int
+    text: str
+    pair: str | None
+    failures: int
+    ahead_of_need: bool
+    remaining: float
+
+
+@attrs.frozen(kw_only=True)
+class StoreView:
+    """
+    What a store has for a key, at one moment.
+
+    Attributes:
+        record: The record, if there is one.
+        failure: The failure, if there is one that is still remembered.
+        leased: Whether a client holds the lease; None if the store can't tell without taking it.
+    """
+
+    record: TokenRecord | None
+    failure: FailureRecord | None
+    leased: bool | None = None
 
 
 class Lease(Protocol):
@@ -81,4 +125,23 @@ class TokenStore(Protocol):
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free, without waiting; None if another client holds it."""
+        ...
+
+
+@runtime_checkable
+class FailureStore(TokenStore, Protocol):
+    """
+    A token store that also shares failures, so that clients fail once and not one after the other.
+
+    The lease's holder saves what an endpoint answered; others look, and spare themselves the try. A
+    store need not do this: with a plain `TokenStore` each process remembers its own failures. `save` and
+    `clear` drop the failure of their key.
+    """
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        """Return what there is for *key*, as cheaply as `load` would; a damaged failure counts as none."""
+        ...
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        """Keep *failure* while it is remembered; False, and nothing done, if *lease* is lost."""
         ...

@@ -1,5 +1,5 @@
 """
-A record as JSON, as stores outside this process keep it.
+A record or a failure as JSON, as stores outside this process keep it.
 
 Nothing here raises because of what a store held (see `_core.secret`).
 """
@@ -20,7 +20,7 @@ from taxizer_async._core.codec import (
     read_token_fields,
     token_fields,
 )
-from taxizer_async.stores._protocol import StoreKey, TokenRecord
+from taxizer_async.stores._protocol import FailureRecord, StoreKey, TokenRecord
 
 
 if TYPE_CHECKING:
@@ -47,6 +47,15 @@ class StoredRecord:
     written: dict[str, str | float]
 
 
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StoredFailure:
+    """A failure with what a store outside this process adds, as `StoredRecord`."""
+
+    key: StoreKey
+    failure: FailureRecord
+    written: dict[str, str | float]
+
+
 def encode_record(stored: StoredRecord) -> bytes:
     """Return the bytes that `decode_record` reads."""
     record = stored.record
@@ -67,20 +76,12 @@ def encode_record(stored: StoredRecord) -> bytes:
 
 def decode_record(data: bytes) -> StoredRecord | Undecodable:
     """Read what `encode_record` wrote in this format; anything else is damaged."""
-    parsed = parse_json(data)
-    if not isinstance(parsed, dict):
-        return Undecodable(describe(data))
-    content = cast("dict[str, Any]", parsed)
-    if content.get("format") != RECORD_FORMAT:
-        return Undecodable(f"a JSON object of another format than {RECORD_FORMAT}")
-    wrong = [
-        name
-        for name, fits in _RECORD_FIELDS.items()
-        if name not in content or not fits(content[name])
-    ]
-    token = None if wrong else read_token_fields(content["token"])
+    content = _read(data, _RECORD_FIELDS)
+    if isinstance(content, Undecodable):
+        return content
+    token = read_token_fields(content["token"])
     if token is None:
-        return Undecodable(f"a JSON object without a usable {', '.join(wrong) or 'JWT'}")
+        return Undecodable("a JSON object without a usable JWT")
     return StoredRecord(
         key=StoreKey(content["base_url"], content["client_id"]),
         record=TokenRecord(
@@ -95,6 +96,54 @@ def decode_record(data: bytes) -> StoredRecord | Undecodable:
     )
 
 
+def encode_failure(stored: StoredFailure) -> bytes:
+    """Return the bytes that `decode_failure` reads."""
+    content = {
+        "format": RECORD_FORMAT,
+        "base_url": stored.key.base_url,
+        "client_id": stored.key.client_id,
+        "written": stored.written,
+    }
+    return json.dumps(content | attrs.asdict(stored.failure)).encode()
+
+
+def decode_failure(data: bytes) -> StoredFailure | Undecodable:
+    """Read what `encode_failure` wrote in this format; anything else is damaged."""
+    content = _read(data, _FAILURE_FIELDS)
+    if isinstance(content, Undecodable):
+        return content
+    return StoredFailure(
+        key=StoreKey(content["base_url"], content["client_id"]),
+        failure=FailureRecord(
+            kind=content["kind"],
+            endpoint=content["endpoint"],
+            status_code=int(content["status_code"]),
+            text=content["text"],
+            pair=content["pair"],
+            failures=int(content["failures"]),
+            ahead_of_need=content["ahead_of_need"],
+            remaining=content["remaining"],
+        ),
+        written=content["written"],
+    )
+
+
+def _read(data: bytes, fields: dict[str, Callable[[object], bool]]) -> dict[str, Any] | Undecodable:
+    """Return the JSON object in *data* if it is of this format and has all *fields*."""
+    parsed = parse_json(data)
+    if not isinstance(parsed, dict):
+        return Undecodable(describe(data))
+    content = cast("dict[str, Any]", parsed)
+    if content.get("format") != RECORD_FORMAT:
+        return Undecodable(f"a JSON object of another format than {RECORD_FORMAT}")
+    wrong = [
+        name for name, fits in fields.items() if name not in content or not fits(content[name])
+    ]
+    if wrong:
+        return Undecodable(f"a JSON object without a usable {', '.join(wrong)}")
+    return content
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -104,14 +153,30 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_COMMON_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
     "base_url": _is_text,
     "client_id": _is_text,
     "written": lambda value: isinstance(value, dict),
+}
+_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = _COMMON_FIELDS | {
     "version": _is_text,
     "lifetime": _is_number,
     "refresh_lifetime": lambda value: value is None or _is_number(value),
     "age": _is_number,
-    "refresh_spent": lambda value: isinstance(value, bool),
+    "refresh_spent": _is_flag,
     "token": lambda value: isinstance(value, dict),
+}
+_FAILURE_FIELDS: Final[dict[str, Callable[[object], bool]]] = _COMMON_FIELDS | {
+    "kind": lambda value: value in ("refused", "unavailable", "malformed"),
+    "endpoint": _is_text,
+    "status_code": _is_number,
+    "text": _is_text,
+    "pair": lambda value: value is None or _is_text(value),
+    "failures": _is_number,
+    "ahead_of_need": _is_flag,
+    "remaining": _is_number,
 }

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from cryptography.fernet import Fernet
+
+from taxizer_async._core.codec import Undecodable
+from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey, TokenStore
+from taxizer_async.stores._encryption import OpaqueBytes, RecordCipher, make_record_cipher
+from taxizer_async.stores._records import StoredFailure, decode_failure, encode_failure
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.stores import TokenRecord
+    from taxizer_async.testing import ManualClock
+
+
+KEY = StoreKey("https://apistaging.taxizer.com", "app")
+FAILURE = FailureRecord(
+    kind="unavailable",
+    endpoint="https://apistaging.taxizer.com/v1/Auth/Connect",
+    status_code=503,
+    text="answered 503 Service Unavailable",
+    pair=None,
+    failures=3,
+    ahead_of_need=True,
+    remaining=4.5,
+)
+REFUSAL = attrs.evolve(FAILURE, kind="refused", status_code=401, text="", pair="5f" * 32)
+FERNET_KEY = Fernet.generate_key()
+
+
+def _stored(failure: FailureRecord = FAILURE, key: StoreKey = KEY) -> StoredFailure:
+    return StoredFailure(key=key, failure=failure, written={"ttl": 4500.0})
+
+
+def _cipher(key: bytes | None) -> RecordCipher:
+    cipher = make_record_cipher(key)
+    assert isinstance(cipher, RecordCipher)
+    return cipher
+
+
+@pytest.mark.parametrize("failure", [FAILURE, REFUSAL], ids=["outage", "refusal"])
+@pytest.mark.parametrize("key", [None, FERNET_KEY], ids=["plain", "encrypted"])
+def test_round_trip(failure: FailureRecord, key: bytes | None) -> None:
+    """A failure is read as it was written, encrypted or not."""
+    cipher = _cipher(key)
+    read = cipher.decrypt_failure(cipher.encrypt_failure(_stored(failure)), KEY)
+
+    assert read is not None
+    assert read.failure == failure
+    assert read.written == {"ttl": 4500.0}
+
+
+def test_encrypted() -> None:
+    """With an encryption key, nothing of a failure is readable without it."""
+    data = _cipher(FERNET_KEY).encrypt_failure(_stored(REFUSAL))
+
+    assert REFUSAL.endpoint.encode() not in data.content
+    assert _cipher(None).decrypt_failure(data, KEY) is None
+    assert _cipher(Fernet.generate_key()).decrypt_failure(data, KEY) is None
+
+
+def test_plain_text_is_not_believed_where_there_is_a_key() -> None:
+    """With an encryption key, a failure in plain text counts as none."""
+    assert (
+        _cipher(FERNET_KEY).decrypt_failure(_cipher(None).encrypt_failure(_stored()), KEY) is None
+    )
+
+
+def test_of_another_key() -> None:
+    """A failure of another API or app counts as none."""
+    data = _cipher(None).encrypt_failure(_stored(key=StoreKey(KEY.base_url, "other")))
+
+    assert _cipher(None).decrypt_failure(data, KEY) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"kind": "sad"},
+        {"kind": ["refused"]},
+        {"endpoint": None},
+        {"status_code": "503"},
+        {"status_code": float("inf")},
+        {"text": 1},
+        {"pair": 5},
+        {"failures": None},
+        {"ahead_of_need": "no"},
+        {"remaining": float("nan")},
+        {"written": []},
+        {"base_url": 1},
+    ],
+    ids=str,
+)
+def test_damaged(change: dict[str, Any]) -> None:
+    """A failure with a field that is no such thing is damaged, and counts as none."""
+    content = json.loads(encode_failure(_stored()))
+    data = json.dumps(content | change).encode()
+
+    assert isinstance(decode_failure(data), Undecodable)
+    assert _cipher(None).decrypt_failure(OpaqueBytes(data), KEY) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff", b"{}"])
+def test_no_failure_at_all(data: bytes) -> None:
+    """Bytes that are no JSON object count as none."""
+    assert _cipher(None).decrypt_failure(OpaqueBytes(data), KEY) is None
+
+
+async def _saved(store: MemoryTokenStore, failure: FailureRecord = FAILURE) -> None:
+    lease = await store.lease(KEY)
+    assert lease is not None
+    assert await store.save_failure(KEY, failure, lease)
+    await lease.release()
+
+
+async def test_memory_counts_down(clock: ManualClock) -> None:
+    """The store in memory says for how long a failure is still remembered, and drops it then."""
+    store = MemoryTokenStore(clock=clock)
+    await _saved(store)
+
+    clock.advance(4.0)
+    assert (await store.look(KEY)).failure == attrs.evolve(FAILURE, remaining=0.5)
+    clock.advance(0.5)
+    assert (await store.look(KEY)).failure is None
+
+
+async def test_memory_needs_the_lease(clock: ManualClock) -> None:
+    """A failure is saved by the holder of the lease only."""
+    store = MemoryTokenStore(clock=clock)
+    lease = await store.lease(KEY)
+    assert lease is not None
+    await lease.release()
+
+    assert not await store.save_failure(KEY, FAILURE, lease)
+    assert (await store.look(KEY)).failure is None
+
+
+async def test_memory_success_drops_it(
+    clock: ManualClock, record: Callable[..., TokenRecord]
+) -> None:
+    """Saving a record drops the failure."""
+    store = MemoryTokenStore(clock=clock)
+    await _saved(store)
+    lease = await store.lease(KEY)
+    assert lease is not None
+    assert await store.save(KEY, record(), lease)
+
+    view = await store.look(KEY)
+    assert (view.record, view.failure) == (record(), None)
+
+
+async def test_memory_clear_drops_it(clock: ManualClock) -> None:
+    """Clearing drops the failure."""
+    store = MemoryTokenStore(clock=clock)
+    await _saved(store)
+    await store.clear(KEY)
+
+    assert (await store.look(KEY)).failure is None
+
+
+async def test_memory_tells_of_the_lease(clock: ManualClock) -> None:
+    """The store in memory tells whether the lease is held."""
+    store = MemoryTokenStore(clock=clock)
+    lease = await store.lease(KEY)
+    assert lease is not None
+
+    assert (await store.look(KEY)).leased is True
+    await lease.release()
+    assert (await store.look(KEY)).leased is False
+
+
+def test_a_plain_store_shares_no_failures() -> None:
+    """A store is asked for failures only if it has the two methods."""
+
+    class Plain:
+        load = save = clear = lease = MemoryTokenStore.load
+
+    plain: object = Plain()
+    store: TokenStore = MemoryTokenStore()
+
+    assert isinstance(store, FailureStore)
+    assert not isinstance(plain, FailureStore)

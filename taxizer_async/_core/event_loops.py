@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, final
 from weakref import ref
 
@@ -16,7 +18,6 @@ import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from contextvars import Context
 
     Body = Callable[[], Coroutine[Any, Any, None]]
 
@@ -145,6 +146,20 @@ def start_task(
     return scope
 
 
+def call_later(native: object, seconds: float, call: Callable[[], object]) -> Cancellable:
+    """
+    Make *call* in the running loop after *seconds*; it must not raise.
+
+    Args:
+        native: The running loop: asyncio's loop, or trio's token.
+        seconds: How long to wait.
+        call: What to call.
+    """
+    if isinstance(native, asyncio.AbstractEventLoop):
+        return native.call_later(seconds, call)
+    return start_task(native, partial(_call_after, seconds, call), Context())
+
+
 @final
 class _Task(asyncio.Task[None]):
     """
@@ -189,6 +204,11 @@ async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> No
         with scope:
             await body()
         tasks.cancel_scope.cancel()
+
+
+async def _call_after(seconds: float, call: Callable[[], object]) -> None:
+    await anyio.sleep(seconds)
+    call()
 
 
 async def _end_after_grace(scope: anyio.CancelScope, grace: float) -> None:

@@ -18,7 +18,9 @@ from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenSt
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
+from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores import TokenRecord
+from taxizer_async.stores._redis_errors import error_code
 
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class _Failed(enum.Enum):
 
 @final
 class GuardedStore:
-    """Wraps *store*; each call to it may take *timeout* seconds."""
+    """Wraps *store*; each call to it may take *timeout* seconds, counted in turns of the event loop."""
 
     __slots__ = ("_event_log", "_problems", "_store", "_timeout")
 
@@ -139,7 +141,7 @@ class GuardedStore:
         self, operation: str, call: Callable[[], Awaitable[T]]
     ) -> T | Literal[_Failed.FAILED]:
         problem = f"no answer within {self._timeout:g} s"
-        with anyio.move_on_after(self._timeout):
+        with move_on_after_turns(self._timeout):
             try:
                 value = await call()
             except Exception as cause:  # noqa: BLE001 - whatever a store raises
@@ -189,4 +191,5 @@ def _describe(cause: Exception) -> str:
         return str(cause)
     kind = type(cause).__name__
     number = cause.errno if isinstance(cause, OSError) else None
-    return f"{kind}, {os.strerror(number)}" if isinstance(number, int) else kind
+    detail = os.strerror(number) if isinstance(number, int) else error_code(cause)
+    return kind if detail is None else f"{kind}, {detail}"

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 RedisClient: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 RedisClients: TypeAlias = "BorrowedClient | ClientPerLoop"
 
-_CONNECT_TIMEOUT: Final = 2.0
-
 
 def wrap_client(client: object) -> RedisClients | ConfigurationError:
     """
@@ -101,9 +99,13 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
     """
     if not isinstance(url, str):
         return ConfigurationError(f"url must be a str, not {type(url).__name__}")
-    # One retry, at once: a connection that was kept open may have ended meanwhile.
-    mild = {"socket_connect_timeout": _CONNECT_TIMEOUT, "retry": Retry(NoBackoff(), 1)}
-    everything: dict[str, Any] = mild | options
+    everything: dict[str, Any] = {
+        # Ours are in `_redis_calls`.
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": Retry(NoBackoff(), 0),
+        **options,
+    }
     library: Any = redis.asyncio.Redis
     clients = ClientPerLoop(lambda: library.from_url(url, **everything))
     try:

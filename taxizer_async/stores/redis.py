@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
 
@@ -18,6 +19,7 @@ import attrs
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async.stores._encryption import OpaqueBytes, key_digest, make_record_cipher
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
+from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 
 
@@ -42,8 +44,10 @@ _TTL_MARGIN: Final = 60.0
 #: Seconds that a record is kept if its refresh token has no known end.
 _UNKNOWN_LIFE: Final = 30 * 86_400.0
 _LONGEST_LIFE: Final = 3_650 * 86_400.0
+#: Braces would choose another cluster slot, and the others are special in the patterns of ACLs.
+_PREFIX: Final = re.compile(r"(?:(?![{}*?\[\]^\\])[!-~])*")
 
-# The owner may take it again, as the reply to its first attempt may have been lost.
+# Each may be made twice, as the first answer may be lost: the owner takes its lease again.
 _LEASE: Final = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
@@ -63,6 +67,7 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1
 """
 _LOAD: Final = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}"
+_CLEAR: Final = "return redis.call('DEL', KEYS[1])"
 
 
 @final
@@ -70,11 +75,15 @@ class RedisTokenStore:
     """
     Shares tokens among all machines that reach one Redis.
 
-    All methods raise what `redis.asyncio` raises.
+    Each call is tried twice, the second time on a new connection, and for a few seconds at most: the
+    client's own retries and time-outs need not be set. All methods raise what the client raises, and
+    `TokenStoreError` if Redis does not answer in time.
 
     Args:
         client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`). It is
             used in one event loop, and you close it.
+        prefix: Comes before the name of each key, as in `"staging:"`, so that several environments or
+            tenants share one Redis: visible ASCII without braces and the characters of patterns.
         encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
             one Redis holds the tokens in plain text.
 
@@ -83,23 +92,32 @@ class RedisTokenStore:
             methods on trio, which `redis.asyncio` does not support.
     """
 
-    __slots__ = ("_cipher", "_clients")
+    __slots__ = ("_cipher", "_clients", "_prefix")
 
-    def __init__(self, client: RedisClient, *, encryption_key: EncryptionKey | None = None) -> None:
+    def __init__(
+        self, client: RedisClient, *, prefix: str = "", encryption_key: EncryptionKey | None = None
+    ) -> None:
         parts = make_record_cipher(encryption_key), wrap_client(client)
         # Not in a frame that raises: see `_core.secret`.
         del encryption_key, client
         self._cipher, self._clients = _checked(*parts)
+        self._prefix: Final = _checked_prefix(prefix)
 
     @classmethod
     def from_url(
-        cls, url: str, *, encryption_key: EncryptionKey | None = None, **options: Any
+        cls,
+        url: str,
+        *,
+        prefix: str = "",
+        encryption_key: EncryptionKey | None = None,
+        **options: Any,
     ) -> Self:
         """
         Make a store with clients of its own, one per event loop: close them with `aclose`.
 
         Args:
             url: `redis://`, `rediss://` or `unix://`, as for `redis.asyncio.Redis.from_url`.
+            prefix: As for the class.
             encryption_key: As for the class.
             options: For `redis.asyncio.Redis.from_url`.
 
@@ -110,7 +128,7 @@ class RedisTokenStore:
         # Not in a frame that raises: see `_core.secret`.
         del encryption_key, url, options
         cipher, clients = _checked(*parts)
-        return cls(cast("Any", clients), encryption_key=cast("Any", cipher))
+        return cls(cast("Any", clients), prefix=prefix, encryption_key=cast("Any", cipher))
 
     async def __aenter__(self) -> Self:
         """Return the store itself."""
@@ -136,7 +154,7 @@ class RedisTokenStore:
         Raises:
             TokenStoreError: If it is damaged, or encrypted with another key.
         """
-        content, left = await _eval(self._clients, _LOAD, [_keys(key)[1]])
+        content, left = await _eval(self._clients, _LOAD, [_keys(self._prefix, key)[1]])
         if content is None:
             return None
         data = OpaqueBytes(content.encode() if isinstance(content, str) else content)
@@ -154,15 +172,17 @@ class RedisTokenStore:
         ttl = _milliseconds(_life(record))
         stored = StoredRecord(key=key, record=record, written={"ttl": ttl})
         data = self._cipher.encrypt(stored)
-        return bool(await _eval(self._clients, _SAVE, _keys(key), lease.owner, data, ttl))
+        return bool(
+            await _eval(self._clients, _SAVE, _keys(self._prefix, key), lease.owner, data, ttl)
+        )
 
     async def clear(self, key: StoreKey, /) -> None:
         """Drop the record of *key*."""
-        await self._clients.current().delete(_keys(key)[1])
+        await _eval(self._clients, _CLEAR, [_keys(self._prefix, key)[1]])
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; it expires after `LEASE_SECONDS`."""
-        lease = _RedisLease(self._clients, _keys(key)[0])
+        lease = _RedisLease(self._clients, _keys(self._prefix, key)[0])
         try:
             return lease if await lease.take() else None
         except asyncio.CancelledError:
@@ -217,13 +237,22 @@ async def _eval(
     clients: RedisClients, script: str, keys: list[str], *values: str | int | OpaqueBytes
 ) -> Any:
     plain = [value.content if isinstance(value, OpaqueBytes) else value for value in values]
-    return await clients.current().eval(script, len(keys), *keys, *plain)
+    client = clients.current()
+    return await call_redis(client, lambda: client.eval(script, len(keys), *keys, *plain))
 
 
-def _keys(key: StoreKey) -> list[str]:
+def _keys(prefix: str, key: StoreKey) -> list[str]:
     """Return the keys of the lease and the record; the braces put both into one cluster slot."""
-    stem = f"taxizer_async:{RECORD_FORMAT}:{{{key_digest(key)}}}"
+    stem = f"{prefix}taxizer_async:{RECORD_FORMAT}:{{{key_digest(key)}}}"
     return [f"{stem}:lease", f"{stem}:token"]
+
+
+def _checked_prefix(prefix: object) -> str:
+    if isinstance(prefix, str) and _PREFIX.fullmatch(prefix):
+        return prefix
+    kind = "" if isinstance(prefix, str) else f", not {type(prefix).__name__}"
+    msg = f"prefix must be a str of visible ASCII without any of {{}}*?[]^\\{kind}: it is like 'staging:'"
+    raise ConfigurationError(msg)
 
 
 def _life(record: TokenRecord) -> float:

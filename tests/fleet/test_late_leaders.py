@@ -152,4 +152,4 @@ async def test_who_takes_longer_than_a_lease_keeps_it(
 
 
 def _lease_name(sandbox: Sandbox) -> str:
-    return redis_store._keys(StoreKey(sandbox.base_url, sandbox.client_id))[0]
+    return redis_store._keys("", StoreKey(sandbox.base_url, sandbox.client_id))[0]

@@ -583,4 +583,9 @@ CATALOGUE: Final = (
         "a slow listener holds up requests, and their deadlines lose what it should hear",
         (),
     ),
+    Report(
+        152,
+        "an event loop that was blocked takes a healthy store for a dead one, and every worker logs in",
+        (),
+    ),
 )

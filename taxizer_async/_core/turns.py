@@ -1,0 +1,70 @@
+"""
+Time-outs that are counted in turns of the event loop, rather than on a clock.
+
+While a loop is blocked, by an import or a model, it reads no answers. So a turn counts for its nominal
+length, however late it comes: a loop that stalled is not a call that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from typing import TYPE_CHECKING, Final, final
+
+import anyio
+
+from taxizer_async._core.event_loops import call_later, running_loop
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from taxizer_async._core.event_loops import Cancellable
+
+
+#: The seconds that a turn counts for, at most.
+_TURN: Final = 0.05
+#: The fewest turns of a time-out: an answer, or a connection, takes several of a busy loop.
+_FEWEST_TURNS: Final = 15
+
+
+@contextlib.contextmanager
+def move_on_after_turns(seconds: float) -> Generator[anyio.CancelScope]:
+    """Return a cancel scope that is cancelled after *seconds*, counted in turns."""
+    with anyio.CancelScope() as scope, call_after_turns(seconds, scope.cancel):
+        yield scope
+
+
+@contextlib.contextmanager
+def call_after_turns(seconds: float, call: Callable[[], object]) -> Generator[None]:
+    """Make *call* in the running loop after *seconds*, counted in turns, unless it was left before."""
+    countdown = _Countdown(seconds, call)
+    try:
+        yield
+    finally:
+        countdown.cancel()
+
+
+@final
+class _Countdown:
+    """Makes *call* after *seconds*, counted in turns of the running loop."""
+
+    __slots__ = ("_call", "_left", "_native", "_timer", "_turn")
+
+    def __init__(self, seconds: float, call: Callable[[], object]) -> None:
+        self._left = max(_FEWEST_TURNS, math.ceil(seconds / _TURN))
+        self._turn = seconds / self._left
+        self._call = call
+        self._native = running_loop()
+        self._timer: Cancellable = call_later(self._native, self._turn, self._end_turn)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _end_turn(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._timer = call_later(self._native, self._turn, self._end_turn)
+        else:
+            self._call()

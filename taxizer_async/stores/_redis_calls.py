@@ -1,0 +1,108 @@
+"""
+One call on Redis, made twice if need be: each script of the store can be repeated by its owner.
+
+A firewall drops idle connections without a word, so a call is given up early and made once more, on a
+new connection. The retries of redis-py are not relied on, as they differ from version to version, nor
+are its time-outs, to which a stall of our own event loop is a silent server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from taxizer_async._core.errors import TokenStoreError
+from taxizer_async._core.turns import call_after_turns
+from taxizer_async.stores._redis_errors import error_code
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+#: Seconds that a try may take on a connection that is open, counted in turns of the event loop ...
+ANSWER_TIMEOUT: Final = 0.75
+#: ... and that it may take if it has to open one first, with TLS and AUTH.
+CONNECT_TIMEOUT: Final = 2.0
+
+
+class _Silent(enum.Enum):
+    """Stands for the answer of a server that gave none."""
+
+    SILENT = enum.auto()
+
+
+async def call_redis(client: Any, call: Callable[[], Awaitable[Any]]) -> Any:
+    """
+    Return what *call*, a command of *client* that can be repeated, returns.
+
+    Raises:
+        TokenStoreError: If the server does not answer in time.
+        Exception: What *client* raises.
+    """
+    is_connected = _is_connected(client)
+    try:
+        answer = await _within(ANSWER_TIMEOUT if is_connected else CONNECT_TIMEOUT, call)
+    except Exception as cause:
+        if not _may_be_repeated(cause):
+            raise
+    else:
+        if answer is not _Silent.SILENT:
+            return answer
+        if not is_connected:
+            msg = f"Redis has not answered within {CONNECT_TIMEOUT:g} s"
+            raise TokenStoreError(msg)
+    await _disconnect_idle(client)
+    answer = await _within(CONNECT_TIMEOUT, call)
+    if answer is _Silent.SILENT:
+        msg = (
+            f"Redis has not answered within {ANSWER_TIMEOUT:g} s, nor within {CONNECT_TIMEOUT:g} s on a "
+            "new connection"
+        )
+        raise TokenStoreError(msg)
+    return answer
+
+
+async def _within(
+    seconds: float, call: Callable[[], Awaitable[Any]]
+) -> Any | Literal[_Silent.SILENT]:
+    # Cancels once, where a scope of anyio's would cancel the client's cleaning up as well.
+    try:
+        async with asyncio.timeout(None) as limit:
+            with call_after_turns(seconds, lambda: limit.reschedule(0)):
+                return await call()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    return _Silent.SILENT
+
+
+def _may_be_repeated(cause: Exception) -> bool:
+    """Return whether another connection may help: not if the server has answered."""
+    # After a failover the old master refuses, and a new connection goes to the new one.
+    return error_code(cause) in {None, "READONLY"}
+
+
+def _is_connected(client: Any) -> bool:
+    # A client with a single connection has taken it out of its pool.
+    known = [*_idle_connections(client), getattr(client, "connection", None)]
+    return any(getattr(each, "is_connected", False) for each in known)
+
+
+async def _disconnect_idle(client: Any) -> None:
+    """Have the next call open a connection: the idle ones are likely to be as dead as that of the last."""
+    for each in _idle_connections(client):
+        with contextlib.suppress(Exception):
+            await each.disconnect(nowait=True)
+
+
+def _idle_connections(client: Any) -> list[Any]:
+    """Return the connections that the next call may be given; no version has a public name for them."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        return list(getattr(pool, "_available_connections", ()))
+    nodes = client.get_nodes() if hasattr(client, "get_nodes") else ()
+    return [each for node in nodes for each in getattr(node, "_free", ())]

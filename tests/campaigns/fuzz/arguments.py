@@ -20,11 +20,11 @@ from taxizer_async import (
 )
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz import urls
+from tests.campaigns.fuzz.campaign import Target, always
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
 from tests.campaigns.fuzz.replies import Server, good_reply
-from tests.campaigns.fuzz.target import Target, always
-from tests.campaigns.fuzz.verdict import CANARY, Verdict, judge, kind_of, require
+from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require
 
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ _OPTIONS: Final = (
 
 
 def _draw_arguments(draw: Draw) -> dict[str, Any]:
-    """Return for each argument the name of what is given, or a URL; and who gets it."""
+    """Return which class gets the arguments, and for each the name of its value, or a URL."""
     given: dict[str, Any] = {"to": draw.pick(("TaxizerAuth", "TaxizerAuth", "TaxizerClient"))}
     for _ in range(draw.few()):
         name = draw.pick(_NAMES)
@@ -154,7 +154,7 @@ def _made(given: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-async def _feed_arguments(given: dict[str, Any]) -> Verdict:
+async def _feed_arguments(given: dict[str, Any]) -> str:
     named = {name: what for name, what in given.items() if name != "to"}
     options: dict[str, Any] = {name: named.pop(name) for name in _OPTIONS if name in named}
     arguments: dict[str, Any] = {
@@ -166,17 +166,17 @@ async def _feed_arguments(given: dict[str, Any]) -> Verdict:
     try:
         auth = _construct(given["to"], arguments, options)
     except HttpxRefusesError:
-        return Verdict("httpx's own")
+        return "httpx's own"
     except Exception as error:  # noqa: BLE001 - judged
-        return Verdict(judge(error), deep="credentials" not in given)
+        return judge(error)
     for name, fits in _FITS.items():
         wrong = arguments.get(name)
         require(wrong is None or fits(wrong), f"{wrong!r} is not taken for {name}")
     if arguments["http_client"] is None:
-        return Verdict("constructed")
+        return "constructed"
     auth.status()
     repr(auth)
-    return Verdict(f"token: {await kind_of(auth.token())}")
+    return f"token: {await kind_of(auth.token())}"
 
 
 def _construct(kind: str, arguments: dict[str, Any], options: dict[str, Any]) -> TaxizerAuth:
@@ -188,12 +188,11 @@ def _construct(kind: str, arguments: dict[str, Any], options: dict[str, Any]) ->
 
 ARGUMENTS: Final = (
     Target(
-        name="arguments",
-        share=0.04,
-        draw=_draw_arguments,
-        start=always(_feed_arguments),
+        "arguments",
+        0.04,
+        _draw_arguments,
+        always(_feed_arguments),
+        {"ConfigurationError", "token: ok", "token: ConfigurationError"},
         on_loop=True,
-        deep=0.6,
-        kinds={"ConfigurationError", "token: ok", "token: ConfigurationError"},
     ),
 )

@@ -10,26 +10,19 @@ import httpx
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
 from taxizer_async.testing import ManualClock
+from tests.campaigns.fuzz.campaign import Target
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.headers import NOW
 from tests.campaigns.fuzz.plain_httpx import generators_may_be_left
 from tests.campaigns.fuzz.replies import Reply, Server, challenged, good_reply, reply
-from tests.campaigns.fuzz.target import Target
-from tests.campaigns.fuzz.verdict import (
-    CANARY,
-    Verdict,
-    judge,
-    kind_of,
-    require,
-    shows_canary,
-)
+from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require, shows_canary
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from taxizer_async import Event
-    from tests.campaigns.fuzz.target import Feed
+    from tests.campaigns.fuzz.campaign import Feed
 
 
 #: Of a resource.
@@ -97,7 +90,7 @@ def _resource(draw: Draw) -> Reply:
     return attrs.evolve(given, hangs=False)
 
 
-async def _feed_story(story: Story) -> Verdict:
+async def _feed_story(story: Story) -> str:
     clock, heard = ManualClock(start=NOW, autojump=True), list["Event"]()
     tokens, resources = Server(*story.tokens), Server(*story.resources)
     auth = TaxizerAuth(
@@ -112,7 +105,7 @@ async def _feed_story(story: Story) -> Verdict:
     async with httpx.AsyncClient(transport=resources, auth=auth, trust_env=False) as client:
         for wait in story.waits:
             clock.advance(wait)
-            # httpx sends no request with a cookie that is not ASCII, whoever set it.
+            # httpx refuses to send a cookie that is not ASCII.
             client.cookies.clear()
             kinds.append(await _send(client, resources, streams=story.streams))
             await auth.events_delivered()
@@ -122,7 +115,7 @@ async def _feed_story(story: Story) -> Verdict:
         tokens.answer_with(_GOOD)
         async with httpx.AsyncClient(transport=Server(_FINE), auth=auth, trust_env=False) as client:
             await works_again(client, URL, clock, hasty=story.policy is _HASTE)
-    return Verdict(kinds[-1], deep=resources.asked > 0)
+    return kinds[-1]
 
 
 async def _send(client: httpx.AsyncClient, resources: Server, *, streams: bool) -> str:
@@ -176,15 +169,14 @@ def _start() -> Iterator[Feed]:
 
 AUTH: Final = (
     Target(
-        name="auth",
-        share=0.06,
-        draw=_draw_story,
-        start=_start,
-        on_loop=True,
-        deep=0.5,
-        kinds={
+        "auth",
+        0.06,
+        _draw_story,
+        _start,
+        {
             *("401", "another status", "CredentialsRejectedError", "TokenResponseError"),
             "TokenEndpointUnavailableError",
         },
+        on_loop=True,
     ),
 )

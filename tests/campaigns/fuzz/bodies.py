@@ -22,26 +22,10 @@ if TYPE_CHECKING:
 
 
 _OTHERS: Final = (
-    *(
-        b"",
-        b" ",
-        b"null",
-        b"17",
-        b"1e999",
-        b"-Infinity",
-        b"NaN",
-        b'"x"',
-        b"[]",
-        b"{}",
-        b"[" * 20_000,
-    ),
-    *(
-        b'{"a":' * 20_000,
-        b"1" * 6_000,
-        b'{"jwtToken":' + b"9" * 6_000 + b"}",
-        b"\xff\xfe",
-        b"\0" * 9,
-    ),
+    *(b"", b" ", b"null", b"17", b"1e999", b"-Infinity", b"NaN", b'"x"', b"[]", b"{}"),
+    *(b"[" * 20_000,),
+    *(b'{"a":' * 20_000, b"1" * 6_000, b'{"jwtToken":' + b"9" * 6_000 + b"}", b"\xff\xfe"),
+    *(b"\0" * 9,),
     b"[" * 900 + b"]" * 900,
     f"<html><title>502 Bad Gateway</title>{CANARY}</html>".encode(),
     f"clientId=x&clientSecret={CANARY}".encode(),

@@ -1,4 +1,4 @@
-"""Feeds a target many inputs, sees that no rule is broken, and counts what came of them."""
+"""Feeds a target many inputs, checks that no rule is broken, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import threading
 import time
 
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import attrs
@@ -22,40 +24,41 @@ from tests.campaigns.fuzz.verdict import BrokenError, shows_canary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.campaigns.fuzz.target import Feed, Target
-    from tests.campaigns.fuzz.verdict import Verdict
-
 
 #: Seconds that one input may take: less than an attempt may by default, and no input here needs one.
 DEADLINE: Final = 30.0
-#: Of an input, so much is printed: it can be had again from its number.
+#: Characters of an input that are printed; the rest can be had again from its number.
 _SHOWN: Final = 4_000
 
+#: Gives one input to the package, and returns its outcome: the class of a result or of a typed error.
+Feed: TypeAlias = Callable[[Any], Awaitable[str]]
 
-@final
-class Tally:
+
+@attrs.frozen(eq=False)
+class Target:
     """
-    What came of a target's inputs.
+    One way in for what comes from outside.
 
     Attributes:
-        inputs: How many were fed.
-        deep: How many of them got past the first check.
-        kinds: What came of them.
-        slowest: Seconds that the slowest took.
+        name: What it is called.
+        share: The part of all inputs that goes there.
+        draw: Makes an input.
+        start: Sets up what the inputs are given to.
+        kinds: Outcomes that must be among those of a few hundred inputs.
+        on_loop: Whether the event loop matters, so that it runs on each.
     """
 
-    def __init__(self) -> None:
-        self.inputs = 0
-        self.deep = 0
-        self.kinds: Counter[str] = Counter()
-        self.slowest = 0.0
+    name: str
+    share: float
+    draw: Callable[[Draw], Any]
+    start: Callable[[], AbstractContextManager[Feed]]
+    kinds: AbstractSet[str]
+    on_loop: bool = attrs.field(default=False, kw_only=True)
 
-    def add(self, verdict: Verdict, seconds: float) -> None:
-        """Count one more."""
-        self.inputs += 1
-        self.deep += verdict.deep
-        self.kinds[verdict.kind] += 1
-        self.slowest = max(self.slowest, seconds)
+
+def always(feed: Feed) -> Callable[[], AbstractContextManager[Feed]]:
+    """Return a `start` that has nothing to set up."""
+    return lambda: nullcontext(feed)
 
 
 @attrs.frozen
@@ -80,11 +83,11 @@ class Culprit:
 
 class Watch(logging.Handler):
     """
-    Hears of what is not raised: logs with a secret, tasks, threads and finalizers that failed.
+    Hears of problems that are not raised: a secret in the log, a failed task, thread or finalizer.
 
     Attributes:
-        heard: What should not be, since it was last looked at.
-        now: The input at hand, and since when (`time.monotonic`).
+        heard: The problems so far.
+        now: The input that is being fed, and since when (`time.monotonic`).
     """
 
     def __init__(self) -> None:
@@ -132,7 +135,7 @@ class Campaign:
     Attributes:
         seed: What all inputs are drawn from.
         backend: The event loop's name.
-        watch: Hears of what is not raised.
+        watch: Hears of problems that are not raised.
     """
 
     seed: int
@@ -143,42 +146,42 @@ class Campaign:
         """Return the input of that *number*."""
         return target.draw(Draw(f"{self.seed}/{target.name}/{number}"))
 
-    async def run(self, target: Target, numbers: range) -> Tally:
+    async def run(self, target: Target, numbers: range) -> Counter[str]:
         """
-        Feed *target* the inputs of those *numbers*.
+        Feed *target* the inputs of those *numbers*, and count the outcomes.
 
         Raises:
             BrokenError: At the first that breaks a rule.
         """
-        tally = Tally()
+        outcomes: Counter[str] = Counter()
         with self.watch.listening(), target.start() as feed:
             for number in numbers:
-                await self._feed(target, feed, number, tally)
+                outcomes[await self._feed(target, feed, number)] += 1
             # What is left behind speaks up when it is collected.
             gc.collect()
-            self._see_that_all_is_quiet()
-        return tally
+            self._check_that_all_is_quiet()
+        return outcomes
 
-    async def _feed(self, target: Target, feed: Feed, number: int, tally: Tally) -> None:
+    async def _feed(self, target: Target, feed: Feed, number: int) -> str:
         given = self.draw(target, number)
         culprit = Culprit(target.name, self.backend, self.seed, number, given)
         began = time.monotonic()
         self.watch.now = began, culprit
         try:
             with anyio.move_on_after(DEADLINE) as scope:
-                verdict = await feed(given)
+                outcome = await feed(given)
             took = time.monotonic() - began
             if scope.cancelled_caught or took > DEADLINE:
                 msg = f"an input is dealt with in {DEADLINE:g} s, and not in {took:.1f} s"
-                raise BrokenError(msg)  # noqa: TRY301 - told with the input
-            self._see_that_all_is_quiet()
+                raise BrokenError(msg)  # noqa: TRY301 - raised again with the input
+            self._check_that_all_is_quiet()
         except Exception as error:
             msg = f"{type(error).__name__}: {error}\n{culprit}"
             raise BrokenError(msg) from error
         finally:
             self.watch.now = None
-        tally.add(verdict, took)
+        return outcome
 
-    def _see_that_all_is_quiet(self) -> None:
+    def _check_that_all_is_quiet(self) -> None:
         if self.watch.heard:
             raise BrokenError("; ".join(self.watch.heard))

@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import httpx
 
-from taxizer_async._core.codec import (
-    Undecodable,
-    decode_token,
-    describe,
-    parse_timestamp,
-)
+from taxizer_async._core.codec import Undecodable, decode_token, describe, parse_timestamp
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.response import MAX_ANSWER, RawResponse
 from taxizer_async._token.cached_token import from_record
@@ -26,8 +21,8 @@ from taxizer_async.stores._records import decode_record
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz import headers
 from tests.campaigns.fuzz.bodies import Packed, body, good_token, pack, value
-from tests.campaigns.fuzz.target import Target, always
-from tests.campaigns.fuzz.verdict import Verdict, require, shows_canary
+from tests.campaigns.fuzz.campaign import Target, always
+from tests.campaigns.fuzz.verdict import require, shows_canary
 
 
 if TYPE_CHECKING:
@@ -52,25 +47,25 @@ def check_token(token: Token) -> None:
     require(not shows_canary(token.jwt, token.refresh_token), "no secret is seen in a token")
 
 
-async def _feed_token(sent: bytes) -> Verdict:
+async def _feed_token(sent: bytes) -> str:
     decoded = decode_token(sent)
     if isinstance(decoded, Undecodable):
         require(not shows_canary(decoded, describe(sent)), "no value is seen in an excerpt")
-        return Verdict("Undecodable", deep="JSON object" in decoded.excerpt)
+        return "Undecodable"
     check_token(decoded.token)
-    return Verdict("Decoded")
+    return "Decoded"
 
 
-async def _feed_timestamp(text: str) -> Verdict:
+async def _feed_timestamp(text: str) -> str:
     moment = parse_timestamp(text)
     if moment is None:
-        return Verdict("None", deep=bool(re.match(r"\s*\d{4}-\d\d-\d\d", text)))
+        return "None"
     require(moment.utcoffset() == timedelta(0), "a moment is in UTC")
     require(math.isfinite(moment.timestamp()), "a moment can be reckoned with")
     if re.fullmatch(r"20\d\d-(0\d|1[0-2])-[0-2]\dT\d\d:\d\d:\d\dZ", text):
         known = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         require(moment == known, "a moment is the one that was written")
-    return Verdict("datetime")
+    return "datetime"
 
 
 def _draw_record(draw: Draw) -> bytes:
@@ -100,18 +95,18 @@ def _draw_record(draw: Draw) -> bytes:
     return draw.spoil_bytes(sent) if draw.chance(0.3) else sent
 
 
-async def _feed_record(sent: bytes) -> Verdict:
+async def _feed_record(sent: bytes) -> str:
     stored = decode_record(sent)
     if isinstance(stored, Undecodable):
         require(not shows_canary(stored), "no value is seen in an excerpt")
-        return Verdict("Undecodable", deep="JSON object" in stored.excerpt)
+        return "Undecodable"
     check_token(stored.record.token)
     clock = ManualClock()
     cached = from_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
     cached.freshness(clock)
     require(not math.isnan(cached.remaining(clock)), "what is left of a token is a number")
     require(isinstance(cached.refreshable(clock), bool), "a record can be judged")
-    return Verdict("StoredRecord")
+    return "StoredRecord"
 
 
 @attrs.frozen
@@ -125,7 +120,7 @@ def _draw_answer(draw: Draw) -> _Sent:
     return _Sent(packed, draw.pieces(packed.content))
 
 
-async def _feed_answer(sent: _Sent) -> Verdict:
+async def _feed_answer(sent: _Sent) -> str:
     packed = sent.packed
     named = {} if packed.encoding is None else {"Content-Encoding": packed.encoding}
     answer = RawResponse(status_code=200, headers=httpx.Headers(_raw(named)))
@@ -133,25 +128,25 @@ async def _feed_answer(sent: _Sent) -> Verdict:
         return _read(answer, sent)
     tracemalloc.start()
     try:
-        verdict = _read(answer, sent)
+        outcome = _read(answer, sent)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     require(peak <= _SHARE_OF_MEMORY * MAX_ANSWER, f"a bomb does not take {peak:,} bytes")
-    return verdict
+    return outcome
 
 
-def _read(answer: RawResponse, sent: _Sent) -> Verdict:
+def _read(answer: RawResponse, sent: _Sent) -> str:
     for chunk in sent.chunks:
         if not answer.add(chunk):
             break
     read = answer.body()
     if read is None:
-        return Verdict("too long")
+        return "too long"
     require(len(read) <= MAX_ANSWER, "a body that is read is within its bound")
     plain = sent.packed.plain
     require(plain is None or read == plain or len(plain) > MAX_ANSWER, "a body is what was sent")
-    return Verdict("inflated" if read != sent.packed.content else "as it came")
+    return "inflated" if read != sent.packed.content else "as it came"
 
 
 def _raw(named: dict[str, str]) -> list[tuple[bytes, bytes]]:
@@ -159,36 +154,10 @@ def _raw(named: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 CODEC: Final = (
+    Target("token", 0.14, body, always(_feed_token), {"Decoded", "Undecodable"}),
+    Target("timestamp", 0.12, headers.timestamp, always(_feed_timestamp), {"datetime", "None"}),
+    Target("record", 0.05, _draw_record, always(_feed_record), {"StoredRecord", "Undecodable"}),
     Target(
-        name="token",
-        share=0.14,
-        draw=body,
-        start=always(_feed_token),
-        deep=0.4,
-        kinds={"Decoded", "Undecodable"},
-    ),
-    Target(
-        name="timestamp",
-        share=0.12,
-        draw=headers.timestamp,
-        start=always(_feed_timestamp),
-        deep=0.5,
-        kinds={"datetime", "None"},
-    ),
-    Target(
-        name="record",
-        share=0.05,
-        draw=_draw_record,
-        start=always(_feed_record),
-        deep=0.4,
-        kinds={"StoredRecord", "Undecodable"},
-    ),
-    Target(
-        name="answer",
-        share=0.1,
-        draw=_draw_answer,
-        start=always(_feed_answer),
-        deep=0.9,
-        kinds={"inflated", "as it came", "too long"},
+        "answer", 0.1, _draw_answer, always(_feed_answer), {"inflated", "as it came", "too long"}
     ),
 )

@@ -14,17 +14,17 @@ import httpx
 from taxizer_async import Credentials, TaxizerClient
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz import urls
+from tests.campaigns.fuzz.campaign import Target
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
 from tests.campaigns.fuzz.replies import Server, good_reply
-from tests.campaigns.fuzz.target import Target
-from tests.campaigns.fuzz.verdict import CANARY, Verdict, judge, kind_of, require, shows_canary
+from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require, shows_canary
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.campaigns.fuzz.target import Feed
+    from tests.campaigns.fuzz.campaign import Feed
 
 
 _TOKEN: Final = good_reply(Draw(0))
@@ -39,52 +39,29 @@ _CONTENTS: Final = {
     "lines": f"{CANARY}\n{CANARY}\n".encode(),
     "huge": CANARY.encode() + b"a" * 4_000_000,
 }
-#: What is no file, or none that can be read, whoever asks.
+#: Paths at which there is no file that can be read.
 _PLACES: Final = (
-    *(
-        ".",
-        "missing",
-        "missing/below",
-        "good/below",
-        "good/",
-        "loop",
-        "broken",
-        "wide",
-        "a" * 300,
-        "locked/below",
-    ),
-    *(
-        "/".join(["a"] * 3000),
-        "/proc/self/mem",
-        "/dev/null",
-        f"/{CANARY}",
-        CANARY,
-        "~",
-        "$HOME",
-        "\udcff",
-    ),
+    *(".", "missing", "missing/below", "good/below", "good/", "loop", "broken", "wide", "a" * 300),
+    *("locked/below",),
+    *("/".join(["a"] * 3000), "/proc/self/mem", "/dev/null", f"/{CANARY}", CANARY, "~", "$HOME"),
+    *("\udcff",),
 )
-# They are told apart from wrong ones by httpx alone, and are never dialled: no request is sent.
+# httpx alone judges them, and no request is sent through them.
 _PROXIES: Final = (
-    *(
-        "http://127.0.0.1:1",
-        f"ftp://user:{CANARY}@127.0.0.1:1",
-        f"http://{CANARY}:x",
-        "://",
-        "\udcff",
-    ),
+    *("http://127.0.0.1:1", f"ftp://user:{CANARY}@127.0.0.1:1", f"http://{CANARY}:x", "://"),
+    *("\udcff",),
     *("http://xn--a", "socks5://127.0.0.1:1", "[", " ", "127.0.0.1:99999"),
 )
 _NETWORK: Final = ("HTTP_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy")
 
 
 def environ_text(text: str) -> str:
-    """Return of *text* what an environment can hold."""
+    """Return *text* without what an environment can't hold."""
     return os.fsdecode(text.encode("utf-8", "surrogatepass").replace(b"\0", b""))
 
 
 def _draw_environment(draw: Draw) -> dict[str, str]:
-    """Return variables; of a path, what stands below the folder of files."""
+    """Return variables; a path is relative to the folder of files."""
     given = {}
     for name in (_ID, _SECRET):
         kind = draw.random.random()
@@ -114,13 +91,13 @@ class _Environment:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def feed(self, given: dict[str, str]) -> Verdict:
+    async def feed(self, given: dict[str, str]) -> str:
         with self._set(given):
-            verdict = self._read_credentials()
-            if verdict is None:
-                return await self._use_client(given)
-            require(_kind_of_client() == verdict.kind, "a client refuses what credentials refuse")
-            return verdict
+            refusal = self._read_credentials()
+            if refusal is None:
+                return await self._use_client()
+            require(_kind_of_client() == refusal, "a client refuses what credentials refuse")
+            return refusal
 
     @contextmanager
     def _set(self, given: dict[str, str]) -> Iterator[None]:
@@ -134,25 +111,25 @@ class _Environment:
                 del os.environ[name]
 
     @staticmethod
-    def _read_credentials() -> Verdict | None:
+    def _read_credentials() -> str | None:
         try:
             pair = Credentials.from_env()
         except Exception as error:  # noqa: BLE001 - judged
-            return Verdict(judge(error), deep="not set" not in str(error))
+            return judge(error)
         require(pair.client_id.strip() and pair.client_secret.reveal().strip(), "none is blank")
         require(not shows_canary(pair.client_secret), "no secret is seen")
         return None
 
     @staticmethod
-    async def _use_client(given: dict[str, str]) -> Verdict:
+    async def _use_client() -> str:
         try:
             with httpx_may_refuse(lambda: {"verify": tls_context()}) as options:
                 client = TaxizerClient.from_env(**_offline(), **options)
         except HttpxRefusesError:
-            return Verdict("httpx's own")
+            return "httpx's own"
         except Exception as error:  # noqa: BLE001 - judged
-            return Verdict(f"client: {judge(error)}", deep=_URL in given)
-        return Verdict(f"token: {await kind_of(client.auth.token())}")
+            return f"client: {judge(error)}"
+        return f"token: {await kind_of(client.auth.token())}"
 
 
 def _offline() -> dict[str, Any]:
@@ -190,11 +167,10 @@ def _make_files(folder: Path, text: bytes) -> None:
 
 ENVIRONMENT: Final = (
     Target(
-        name="environment",
-        share=0.04,
-        draw=_draw_environment,
-        start=_start,
-        deep=0.6,
-        kinds={"ConfigurationError", "client: ConfigurationError", "token: ok"},
+        "environment",
+        0.04,
+        _draw_environment,
+        _start,
+        {"ConfigurationError", "client: ConfigurationError", "token: ok"},
     ),
 )

@@ -24,11 +24,11 @@ from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async._http.urls import parse_base_url
 from taxizer_async._token.failures import Failure
 from taxizer_async.testing import ManualClock
+from tests.campaigns.fuzz.campaign import Target, always
 from tests.campaigns.fuzz.codec import check_token
 from tests.campaigns.fuzz.headers import NOW
 from tests.campaigns.fuzz.replies import Reply, Server, reply
-from tests.campaigns.fuzz.target import Target, always
-from tests.campaigns.fuzz.verdict import CANARY, Verdict, judge, require, shows_canary
+from tests.campaigns.fuzz.verdict import CANARY, judge, require, shows_canary
 
 
 if TYPE_CHECKING:
@@ -86,10 +86,7 @@ class Caller:
     """Makes one call at *base_url*, and judges what comes of it."""
 
     def __init__(
-        self,
-        base_url: str,
-        asked: Asked,
-        http_client: Callable[[], httpx.AsyncClient] | None,
+        self, base_url: str, asked: Asked, http_client: Callable[[], httpx.AsyncClient] | None
     ) -> None:
         self._asked = asked
         self._clock = ManualClock(autojump=True)
@@ -102,7 +99,7 @@ class Caller:
             http_client=http_client,
         )
 
-    async def call(self) -> Verdict:
+    async def call(self) -> str:
         """Call, and judge."""
         seconds = _SHORT if self._asked.hasty else _POLICY.exchange_timeout
         failed = itertools.count(1)
@@ -118,21 +115,17 @@ class Caller:
             outcome = await self._exchange.connect(pair, budget)
         return self._judge(outcome)
 
-    def _judge(self, outcome: Outcome) -> Verdict:
+    def _judge(self, outcome: Outcome) -> str:
         require(not shows_canary(outcome), "no secret is seen in an outcome")
         kind = type(outcome).__name__
         if isinstance(outcome, Issued):
             _check_issued(outcome)
-            return Verdict(kind)
+            return kind
         require(isinstance(outcome, (Refused, Unavailable, Malformed, Misconfigured)), "typed")
         judge(_failure(outcome).error())
-        if isinstance(outcome, Malformed):
-            return Verdict(kind, deep="JSON" in outcome.excerpt)
-        if isinstance(outcome, Unavailable):
-            after = outcome.retry_after
-            require(after is None or after >= 0, "Retry-After is no time that has gone by")
-            return Verdict(kind, deep=outcome.status_code is not None)
-        return Verdict(kind)
+        after = outcome.retry_after if isinstance(outcome, Unavailable) else None
+        require(after is None or after >= 0, "Retry-After is no time that has gone by")
+        return kind
 
 
 def _check_issued(issued: Issued) -> None:
@@ -154,28 +147,27 @@ def _failure(cause: Refused | Unavailable | Malformed | Misconfigured) -> Failur
     )
 
 
-async def _feed_asked(asked: Asked) -> Verdict:
+async def _feed_asked(asked: Asked) -> str:
     server = Server(*asked.replies)
     caller = Caller(
         "https://api.example", asked, lambda: httpx.AsyncClient(transport=server, trust_env=False)
     )
-    verdict = await caller.call()
+    kind = await caller.call()
     wanted = 1 if asked.refreshes else asked.attempts
     require(server.asked <= wanted, "no more requests are made than are wanted")
     require(server.stopped_in_time, f"a body is not read on, as {server.pulled:,} bytes were")
     if asked.replies[0].pristine and not asked.hasty:
-        require(verdict.kind == "Issued", "a good answer is a token")
-    return verdict
+        require(kind == "Issued", "a good answer is a token")
+    return kind
 
 
 EXCHANGE: Final = (
     Target(
-        name="exchange",
-        share=0.08,
-        draw=_draw_asked,
-        start=always(_feed_asked),
+        "exchange",
+        0.08,
+        _draw_asked,
+        always(_feed_asked),
+        {"Issued", "Refused", "Unavailable", "Malformed"},
         on_loop=True,
-        deep=0.4,
-        kinds={"Issued", "Refused", "Unavailable", "Malformed"},
     ),
 )

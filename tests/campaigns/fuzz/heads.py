@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +11,9 @@ import attrs
 from taxizer_async._core.policy import RenewalPolicy, time_of_sending
 from taxizer_async._http.headers import lacks_scope, parse_http_date, parse_retry_after
 from tests.campaigns.fuzz import headers
+from tests.campaigns.fuzz.campaign import Target, always
 from tests.campaigns.fuzz.headers import NOW
-from tests.campaigns.fuzz.target import Target, always
-from tests.campaigns.fuzz.verdict import Verdict, judge, require
+from tests.campaigns.fuzz.verdict import judge, require
 
 
 if TYPE_CHECKING:
@@ -30,45 +29,45 @@ _NUMBERS: Final[tuple[Any, ...]] = (
 )
 
 
-async def _feed_retry_after(value: str) -> Verdict:
+async def _feed_retry_after(value: str) -> str:
     seconds = parse_retry_after(value, now=NOW)
     if seconds is None:
-        return Verdict("None", deep=bool(re.match(r"\s*\d|[A-Z][a-z]+,", value)))
+        return "None"
     require(seconds >= 0, "Retry-After is no time that has gone by")
     for attempt in (1, 4):
         wait = _POLICY.retry_wait(attempt, 0.5, seconds)
         require(0 < wait <= _LIMIT, "a wait between tries has a bound")
         outage = _POLICY.outage_wait(attempt, seconds)
         require(0 < outage <= _LIMIT, "an outage is remembered for no longer than its bound")
-    return Verdict("seconds")
+    return "seconds"
 
 
-async def _feed_date(value: str) -> Verdict:
+async def _feed_date(value: str) -> str:
     moment = parse_http_date(value)
     if moment is None:
-        return Verdict("None", deep=bool(re.match(r"[A-Z][a-z]{2}", value)))
+        return "None"
     require(math.isfinite(moment), "a date can be reckoned with")
     sent = time_of_sending(NOW + 60, sent_at=NOW, received_at=NOW + 1, server_date=moment)
     require(math.isfinite(sent), "a moment that is reckoned from a date is one")
-    return Verdict("moment")
+    return "moment"
 
 
-async def _feed_challenge(value: str) -> Verdict:
-    verdict = lacks_scope(value)
-    require(isinstance(verdict, bool), "a challenge lacks scope or does not")
-    require(not verdict or "insufficient_scope" in value.lower(), "scope lacks if that is said")
-    return Verdict(str(verdict), deep="error" in value.lower())
+async def _feed_challenge(value: str) -> str:
+    lacks = lacks_scope(value)
+    require(isinstance(lacks, bool), "a challenge lacks scope or does not")
+    require(not lacks or "insufficient_scope" in value.lower(), "scope lacks only if that is said")
+    return str(lacks)
 
 
 def _draw_policy(draw: Draw) -> dict[str, Any]:
     return {draw.pick(_FIELDS): draw.pick(_NUMBERS) for _ in range(draw.few())}
 
 
-async def _feed_policy(given: dict[str, Any]) -> Verdict:
+async def _feed_policy(given: dict[str, Any]) -> str:
     try:
         policy = RenewalPolicy(**given)
     except Exception as error:  # noqa: BLE001 - judged
-        return Verdict(judge(error), deep=len(given) > 1)
+        return judge(error)
     for lifetime in (-1e308, 0.0, 1e-9, 1.0, 3600.0, 1e308):
         schedule = policy.schedule(lifetime, 0.5)
         for age in (0.0, 1.0, 1e308):
@@ -79,40 +78,14 @@ async def _feed_policy(given: dict[str, Any]) -> Verdict:
         require(0 <= wait < math.inf, "a wait between tries has an end")
         outage = policy.outage_wait(attempt, math.inf)
         require(0 < outage < math.inf, "an outage is remembered for no longer than its bound")
-    return Verdict("RenewalPolicy")
+    return "RenewalPolicy"
 
 
 HEADS: Final = (
+    Target("retry-after", 0.1, headers.retry_after, always(_feed_retry_after), {"seconds", "None"}),
+    Target("date", 0.1, headers.http_date, always(_feed_date), {"moment", "None"}),
+    Target("challenge", 0.05, headers.challenge, always(_feed_challenge), {"True", "False"}),
     Target(
-        name="retry-after",
-        share=0.1,
-        draw=headers.retry_after,
-        start=always(_feed_retry_after),
-        deep=0.5,
-        kinds={"seconds", "None"},
-    ),
-    Target(
-        name="date",
-        share=0.1,
-        draw=headers.http_date,
-        start=always(_feed_date),
-        deep=0.5,
-        kinds={"moment", "None"},
-    ),
-    Target(
-        name="challenge",
-        share=0.05,
-        draw=headers.challenge,
-        start=always(_feed_challenge),
-        deep=0.3,
-        kinds={"True", "False"},
-    ),
-    Target(
-        name="policy",
-        share=0.02,
-        draw=_draw_policy,
-        start=always(_feed_policy),
-        deep=0.3,
-        kinds={"RenewalPolicy", "ConfigurationError"},
+        "policy", 0.02, _draw_policy, always(_feed_policy), {"RenewalPolicy", "ConfigurationError"}
     ),
 )

@@ -25,18 +25,10 @@ _STATUS_LINES: Final = (
     *(b"HTTP/1.1 429 Too Many Requests", b"HTTP/1.1 302 Found", b"HTTP/1.1 204 No Content"),
     *(b"HTTP/1.1 304 Not Modified", b"HTTP/1.0 200 OK", b"HTTP/1.1 200", b"HTTP/2 200"),
     *(b"HTTP/1.1 999 cnry-5ecret", b"HTTP/1.1 099 ?", b"HTTP/1.1 -200 OK", b"HTTP/1.1 2000 OK"),
-    *(
-        b"http/1.1 200 ok",
-        b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK",
-        b"HTTP/9.9 200 OK",
-        b"ICY 200 OK",
-    ),
-    *(
-        b"HTTP/1.1 101 Switching Protocols",
-        b"HTTP/1.1 200 \xff\xfe",
-        b"",
-        b"\r\n\r\nHTTP/1.1 200 OK",
-    ),
+    *(b"http/1.1 200 ok", b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK", b"HTTP/9.9 200 OK"),
+    *(b"ICY 200 OK",),
+    *(b"HTTP/1.1 101 Switching Protocols", b"HTTP/1.1 200 \xff\xfe", b""),
+    *(b"\r\n\r\nHTTP/1.1 200 OK",),
 )
 _NO_HTTP: Final = (
     *(b"", b"\r\n", b"SSH-2.0-cnry-5ecret\r\n", b"\x15\x03\x03\x00\x02\x02\x28", b"\x00" * 500),

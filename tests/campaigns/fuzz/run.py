@@ -18,28 +18,34 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from tests.campaigns.fuzz.arguments import ARGUMENTS
+from tests.campaigns.fuzz.auth import AUTH
 from tests.campaigns.fuzz.campaign import DEADLINE, Campaign
-from tests.campaigns.fuzz.table import draw_row, draw_total, head
-from tests.campaigns.fuzz.targets import TARGETS
+from tests.campaigns.fuzz.codec import CODEC
+from tests.campaigns.fuzz.environment import ENVIRONMENT
+from tests.campaigns.fuzz.exchange import EXCHANGE
+from tests.campaigns.fuzz.heads import HEADS
+from tests.campaigns.fuzz.urls import URLS
 from tests.campaigns.fuzz.verdict import BrokenError
+from tests.campaigns.fuzz.wire import WIRE
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.campaigns.fuzz.campaign import Tally
-    from tests.campaigns.fuzz.target import Target
+    from tests.campaigns.fuzz.campaign import Target
 
 
+TARGETS: Final = (*CODEC, *HEADS, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH, *WIRE)
 BACKENDS: Final = ("asyncio", "trio")
-#: An input that blocks the event loop is told by a thread, after so many seconds …
+#: Seconds after which a thread names an input that blocks the event loop …
 _STUCK: Final = 4 * DEADLINE
-#: … and a run that blocks all threads by the interpreter, after so many for each 1,000 inputs.
+#: … and, for each 1,000 inputs, those after which the interpreter ends a run that blocks all threads.
 _PER_THOUSAND: Final = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fuzz, and tell."""
+    """Fuzz, and print what came of it."""
     wanted = _arguments().parse_args(arguments)
     _clean_environment()
     warnings.simplefilter("error")
@@ -48,19 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     limit = _PER_THOUSAND * (10 + wanted.inputs / 1000)
     faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__ or sys.stderr)
     began = time.monotonic()
-    _say(f"seed {wanted.seed}\n{head()}")
-    tallies = []
+    _say(f"seed {wanted.seed}")
+    inputs = 0
     try:
         for target, backend, numbers in _plan(wanted):
-            tallies.append(_run(Campaign(wanted.seed, backend), target, numbers))
+            inputs += _run(Campaign(wanted.seed, backend), target, numbers)
     except BrokenError as broken:
         traceback.print_exception(broken.__cause__ or broken)
-        _say(f"{draw_total(tallies)}\nBROKEN after that: {broken}")
+        _say(f"BROKEN after {inputs:,} inputs: {broken}")
         return 1
     finally:
         faulthandler.cancel_dump_traceback_later()
-    _say(draw_total(tallies))
-    inputs = sum(tally.inputs for tally in tallies)
     _say(
         f"clean: {inputs:,} inputs from seed {wanted.seed} in {time.monotonic() - began:.0f} s, "
         "0 untyped errors, 0 hangs"
@@ -79,7 +83,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _plan(wanted: argparse.Namespace) -> Iterator[tuple[Target, str, range]]:
-    """Divide the inputs among targets, and those that need it among event loops."""
+    """Divide the inputs among targets, and those of a target that needs it among event loops."""
     loops = BACKENDS if wanted.backend == "both" else (wanted.backend,)
     targets = [each for each in TARGETS if wanted.target in (None, each.name)]
     shares = sum(target.share for target in targets)
@@ -95,24 +99,27 @@ def _plan(wanted: argparse.Namespace) -> Iterator[tuple[Target, str, range]]:
                 yield target, loop, range(at * each, (at + 1) * each)
 
 
-def _run(campaign: Campaign, target: Target, numbers: range) -> Tally:
+def _run(campaign: Campaign, target: Target, numbers: range) -> int:
+    """Run a target, print its outcomes, and return the number of inputs."""
     done = threading.Event()
     thread = threading.Thread(target=_watch_over, args=(campaign, done), daemon=True)
     thread.start()
     began = time.monotonic()
     try:
         run = functools.partial(campaign.run, target, numbers)
-        tally = anyio.run(run, backend=campaign.backend)
+        outcomes = anyio.run(run, backend=campaign.backend)
     finally:
         done.set()
         thread.join()
     loop = campaign.backend if target.on_loop else "-"
-    _say(draw_row(target.name, loop, time.monotonic() - began, tally))
-    return tally
+    counts = " · ".join(f"{kind} {count:,}" for kind, count in outcomes.most_common())
+    inputs, seconds = outcomes.total(), time.monotonic() - began
+    _say(f"{target.name:12} {loop:8} {inputs:8,} in {seconds:5.1f} s: {counts}")
+    return inputs
 
 
 def _watch_over(campaign: Campaign, done: threading.Event) -> None:
-    """End the process if an input blocks the event loop, so that no deadline can."""
+    """End the process if an input blocks the event loop, where no deadline helps."""
     while not done.wait(1):
         now = campaign.watch.now
         if now is not None and time.monotonic() - now[0] > _STUCK:

@@ -10,8 +10,8 @@ import httpx
 
 from taxizer_async._http.token_endpoints import CONNECT_PATH
 from taxizer_async._http.urls import endpoint_url, parse_base_url
-from tests.campaigns.fuzz.target import Target, always
-from tests.campaigns.fuzz.verdict import CANARY, Verdict, judge, require
+from tests.campaigns.fuzz.campaign import Target, always
+from tests.campaigns.fuzz.verdict import CANARY, judge, require
 
 
 if TYPE_CHECKING:
@@ -22,27 +22,10 @@ _SCHEMES: Final = (*("https",) * 8, "http", "HTTPS", "ftp", "", "file", "javascr
 _HOSTS: Final = (
     *("api.example",) * 12,
     *("localhost", "api.localhost", "127.0.0.1", "[::1]", "[2001:db8::1]", "m\u00fcnchen.example"),
-    *(
-        "xn--mnchen-3ya.example",
-        "xn--a",
-        "XN--99999999",
-        "a..b",
-        "a" * 64,
-        "[::1%25lo]",
-        "[::1%\u00e9]",
-        "0x7f.1",
-    ),
-    *(
-        "1.2.3.400",
-        "%6c",
-        "\u3002example",
-        "\u0130.example",
-        "*",
-        "..",
-        "",
-        "\u212a.example",
-        "[v1.x]",
-    ),
+    *("xn--mnchen-3ya.example", "xn--a", "XN--99999999", "a..b", "a" * 64, "[::1%25lo]"),
+    *("[::1%\u00e9]", "0x7f.1"),
+    *("1.2.3.400", "%6c", "\u3002example", "\u0130.example", "*", "..", "", "\u212a.example"),
+    *("[v1.x]",),
 )
 _PORTS: Final = (
     *("",) * 8,
@@ -102,11 +85,11 @@ def good_base_url(draw: Draw) -> str:
     return draw.pick(("https://api.example", "http://127.0.0.1:8000/", "https://\u00e4.example/x"))
 
 
-async def _feed_base_url(given: str) -> Verdict:
+async def _feed_base_url(given: str) -> str:
     try:
         url = parse_base_url(given)
     except Exception as error:  # noqa: BLE001 - judged
-        return Verdict(judge(error), deep=_parses(given))
+        return judge(error)
     require(url.scheme in ("http", "https") and url.host, "a base URL has a host")
     require(url.scheme == "https" or _is_here(url), "secrets go over TLS or nowhere else")
     require((url.port or 0) < 65_536, "its port is one")
@@ -116,14 +99,7 @@ async def _feed_base_url(given: str) -> Verdict:
     require(endpoint.raw_path.endswith(CONNECT_PATH.encode()), "endpoints lie below it")
     require(endpoint.raw_host == url.raw_host and endpoint.port == url.port, "on the same host")
     httpx.Request("POST", endpoint)
-    return Verdict("URL")
-
-
-def _parses(given: str) -> bool:
-    try:
-        return bool(httpx.URL(given.strip()).raw_host)
-    except (httpx.InvalidURL, UnicodeError):
-        return False
+    return "URL"
 
 
 def _is_here(url: httpx.URL) -> bool:
@@ -134,12 +110,5 @@ def _is_here(url: httpx.URL) -> bool:
 
 
 URLS: Final = (
-    Target(
-        name="base-url",
-        share=0.07,
-        draw=base_url,
-        start=always(_feed_base_url),
-        deep=0.4,
-        kinds={"URL", "ConfigurationError"},
-    ),
+    Target("base-url", 0.07, base_url, always(_feed_base_url), {"URL", "ConfigurationError"}),
 )

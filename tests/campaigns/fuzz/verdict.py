@@ -1,4 +1,4 @@
-"""What may come of an input, and what shows a secret that was in it."""
+"""Which errors an input may cause, and whether one shows a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import httpx
 
 import taxizer_async
@@ -28,35 +27,16 @@ ECHO: Final = "cnry-echo"
 _PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
 
 #: What httpx raises on an explicit request is the user's to see.
-HTTPX_ERRORS: Final = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.CookieConflict,
-    httpx.StreamError,
-)
+HTTPX_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
 
 
 class BrokenError(AssertionError):
     """A rule is broken; the message says which."""
 
 
-@attrs.frozen
-class Verdict:
-    """
-    What came of an input: no rule is broken.
-
-    Attributes:
-        kind: In a word: the class of a result or of a typed error.
-        deep: Whether the input got past the first check that it could fail.
-    """
-
-    kind: str
-    deep: bool = True
-
-
 def require(holds: object, rule: str) -> None:
     """
-    See that a rule *holds*.
+    Check that a rule *holds*.
 
     Raises:
         BrokenError: If it does not.
@@ -89,7 +69,7 @@ async def kind_of(call: Awaitable[object]) -> str:
 
 
 def shows_canary(*things: object) -> bool:
-    """Say whether a text made of one of *things* quotes what is secret, or what came in."""
+    """Return whether a text made of one of *things* quotes a secret or other input."""
     texts = [text for thing in things for text in (str(thing), repr(thing))]
     return any(marked in text for text in texts for marked in (CANARY, ECHO))
 

@@ -13,19 +13,12 @@ import httpx
 from taxizer_async import Credentials, RenewalPolicy, TaxizerClient
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz.auth import RESOURCES_OWN, told, works_again
+from tests.campaigns.fuzz.campaign import Target
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.exchange import Asked, Caller, draw_asked
 from tests.campaigns.fuzz.plain_httpx import generators_may_be_left, tls_context
 from tests.campaigns.fuzz.raw import Raw, challenged_raw, good_raw, raw
-from tests.campaigns.fuzz.target import Target
-from tests.campaigns.fuzz.verdict import (
-    CANARY,
-    HTTPX_ERRORS,
-    Verdict,
-    judge,
-    require,
-    shows_canary,
-)
+from tests.campaigns.fuzz.verdict import CANARY, HTTPX_ERRORS, judge, require, shows_canary
 from tests.support.raw_server import RawServer, flood, hang, reset, trickle
 
 
@@ -34,7 +27,7 @@ if TYPE_CHECKING:
 
     from collections.abc import Callable, Iterator
 
-    from tests.campaigns.fuzz.target import Feed
+    from tests.campaigns.fuzz.campaign import Feed
 
 
 _PAIR: Final = Credentials("app", CANARY)
@@ -87,13 +80,13 @@ def _start_exchange() -> Iterator[Feed]:
     peer = _Peer()
     with peer.running() as base_url, generators_may_be_left("httpx._content.ByteStream"):
 
-        async def feed(given: tuple[Asked, tuple[Raw, ...]]) -> Verdict:
+        async def feed(given: tuple[Asked, tuple[Raw, ...]]) -> str:
             asked, answers = given
             peer.answer_with(answers)
-            verdict = await Caller(base_url, asked, None).call()
+            kind = await Caller(base_url, asked, None).call()
             if answers[0].pristine and not asked.hasty:
-                require(verdict.kind == "Issued", "a good answer is a token")
-            return verdict
+                require(kind == "Issued", "a good answer is a token")
+            return kind
 
         yield feed
 
@@ -127,7 +120,7 @@ class _Stories:
         self._peer = peer
         self._url = base_url
 
-    async def feed(self, story: _Story) -> Verdict:
+    async def feed(self, story: _Story) -> str:
         clock = ManualClock(autojump=True)
         self._peer.answer_with(story.tokens, (story.resource,))
         hasty = any(each.is_endless for each in story.tokens)
@@ -146,10 +139,10 @@ class _Stories:
             if story.recovers:
                 self._peer.answer_with((_GOOD,))
                 client.timeout = _PATIENCE
-                # httpx sends no request with a cookie that is not ASCII, whoever set it.
+                # httpx refuses to send a cookie that is not ASCII.
                 client.cookies.clear()
                 await works_again(client, "/v1/Invoices", clock, hasty=hasty)
-        return Verdict(kind, deep=not kind.endswith("Error"))
+        return kind
 
     async def _send(self, client: httpx.AsyncClient, story: _Story) -> str:
         try:
@@ -183,21 +176,19 @@ def _start_stories() -> Iterator[Feed]:
 
 WIRE: Final = (
     Target(
-        name="wire",
-        share=0.02,
-        draw=_draw_exchange,
-        start=_start_exchange,
+        "wire",
+        0.02,
+        _draw_exchange,
+        _start_exchange,
+        {"Issued", "Refused", "Unavailable", "Malformed"},
         on_loop=True,
-        deep=0.3,
-        kinds={"Issued", "Refused", "Unavailable", "Malformed"},
     ),
     Target(
-        name="wire-auth",
-        share=0.01,
-        draw=_draw_story,
-        start=_start_stories,
+        "wire-auth",
+        0.01,
+        _draw_story,
+        _start_stories,
+        {"401", "another status", "TokenEndpointUnavailableError", "TokenResponseError"},
         on_loop=True,
-        deep=0.3,
-        kinds={"401", "another status", "TokenEndpointUnavailableError", "TokenResponseError"},
     ),
 )

@@ -1,12 +1,11 @@
 """
-How much there may be of what, and what is broken if there is more.
+How much there may be of each thing that a census counts.
 
-At each census all clients are closed, all callers are done and nothing is kept fresh. Of tasks, file
-descriptors, sockets, objects by type and threads in the package's code there are then no more than after
-the warm-up: not one. Idle threads are pooled by the event loop, as many as were wanted at a time: that
-depends on the machine, but not on the length of the soak. What is remembered of 401s has a bound of its
-own. Memory has an allowance that does not grow with the length of the soak: caches of the interpreter fill
-up late, and a freed page is not always given back.
+At each census all clients are closed, all callers are done and nothing is kept fresh. There must then be not
+one task, file descriptor, socket, object of a type or thread in the package's code more than after the
+warm-up. The event loop pools idle threads, as many as were wanted at a time: that depends on the machine, but
+not on the length of the soak. What is remembered of 401s has its own bound. Memory has a fixed allowance:
+caches of the interpreter fill up late, and a freed page is not always given back.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ if TYPE_CHECKING:
     from tests.campaigns.soak.soak import Report
 
 
-#: Some for each auth that is there at a time, as the call of a flight that was given up ends while the
-#: next one begins, and one that waits for the sandbox's process.
+#: Some for each auth that is there at a time, because the call of an abandoned refresh may still run when the
+#: next begins, and one that waits for the sandbox's process.
 MOST_THREADS: Final = 4 * (2 + VISITORS) + 1
-#: What the two auths that stay remember of 401s, at most.
+#: What the two auths that stay may remember of 401s.
 REMEMBERED: Final = {
     "taxizer_async._token.cache_state.RenewalOf401": 2 * POLICY.unauthorized_budget,
     "taxizer_async._token.places.Refusal": 2 * MOST_PLACES,
 }
-#: What may come after the warm-up.
+#: Growth allowed after the warm-up.
 MORE_TRACKED: Final = 500
 MORE_BLOCKS: Final = 1_500
 MORE_RESIDENT: Final = 4 * 1024 * 1024
@@ -47,7 +46,7 @@ def find_violations(report: Report) -> list[str]:
         found.append(f"… and {judge.violated - len(judge.violations)} more requests")
     if report.counters["reuses"]:
         found.append(f"{report.counters['reuses']} refresh tokens were sent twice")
-    found += [f"nobody closed or awaited something: {told}" for told in report.complaints.told[:5]]
+    found += [f"something was not closed or awaited: {told}" for told in report.complaints.told[:5]]
     found += _idleness(report)
     found += _growth(report)
     return found
@@ -59,7 +58,7 @@ def baseline(report: Report) -> Census:
 
 
 def _idleness(report: Report) -> Iterator[str]:
-    """Tell what did not happen, but has to for this to be a test."""
+    """Yield what did not happen, but must for this to be a test."""
     now = report.counters
     exchanges = now["connects"] + now["refreshes"]
     happened = {
@@ -71,7 +70,7 @@ def _idleness(report: Report) -> Iterator[str]:
     }
     for what, times in happened.items():
         if not times:
-            yield f"it never came to pass that {what}"
+            yield f"it never happened that {what}"
 
 
 def _growth(report: Report) -> Iterator[str]:
@@ -92,7 +91,7 @@ def _growth(report: Report) -> Iterator[str]:
 
 
 def _more(before: Census, now: Census) -> Iterator[str]:
-    """Tell what there must be no more of, and is."""
+    """Yield what has grown and may not."""
     counts = (
         ("tasks", before.tasks, now.tasks),
         ("threads at work", before.busy, now.busy),

@@ -1,4 +1,4 @@
-"""Who sends a request, through which auth, and what is done with the outcome."""
+"""Sends requests through one auth, and hands their outcomes to the judge."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _OK: Final = 200
 #: The share of requests that is cancelled, and after how many seconds at most.
 _CANCELLED: Final = 0.02
 CANCELLED_WITHIN: Final = 0.03
-#: Seconds until who has failed tries again.
+#: Seconds between a failed request and the next one.
 _FAILED_PAUSE: Final = 0.005
 
 
 @final
 class Member:
-    """An auth with all that use it."""
+    """An auth and the requests that use it."""
 
     def __init__(self, name: str, auth: TaxizerAuth) -> None:
         self.name: Final = name
         self.auth: Final = auth
-        #: Of its requests under way.
+        #: Cancel scopes of its requests under way.
         self.scopes: Final[set[anyio.CancelScope]] = set()
-        #: Set once it was served as `expect` wants it, or it will send no more.
+        #: Set once a request that `expect` waits for was served, or no more will be sent.
         self.served = anyio.Event()
         self._earlier: set[anyio.CancelScope] = set()
         self._turn = 0
@@ -75,11 +75,11 @@ class Member:
 @final
 class Caller:
     """
-    Sends requests, some of which it gives up.
+    Sends requests, and gives some of them up.
 
     Args:
         judge: Hears of each.
-        rng: For all that is random here.
+        rng: Draws which are given up.
     """
 
     def __init__(self, judge: Judge, rng: random.Random) -> None:
@@ -87,7 +87,7 @@ class Caller:
         self._rng = rng
 
     async def request(self, member: Member, client: httpx.AsyncClient) -> None:
-        """Send one through *client*, whose auth is the *member*'s."""
+        """Send one through *client*, which uses the *member*'s auth."""
         began, token_ends = time.monotonic(), member.token_ends
         with anyio.CancelScope() as scope:
             if self._rng.random() < _CANCELLED:
@@ -106,18 +106,18 @@ class Caller:
                 return
             self._judge.failed(
                 Failed(
-                    who=member.name,
+                    auth=member.name,
                     began=began,
                     ended=time.monotonic(),
                     token_ends=token_ends,
                     error=error,
                 )
             )
-            # A failure from memory takes no time: others would hardly have a turn.
+            # A remembered failure takes no time, so others would hardly get a turn.
             await anyio.sleep(_FAILED_PAUSE)
 
     async def _send(self, client: httpx.AsyncClient) -> Exception | str | None:
-        """Return what it failed with."""
+        """Return the error, the wrong status, or None."""
         content = b"<Invoice/>" if self._rng.random() < 0.5 else None
         try:
             with anyio.fail_after(STUCK_AFTER):

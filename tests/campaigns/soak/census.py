@@ -1,5 +1,5 @@
 """
-What there is in this process at a moment when nothing should be: tasks, threads, files, objects, memory.
+Counts what this process holds when all is quiet: tasks, threads, files, objects, memory.
 
 Reads `/proc`, so it works on Linux.
 """
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 _PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
-#: Whose objects are counted by type: ours, and those that we make.
+#: Packages with objects that are counted by type: ours, and those that we use.
 _WATCHED: Final = ("taxizer_async", "httpx", "httpcore", "anyio")
-#: Threads are kept for the next call, and these are their handles.
+#: Handles of threads that are kept for the next call.
 _POOLED: Final = ("WorkerThread", "EventLoopToken")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -67,9 +67,9 @@ class Census:
 
 
 async def take_census() -> Census:
-    """Let all end that has to, and count."""
+    """Let pending work end, and count."""
     for _ in range(3):
-        # What is collected may close in a task, and leave something behind itself.
+        # Collecting an object may close it in a task, which leaves other objects behind.
         gc.collect()
         await anyio.wait_all_tasks_blocked()
     files = _open_files()
@@ -108,7 +108,7 @@ def _open_files() -> list[str]:
         try:
             files.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115
         except FileNotFoundError:
-            # It was that of the listing itself.
+            # It was the descriptor of the listing itself.
             continue
     return files
 
@@ -124,7 +124,7 @@ def _watched_name(each: object) -> str | None:
     module = kind.__dict__.get("__module__")
     if not isinstance(module, str) or module.split(".")[0] not in _WATCHED:
         return None
-    # The same string each time, as it is counted as memory in use, too.
+    # Interned, since a new string would itself count as memory in use.
     return None if kind.__name__ in _POOLED else sys.intern(f"{module}.{kind.__qualname__}")
 
 
@@ -146,7 +146,7 @@ def _unfinished(
 
 @final
 class Complaints(logging.Handler):
-    """What the interpreter and the event loop say of things that nobody closed or awaited."""
+    """What the interpreter and the event loop report of things that were not closed or awaited."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -177,7 +177,7 @@ class Complaints(logging.Handler):
 
 @contextmanager
 def listening() -> Iterator[Complaints]:
-    """Hear complaints, and keep the package's log, which is full of outages, from being kept."""
+    """Collect complaints, and silence the package's log, which is full of outages."""
     complaints = Complaints()
     loop, package = logging.getLogger("asyncio"), logging.getLogger("taxizer_async")
     hook, propagates, silent = sys.unraisablehook, package.propagate, logging.NullHandler()

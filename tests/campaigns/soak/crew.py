@@ -1,7 +1,4 @@
-"""
-Who sends requests: many workers at full speed, through auths that live for the whole soak and through
-clients that come and go.
-"""
+"""Many workers at full speed, through auths that live for the whole soak and clients that come and go."""
 
 from __future__ import annotations
 
@@ -56,12 +53,12 @@ _CANCELLED: Final = 0.1
 @final
 class Crew:
     """
-    Everybody who sends requests.
+    All that send requests.
 
     Args:
         base_url: Where to.
         judge: Hears of each request.
-        rng: For all that is random here.
+        rng: Draws what is random here.
         workers: How many there are for each auth that stays, in fives.
     """
 
@@ -82,7 +79,7 @@ class Crew:
 
     @property
     def members(self) -> list[Member]:
-        """All that there are now."""
+        """All members that there are now."""
         return [self._shared, self._kept, *self._visitors]
 
     async def run(self, direct: Callable[[], Awaitable[None]]) -> None:
@@ -102,7 +99,7 @@ class Crew:
             self.restart_keeper()
 
     async def calm_down(self) -> None:
-        """Bring all that stays into a state that is the same whatever happened before."""
+        """Bring the members that stay into a state that does not depend on what happened before."""
         self._store = MemoryTokenStore()
         for member in (self._shared, self._kept):
             try:
@@ -110,7 +107,7 @@ class Crew:
                     await member.auth.forget()
                     await member.auth.token()
             except (TaxizerError, TimeoutError) as error:
-                self._judge.violate(f"{member.name} gets no token, and all is well: {error!r}")
+                self._judge.violate(f"{member.name} gets no token, though all is well: {error!r}")
 
     async def forget(self) -> None:
         """Have all tokens forgotten."""
@@ -130,7 +127,7 @@ class Crew:
             self._keeping.cancel()
 
     def check_backoff(self) -> None:
-        """See that nobody goes on failing from memory for longer than the policy says."""
+        """Check that no auth remembers a failure for longer than the policy says."""
         for member in self.members:
             retry_at = member.auth.status().retry_at
             wait = (retry_at - datetime.now(UTC)).total_seconds() if retry_at else 0.0
@@ -138,8 +135,8 @@ class Crew:
                 self._judge.violate(f"{member.name} backs off for {wait:.2f} s")
 
     async def all_served(self, within: float) -> float:
-        """Wait until everybody was served once more, and return the seconds that took."""
-        # Who comes later must not meet tokens of now.
+        """Wait until each member was served once more, and return the seconds that took."""
+        # Later visitors must not find the tokens of now.
         self._store = MemoryTokenStore()
         members, began = self.members, time.monotonic()
         for member in members:
@@ -154,7 +151,7 @@ class Crew:
         return time.monotonic() - began
 
     def _posts(self) -> Iterator[tuple[Member, Callable[[], httpx.AsyncClient]]]:
-        """Yield whose clients to make, and how."""
+        """Yield the members that stay, with what makes their clients."""
         for _ in range(self._workers // _AT_ONE_CLIENT):
             yield self._shared, self._client_of_shared
             yield self._kept, self._client_of_kept

@@ -1,17 +1,16 @@
 """
-What became of each request, and whether that was right.
+Whether the outcome of each request was right.
 
-No request may fail but in an outage: one that had begun before the outage was over, or while what was
-remembered of it could still be served. It may then fail if the token that it began with has ended or
-was revoked, and only with the error that is meant for that kind of outage, or as its time was over before
-anything was asked, since others had the lease of the store. It names the endpoint and a time of the next try that is within the back-off.
-Whoever fails otherwise could have been saved.
+A request may fail only because of an outage: it began before the outage was over, or while its failure may
+be remembered. The token that it began with has then ended or was revoked. Its error is the one for that
+kind of outage, or says that no time was left because others held the store's lease. The error names the
+endpoint, and a time of the next try within the back-off. Any other failure could have been avoided.
 
-A request that is under way as tokens are revoked may be refused twice, if a renewal comes to its end
-meanwhile: with the old token and with the new one, which was revoked, too. It is not sent a third time.
+A request that is under way while tokens are revoked may be refused twice if a renewal ends meanwhile: with
+the old token and with the new one, which was revoked too. It is not sent a third time.
 
-A shower that lasted longer than it was meant to, as the machine was busy, is an outage that nobody
-ordered; requests that fail meanwhile are counted apart.
+A shower that lasted longer than intended, on a busy machine, is an unplanned outage; requests that fail
+meanwhile are counted apart.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tests.campaigns.soak.weather import LONGEST_BACKOFF, Outage
 
 #: Seconds that a busy loop may take to notice an answer.
 SLACK: Final = 5.0
-#: Seconds that no request takes, however long the outage.
+#: Seconds that no request may take, however long the outage.
 STUCK_AFTER: Final = 60.0
 #: Seconds from an order to revoke tokens until the sandbox's process has done so.
 REVOKED_WITHIN: Final = 1.0
@@ -44,14 +43,14 @@ class Failed:
     A request that failed.
 
     Attributes:
-        who: Whose auth it was.
+        auth: The name of its auth.
         began: When it was sent (`time.monotonic`).
         ended: When it failed.
-        token_ends: When the token ends that there was as it began; long ago if there was none.
-        error: What it failed with; its text for an answer.
+        token_ends: When the token that it began with ends; long ago if there was none.
+        error: The error, or the status as text.
     """
 
-    who: str
+    auth: str
     began: float
     ended: float
     token_ends: float
@@ -65,7 +64,7 @@ class Failed:
 
 @attrs.define
 class _Spell:
-    """An outage, from when to when."""
+    """An outage, its beginning and its end."""
 
     outage: Outage
     began: float
@@ -74,14 +73,14 @@ class _Spell:
 
 @final
 class Judge:
-    """Counts requests, and notes those that failed but could have been saved."""
+    """Counts requests, and notes failures that could have been avoided."""
 
     def __init__(self) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
         self.violations: list[str] = []
         self.violated = 0
         self.longest = 0.0
-        #: Whether somebody was never served again, so that there is no point in going on.
+        #: Whether a member was never served again, so that the soak stops.
         self.hopeless = False
         self._spell: _Spell | None = None
         self._undecided: list[str] | None = None
@@ -106,7 +105,7 @@ class Judge:
         if objection is None:
             self.counts[f"{failed.name} in an outage"] += 1
             return
-        told = f"{failed.who}: {objection}: {failed.name}: {failed.error}"
+        told = f"{failed.auth}: {objection}: {failed.name}: {failed.error}"
         if self._undecided is None:
             self.violate(told)
         else:
@@ -125,7 +124,7 @@ class Judge:
             self.note_revocation()
 
     def end_outage(self) -> None:
-        """Note that they no longer may, but for what is remembered."""
+        """Note that they no longer may, except while the failure is remembered."""
         if self._spell is not None:
             self._spell.ended = time.monotonic()
 
@@ -134,7 +133,7 @@ class Judge:
         self._revoked_at = time.monotonic()
 
     def begin_shower(self) -> None:
-        """Wait with the verdict on failures until it is known how long it lasted."""
+        """Hold back the verdict on failures until the length of the shower is known."""
         self._undecided = []
 
     def end_shower(self, *, overran: bool) -> None:
@@ -151,7 +150,7 @@ class Judge:
         return failed.error == "HTTP 401" and began_before and failed.ended >= self._revoked_at
 
     def _objection(self, failed: Failed) -> str | None:
-        """Return why *failed* should not have failed, or not so."""
+        """Return why *failed* should not have failed in this way; None if it may."""
         spell = self._spell
         remembered_for = LONGEST_BACKOFF + SLACK
         if spell is None or not (

@@ -67,8 +67,8 @@ class Link:
 
 @asynccontextmanager
 async def sandbox_process(lifetime: float) -> AsyncIterator[Link]:
-    """Run a sandbox whose tokens live *lifetime* seconds."""
-    # Without the script's folder on its path, where a name may hide one of the standard library.
+    """Run a sandbox that issues tokens for *lifetime* seconds."""
+    # -P keeps the script's folder off the path, where a module may hide one of the standard library.
     command = [sys.executable, "-P", str(_SERVER), str(lifetime)]
     async with await anyio.open_process(command, stderr=None) as process:
         assert process.stdin is not None

@@ -7,11 +7,19 @@ import functools
 import random
 import sys
 
+from typing import TYPE_CHECKING
+
 import anyio
+import attrs
 
 from tests.campaigns.soak.bounds import find_violations
 from tests.campaigns.soak.soak import Plan, soak
-from tests.campaigns.soak.table import draw
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.campaigns.soak.soak import Report
 
 
 #: Seconds of a round at most, so that each has some showers and a long outage.
@@ -19,7 +27,7 @@ _ROUND = 6.0
 
 
 def main() -> int:
-    """Soak, and tell."""
+    """Soak, and print what came of it."""
     parser = argparse.ArgumentParser(description="Soak the package in load and faults.")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
@@ -33,15 +41,31 @@ def main() -> int:
         workers=wanted.workers,
         seed=wanted.seed,
     )
-    # First, for the case that it does not come to an end.
+    # First, in case the soak never ends.
     _say(f"seed {plan.seed} on {wanted.backend}")
     report = anyio.run(functools.partial(soak, plan), backend=wanted.backend)
     violations = find_violations(report)
-    _say(draw(report))
+    for line in _figures(report):
+        _say(line)
     for violation in violations:
         _say(f"BROKEN: {violation}")
     _say(f"{'broken' if violations else 'clean'}: seed {plan.seed} on {wanted.backend}")
     return 1 if violations else 0
+
+
+def _figures(report: Report) -> Iterator[str]:
+    judge = report.judge
+    yield f"{report.seconds:.1f} s, {report.crew.visits:,} clients opened and closed"
+    yield f"{judge.violated:,} requests could have been saved, {judge.longest:.2f} s for the slowest"
+    yield f"{max(report.recoveries, default=0.0):.2f} s until all were served after an outage,"
+    yield f"{report.slowest_shower:.2f} s after a shower; {report.overruns} showers overran"
+    for counts in (judge.counts, report.counters, report.crew.events, report.faults):
+        yield from (f"  {count:10,}  {name}" for name, count in sorted(counts.items()))
+    for number, census in enumerate((report.start, *report.censuses)):
+        counted = attrs.asdict(census) | {"objects": sum(census.objects.values())}
+        yield f"round {number}: " + ", ".join(f"{name} {n:,}" for name, n in counted.items())
+    before, after = report.sandbox_resident
+    yield f"the sandbox's process: {before:,} bytes of memory, then {after:,}"
 
 
 def _say(text: str) -> None:

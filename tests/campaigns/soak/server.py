@@ -1,9 +1,8 @@
 """
-A sandbox in a process of its own, directed by lines of JSON on its standard input.
+A sandbox in its own process, directed by lines of JSON on its standard input.
 
-A line is a script of steps, carried out here and not by whoever asked for it, so that a fault lasts as
-long as it was meant to however busy that one is. The answer to it is one line, too. The end of the
-input ends the process.
+A line is a script of steps. It runs here, so that a fault lasts as long as intended however busy the
+client's process is. The answer is one line, too. The end of the input ends the process.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: The faults by the names that scripts call them by.
+#: The faults, by their names in scripts.
 FAULTS: Final = {
     "429": Fault.status(429),
     "500": Fault.status(500),

@@ -37,10 +37,10 @@ class Plan:
 
     Attributes:
         seconds: How long requests are sent, at least.
-        round_seconds: How long they are sent until all is quiet for a census, as a rule.
-        warm_up: The number of rounds that warm up; there is one more in any case.
-        workers: How many send requests through each of the two auths that stay.
-        seed: Decides which faults come in which order, not when the loop runs whom.
+        round_seconds: How long they are sent before each census, as a rule.
+        warm_up: Rounds that only warm up; at least one more follows.
+        workers: How many workers use each of the two auths that stay.
+        seed: Decides which faults come in which order; the order of tasks stays random.
     """
 
     seconds: float
@@ -53,15 +53,15 @@ class Plan:
 @attrs.define(kw_only=True)
 class Report:
     """
-    What came of a soak.
+    The figures of a soak.
 
     Attributes:
-        plan: What was to be done.
-        judge: What became of the requests.
-        crew: Who sent them.
+        plan: The plan.
+        judge: The outcomes of requests.
+        crew: What sent them.
         faults: How often each came.
         counters: The sandbox's.
-        start: What there was before it all.
+        start: The census before the first round.
         censuses: One per round.
         complaints: Of the interpreter and the event loop.
         seconds: How long requests were sent.
@@ -100,7 +100,7 @@ async def soak(plan: Plan) -> Report:
             )
             before = resident(link.pid)
             await _Soak(plan, link, report).run()
-            # What the sandbox keeps (it remembers every token) is nobody's leak, but to be seen.
+            # The sandbox remembers every token; that is no leak, but it is shown.
             report.sandbox_resident = before, resident(link.pid)
     return report
 
@@ -157,7 +157,7 @@ class _Soak:
         await anyio.sleep(PAUSE)
 
     async def _meddle(self, shower: Shower) -> None:
-        """Do to the callers what is to be done to them."""
+        """Cancel callers, restart the keeper and forget tokens, as the shower says."""
         await anyio.sleep(shower.after)
         self._crew.cancel(shower.cancels)
         if shower.restarts_keeper:

@@ -1,4 +1,4 @@
-"""The judge tells what could have been saved from what could not."""
+"""The judge tells failures that could have been avoided from those that could not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -25,101 +25,25 @@ if TYPE_CHECKING:
 REMEMBERED = LONGEST_BACKOFF + SLACK
 REVOKING = Outage(kind="503", seconds=1.0, revoked=True, error=TokenEndpointUnavailableError)
 KEEPING = attrs.evolve(REVOKING, revoked=False)
+JUNK = attrs.evolve(REVOKING, error=TokenResponseError)
 
 
-def unavailable(*, seconds: float = 0.1) -> TokenEndpointUnavailableError:
-    retry_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    return TokenEndpointUnavailableError("", endpoint="/v1", status_code=503, retry_at=retry_at)
+def unavailable(**changes: Any) -> TokenEndpointUnavailableError:
+    soon = datetime.now(UTC) + timedelta(seconds=0.1)
+    told: dict[str, Any] = {"endpoint": "/v1", "retry_at": soon, **changes}
+    return TokenEndpointUnavailableError("", **told)
 
 
-def failed(error: Exception | str, *, began: float = 0.0, token_ends: float = -math.inf) -> Failed:
-    now = time.monotonic()
-    return Failed(who="one", began=now + began, ended=now, token_ends=token_ends, error=error)
+def late() -> TokenEndpointUnavailableError:
+    return unavailable(retry_at=datetime.now(UTC) + timedelta(seconds=REMEMBERED + 1.0))
 
 
-@pytest.fixture(name="judge")
-def _judge() -> Judge:
-    return Judge()
+def of_another_type() -> TokenResponseError:
+    return TokenResponseError("", endpoint="/v1", retry_at=datetime.now(UTC))
 
 
-def test_no_request_fails_in_fair_weather(judge: Judge) -> None:
-    """A failure while all is well could have been saved."""
-    judge.failed(failed(unavailable()))
-
-    assert judge.violated == 1
-
-
-@pytest.mark.parametrize("after", [0.0, REMEMBERED / 2])
-def test_requests_may_fail_in_an_outage(judge: Judge, after: float) -> None:
-    """The right error is right during an outage, and while it is remembered."""
-    judge.begin_outage(REVOKING)
-    judge.end_outage()
-    judge.failed(failed(unavailable(), began=after))
-
-    assert judge.violated == 0
-    assert judge.counts["TokenEndpointUnavailableError in an outage"] == 1
-
-
-def test_an_outage_is_over_some_time(judge: Judge) -> None:
-    """Once it can no longer be remembered, a failure could have been saved."""
-    judge.begin_outage(REVOKING)
-    judge.end_outage()
-    judge.failed(failed(unavailable(), began=REMEMBERED + 0.1))
-
-    assert judge.violated == 1
-
-
-def test_what_failed_before_an_outage_is_not_excused(judge: Judge) -> None:
-    """A failure that was over when the outage began could have been saved."""
-    before = failed(unavailable())
-    judge.begin_outage(REVOKING)
-    judge.failed(before)
-
-    assert judge.violated == 1
-
-
-@pytest.mark.parametrize(("outage", "violated"), [(KEEPING, 1), (REVOKING, 0)])
-def test_a_living_token_is_used(judge: Judge, outage: Outage, violated: int) -> None:
-    """Nobody fails with a living token in hand, unless it was revoked."""
-    judge.begin_outage(outage)
-    judge.failed(failed(unavailable(), token_ends=time.monotonic() + 1.0))
-
-    assert judge.violated == violated
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda: "HTTP 500",
-        OSError,
-        lambda: TokenResponseError("", endpoint="/v1", retry_at=datetime.now(UTC)),
-        lambda: TokenEndpointUnavailableError("", retry_at=datetime.now(UTC)),
-        lambda: TokenEndpointUnavailableError("", endpoint="/v1"),
-        lambda: unavailable(seconds=REMEMBERED + 1.0),
-    ],
-    ids=["an answer", "untyped", "another type", "no endpoint", "no time", "a late time"],
-)
-def test_the_error_is_the_right_one(judge: Judge, wrong: Callable[[], Exception | str]) -> None:
-    """Any other error than the typed one, with all it has to tell, breaks a rule."""
-    judge.begin_outage(REVOKING)
-    judge.failed(failed(wrong()))
-
-    assert judge.violated == 1
-
-
-@pytest.mark.parametrize(
-    "cause",
-    [
-        LeaseNeverFree(4.0),
-        Unavailable(reason="there was no time left to ask it", not_processed=True),
-    ],
-)
-def test_a_lease_may_be_taken_all_the_time(
-    judge: Judge, cause: LeaseNeverFree | Unavailable
-) -> None:
-    """Whatever the outage, who waits for the login of another may fail before that does."""
-    judge.begin_outage(attrs.evolve(REVOKING, error=TokenResponseError))
-    failure = Failure(
+def came_to_nothing(cause: LeaseNeverFree | Unavailable) -> Callable[[], Exception]:
+    return Failure(
         cause=cause,
         endpoint="/v1",
         until=0.0,
@@ -127,15 +51,75 @@ def test_a_lease_may_be_taken_all_the_time(
         rejected=None,
         rejected_until=0.0,
         ahead_of_need=False,
-    )
-    judge.failed(failed(failure.error()))
+    ).error
 
-    assert judge.violated == 0
+
+def failed(error: Exception | str, *, began: float = 0.0, token_lives: float = -math.inf) -> Failed:
+    now = time.monotonic()
+    return Failed(
+        auth="one", began=now + began, ended=now, token_ends=now + token_lives, error=error
+    )
+
+
+@pytest.mark.parametrize(
+    ("outage", "error", "times", "violated"),
+    [
+        pytest.param(None, unavailable, {}, 1, id="in fair weather"),
+        pytest.param(REVOKING, unavailable, {}, 0, id="in an outage"),
+        pytest.param(REVOKING, unavailable, {"began": REMEMBERED / 2}, 0, id="remembered"),
+        pytest.param(REVOKING, unavailable, {"began": REMEMBERED + 0.1}, 1, id="forgotten"),
+        pytest.param(KEEPING, unavailable, {"token_lives": 1.0}, 1, id="with a living token"),
+        pytest.param(REVOKING, unavailable, {"token_lives": 1.0}, 0, id="with a revoked token"),
+        pytest.param(REVOKING, lambda: "HTTP 500", {}, 1, id="an answer"),
+        pytest.param(REVOKING, OSError, {}, 1, id="untyped"),
+        pytest.param(REVOKING, of_another_type, {}, 1, id="another type"),
+        pytest.param(REVOKING, lambda: unavailable(endpoint=None), {}, 1, id="no endpoint"),
+        pytest.param(REVOKING, lambda: unavailable(retry_at=None), {}, 1, id="no time"),
+        pytest.param(REVOKING, late, {}, 1, id="a late time"),
+        pytest.param(JUNK, came_to_nothing(LeaseNeverFree(4.0)), {}, 0, id="lease never free"),
+        pytest.param(
+            JUNK,
+            came_to_nothing(Unavailable(reason="there was no time left", not_processed=True)),
+            {},
+            0,
+            id="no time left",
+        ),
+        pytest.param(KEEPING, lambda: "HTTP 401", {}, 1, id="a 401 without a revocation"),
+        pytest.param(REVOKING, lambda: "HTTP 401", {"began": -1.0}, 0, id="refused twice"),
+        pytest.param(
+            REVOKING, lambda: "HTTP 401", {"began": REVOKED_WITHIN + 0.5}, 1, id="a late 401"
+        ),
+    ],
+)
+def test_a_failure_is_judged(
+    outage: Outage | None,
+    error: Callable[[], Exception | str],
+    times: dict[str, float],
+    violated: int,
+) -> None:
+    """A request may fail only because of an outage, and with the error that is meant for it."""
+    judge = Judge()
+    if outage is not None:
+        judge.begin_outage(outage)
+        judge.end_outage()
+    judge.failed(failed(error(), **times))
+
+    assert judge.violated == violated
+
+
+def test_a_failure_before_an_outage_is_not_excused() -> None:
+    """A failure that was over when the outage began could have been avoided."""
+    judge, before = Judge(), failed(unavailable())
+    judge.begin_outage(REVOKING)
+    judge.failed(before)
+
+    assert judge.violated == 1
 
 
 @pytest.mark.parametrize("overran", [False, True])
-def test_a_shower_is_judged_once_it_is_over(judge: Judge, *, overran: bool) -> None:
-    """What fails in a shower could have been saved, unless the shower was longer than it should be."""
+def test_a_shower_is_judged_once_it_is_over(*, overran: bool) -> None:
+    """A failure in a shower could have been avoided, unless the shower lasted too long."""
+    judge = Judge()
     judge.begin_shower()
     judge.failed(failed(unavailable()))
     assert judge.violated == 0
@@ -143,22 +127,3 @@ def test_a_shower_is_judged_once_it_is_over(judge: Judge, *, overran: bool) -> N
 
     assert judge.violated == (not overran)
     assert judge.counts["failed as a shower overran"] == overran
-
-
-@pytest.mark.parametrize(("began", "violated"), [(-1.0, 0), (REVOKED_WITHIN + 0.5, 1)])
-def test_who_is_under_way_at_a_revocation_may_be_refused_twice(
-    judge: Judge, began: float, violated: int
-) -> None:
-    """A request that begins after it meets one refusal at most, from which it can be saved."""
-    judge.note_revocation()
-    judge.failed(failed("HTTP 401", began=began))
-
-    assert judge.violated == violated
-
-
-def test_a_401_without_a_revocation_could_have_been_saved(judge: Judge) -> None:
-    """An outage that leaves tokens alone excuses no refusal."""
-    judge.begin_outage(KEEPING)
-    judge.failed(failed("HTTP 401"))
-
-    assert judge.violated == 1

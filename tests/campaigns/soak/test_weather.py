@@ -1,4 +1,4 @@
-"""What is drawn keeps what the weather promises."""
+"""The drawn showers and outages keep the promises of the weather."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _showers() -> list[Shower]:
 
 
 def test_a_burst_leaves_an_attempt_over(showers: list[Shower]) -> None:
-    """So few answers go wrong that a login's pauses for them take less than half of its time."""
+    """A login's pauses for a burst take less than half of its time."""
     bursts = [step[3] for shower in showers for step in shower.steps if step[0] == "fail"]
     counted = [times for times in bursts if isinstance(times, int)]
 
@@ -37,7 +37,7 @@ def test_a_burst_leaves_an_attempt_over(showers: list[Shower]) -> None:
 
 
 def test_a_window_is_shorter_than_an_exchange(showers: list[Shower]) -> None:
-    """While all answers go wrong it is for less than the pauses of one login add up to, however short."""
+    """All answers go wrong for less time than the pauses of one login add up to at least."""
     lasting = [
         seconds
         for shower in showers
@@ -52,7 +52,7 @@ def test_a_window_is_shorter_than_an_exchange(showers: list[Shower]) -> None:
 
 
 def test_a_token_is_refused_once(showers: list[Shower]) -> None:
-    """A revocation and a 401 for what replaces the token do not come together."""
+    """A revocation and a 401 for the replacement do not come together."""
     names = [shower.names for shower in showers]
 
     assert any("one 401" in each for each in names)
@@ -62,7 +62,7 @@ def test_a_token_is_refused_once(showers: list[Shower]) -> None:
 
 @pytest.mark.parametrize("brief", [False, True])
 def test_an_outage_outlasts_the_token(*, brief: bool) -> None:
-    """It is longer than a login tries, and than a token lives that it does not revoke."""
+    """An outage lasts longer than a login tries, and longer than a token that it does not revoke."""
     outages = list(itertools.islice(draw_outages(random.Random(1), brief=brief), 200))  # noqa: S311
 
     tried_again = [each for each in outages if each.error is not CredentialsRejectedError]

@@ -1,19 +1,18 @@
 """
-Which faults come, and what may be asked of the policy while they are there.
+Which faults come, and what the policy promises meanwhile.
 
-A shower is a fault that the policy can save every request from, so none may fail. It holds for each:
+A shower is a fault from which the policy saves every request, so none may fail:
 
-- An endpoint says "no" at most three times, or for less time than the pauses between the first four
-  attempts add up to: whoever needs a token gets one with the fourth attempt at the latest.
-- A try ahead of need is answered at once or in the end with a token, so a failure of it is over, and
-  its short back-off too, before the token is.
-- A token is refused once. The next shower comes only when nobody is busy with this one, and everybody
+- An endpoint fails at most three times, or for less time than the pauses between the first four attempts
+  add up to, so a login gets its token with the fourth attempt at the latest.
+- A try ahead of need is answered at once or in the end with a token, so its failure and its short back-off
+  are over before the token is.
+- A token is refused once. The next shower comes only when no request is busy with this one, and each member
   has had an answer to a new request.
-- Nothing but 401 is wrong with the answers to resource requests: all else is theirs and no credential's.
+- Of the answers to resource requests only 401s are wrong: other errors concern no credential.
 
-An outage is longer than any login tries and, unless the token is revoked, than the token's life. Requests
-may fail then, with the error that is meant for it; how, `judge` says. A brief one is of a kind that ends
-a login at its first answer.
+An outage lasts longer than a login tries and, unless the token is revoked, longer than the token lives.
+Requests may then fail as `judge` says. A brief outage is of a kind that ends a login at its first answer.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
 #: A token's life in seconds.
 LIFETIME: Final = 2.0
 
-#: The default policy counts on tokens of minutes. Back-offs are as much shorter; the budget is one
-#: refusal per shower and per token that ends on its way to the server.
+#: The default policy is for tokens of minutes. Here back-offs are shorter, and the budget covers a refusal
+#: per shower and per token that ends on its way to the server.
 POLICY: Final = RenewalPolicy(
     backoff=0.1,
     attempt_timeout=3.0,
@@ -62,15 +61,15 @@ POLICY: Final = RenewalPolicy(
 #: Seconds between two showers at least, so that their refusals stay within the budget.
 PAUSE: Final = 0.25
 
-#: Answers that go wrong in a burst, at most.
+#: Wrong answers in a burst, at most.
 LONGEST_BURST: Final = 3
-#: Seconds that the first attempts of a login spread over at least: one for each of those, and one more.
+#: Seconds that the attempts of a login spread over at least: one for each of those answers, and one more.
 SHORTEST_EFFORT: Final = POLICY.backoff * (2**LONGEST_BURST - 1) / 2
 
 #: Seconds that a failure is remembered at most.
 LONGEST_BACKOFF: Final = max(POLICY.outage_backoff_limit, POLICY.rejected_for)
-#: Seconds from the end of an outage until everybody is served again: what is left of the longest
-#: back-off, or of a login, and then a login on a very busy machine.
+#: Seconds from the end of an outage until each member is served again: the rest of the longest back-off
+#: or of a login, and then a login on a very busy machine.
 RECOVERS_WITHIN: Final = LONGEST_BACKOFF + POLICY.exchange_timeout + 30.0
 
 _ENDPOINTS: Final = ("refresh", "connect")
@@ -91,7 +90,7 @@ _SAVED: Final = (
     "hang 0.2 s",
     "junk",
 )
-#: What an answer may be in a burst: at Connect a definite "no" can't be saved from.
+#: The answers of a burst; a definite refusal by Connect can't be saved from.
 _BURSTS: Final = {
     "connect": _SAVED,
     "refresh": (*_SAVED, "refused"),
@@ -148,7 +147,7 @@ class Outage:
 
 
 def draw_shower(rng: random.Random) -> Shower:
-    """Draw one."""
+    """Draw a shower."""
     trouble, steps, limit = rng.choice((_burst, _window, _slowness, _unauthorized))(rng)
     trigger = rng.choice(("", "", "", "revoke", "revoke refresh tokens", "forget"))
     if trouble == "one 401" and trigger == "revoke":
@@ -175,7 +174,7 @@ def draw_shower(rng: random.Random) -> Shower:
 
 
 def draw_outages(rng: random.Random, *, brief: bool) -> Iterator[Outage]:
-    """Draw one after the other, each kind in its turn; a *brief* one is over within two seconds."""
+    """Draw outages, each kind in its turn; a *brief* one is over within two seconds."""
     kinds = [kind for kind in _ERRORS if not (brief and _is_retried(kind))]
     while True:
         for kind in rng.sample(kinds, len(kinds)):
@@ -194,7 +193,7 @@ _Trouble = tuple[str, tuple["Step", ...], float]
 
 
 def _burst(rng: random.Random) -> _Trouble:
-    """A few answers go wrong, whenever they are asked for."""
+    """A few answers go wrong, whenever they come."""
     where = rng.choice(_ENDPOINTS)
     fault = rng.choice(_BURSTS[where])
     times = rng.randint(1, LONGEST_BURST)

@@ -7,6 +7,8 @@ Only this module depends on which backend of anyio is in use.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 
 from contextvars import Context
 from functools import partial
@@ -29,13 +31,16 @@ GRACE: Final = 2.0
 def running_loop() -> object:
     """Return the running event loop: asyncio's, or trio's token."""
     # anyio's own look-up takes ten times as long, and every caller that waits for a token comes here.
+    # Unlike the public function, this one raises nothing.
+    loop = asyncio._get_running_loop()  # noqa: SLF001
     # Where trio runs as a guest in asyncio's loop there is no asyncio task.
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    if task is not None:
-        return task.get_loop()
+    if loop is not None and asyncio.current_task(loop) is not None:
+        return loop
+    # Only trio is left, and anyio where nothing runs: that says so.
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with contextlib.suppress(RuntimeError):
+            return trio.lowlevel.current_trio_token()
     # Imported late, as it would be a good part of the cost of `import taxizer_async`.
     from anyio.lowlevel import current_token  # noqa: PLC0415
 

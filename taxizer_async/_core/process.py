@@ -41,7 +41,7 @@ class PerProcess(Generic[T]):
 
     def get(self) -> T:
         """Return the value of this process."""
-        if self.is_inherited:
+        if self._pid != os.getpid():
             self._inherited.append(self._value)
             self._value = self._make()
             self._pid = os.getpid()

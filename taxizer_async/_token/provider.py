@@ -143,13 +143,23 @@ class TokenProvider:
         while True:
             cached, freshness = self.cache.state.cached, self.cache.freshness()
             failure = self.cache.active_failure()
-            if cached is None or freshness is Freshness.EXPIRED:
-                found = await self._wait_for_token(failure)
+            found: CachedToken | Failure | None
+            if self.cache.refused() is not None:
+                found = await self._wait_for_replacement(failure)
+            elif cached is None or freshness is Freshness.EXPIRED:
+                if failure is not None and failure.answers_need:
+                    raise failure.error(from_memory=True)
+                # Not in a method: a cold crowd pays for each call as often as it has members.
+                refresh, native = self._join_or_start()
+                await refresh.wait(native)
+                found = self.cache.fresh() or self.cache.alive() or refresh.result
+                if isinstance(found, Failure) and found.answers_need:
+                    raise found.error()
             elif freshness is Freshness.FRESH or failure is not None:
                 return cached
             else:
                 found = await self._go_on_or_wait(cached, freshness)
-            if found is not None:
+            if isinstance(found, CachedToken):
                 return found
 
     async def _go_on_or_wait(self, cached: CachedToken, freshness: Freshness) -> CachedToken | None:
@@ -160,19 +170,6 @@ class TokenProvider:
         with anyio.move_on_after(self._follower_timeout(refresh)):
             await refresh.wait(native)
         return self.cache.alive()
-
-    async def _wait_for_token(self, failure: Failure | None) -> CachedToken | None:
-        """Wait for the refresh under way; return None if it was half-hearted, or is of no use."""
-        if self.cache.refused() is not None:
-            return await self._wait_for_replacement(failure)
-        if failure is not None and failure.answers_need:
-            raise failure.error(from_memory=True)
-        refresh, native = self._join_or_start()
-        await refresh.wait(native)
-        result = self.cache.alive() or refresh.result
-        if isinstance(result, Failure) and result.answers_need:
-            raise result.error()
-        return None if isinstance(result, Failure) else result
 
     async def _wait_for_replacement(self, failure: Failure | None) -> CachedToken | None:
         """Wait for the replacement of a refused token, but not for long: the token may be good elsewhere."""

@@ -1,11 +1,30 @@
-"""The lease of a file store: a lock that the kernel releases when the process that holds it ends."""
+"""
+The lease of a file store: a lock of the kernel, and a heartbeat.
+
+The kernel releases the lock when the process that holds it ends. A holder that is stopped, or whose event
+loop was closed, keeps it, so a holder also touches the lock file. A process that has seen no touch for
+`LEASE_SECONDS` puts a new lock file, which it has locked before, in the place of the old one: the lease
+belongs to the lock of the file that has the name. Three things may happen at the same time:
+
+- Two processes replace the file. The new one has another name at first, and only one of the two can lock it.
+- The holder comes back while it is being replaced. A holder touches the file, then looks for a new one; its
+  successor locks the new one, then looks for a touch. So at least one of them sees the other, and gives way.
+- The holder comes back in the middle of a save, just before it renames the file that it wrote. Its successor
+  has removed that file by then.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import threading
+import time
 
-from typing import TYPE_CHECKING, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, final
+
+import attrs
 
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import call_aside
@@ -19,25 +38,100 @@ except ImportError as _missing:
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from taxizer_async._core.threads import AbandonableCalls
+    from taxizer_async.stores._private_directory import PrivateDirectory
     from taxizer_async.stores._protocol import StoreKey
+
+
+#: Seconds without a heartbeat after which a lease has ended.
+LEASE_SECONDS: Final = 5.0
+#: Seconds between two heartbeats.
+HEARTBEAT: Final = LEASE_SECONDS / 4
+#: How much of the time between two looks counts as silence: a process that was suspended heard nothing.
+_LONGEST_GAP: Final = LEASE_SECONDS / 2
+
+#: The device and number of a file.
+_Identity: TypeAlias = tuple[int, int]
+#: What a touch changes: the identity of the lock file, and its time in nanoseconds.
+_Beat: TypeAlias = tuple[_Identity, int]
+
+
+@final
+class BeatWatch:
+    """
+    The heartbeats that this process has seen of others; any thread may use it.
+
+    Silence is counted by this process's own clock: the times of two processes are never compared.
+
+    Args:
+        clock: Returns seconds that do not count the machine's sleep, in which nobody beats.
+    """
+
+    __slots__ = ("_clock", "_seen")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock: Final = clock
+        self._seen: Final[dict[Path, _Sighting]] = {}
+
+    def silence(self, path: Path, beat: _Beat) -> float:
+        """Return for how many seconds *beat* has been the last one of the lock file *path*."""
+        now = self._clock()
+        seen = self._seen.get(path)
+        silent = 0.0
+        if seen is not None and seen.beat == beat:
+            silent = seen.silent + min(now - seen.at, _LONGEST_GAP)
+        self._seen[path] = _Sighting(beat, now, silent)
+        return silent
+
+
+@attrs.frozen
+class _Sighting:
+    beat: _Beat
+    at: float
+    silent: float
 
 
 @final
 class LeaseAttempt:
     """
-    One attempt at the lock, made in a thread that may be left behind.
+    One attempt at the lease, made in a thread that may be left behind.
 
     A caller that gives up must not leave a lock that the thread takes later.
+
+    Args:
+        directory: Where the lock file is.
+        name: The name of the record.
+        key: The key of the record.
+        watch: Sees the heartbeats of holders.
+        calls: Makes the calls of the lease.
     """
 
-    __slots__ = ("_calls", "_given_up", "_key", "_lease", "_mutex", "_path")
+    __slots__ = (
+        "_calls",
+        "_directory",
+        "_given_up",
+        "_key",
+        "_lease",
+        "_mutex",
+        "_name",
+        "_path",
+        "_watch",
+    )
 
-    def __init__(self, path: Path, key: StoreKey, calls: AbandonableCalls) -> None:
-        self._path = path
+    def __init__(
+        self,
+        directory: PrivateDirectory,
+        name: str,
+        key: StoreKey,
+        watch: BeatWatch,
+        calls: AbandonableCalls,
+    ) -> None:
+        self._directory = directory
+        self._name = name
+        self._path = directory.path / f"{name}.lock"
         self._key = key
+        self._watch = watch
         self._calls = calls
         self._mutex = threading.Lock()
         self._given_up = False
@@ -45,28 +139,23 @@ class LeaseAttempt:
 
     def take(self) -> FileLease | None:
         """Return the lease; None if another holds it."""
-        lock = filelock.FileLock(
-            self._path,
-            mode=0o600,
-            # It is taken in one thread and released in another.
-            thread_local=False,
-            blocking=False,
-            # Only the kernel releases the lock of a process that dies.
-            fallback_to_soft=False,
-            preserve_lock_file=True,
-        )
-        try:
-            lock.acquire()
-        except filelock.Timeout:
+        locked = _LockedFile.of(self._path) or self._take_over()
+        if locked is None:
             return None
         # Outside the mutex, which the event loop takes: this asks the file system.
-        lease = FileLease(self._key, self._path, lock, self._calls)
-        with self._mutex:
-            if self._given_up:
-                lock.release()
+        lease = FileLease(self._key, self._path, locked, self._calls)
+        try:
+            if not self._begin(lease):
                 return None
-            self._lease = lease
-            return lease
+        except BaseException:
+            lease.release_sync()
+            raise
+        with self._mutex:
+            if not self._given_up:
+                self._lease = lease
+                return lease
+        lease.release_sync()
+        return None
 
     def give_up(self) -> None:
         """Release the lock, now or when the thread takes it."""
@@ -76,21 +165,51 @@ class LeaseAttempt:
         if lease is not None:
             lease.release_in_background()
 
+    def _begin(self, lease: FileLease) -> bool:
+        # In this order: after a beat all that was written before is another holder's, dead or left behind.
+        partial = self._directory.partial_writes(self._name)
+        if not lease.beat():
+            lease.release_sync()
+            return False
+        for path in partial:
+            path.unlink(missing_ok=True)
+        return True
+
+    def _take_over(self) -> _LockedFile | None:
+        """Put a new lock in the place of one whose holder gives no sign of life."""
+        beat = _last_beat(self._path)
+        if beat is None or self._watch.silence(self._path, beat) < LEASE_SECONDS:
+            return None
+        if os.name != "posix":  # Windows replaces no file that is open
+            return None
+        new = _LockedFile.of(_successor(self._path))
+        if new is None:
+            return None
+        is_taken = False
+        try:
+            # In this order: a holder that beats after this look sees the new lock.
+            if new.is_in_place() and _last_beat(self._path) == beat:
+                new.path.replace(self._path)
+                is_taken = True
+        finally:
+            if not is_taken:
+                new.discard()
+        return new if is_taken else None
+
 
 @final
 class FileLease:
     """A lock that is held; a forked child has no part in it."""
 
-    __slots__ = ("_calls", "_file", "_key", "_latest", "_lock", "_mutex", "_path", "_sequences")
+    __slots__ = ("_calls", "_key", "_latest", "_locked", "_mutex", "_path", "_sequences")
 
     def __init__(
-        self, key: StoreKey, path: Path, lock: filelock.BaseFileLock, calls: AbandonableCalls
+        self, key: StoreKey, path: Path, locked: _LockedFile, calls: AbandonableCalls
     ) -> None:
         self._key = key
         self._path = path
-        self._lock = lock
+        self._locked = locked
         self._calls = calls
-        self._file = _identity(path)
         # A call that is under way in a thread left behind ends before the lock is released.
         self._mutex = PerProcess(threading.Lock)
         self._sequences = itertools.count(1)
@@ -98,10 +217,10 @@ class FileLease:
 
     @property
     def heartbeat(self) -> float | None:
-        return None
+        return HEARTBEAT
 
     async def extend(self) -> bool:
-        return await self._calls.run(lambda: self.is_of(self._key))
+        return await self._calls.run(self.beat)
 
     async def release(self) -> None:
         try:
@@ -118,7 +237,15 @@ class FileLease:
     def release_sync(self) -> None:
         if not self._mutex.is_inherited:
             with self._mutex.get():
-                self._lock.release()
+                self._locked.lock.release()
+
+    def beat(self) -> bool:
+        """Give a sign of life; return whether the lease is held, and nobody is taking it over."""
+        if not self.is_of(self._key):
+            return False
+        # In this order: a process that looked before this touch has its new lock in place by then.
+        _touch(self._path)
+        return not _is_being_replaced(self._path) and self.is_of(self._key)
 
     def next_sequence(self) -> int:
         """Return the number of a call of `run_while_held`."""
@@ -141,13 +268,96 @@ class FileLease:
 
     def is_of(self, key: StoreKey) -> bool:
         """Return whether the lock of *key* is held, and its file is still the one that others see."""
-        is_ours = not self._mutex.is_inherited and self._lock.is_locked and self._key == key
-        return is_ours and self._file is not None and self._file == _identity(self._path)
+        is_ours = not self._mutex.is_inherited and self._locked.lock.is_locked and self._key == key
+        return is_ours and self._locked.file == _identity(self._path)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+@final
+@attrs.frozen
+class _LockedFile:
+    """
+    A file that this process has locked.
+
+    Attributes:
+        path: The name that it had when it was locked.
+        lock: The lock.
+        file: What was locked, whatever has the name by now.
+    """
+
+    path: Path
+    lock: filelock.BaseFileLock
+    file: _Identity
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Lock the file *path*, which is made if it does not exist; None if it is locked."""
+        files: list[_Identity] = []
+        lock = filelock.FileLock(
+            path,
+            mode=0o600,
+            # It is taken in one thread and released in another.
+            thread_local=False,
+            blocking=False,
+            # Only the kernel releases the lock of a process that dies.
+            fallback_to_soft=False,
+            preserve_lock_file=True,
+            on_acquired=lambda descriptor: files.append(_identity_in(os.fstat(descriptor))),
+        )
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return None
+        return cls(path, lock, files[0])
+
+    def is_in_place(self) -> bool:
+        """Return whether it still has its name."""
+        return self.file == _identity(self.path)
+
+    def discard(self) -> None:
+        """Remove the file, and release its lock."""
+        try:
+            if self.is_in_place():
+                self.path.unlink()
+        finally:
+            self.lock.release()
+
+
+def _successor(path: Path) -> Path:
+    """Return the name of a lock file that is to replace *path*."""
+    return path.with_name(f"{path.name}.next")
+
+
+def _is_being_replaced(path: Path) -> bool:
+    new = _successor(path)
+    if _identity(new) is None:
+        return False
+    left = _LockedFile.of(new)
+    if left is None:
+        return True
+    # The process that made it was killed.
+    left.discard()
+    return False
+
+
+def _touch(path: Path) -> None:
+    # Not the kernel's own time, which stands still for milliseconds.
+    now = time.time_ns()
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path, ns=(now, now))
+
+
+def _last_beat(path: Path) -> _Beat | None:
     try:
         status = path.lstat()
     except FileNotFoundError:
         return None
+    return _identity_in(status), status.st_mtime_ns
+
+
+def _identity(path: Path) -> _Identity | None:
+    beat = _last_beat(path)
+    return None if beat is None else beat[0]
+
+
+def _identity_in(status: os.stat_result) -> _Identity:
     return status.st_dev, status.st_ino

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import secrets
 import stat
 
 from typing import TYPE_CHECKING, Final, final
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _LARGEST: Final = 1 << 20
 #: The errors of opening a link, and a socket.
 _NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
+#: How the names of partial writes end.
+_PART: Final = ".part"
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Windows has none of these flags except O_BINARY, and no owners and modes to check.
 _NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
@@ -51,13 +54,11 @@ class PrivateDirectory:
 
     def prepare(self) -> None:
         """Create the directory if it does not exist; check that it is private."""
-        with contextlib.suppress(FileExistsError):
-            try:
-                self.path.mkdir(mode=0o700)
-            except FileNotFoundError:
-                self._make_parents()
-                self.path.mkdir(mode=0o700)
-        self._check()
+        try:
+            self._check()
+        except FileNotFoundError:
+            self._make()
+            self._check()
 
     def read(self, name: str) -> OpaqueBytes | None:
         """Return the content of the file, if there is one."""
@@ -76,56 +77,60 @@ class PrivateDirectory:
 
     def replace(self, name: str, data: OpaqueBytes, *, still: Callable[[], bool]) -> bool:
         """
-        Replace the file, durably; return False without replacing it if *still* returns False just before.
+        Replace the file, durably.
 
-        Only one caller at a time may do that.
+        Return False without replacing it if *still* returns False just before, or if the partial write was
+        removed by then.
         """
-        part = self.path / _part(name)
-        # A process that was killed as it wrote may have left one.
-        part.unlink(missing_ok=True)
+        # Of its own, so that a writer that was left behind can't touch another's.
+        part = self.path / f"{name}.{secrets.token_hex(4)}{_PART}"
         try:
             self._write(part, data)
             if not still():
                 return False
-            part.replace(self.path / name)
+            try:
+                part.replace(self.path / name)
+            except FileNotFoundError:
+                return False
         finally:
             part.unlink(missing_ok=True)
         self._sync()
         return True
 
-    def set_aside(self, name: str) -> None:
-        """Rename the file, so that an operator can inspect it."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.path / name).replace(self.path / _aside(name))
+    def set_aside(self, name: str, data: OpaqueBytes, *, still: Callable[[], bool]) -> None:
+        """Keep *data*, which was in the file, in another, so that an operator can inspect it."""
+        # Not by renaming: a late one would take away what has replaced the file meanwhile.
+        self.replace(_aside(name), data, still=still)
 
     def remove(self, name: str) -> None:
-        """Remove the file, and the one that `set_aside` made of it."""
-        self._remove(name, _aside(name))
-
-    def has_partial_write(self, name: str) -> bool:
-        """Return whether a process is replacing the file, or was killed as it did."""
-        return (self.path / _part(name)).exists()
-
-    def remove_partial(self, name: str) -> None:
-        """Remove what a killed process left; only one caller at a time may do that, or `replace`."""
-        self._remove(_part(name))
-
-    def _remove(self, *names: str) -> None:
+        """Remove the file, and the one that `set_aside` made."""
         with contextlib.suppress(FileNotFoundError):
             self._check()
-            for name in names:
-                (self.path / name).unlink(missing_ok=True)
+            for each in (name, _aside(name)):
+                (self.path / each).unlink(missing_ok=True)
             self._sync()
 
-    def _make_parents(self) -> None:
+    def partial_writes(self, name: str) -> list[Path]:
+        """Return what processes are writing in order to replace the file, or wrote before they were killed."""
+        try:
+            paths = list(self.path.iterdir())
+        except FileNotFoundError:
+            return []
+        return [path for path in paths if path.name.startswith(name) and path.suffix == _PART]
+
+    def _make(self) -> None:
         missing = itertools.takewhile(lambda path: not path.exists(), self.path.parents)
         for path in reversed(list(missing)):
             # A user who can write to one of them could replace the directory.
-            path.mkdir(mode=0o755, exist_ok=True)
+            _make_directory(path, 0o755)
+        _make_directory(self.path, 0o700)
 
     def _check(self) -> None:
         status = self.path.lstat()
         problem = None
+        if stat.S_ISLNK(status.st_mode):
+            msg = f"{self.path} is a link, and links are not followed: name the directory itself"
+            raise TokenStoreError(msg)
         if not stat.S_ISDIR(status.st_mode):
             problem = "is no directory"
         elif os.name == "posix":
@@ -150,6 +155,9 @@ class PrivateDirectory:
     def _write(self, path: Path, data: OpaqueBytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
         with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+            if os.name == "posix":
+                # The umask may have taken away more than others' rights.
+                os.fchmod(file.fileno(), 0o600)
             file.write(data.content)
             file.flush()
             os.fsync(file.fileno())
@@ -170,8 +178,18 @@ class PrivateDirectory:
         )
 
 
-def _part(name: str) -> str:
-    return f"{name}.part"
+def _make_directory(path: Path, mode: int) -> None:
+    """Make the directory, unless another process is faster; it has its name only once it can be used."""
+    new = path.with_name(f".{secrets.token_hex(8)}")
+    new.mkdir(mode)
+    try:
+        # The umask may have taken away the user's own rights.
+        new.chmod(stat.S_IMODE(new.stat().st_mode) | 0o700)
+        new.rename(path)
+    except OSError:
+        new.rmdir()
+        if not path.is_dir():
+            raise
 
 
 def _aside(name: str) -> str:

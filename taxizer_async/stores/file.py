@@ -16,7 +16,7 @@ import attrs
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.threads import AbandonableCalls
 from taxizer_async.stores._encryption import key_digest, make_record_cipher
-from taxizer_async.stores._file_lease import FileLease, LeaseAttempt
+from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
@@ -39,12 +39,12 @@ class FileTokenStore:
     Shares tokens among the processes of one machine, in files that only their user can read.
 
     Each pair of base_url and client_id has its own file, and a lock that the kernel releases when the
-    process that holds it ends. Nothing blocks the event loop. Several event loops and threads may use
-    the store, and so may a forked child.
+    process that holds it ends; one that gives no sign of life for 5 s loses it, too. Nothing blocks the
+    event loop. Several event loops and threads may use the store, and so may a forked child.
 
     Args:
         path: A directory. It is created, with mode 0700, if it does not exist; one that others can write
-            to is refused. It should be on a local disk: not all network file systems lock.
+            to is refused, and so is a link. It should be on a local disk: not all network file systems lock.
         encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
             one the files hold the tokens in plain text.
 
@@ -52,7 +52,7 @@ class FileTokenStore:
         ConfigurationError: If an argument is wrong, or encryption is wanted but not installed.
     """
 
-    __slots__ = ("_calls", "_cipher", "_directory", "_path")
+    __slots__ = ("_calls", "_cipher", "_directory", "_path", "_watch")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class FileTokenStore:
         self._path: Final = _read_path(path)
         self._directory: Final = PrivateDirectory(self._path)
         self._calls: Final = AbandonableCalls(_MOST_CALLS)
+        self._watch: Final = BeatWatch()
 
     def __repr__(self) -> str:
         """Show the directory."""
@@ -90,7 +91,7 @@ class FileTokenStore:
         """
         Replace the record of *key*, durably; False, and nothing done, if *lease* is lost.
 
-        A damaged file is renamed to end in `.damaged`. Raises as `load` does.
+        A damaged file is kept under a name that ends in `.damaged`. Raises as `load` does.
         """
         if not isinstance(lease, FileLease):
             return False
@@ -142,36 +143,33 @@ class FileTokenStore:
         data = self._cipher.encrypt(StoredRecord(key=key, record=record, written=written))
         if not lease.is_of(key):
             return False
-        self._set_aside_if_damaged(key)
+        self._set_aside_if_damaged(key, lease)
         return self._directory.replace(name, data, still=lambda: lease.is_of(key))
 
     def _clear(self, key: StoreKey) -> None:
         name = _file_name(key)
         self._directory.remove(name)
-        if not self._directory.has_partial_write(name):
+        if not self._directory.partial_writes(name):
             return
-        # The holder of the lease is writing it. With the lease in hand there is no holder, so a process
-        # was killed as it wrote.
+        # The holder of the lease is writing it. If the lease can be had there is no holder, so a process was
+        # killed as it wrote; taking the lease removes what it left.
         lease = self._attempt(key).take()
         if lease is not None:
-            try:
-                self._directory.remove_partial(name)
-            finally:
-                lease.release_sync()
+            lease.release_sync()
 
     def _attempt(self, key: StoreKey) -> LeaseAttempt:
-        return LeaseAttempt(self._path / f"{_file_name(key)}.lock", key, self._calls)
+        return LeaseAttempt(self._directory, _file_name(key), key, self._watch, self._calls)
 
-    def _set_aside_if_damaged(self, key: StoreKey) -> None:
-        # Only with the lease in hand: otherwise a good file may have taken its place meanwhile.
-        data = self._directory.read(_file_name(key))
+    def _set_aside_if_damaged(self, key: StoreKey, lease: FileLease) -> None:
+        name = _file_name(key)
+        data = self._directory.read(name)
         if data is None:
             return
         try:
             self._open(data, key)
         except TokenStoreError:
             if self._cipher.may_be_kept(data):
-                self._directory.set_aside(_file_name(key))
+                self._directory.set_aside(name, data, still=lambda: lease.is_of(key))
 
 
 def _file_name(key: StoreKey) -> str:

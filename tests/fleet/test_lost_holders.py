@@ -11,6 +11,7 @@ import pytest
 
 from taxizer_async import RenewalPolicy
 from taxizer_async.stores import StoreKey
+from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import LEASE_SECONDS, RedisTokenStore
 from tests.fleet.fleet import Fleet, WorkerConfig
 from tests.support.families import PATIENCE
@@ -18,12 +19,10 @@ from tests.support.families import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from taxizer_async.stores import TokenRecord
     from taxizer_async.testing import Sandbox
     from tests.fleet.fleet import Worker
-    from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -92,53 +91,27 @@ def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> in
     return number
 
 
+@pytest.mark.report(37)
 @pytest.mark.report(48)
+@pytest.mark.report(85)
 @pytest.mark.report(86)
 @pytest.mark.report(87)
 @pytest.mark.report(89)
-def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, redis_server: RedisServer) -> None:
-    """A resumed holder's lease in Redis has ended: its late save does nothing, and it adopts the newer token."""
-    config = WorkerConfig(store=("redis", redis_server.url))
+@pytest.mark.report(90)
+def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, config: WorkerConfig) -> None:
+    """A resumed holder's lease has ended: its late save does nothing, and it adopts the newer token."""
     holders, others = _stop_in_refresh(sandbox, config)
-    record = anyio.run(_load, sandbox, redis_server.url)
+    record = anyio.run(_load, sandbox, config)
     assert record is not None
     assert record.token.jwt.reveal() == sandbox.issued_jwts[others - 1]
     assert holders == others
     assert sandbox.counters.reuses == 0
 
 
-@pytest.mark.report(37)
-@pytest.mark.report(85)
-@pytest.mark.report(90)
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_stopped_holder_of_a_file_is_not_waited_for_without_end(
-    sandbox: Sandbox, tmp_path: Path, backend: str
-) -> None:
-    """A stopped holder keeps the kernel's lock: others get a retryable error until it is resumed."""
-    config = WorkerConfig(
-        store=("file", str(tmp_path / "tokens")),
-        backend=backend,
-        policy={"exchange_timeout": 5.0, "store_timeout": 2.5},
-    )
-    with Fleet(sandbox, config) as fleet:
-        holder, other = fleet.start(2)
-        fleet.ask_all("burst 1")
-        sandbox.revoke()
-        with sandbox.hold("refresh") as gate:
-            holder.order("burst 1")
-            gate.wait_until(1, PATIENCE)
-            holder.freeze()
-            (failure,) = other.ask("burst 1").failures
-            assert failure.startswith("TokenEndpointUnavailableError")
-            # No process logs in without the lease.
-            assert sandbox.counters.connects == 1
-        holder.thaw()
-        failed = holder.report().failures
-        assert _carried(sandbox, holder, failed) == _carried(sandbox, other)
-
-    assert sandbox.counters.reuses == 0
-
-
-async def _load(sandbox: Sandbox, url: str) -> TokenRecord | None:
-    async with RedisTokenStore.from_url(url) as store:
-        return await store.load(StoreKey(sandbox.base_url, sandbox.client_id))
+async def _load(sandbox: Sandbox, config: WorkerConfig) -> TokenRecord | None:
+    key = StoreKey(sandbox.base_url, sandbox.client_id)
+    kind, where = config.store
+    if kind == "file":
+        return await FileTokenStore(where).load(key)
+    async with RedisTokenStore.from_url(where) as store:
+        return await store.load(key)

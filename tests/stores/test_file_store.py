@@ -60,10 +60,11 @@ def record_file(folder: Path) -> Path:
     return found
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+@pytest.mark.report(157)
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o177, 0o777])
 async def test_only_the_user_can_read_it(store: FileTokenStore, folder: Path, umask: int) -> None:
     """For any umask, files have mode 0600, and the new directory 0700."""
-    before = os.umask(umask & 0o077)
+    before = os.umask(umask)
     try:
         assert await put(store, make_record())
     finally:
@@ -121,8 +122,19 @@ async def test_an_unsafe_directory_is_refused(
     """A directory that others can change, or a link, is not used, and the error says what to do."""
     UNSAFE[kind](folder)
     for call in (store.load(KEY), store.lease(KEY), store.clear(KEY)):
-        with pytest.raises(TokenStoreError, match="name a directory below one of yours"):
+        with pytest.raises(TokenStoreError, match=r"name a directory below one of yours|is a link"):
             await call
+
+
+@pytest.mark.report(158)
+async def test_a_link_is_told_as_a_link(store: FileTokenStore, folder: Path) -> None:
+    """A directory that is a link is refused in words that say so."""
+    _make_a_link(folder)
+    with pytest.raises(TokenStoreError) as caught:
+        await store.load(KEY)
+
+    told = f"{folder} is a link, and links are not followed: name the directory itself"
+    assert str(caught.value) == told
 
 
 async def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:

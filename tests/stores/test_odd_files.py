@@ -51,11 +51,11 @@ def record_file(folder: Path) -> Path:
     return found
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o177])
 async def test_parents_that_are_made_are_the_users(
     store: FileTokenStore, folder: Path, umask: int
 ) -> None:
-    """New parent directories are not writable by others, who could replace the directory."""
+    """New parent directories are the user's, and not writable by others, who could replace the directory."""
     before = os.umask(umask)
     try:
         await put(store)
@@ -63,7 +63,7 @@ async def test_parents_that_are_made_are_the_users(
         os.umask(before)
 
     for parent in (folder.parent, folder.parent.parent):
-        assert stat.S_IMODE(parent.stat().st_mode) == 0o755 & ~umask
+        assert stat.S_IMODE(parent.stat().st_mode) == 0o700 | 0o755 & ~umask
 
 
 async def test_parents_that_are_there_stay_as_they_are(store: FileTokenStore, folder: Path) -> None:
@@ -259,10 +259,10 @@ async def test_a_clear_removes_what_a_killed_holder_left(
 ) -> None:
     """`clear` removes a partial file, which has secrets, too, unless the lease is held: then it is the holder's."""
     await put(store)
-    part = record_file(folder).with_name(f"{record_file(folder).name}.part")
-    part.write_text(JWT)
+    part = record_file(folder).with_name(f"{record_file(folder).name}.1.part")
     lease = await store.lease(KEY)
     assert lease is not None
+    part.write_text(JWT)
     await FileTokenStore(folder).clear(KEY)
     assert part.exists()
     await lease.release()

@@ -588,4 +588,15 @@ CATALOGUE: Final = (
         "an event loop that was blocked takes a healthy store for a dead one, and every worker logs in",
         (),
     ),
+    Report(
+        157,
+        "under a umask without x the store's directory is never usable",
+        ("globus/globus-compute/pull/1037",),
+    ),
+    Report(
+        158,
+        "a store's directory that is a link is refused in words that hide why",
+        (),
+        note="a sync client of Redis is told by the Redis store",
+    ),
 )

@@ -1,0 +1,469 @@
+"""Leases whose holders give no sign of life: another process takes them over, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from taxizer_async.stores import _file_lease
+from taxizer_async.stores._file_lease import HEARTBEAT, LEASE_SECONDS, BeatWatch, _LockedFile
+from taxizer_async.stores.file import FileTokenStore
+from tests.stores.conftest import JWT, KEY, make_record
+from tests.support import families
+from tests.support.families import PATIENCE
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from taxizer_async.stores import Lease
+
+
+LOCK = Path("tokens.lock")
+BEAT = ((1, 2), 3)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return tmp_path / "tokens"
+
+
+@pytest.fixture(name="store")
+def _store(folder: Path) -> FileTokenStore:
+    return FileTokenStore(folder)
+
+
+@pytest.fixture(name="silent")
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every lock counts as silent for long enough."""
+    monkeypatch.setattr(BeatWatch, "silence", lambda *_: LEASE_SECONDS)
+
+
+class Stop:
+    """Holds up the first call of a function of *kind*, which is made in a thread."""
+
+    def __init__(self, kind: Any, name: str) -> None:
+        self._kind, self._name = kind, name
+        self._real: Callable[..., Any] = getattr(kind, name)
+        self._reached, self._go_on = threading.Event(), threading.Event()
+
+    def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def call(*arguments: Any) -> Any:
+            if not self._reached.is_set():
+                self._reached.set()
+                assert self._go_on.wait(HANG)
+            return self._real(*arguments)
+
+        monkeypatch.setattr(self._kind, self._name, call)
+
+    async def reached(self) -> None:
+        assert await anyio.to_thread.run_sync(self._reached.wait, HANG)
+
+    def end(self) -> None:
+        self._go_on.set()
+
+
+async def held(store: FileTokenStore) -> Lease:
+    lease = await store.lease(KEY)
+    assert lease is not None
+    return lease
+
+
+async def taken_over(folder: Path) -> Lease:
+    """Return the lease once its holder is left behind."""
+    store = FileTokenStore(folder)
+    end = anyio.current_time() + HANG
+    while (lease := await store.lease(KEY)) is None:
+        assert anyio.current_time() < end
+        await anyio.sleep(0.05)
+    return lease
+
+
+async def jwt_in(store: FileTokenStore) -> str:
+    record = await store.load(KEY)
+    assert record is not None
+    return record.token.jwt.reveal()
+
+
+# Counting silence
+
+
+def test_silence_counts_from_the_first_look() -> None:
+    """A beat is as old as this process has known it; one that is new to it is heard now."""
+    clock = Clock()
+    watch = BeatWatch(clock)
+    assert watch.silence(LOCK, BEAT) == 0
+    for _ in range(4):
+        clock.now += 1.25
+        silence = watch.silence(LOCK, BEAT)
+
+    assert silence == LEASE_SECONDS
+    assert watch.silence(LOCK, ((1, 2), 4)) == 0
+    assert watch.silence(LOCK, ((1, 3), 4)) == 0
+    assert watch.silence(Path("other.lock"), BEAT) == 0
+
+
+def test_a_process_that_was_suspended_has_heard_nothing() -> None:
+    """A holder that was suspended with it gets time to beat: a long gap counts as half a lease."""
+    clock = Clock()
+    watch = BeatWatch(clock)
+    watch.silence(LOCK, BEAT)
+    clock.now += HEARTBEAT
+    watch.silence(LOCK, BEAT)
+    clock.now += 3_600
+
+    assert watch.silence(LOCK, BEAT) == HEARTBEAT + LEASE_SECONDS / 2 < LEASE_SECONDS
+
+
+def test_a_beat_is_due_several_times_in_a_lease() -> None:
+    """Two beats in a row may get lost."""
+    assert LEASE_SECONDS / HEARTBEAT >= 4
+
+
+async def test_a_beat_changes_the_lock_file(store: FileTokenStore, folder: Path) -> None:
+    """Taking the lease and each `extend` show in the time of the lock file, and in nothing else."""
+    lease = await held(store)
+    (lock,) = folder.glob("*.lock")
+    seen = [lock.stat()]
+    for _ in range(3):
+        assert await lease.extend()
+        seen.append(lock.stat())
+    await lease.release()
+    again = await held(store)
+    seen.append(lock.stat())
+    await again.release()
+
+    assert len({each.st_mtime_ns for each in seen}) == len(seen)
+    assert len({each.st_ino for each in seen}) == 1
+
+
+# Taking over
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_silent_holder_is_left_behind(store: FileTokenStore, folder: Path) -> None:
+    """Its successor has the lease and may save; it may not, and its release frees nothing."""
+    late = await held(store)
+    successor = await taken_over(folder)
+    assert await late.extend() is False
+    assert await store.save(KEY, make_record("late"), late) is False
+    assert await store.save(KEY, make_record(), successor) is True
+    await late.release()
+
+    assert await successor.extend() is True
+    assert await jwt_in(store) == JWT
+    await successor.release()
+    await (await held(store)).release()
+    assert sorted(file.suffix for file in folder.iterdir()) == [".json", ".lock"]
+
+
+async def test_one_of_many_takes_over(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that find the holder silent at the same time one gets the lease."""
+    for _ in range(20):
+        late = await held(store)
+        (lock,) = folder.glob("*.lock")
+        left = _file_lease._identity(lock)
+        leases: list[Lease] = []
+
+        def silence(_: BeatWatch, __: Path, beat: Any, left: Any = left) -> float:
+            return LEASE_SECONDS if beat[0] == left else 0.0
+
+        async def take(leases: list[Lease] = leases) -> None:
+            other = FileTokenStore(folder)
+            while not leases:
+                lease = await other.lease(KEY)
+                if lease is not None:
+                    leases.append(lease)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BeatWatch, "silence", silence)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(8):
+                    tasks.start_soon(take)
+        assert len(leases) == 1
+        assert await leases[0].extend()
+        await leases[0].release()
+        await late.release()
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_holder_that_beats_meanwhile_keeps_its_lease(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A touch that comes between the first look and the new lock ends the take-over."""
+    lease = await held(store)
+    real = _LockedFile.of
+
+    def touch_first(path: Path) -> _LockedFile | None:
+        if path.suffix == ".next":
+            _file_lease._touch(path.with_suffix(""))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_LockedFile, "of", touch_first)
+        assert await store.lease(KEY) is None
+
+    assert await lease.extend() is True
+    await lease.release()
+
+
+async def test_a_holder_gives_way_to_one_that_is_taking_over(
+    store: FileTokenStore, folder: Path
+) -> None:
+    """While a new lock is there, to be put in place, the old one's holder can't extend, and nobody takes it."""
+    lease = await held(store)
+    (lock,) = folder.glob("*.lock")
+    new = _LockedFile.of(_file_lease._successor(lock))
+    assert new is not None
+
+    assert await lease.extend() is False
+    await lease.release()
+    assert await store.lease(KEY) is None
+    new.discard()
+    await (await held(store)).release()
+
+
+async def test_what_a_killed_successor_left_is_removed(store: FileTokenStore, folder: Path) -> None:
+    """A new lock that nobody holds any more is in nobody's way."""
+    lease = await held(store)
+    (lock,) = folder.glob("*.lock")
+    new = _file_lease._successor(lock)
+    new.touch()
+    assert await lease.extend() is True
+    assert not new.exists()
+
+    new.touch()
+    await lease.release()
+    await (await held(store)).release()
+    assert not new.exists()
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_take_over_that_fails_leaves_nothing(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the file system is raised, and the next attempt is free to go."""
+    late = await held(store)
+
+    def refuse(*_: object) -> Path:
+        raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(OSError, match=os.strerror(5)):
+            await store.lease(KEY)
+    assert [file.suffix for file in folder.iterdir()] == [".lock"]
+
+    await (await held(store)).release()
+    await late.release()
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("before", ["_write", "replace"])
+async def test_a_late_save_does_nothing(
+    store: FileTokenStore,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    damaged: bool,  # noqa: FBT001
+) -> None:
+    """Wherever a save is held up, it is refused once another has taken over, and changes no record."""
+    late = await held(store)
+    assert await store.save(KEY, make_record("first"), late)
+    if damaged:
+        (record,) = folder.glob("*.json")
+        record.write_text("damaged")
+    stop = Stop(Path if before == "replace" else type(store._directory), before)
+    answers: list[bool] = []
+
+    async def save_late() -> None:
+        answers.append(await store.save(KEY, make_record("late"), late))
+
+    with monkeypatch.context() as patch:
+        stop.begin(patch)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(save_late)
+            await stop.reached()
+            successor = await taken_over(folder)
+            assert await store.save(KEY, make_record(), successor)
+            stop.end()
+
+    assert answers == [False]
+    assert await jwt_in(store) == JWT
+    assert not list(folder.glob("*.part"))
+    assert await successor.extend()
+    await successor.release()
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_late_save_takes_no_other_file(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late save does not touch what its successor is writing at the same time."""
+    answers: dict[str, bool] = {}
+    done = anyio.Event()
+
+    async def save(jwt: str, lease: Lease) -> None:
+        answers[jwt] = await store.save(KEY, make_record(jwt), lease)
+        done.set()
+
+    late = await held(store)
+    stops = [Stop(Path, "replace") for _ in range(2)]
+    async with anyio.create_task_group() as tasks:
+        for stop, jwt in zip(stops, ("late", "next"), strict=True):
+            lease = late if jwt == "late" else await taken_over(folder)
+            with monkeypatch.context() as patch:
+                stop.begin(patch)
+                tasks.start_soon(save, jwt, lease)
+                await stop.reached()
+        stops[0].end()
+        await done.wait()
+        stops[1].end()
+
+    assert answers == {"late": False, "next": True}
+    assert await jwt_in(store) == "next"
+    await late.release()
+    await lease.release()
+
+
+# Real holders, in real time
+
+HOLDER = """
+import json, os, signal, sys, threading
+from pathlib import Path
+
+import anyio
+
+from taxizer_async.stores.file import FileTokenStore
+from tests.stores.conftest import KEY, make_record
+
+def stop_before(name, kind):
+    real = getattr(kind, name)
+    def stop(*arguments):
+        setattr(kind, name, real)
+        # This very thread, which would go on for a moment otherwise.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return real(*arguments)
+    setattr(kind, name, stop)
+
+async def main():
+    store = FileTokenStore(sys.argv[1])
+    lease = await store.lease(KEY)
+    await store.save(KEY, make_record("first"), lease)
+    print("held", flush=True)
+    if sys.argv[2] == "in mid-save":
+        stop_before("replace", Path)
+    else:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    saved = await store.save(KEY, make_record("late"), lease)
+    print(json.dumps([saved, await lease.extend()]), flush=True)
+    await lease.release()
+
+anyio.run(main)
+"""
+
+
+@pytest.fixture(name="holder")
+def _holder(folder: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(folder), request.param]
+    with families.running(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        os.waitpid(holder.pid, os.WUNTRACED)
+        yield holder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("holder", ["between two saves", "in mid-save"], indirect=True)
+async def test_a_stopped_holder_is_left_behind(
+    holder: subprocess.Popen[str], store: FileTokenStore, folder: Path
+) -> None:
+    """Others go on 5 s after they first looked; when it is resumed, its save is refused and does nothing."""
+    began = time.monotonic()
+    successor = await taken_over(folder)
+    took = time.monotonic() - began
+    assert await store.save(KEY, make_record(), successor)
+    holder.send_signal(signal.SIGCONT)
+    assert holder.stdout is not None
+    answers = json.loads(await anyio.to_thread.run_sync(holder.stdout.readline))
+
+    assert took >= LEASE_SECONDS
+    assert answers == [False, False]
+    assert await jwt_in(store) == JWT
+    assert await successor.extend()
+    await successor.release()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("holder", ["between two saves"], indirect=True)
+async def test_a_killed_holder_is_missed_at_once(
+    holder: subprocess.Popen[str], store: FileTokenStore
+) -> None:
+    """The kernel releases the lock of a process that ends, also of one that was stopped."""
+    assert await store.lease(KEY) is None
+    holder.kill()
+    holder.wait(PATIENCE)
+
+    await (await held(store)).release()
+
+
+@pytest.mark.slow
+async def test_a_holder_whose_loop_was_closed_is_left_behind(folder: Path) -> None:
+    """A lease whose event loop is closed ends though its process, and the lease itself, live on."""
+    leases: list[Lease] = []
+
+    def hold() -> None:
+        loop = asyncio.new_event_loop()
+        leases.append(loop.run_until_complete(held(FileTokenStore(folder))))
+        loop.close()
+
+    await anyio.to_thread.run_sync(hold)
+    began = time.monotonic()
+    successor = await taken_over(folder)
+
+    assert time.monotonic() - began >= LEASE_SECONDS
+    assert await leases[0].extend() is False
+    await successor.release()
+    await leases[0].release()
+
+
+@pytest.mark.slow
+async def test_a_holder_that_beats_is_not_left_behind(store: FileTokenStore, folder: Path) -> None:
+    """A lease that is extended at its heartbeat lasts for longer than one that is not."""
+    lease = await held(store)
+    other = FileTokenStore(folder)
+    end = time.monotonic() + 1.5 * LEASE_SECONDS
+    beat_at = time.monotonic() + HEARTBEAT
+    while time.monotonic() < end:
+        if time.monotonic() >= beat_at:
+            beat_at += HEARTBEAT
+            assert await lease.extend()
+        assert await other.lease(KEY) is None
+        await anyio.sleep(0.1)
+    await lease.release()

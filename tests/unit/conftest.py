@@ -9,21 +9,17 @@ import threading
 import traceback
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from hypothesis import settings
 
-from taxizer_async._core.exchange import Issued
-from taxizer_async._core.models import Token
 from taxizer_async._core.policy import RenewalPolicy
-from taxizer_async._core.secret import Secret
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.cached_token import CachedToken
-from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.loops import Refreshes
+from tests.support.tokens import make_cached
 
 
 if TYPE_CHECKING:
@@ -36,6 +32,12 @@ settings.register_profile("core", deadline=None)
 settings.load_profile("core")
 
 CANARY = "c4n4ry-5ecret"
+
+
+class InChild(Protocol):
+    """Runs a check in a forked child; False if it is False, raises, or hangs for seconds."""
+
+    def __call__(self, check: Callable[[], bool], /) -> bool: ...
 
 
 class ThreadWithin(Protocol):
@@ -66,62 +68,9 @@ def _cache(policy: RenewalPolicy, clock: ManualClock) -> TokenCache:
     return TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
 
 
-@pytest.fixture(name="issue")
-def _issue(clock: ManualClock) -> Callable[..., Issued]:
-    """Make the outcome of an exchange that was requested now and answered at once."""
-
-    def issue(**changes: Any) -> Issued:
-        fields: dict[str, Any] = {
-            "token": Token(jwt=Secret("jwt-1"), refresh_token=Secret("refresh-1")),
-            "lifetime": 3600.0,
-            "refresh_lifetime": 7200.0,
-            "requested_at": clock.monotonic(),
-            "elapsed": 0.1,
-        }
-        return Issued(**fields | changes)
-
-    return issue
-
-
-@pytest.fixture(name="make_cached")
-def _hold(clock: ManualClock, policy: RenewalPolicy) -> Callable[..., CachedToken]:
-    """Make the cached token *name*, requested now."""
-
-    def make_cached(name: str = "1", *, lifetime: float = 3600.0, **changes: Any) -> CachedToken:
-        fields: dict[str, Any] = {
-            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
-            "version": f"version-{name}",
-            "lifetime": lifetime,
-            "schedule": policy.schedule(lifetime, 0.5),
-            "requested_at": clock.monotonic(),
-            "refresh_lifetime": None,
-        }
-        return CachedToken(**fields | changes)
-
-    return make_cached
-
-
 @pytest.fixture(name="refreshes")
-def _refreshes(make_cached: Callable[..., CachedToken]) -> Refreshes:
+def _refreshes() -> Refreshes:
     return Refreshes(make_cached())
-
-
-@pytest.fixture(name="record")
-def _record() -> Callable[..., TokenRecord]:
-    """Make the record of a token *name*."""
-
-    def record(name: str = "1", **changes: Any) -> TokenRecord:
-        fields: dict[str, Any] = {
-            "token": Token(jwt=Secret(f"jwt-{name}"), refresh_token=Secret(f"refresh-{name}")),
-            "version": f"version-{name}",
-            "lifetime": 3600.0,
-            "refresh_lifetime": None,
-            "age": 0.0,
-            "refresh_spent": False,
-        }
-        return TokenRecord(**fields | changes)
-
-    return record
 
 
 def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
@@ -173,12 +122,11 @@ def _leaks() -> Callable[[BaseException], list[str]]:
 
 
 @pytest.fixture(name="in_child")
-def _in_child() -> Callable[[Callable[[], bool]], bool]:
-    """Run a check in a forked child; False if it is False, raises, or hangs for seconds."""
+def _in_child() -> InChild:
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork here")
 
-    def in_child(check: Callable[[], bool]) -> bool:
+    def in_child(check: Callable[[], bool], /) -> bool:
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 
 from taxizer_async import Credentials
@@ -10,55 +9,39 @@ from taxizer_async._core.exchange import Refused, Unavailable
 from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cache_state import CacheState
+from tests.support.tokens import issue, make_cached, make_record
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from taxizer_async import RenewalPolicy
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing._manual_clock import ManualClock
+    from taxizer_async.testing import ManualClock
 
 
-def _issue(cache: TokenCache, cached: CachedToken, *, login: bool = True) -> CachedToken:
-    assert cache.set_issued(cached, login=login, elapsed=0.1, generation=cache.state.generation)
-    return cached
+OUTAGE = Unavailable(reason="x")
 
 
 def test_begins_empty(cache: TokenCache) -> None:
-    """At first there is nothing but the client_id."""
+    """A new cache holds nothing but the client_id."""
     assert cache.state == CacheState(client_id="app")
     assert cache.freshness() is Freshness.EXPIRED
-    assert cache.fresh() is None
-    assert cache.alive() is None
-    assert cache.replacement_for(None) is None
-    assert cache.unshared() is None
-    assert cache.active_failure() is None
+    assert cache.fresh() is cache.alive() is cache.replacement_for(None) is None
+    assert (cache.unshared(), cache.active_failure()) == (None, None)
 
 
-def test_issue(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A token that was issued is held, and counted as a login or a renewal."""
-    _issue(cache, make_cached("1"))
-    second = make_cached("2")
-    _issue(cache, second, login=False)
+def test_issue(cache: TokenCache) -> None:
+    """An issued token is held and counted as a login or a renewal, and ends failures."""
+    for _ in range(3):
+        cache.record_failure(OUTAGE, endpoint="/c", rejected=None, recheck=False)
+    issue(cache, make_cached("1"))
+    second = issue(cache, make_cached("2"), login=False)
 
     assert cache.state.cached is second
     assert (cache.state.logins, cache.state.renewals) == (1, 1)
     assert cache.state.last_elapsed == 0.1
+    assert (cache.state.failure, cache.state.failures) == (None, 0)
 
 
-def test_issue_ends_failures(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A token that comes ends whatever failed before, and its back-off."""
-    for _ in range(3):
-        cache.record_failure(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
-    _issue(cache, make_cached())
-
-    assert cache.state.failure is None
-    assert cache.state.failures == 0
-
-
-def test_issue_after_forget(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
+def test_issue_after_forget(cache: TokenCache) -> None:
     """A token that was asked for before a `forget` is not held after it."""
     generation = cache.state.generation
     cache.forget()
@@ -66,17 +49,13 @@ def test_issue_after_forget(cache: TokenCache, make_cached: Callable[..., Cached
     assert not cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=generation)
     assert cache.state.cached is None
     assert cache.state.logins == 0
-    assert cache.set_issued(
-        make_cached(), login=True, elapsed=0.1, generation=cache.state.generation
-    )
+    issue(cache, make_cached())
 
 
-def test_a_late_token_replaces_none(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
-    """A token that was asked for before the one that is held comes too late, and is no fault."""
+def test_a_late_token_replaces_none(cache: TokenCache) -> None:
+    """A token that was asked for before the one in use comes too late, which is no fault."""
     early = make_cached("1", requested_at=900.0)
-    late = _issue(cache, make_cached("2", requested_at=900.1))
+    late = issue(cache, make_cached("2", requested_at=900.1))
     before = cache.state
 
     assert cache.set_issued(early, login=True, elapsed=0.1, generation=0)
@@ -86,19 +65,9 @@ def test_a_late_token_replaces_none(
     assert not cache.set_issued(late, login=True, elapsed=0.1, generation=0)
 
 
-def test_a_token_asked_for_at_once_replaces(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
-    """Of two that were asked for at the same moment the one that comes last is held."""
-    _issue(cache, make_cached("1"))
-    second = _issue(cache, make_cached("2"))
-
-    assert cache.state.cached is second
-
-
-def test_forget(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """Forgetting drops the token and what failed, and neither counters nor whose it is."""
-    cached = _issue(cache, make_cached())
+def test_forget(cache: TokenCache) -> None:
+    """Forgetting drops the token and failures, and keeps counters and the client_id."""
+    cached = issue(cache, make_cached())
     cache.record_failure(
         Refused(status_code=400), endpoint="/c", rejected=Credentials("app", "x"), recheck=False
     )
@@ -110,7 +79,7 @@ def test_forget(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> N
 
 
 def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
-    """AppRefreshToken is passed over for as long as was said last, unless that was longer before."""
+    """AppRefreshToken is passed over until the latest end that was set."""
     assert not cache.passes_over_refresh()
     cache.pass_over_refresh(60.0)
     cache.pass_over_refresh(10.0)
@@ -125,7 +94,7 @@ def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "stage"),
+    ("seconds", "freshness"),
     [
         (0, Freshness.FRESH),
         (77, Freshness.FRESH),
@@ -134,30 +103,24 @@ def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
         (100, Freshness.EXPIRED),
     ],
 )
-def test_stages(
-    cache: TokenCache,
-    make_cached: Callable[..., CachedToken],
-    clock: ManualClock,
-    seconds: float,
-    stage: Freshness,
+def test_freshness(
+    cache: TokenCache, clock: ManualClock, seconds: float, freshness: Freshness
 ) -> None:
-    """Only a fresh token is on the fast path, one that lives is alive, one that will do replaces."""
-    cached = _issue(cache, make_cached(lifetime=100.0))
+    """A token that must be renewed replaces no other, and one that expired is not alive."""
+    cached = issue(cache, make_cached(lifetime=100.0))
     clock.advance(seconds)
 
-    assert cache.freshness() is stage
-    assert cache.fresh() is (cached if stage is Freshness.FRESH else None)
-    assert cache.alive() is (None if stage is Freshness.EXPIRED else cached)
-    good = stage in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+    assert cache.freshness() is freshness
+    good = freshness in (Freshness.FRESH, Freshness.RENEW_AHEAD)
     assert cache.replacement_for(None) is (cached if good else None)
 
 
 @pytest.mark.parametrize("jump", [3600.0, 86_400.0, -86_400.0])
 def test_the_fast_path_asks_no_wall_clock(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock, jump: float
+    cache: TokenCache, clock: ManualClock, jump: float
 ) -> None:
     """A wall clock that is set, either way, neither spoils a fresh token nor keeps an old one."""
-    cached = _issue(cache, make_cached())
+    cached = issue(cache, make_cached())
     clock.jump(jump)
 
     assert cache.fresh() is cached
@@ -165,41 +128,37 @@ def test_the_fast_path_asks_no_wall_clock(
     assert cache.fresh() is None
 
 
-def test_a_refused_token_is_not_used(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
+def test_a_refused_token_is_not_used(cache: TokenCache) -> None:
     """A refused token is gone for all readers."""
-    _issue(cache, make_cached(refused=True))
+    issue(cache, make_cached(refused=True))
 
-    assert cache.fresh() is None
-    assert cache.alive() is None
-    assert cache.replacement_for(None) is None
+    assert cache.fresh() is cache.alive() is cache.replacement_for(None) is None
     assert cache.freshness() is Freshness.EXPIRED
 
 
-def test_replacement_for(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """The replacement of a token is another one: the same JWT is none."""
-    cached = _issue(cache, make_cached("2"))
+def test_replacement_for(cache: TokenCache) -> None:
+    """A token with the same JWT replaces nothing."""
+    cached = issue(cache, make_cached("2"))
 
     assert cache.replacement_for(make_cached("1")) is cached
     assert cache.replacement_for(make_cached("2", version="another")) is None
 
 
-def test_private(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """Only a token that no store has is private."""
-    cached = _issue(cache, make_cached("1"))
+def test_unshared(cache: TokenCache) -> None:
+    """A token that no store has is unshared."""
+    cached = issue(cache, make_cached("1"))
 
     assert cache.unshared() is cached
-    _issue(cache, make_cached("2", shared=True))
+    issue(cache, make_cached("2", shared=True))
     assert cache.unshared() is None
 
 
-def test_accept(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A token that the server took is noted as accepted; a word about another changes nothing."""
+def test_accept(cache: TokenCache) -> None:
+    """An accepted token is noted as such; the acceptance of another changes nothing."""
     cache.note_acceptance(make_cached("1"), "", sent_at=0.0)
     assert cache.state.cached is None
 
-    _issue(cache, make_cached("1"))
+    issue(cache, make_cached("1"))
     cache.note_acceptance(make_cached("2"), "", sent_at=0.0)
     assert cache.state.cached == make_cached("1")
 
@@ -210,12 +169,12 @@ def test_accept(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> N
     assert cache.state is before
 
 
-def test_mark_spent(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A refresh token is marked by its token's version, and unmarked likewise."""
+def test_mark_spent(cache: TokenCache) -> None:
+    """A refresh token is marked as spent, and unmarked, by its token's version."""
     cache.mark_spent("version-1", spent=True, shared=False)
     assert cache.state.cached is None
 
-    _issue(cache, make_cached("1"))
+    issue(cache, make_cached("1"))
     cache.mark_spent("version-2", spent=True, shared=False)
     assert cache.state.cached == make_cached("1")
 
@@ -225,100 +184,60 @@ def test_mark_spent(cache: TokenCache, make_cached: Callable[..., CachedToken]) 
     assert cache.state.cached == make_cached("1")
 
 
-def test_note_client_id(cache: TokenCache) -> None:
-    """Whose token it is can change."""
-    cache.note_client_id("other")
-
-    assert cache.state.client_id == "other"
-
-
-def test_hold_changes_nothing(
-    cache: TokenCache, record: Callable[..., TokenRecord], clock: ManualClock
-) -> None:
-    """Looking at what a store has does not hold it."""
-    cached = cache.read(record(age=5.0))
-
-    assert cached.age(clock) == 5
-    assert cached.shared
-    assert cache.state.cached is None
-
-
-def test_adopt(cache: TokenCache, record: Callable[..., TokenRecord]) -> None:
+def test_adopt(cache: TokenCache) -> None:
     """A good token of the store is held, counted, and ends failures."""
-    cache.record_failure(Unavailable(reason="x"), endpoint="/c", rejected=None, recheck=False)
-    cached = cache.adopt(record("2"), None, generation=0)
+    cache.record_failure(OUTAGE, endpoint="/c", rejected=None, recheck=False)
+    cached = cache.adopt(make_record("2"), None, generation=0)
 
     assert cached is not None
-    assert cached.token == record("2").token
-    assert cache.state.cached is cached
-    assert cache.state.adoptions == 1
-    assert cache.state.failure is None
-    assert cache.state.failures == 0
-    assert cache.state.logins == cache.state.renewals == 0
+    assert cached.token == make_record("2").token
+    assert cached.shared
+    assert cache.state == CacheState(client_id="app", cached=cached, adoptions=1)
 
 
 @pytest.mark.parametrize(
     ("age", "adopted"), [(0.0, True), (3350.0, True), (3575.0, False), (3600.0, False)]
 )
-def test_adopt_wants_a_good_one(
-    *, cache: TokenCache, record: Callable[..., TokenRecord], age: float, adopted: bool
-) -> None:
-    """A token of the store that is pressing or dead is not adopted."""
-    assert (cache.adopt(record(age=age), None, generation=0) is not None) is adopted
+def test_adopt_wants_a_good_one(*, cache: TokenCache, age: float, adopted: bool) -> None:
+    """A token of the store that must be renewed or has expired is not adopted."""
+    assert (cache.adopt(make_record(age=age), None, generation=0) is not None) is adopted
     assert (cache.state.cached is not None) is adopted
 
 
-def test_adopt_wants_another(
-    cache: TokenCache, record: Callable[..., TokenRecord], make_cached: Callable[..., CachedToken]
-) -> None:
+def test_adopt_wants_another(cache: TokenCache) -> None:
     """The very token that is to be replaced is not adopted."""
-    stale = _issue(cache, make_cached("1", refused=True))
+    stale = issue(cache, make_cached("1", refused=True))
 
-    assert cache.adopt(record("1"), stale, generation=0) is None
+    assert cache.adopt(make_record("1"), stale, generation=0) is None
     assert cache.state.cached is stale
-    assert cache.adopt(record("2"), stale, generation=0) is not None
+    assert cache.adopt(make_record("2"), stale, generation=0) is not None
 
 
-def test_a_forgotten_token_is_not_adopted(
-    cache: TokenCache, record: Callable[..., TokenRecord], make_cached: Callable[..., CachedToken]
-) -> None:
-    """A record of the token that `forget` dropped, which another client saved again, is left alone."""
-    _issue(cache, make_cached("1"))
+def test_a_forgotten_token_is_not_adopted(cache: TokenCache) -> None:
+    """A record of the forgotten token, which another client saved again, is left alone."""
+    issue(cache, make_cached("1"))
     cache.forget()
     cache.forget()
 
-    assert cache.is_forgotten(record("1"))
-    assert cache.adopt(record("1"), None, generation=cache.state.generation) is None
-    assert cache.adopt(record("2"), None, generation=cache.state.generation) is not None
+    assert cache.is_forgotten(make_record("1"))
+    assert cache.adopt(make_record("1"), None, generation=cache.state.generation) is None
+    assert cache.adopt(make_record("2"), None, generation=cache.state.generation) is not None
 
 
-def test_adopt_after_forget(cache: TokenCache, record: Callable[..., TokenRecord]) -> None:
-    """What a store had before a `forget` is not adopted after it."""
+def test_adopt_after_forget(cache: TokenCache) -> None:
+    """A record that was read before a `forget` is not adopted after it."""
     generation = cache.state.generation
     cache.forget()
 
-    assert cache.adopt(record(), None, generation=generation) is None
-    assert cache.state.cached is None
-    assert cache.state.adoptions == 0
-    assert cache.adopt(record(), None, generation=cache.state.generation) is not None
+    assert cache.adopt(make_record(), None, generation=generation) is None
+    assert (cache.state.cached, cache.state.adoptions) == (None, 0)
 
 
-def test_states_are_values(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A state that was read does not change afterwards."""
-    before = cache.state
-    _issue(cache, make_cached())
+def test_jitter_comes_from_outside(policy: RenewalPolicy, clock: ManualClock) -> None:
+    """Two processes with different random numbers renew a shared token at different times."""
+    early, late = (
+        TokenCache(policy=policy, clock=clock, random=random, client_id=None).read(make_record())
+        for random in (lambda: 0.0, lambda: 0.9)
+    )
 
-    assert before.cached is None
-    assert cache.state is not before
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        before.generation = 3  # type: ignore[misc]
-
-
-def test_jitter_comes_from_outside(
-    policy: RenewalPolicy, clock: ManualClock, record: Callable[..., TokenRecord]
-) -> None:
-    """Two holders with other random numbers renew a shared token at other times."""
-    early = TokenCache(policy=policy, clock=clock, random=lambda: 0.0, client_id=None)
-    late = TokenCache(policy=policy, clock=clock, random=lambda: 0.9, client_id=None)
-
-    assert early.read(record()).schedule.renew_after < late.read(record()).schedule.renew_after
+    assert early.schedule.renew_after < late.schedule.renew_after

@@ -7,13 +7,11 @@ import pytest
 from taxizer_async import Credentials
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
+from tests.support.tokens import issue, make_cached
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from taxizer_async._token.cache import TokenCache
-    from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Cause
     from taxizer_async.testing._manual_clock import ManualClock
 
@@ -32,7 +30,7 @@ def _wait(failure: Failure, clock: ManualClock) -> float:
 
 
 def test_a_failure_is_served_until_its_time(cache: TokenCache, clock: ManualClock) -> None:
-    """A failure is served from memory for its while, to the moment, and kept for the record."""
+    """A failure is served from memory until its moment, and stays known after that."""
     failure = _outage(cache)
     assert cache.active_failure() is failure
     clock.advance(0.999)
@@ -66,13 +64,11 @@ def test_backoff_doubles(cache: TokenCache, clock: ManualClock, cause: Cause) ->
     assert cache.state.failures == 7
 
 
-def test_success_restarts_the_backoff(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
+def test_success_restarts_the_backoff(cache: TokenCache, clock: ManualClock) -> None:
     """After a success the back-off starts at 1 s again."""
     for _ in range(5):
         _outage(cache)
-    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
+    issue(cache, make_cached())
 
     assert _wait(_outage(cache), clock) == 1
 
@@ -100,25 +96,19 @@ def test_the_server_may_ask_for_more(
     ],
 )
 def test_the_last_try_is_not_slept_through(
-    cache: TokenCache,
-    make_cached: Callable[..., CachedToken],
-    clock: ManualClock,
-    age: float,
-    wait: float,
+    cache: TokenCache, clock: ManualClock, age: float, wait: float
 ) -> None:
     """While the token lives, the back-off is at most half of what is left."""
-    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
+    issue(cache, make_cached())
     clock.advance(age)
     failure = _outage(cache, Unavailable(reason="429", retry_after=60.0))
 
     assert _wait(failure, clock) == wait
 
 
-def test_a_token_without_an_end_caps_nothing(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
+def test_a_token_without_an_end_caps_nothing(cache: TokenCache, clock: ManualClock) -> None:
     """A token that is used until refused leaves the back-off as it is."""
-    cache.set_issued(make_cached(lifetime=0.0), login=True, elapsed=0.1, generation=0)
+    issue(cache, make_cached(lifetime=0.0))
 
     assert _wait(_outage(cache), clock) == 1
 
@@ -127,39 +117,28 @@ def test_a_token_without_an_end_caps_nothing(
     ("age", "ahead"), [(0, True), (3599, True), (3600, False)], ids=["fresh", "alive", "dead"]
 )
 def test_a_failure_knows_whether_a_token_lived(
-    *,
-    cache: TokenCache,
-    make_cached: Callable[..., CachedToken],
-    clock: ManualClock,
-    age: float,
-    ahead: bool,
+    *, cache: TokenCache, clock: ManualClock, age: float, ahead: bool
 ) -> None:
-    """A failure while the token lives was one ahead of need; without a token it never is."""
+    """A failure is ahead of need exactly while a token lives."""
     assert not _outage(cache).ahead_of_need
-    cache.set_issued(make_cached(), login=True, elapsed=0.1, generation=0)
+    issue(cache, make_cached())
     clock.advance(age)
 
     assert _outage(cache).ahead_of_need is ahead
 
 
 @pytest.mark.report(76)
-def test_refused_credentials(cache: TokenCache, clock: ManualClock) -> None:
-    """Refused credentials given by value are remembered for a minute (report 76)."""
-    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=False)
+@pytest.mark.parametrize(("recheck", "wait"), [(False, 60), (True, 1)])
+def test_refused_credentials(
+    *, cache: TokenCache, clock: ManualClock, recheck: bool, wait: float
+) -> None:
+    """Refused credentials rest for a minute; a callable is asked again after 1 s (report 76)."""
+    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=recheck)
 
-    assert _wait(failure, clock) == 60
+    assert _wait(failure, clock) == wait
     assert failure.retry_at == clock.wall() + 60
     assert failure.rejected_until == clock.monotonic() + 60
     assert failure.endpoint == "/c"
-
-
-def test_refused_credentials_that_may_change(cache: TokenCache, clock: ManualClock) -> None:
-    """Where they come from a callable, that is asked again after 1 s, the server after a minute."""
-    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
-
-    assert _wait(failure, clock) == 1
-    assert failure.retry_at == clock.wall() + 60
-    assert failure.rejected_until == clock.monotonic() + 60
 
 
 def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:
@@ -176,14 +155,14 @@ def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:
 
 
 def test_an_outage_rejects_nobody(cache: TokenCache) -> None:
-    """Credentials that were never refused are not known as such."""
+    """An outage rejects no credentials."""
     _outage(cache)
 
     assert cache.rejection_of(PAIR) is None
 
 
-def test_serve_longer(cache: TokenCache, clock: ManualClock) -> None:
-    """A refusal whose credentials have not changed is served for another second."""
+def test_a_rejection_is_extended(cache: TokenCache, clock: ManualClock) -> None:
+    """A refusal is served for another second if the credentials have not changed."""
     failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
     clock.advance(5)
     assert cache.active_failure() is None
@@ -193,19 +172,12 @@ def test_serve_longer(cache: TokenCache, clock: ManualClock) -> None:
     assert _wait(longer, clock) == 1
     assert longer.retry_at == failure.retry_at
     assert cache.state.failures == 1
-
-
-def test_serve_longer_ends_with_the_refusal(cache: TokenCache, clock: ManualClock) -> None:
-    """A refusal is not served beyond its minute."""
-    failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
-    clock.advance(59.5)
-    longer = cache.extend_rejection(failure)
-
-    assert _wait(longer, clock) == 0.5
+    clock.advance(54.5)
+    assert _wait(cache.extend_rejection(failure), clock) == 0.5
 
 
 def test_a_refusal_without_credentials(cache: TokenCache, clock: ManualClock) -> None:
-    """A refusal that no credentials are known of ends with its own wait."""
+    """A refusal without known credentials ends with its own wait."""
     failure = cache.record_failure(NO, endpoint="/c", rejected=None, recheck=True)
 
     assert _wait(failure, clock) == 1
@@ -213,12 +185,9 @@ def test_a_refusal_without_credentials(cache: TokenCache, clock: ManualClock) ->
 
 
 @pytest.mark.report(47)
-def test_failures_leave_the_token(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
+def test_failures_leave_the_token(cache: TokenCache) -> None:
     """A failure never drops the token, nor its refresh token (report 47)."""
-    cached = make_cached()
-    cache.set_issued(cached, login=True, elapsed=0.1, generation=0)
+    cached = issue(cache, make_cached())
     _outage(cache)
     cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=False)
 

@@ -13,6 +13,7 @@ from taxizer_async._token.cache_state import RenewalOf401
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
 from taxizer_async.testing._manual_clock import ManualClock
+from tests.support.tokens import issue, make_cached
 
 
 if TYPE_CHECKING:
@@ -26,15 +27,12 @@ WELL, OTHER, SICK = "GET well", "GET other", "GET sick"
 class Answers:
     """Answers of places to requests with the token in use, one each 0.1 s; *took* says how old each is."""
 
-    def __init__(
-        self, cache: TokenCache, clock: ManualClock, make_cached: Callable[..., CachedToken]
-    ) -> None:
+    def __init__(self, cache: TokenCache, clock: ManualClock) -> None:
         self.cache = cache
         self.clock = clock
-        self._hold = make_cached
 
     def token(self, name: str, **changes: Any) -> CachedToken:
-        return _issue(self.cache, self._hold(name, **changes))
+        return issue(self.cache, make_cached(name, requested_at=self.clock.monotonic(), **changes))
 
     @property
     def cached(self) -> CachedToken:
@@ -51,203 +49,135 @@ class Answers:
 
 
 @pytest.fixture(name="answers")
-def _answers(
-    cache: TokenCache, clock: ManualClock, make_cached: Callable[..., CachedToken]
-) -> Answers:
-    answers = Answers(cache, clock, make_cached)
+def _answers(cache: TokenCache, clock: ManualClock) -> Answers:
+    answers = Answers(cache, clock)
     answers.token("1")
     answers.accept(WELL)
     return answers
 
 
-def _issue(cache: TokenCache, cached: CachedToken) -> CachedToken:
-    assert cache.set_issued(cached, login=True, elapsed=0.1, generation=cache.state.generation)
-    return cached
-
-
-def test_refuse(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """A 401 for the token in use takes it out of use, and one renewal from the budget."""
-    cached = _issue(cache, make_cached())
-
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
-    assert cache.state.cached is not None
-    assert cache.state.cached.refused
-    assert cache.alive() is None
-    assert cache.state.renewals_of_401s == (
-        RenewalOf401(at=clock.monotonic(), place="", version=cached.version),
-    )
+def refuse(cache: TokenCache, cached: CachedToken) -> Verdict:
+    return cache.note_refusal(cached)[0]
 
 
 @pytest.mark.report(18)
-def test_a_second_401_is_free(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """Twenty requests that were under way with the same token cost one renewal (report 18)."""
-    cached = _issue(cache, make_cached())
-    cache.note_refusal(cached)
+def test_a_second_401_is_free(cache: TokenCache, clock: ManualClock) -> None:
+    """Twenty 401s for the token in use take it out of use, and cost one renewal (report 18)."""
+    cached = issue(cache, make_cached())
+    assert cache.note_refusal(cached) == (Verdict.RENEW, True)
+    before = cache.state.renewals_of_401s
 
     assert [cache.note_refusal(cached) for _ in range(20)] == [(Verdict.RENEW, False)] * 20
-    assert len(cache.state.renewals_of_401s) == 1
+    assert cache.state.cached is not None
+    assert cache.state.cached.refused
+    assert cache.alive() is None
+    assert cache.state.renewals_of_401s == before
+    assert before == (RenewalOf401(at=clock.monotonic(), place="", version=cached.version),)
 
 
-def test_a_late_401_is_free(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A 401 for a token that was replaced meanwhile changes nothing."""
-    old = _issue(cache, make_cached("1"))
-    _issue(cache, make_cached("2"))
-    before = cache.state
-
-    assert cache.note_refusal(old)[0] is Verdict.REPLACED
-    assert cache.state is before
-
-
-def test_a_401_for_a_token_that_ended_on_the_way_is_free(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
+@pytest.mark.parametrize(
+    "ended",
+    [
+        pytest.param(lambda cache, _: issue(cache, make_cached("2")), id="replaced"),
+        pytest.param(lambda cache, _: cache.forget(), id="forgotten"),
+        pytest.param(lambda _, clock: clock.advance(3600.0), id="over"),
+    ],
+)
+def test_a_401_for_a_token_that_ended_is_free(
+    cache: TokenCache, clock: ManualClock, ended: Callable[[TokenCache, ManualClock], object]
 ) -> None:
-    """A 401 for a token that has ended says nothing of the place, and the next token is asked for."""
-    cached = _issue(cache, make_cached())
-    clock.advance(cached.lifetime)
+    """A 401 for a token that was replaced, was forgotten or is over says nothing of the place."""
+    cached = issue(cache, make_cached())
+    ended(cache, clock)
     before = cache.state
 
     assert cache.note_refusal(cached, "GET /a")[0] is Verdict.REPLACED
     assert cache.state is before
 
 
-def test_a_401_after_forget_is_free(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
-    """A 401 for a token that was forgotten changes nothing."""
-    cached = _issue(cache, make_cached())
-    cache.forget()
-
-    assert cache.note_refusal(cached)[0] is Verdict.REPLACED
-    assert cache.state.renewals_of_401s == ()
-
-
-def test_a_newer_copy_is_the_same_token(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
-    """A 401 for a token counts although that was marked as accepted or spent meanwhile."""
-    cached = _issue(cache, make_cached())
+def test_a_newer_copy_is_the_same_token(cache: TokenCache) -> None:
+    """A 401 for a token counts even if it was marked as accepted or spent meanwhile."""
+    cached = issue(cache, make_cached())
     cache.note_acceptance(cached, "", sent_at=0.0)
     cache.mark_spent(cached.version, spent=True, shared=False)
 
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
+    assert refuse(cache, cached) is Verdict.RENEW
 
 
-def test_budget(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """The fourth renewal within 30 s is not made, and the token stays in use."""
+def test_budget(cache: TokenCache, clock: ManualClock) -> None:
+    """A fourth renewal within 30 s is not made, and the token stays in use; each counts for 30 s."""
     for name in "123":
-        assert cache.note_refusal(_issue(cache, make_cached(name)))[0] is Verdict.RENEW
+        assert refuse(cache, issue(cache, make_cached(name))) is Verdict.RENEW
         clock.advance(5)
-    fourth = _issue(cache, make_cached("4"))
-
-    assert cache.note_refusal(fourth)[0] is Verdict.HAND_BACK
-    assert fourth.same_token(cache.alive())
-    assert len(cache.state.renewals_of_401s) == 3
-
-
-def test_budget_comes_back(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """Each renewal counts for 30 s, and no longer."""
-    for name in "123":
-        cache.note_refusal(_issue(cache, make_cached(name)))
-        clock.advance(5)
-    fourth = _issue(cache, make_cached("4"))
+    fourth = issue(cache, make_cached("4"))
     clock.advance(14.9)
-    assert cache.note_refusal(fourth)[0] is Verdict.HAND_BACK
+    assert refuse(cache, fourth) is Verdict.HAND_BACK
+    assert fourth.same_token(cache.alive())
 
     clock.advance(0.1)
-    assert cache.note_refusal(fourth)[0] is Verdict.RENEW
+    assert refuse(cache, fourth) is Verdict.RENEW
     assert len(cache.state.renewals_of_401s) == 3
-    assert cache.note_refusal(_issue(cache, make_cached("5")))[0] is Verdict.HAND_BACK
+    assert refuse(cache, issue(cache, make_cached("5"))) is Verdict.HAND_BACK
 
 
-def test_budget_is_the_policys(clock: ManualClock, make_cached: Callable[..., CachedToken]) -> None:
+def test_budget_is_the_policys(clock: ManualClock) -> None:
     """The policy says how many renewals there may be, and within how long."""
     policy = RenewalPolicy(unauthorized_budget=1, unauthorized_window=2.0)
     cache = TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id=None)
-    assert cache.note_refusal(_issue(cache, make_cached("1")))[0] is Verdict.RENEW
-    second = _issue(cache, make_cached("2"))
+    assert refuse(cache, issue(cache, make_cached("1"))) is Verdict.RENEW
+    second = issue(cache, make_cached("2"))
 
-    assert cache.note_refusal(second)[0] is Verdict.HAND_BACK
+    assert refuse(cache, second) is Verdict.HAND_BACK
     clock.advance(2)
-    assert cache.note_refusal(second)[0] is Verdict.RENEW
+    assert refuse(cache, second) is Verdict.RENEW
 
 
 @pytest.mark.report(40)
-def test_hopeless(cache: TokenCache, make_cached: Callable[..., CachedToken]) -> None:
-    """A token that a 401 caused and that never worked is not replaced at once (report 40)."""
-    cached = _issue(cache, make_cached(answers_refusal=True))
+def test_hopeless(cache: TokenCache, clock: ManualClock) -> None:
+    """A token that a 401 caused and that never worked is not replaced for 30 s (report 40)."""
+    cached = issue(cache, make_cached(answers_refusal=True))
+    clock.advance(29.9)
 
-    assert cache.note_refusal(cached)[0] is Verdict.HAND_BACK
+    assert refuse(cache, cached) is Verdict.HAND_BACK
     assert cached.same_token(cache.alive())
     assert cache.state.renewals_of_401s == ()
-
-
-def test_hopeless_for_a_while(
-    cache: TokenCache, make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """After 30 s such a token may be replaced again."""
-    cached = _issue(cache, make_cached(answers_refusal=True))
-    clock.advance(29.9)
-    assert cache.note_refusal(cached)[0] is Verdict.HAND_BACK
-
     clock.advance(0.1)
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
+    assert refuse(cache, cached) is Verdict.RENEW
 
 
-def test_not_hopeless_once_accepted(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
-    """Such a token that has worked meanwhile was revoked, so that a new one helps."""
-    cached = _issue(cache, make_cached(answers_refusal=True))
-    cache.note_acceptance(cached, "", sent_at=0.0)
-
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
-
-
-@pytest.mark.parametrize("accepted", [False, True])
-def test_a_first_token_is_not_hopeless(
-    *, cache: TokenCache, make_cached: Callable[..., CachedToken], accepted: bool
-) -> None:
-    """A token that no 401 caused is replaced, whether it ever worked or not."""
-    assert cache.note_refusal(_issue(cache, make_cached(accepted=accepted)))[0] is Verdict.RENEW
+@pytest.mark.parametrize(
+    "kind", [{}, {"accepted": True}, {"accepted": True, "answers_refusal": True}], ids=str
+)
+def test_not_hopeless(cache: TokenCache, kind: dict[str, Any]) -> None:
+    """A token that no 401 caused, or that has worked, is replaced at once."""
+    assert refuse(cache, issue(cache, make_cached(**kind))) is Verdict.RENEW
 
 
 @pytest.mark.parametrize("answers_refusal", [False, True])
 def test_a_refresh_that_never_worked_is_distrusted(
-    *,
-    cache: TokenCache,
-    make_cached: Callable[..., CachedToken],
-    clock: ManualClock,
-    answers_refusal: bool,
+    *, cache: TokenCache, clock: ManualClock, answers_refusal: bool
 ) -> None:
-    """A 401 for a token of AppRefreshToken that never worked costs a login, and ten minutes of them."""
-    cached = _issue(cache, make_cached(by_refresh=True, answers_refusal=answers_refusal))
+    """A 401 for a token of AppRefreshToken that never worked causes logins for ten minutes."""
+    cached = issue(cache, make_cached(by_refresh=True, answers_refusal=answers_refusal))
 
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
+    assert refuse(cache, cached) is Verdict.RENEW
     clock.advance(599.9)
     assert cache.passes_over_refresh()
     clock.advance(0.1)
     assert not cache.passes_over_refresh()
 
 
-def test_a_refresh_that_worked_is_trusted(
-    cache: TokenCache, make_cached: Callable[..., CachedToken]
-) -> None:
+def test_a_refresh_that_worked_is_trusted(cache: TokenCache) -> None:
     """A token of AppRefreshToken that worked was revoked: the next refresh may well work."""
-    cached = _issue(cache, make_cached(by_refresh=True))
+    cached = issue(cache, make_cached(by_refresh=True))
     cache.note_acceptance(cached, "", sent_at=0.0)
 
-    assert cache.note_refusal(cached)[0] is Verdict.RENEW
+    assert refuse(cache, cached) is Verdict.RENEW
     assert not cache.passes_over_refresh()
 
 
 def test_a_place_that_refuses_two_tokens_is_known(answers: Answers) -> None:
-    """Its second token is good elsewhere, so that its 401 renews nothing and leaves the budget alone."""
+    """A place that refuses a second token, good elsewhere, causes no renewal and costs no budget."""
     assert answers.refuse() is Verdict.RENEW
     answers.token("2", answers_refusal=True)
     answers.accept(WELL)
@@ -259,7 +189,7 @@ def test_a_place_that_refuses_two_tokens_is_known(answers: Answers) -> None:
 
 @pytest.mark.parametrize("took", [0.05, 5.0])
 def test_a_place_is_known_once_others_accept(answers: Answers, took: float) -> None:
-    """It refused the second token before that was accepted, whenever that request was sent."""
+    """A place that refused a second token is known once another accepts that token."""
     answers.refuse()
     answers.token("2", answers_refusal=True)
     assert answers.refuse() is Verdict.HAND_BACK
@@ -270,7 +200,7 @@ def test_a_place_is_known_once_others_accept(answers: Answers, took: float) -> N
 
 
 def test_a_place_that_is_contradicted_is_known(answers: Answers) -> None:
-    """What it refused is accepted elsewhere, by a request that left afterwards."""
+    """A refused token is good again once a request that left later is accepted elsewhere."""
     answers.refuse()
 
     assert answers.accept(WELL)
@@ -280,7 +210,7 @@ def test_a_place_that_is_contradicted_is_known(answers: Answers) -> None:
 
 
 def test_a_place_that_is_busy_refusing_is_contradicted(answers: Answers) -> None:
-    """A request that left after its first refusal is enough, though the place has refused more since."""
+    """A request that left after the first refusal counts, even if the place has refused more since."""
     answers.refuse()
     answers.clock.advance(1.0)
     answers.refuse()
@@ -302,7 +232,7 @@ def test_an_earlier_request_contradicts_nobody(answers: Answers, took: float) ->
 
 
 def test_one_of_each_place_has_to_be_answered(answers: Answers) -> None:
-    """A token that two places refuse is good once a request was accepted that left after both."""
+    """A token that two places refuse is good once a request that left after both is accepted."""
     answers.refuse(SICK)
     answers.clock.advance(1.0)
     answers.refuse(OTHER)
@@ -312,7 +242,7 @@ def test_one_of_each_place_has_to_be_answered(answers: Answers) -> None:
 
 
 def test_a_known_place_is_forgiven(answers: Answers) -> None:
-    """Any other answer of it, to whichever token, has its next 401 taken seriously."""
+    """After any other answer of a known place, to any token, its next 401 counts again."""
     answers.refuse()
     answers.accept(WELL)
     answers.accept(SICK)
@@ -326,7 +256,7 @@ def test_a_known_place_is_forgiven(answers: Answers) -> None:
 def test_a_place_is_known_while_others_accept(
     answers: Answers, seconds: float, verdict: Verdict
 ) -> None:
-    """Ten minutes after the last token was accepted elsewhere, there is nothing to tell it by."""
+    """Ten minutes after the last acceptance elsewhere, a known place is judged anew."""
     answers.refuse()
     answers.accept(WELL)
     answers.clock.advance(seconds)
@@ -334,8 +264,8 @@ def test_a_place_is_known_while_others_accept(
     assert answers.refuse() is verdict
 
 
-def test_who_refuses_now_and_then_costs_three(answers: Answers) -> None:
-    """A place that accepts between has a budget of its own, and is then handed its 401s back."""
+def test_a_place_that_refuses_now_and_then_costs_three(answers: Answers) -> None:
+    """A place that accepts between its refusals causes three renewals, and then none for a while."""
     verdicts = []
     for number in range(10):
         verdicts.append(answers.refuse())
@@ -354,11 +284,7 @@ def test_who_refuses_now_and_then_costs_three(answers: Answers) -> None:
 
 @pytest.mark.parametrize(
     ("has_accepted", "seconds", "verdict"),
-    [
-        (False, 29.0, Verdict.HAND_BACK),
-        (False, 31.0, Verdict.RENEW),
-        (True, 0.0, Verdict.RENEW),
-    ],
+    [(False, 29.0, Verdict.HAND_BACK), (False, 31.0, Verdict.RENEW), (True, 0.0, Verdict.RENEW)],
 )
 def test_after_an_unfounded_renewal_a_new_place_is_doubted(
     answers: Answers, seconds: float, verdict: Verdict, *, has_accepted: bool
@@ -374,7 +300,7 @@ def test_after_an_unfounded_renewal_a_new_place_is_doubted(
 
 
 def test_a_new_place_is_believed_once_the_other_accepts(answers: Answers) -> None:
-    """Nothing is held against it any more."""
+    """Once the sick place accepts again, a new place's 401 counts."""
     answers.refuse()
     answers.accept(WELL)
     answers.accept(SICK)
@@ -389,7 +315,7 @@ def test_a_new_place_is_believed_once_the_other_accepts(answers: Answers) -> Non
 def test_others_tell_of_what_app_refresh_token_gave(
     answers: Answers, seconds: float, then: Verdict, *, passes_over: bool
 ) -> None:
-    """Whether the place or AppRefreshToken is at fault is left to others for a second."""
+    """For a second, other places may tell whether the place or AppRefreshToken is at fault."""
     answers.refuse()
     answers.token("2", by_refresh=True, answers_refusal=True)
 
@@ -401,7 +327,7 @@ def test_others_tell_of_what_app_refresh_token_gave(
 
 
 def test_app_refresh_token_is_at_fault_if_the_place_accepted_before(answers: Answers) -> None:
-    """A place that is known to accept tokens is believed at once."""
+    """A place that has accepted tokens is believed at once."""
     answers.cache.note_acceptance(answers.token("2"), SICK, sent_at=0.0)
     answers.refuse()
     answers.token("3", by_refresh=True, answers_refusal=True)
@@ -423,7 +349,7 @@ def test_app_refresh_token_is_at_fault_if_the_place_accepted_before(answers: Ans
 def test_a_refusal_is_reported_once_per_kind(
     answers: Answers, places: list[str], told: list[bool]
 ) -> None:
-    """Two reports there are of a token at most, however many requests are refused."""
+    """A token's refusals are reported twice at most, however many requests are refused."""
     answers.refuse(SICK)
     answers.token("2", answers_refusal=True)
     answers.accept(WELL)
@@ -434,7 +360,7 @@ def test_a_refusal_is_reported_once_per_kind(
 
 @given(st.lists(st.sampled_from(["ask well", "ask sick", "first", "last", "log in"]), max_size=99))
 def test_a_sick_place_costs_one_renewal(steps: list[str]) -> None:
-    """However its requests and those of a healthy place cross each other, it costs one renewal at most."""
+    """In any order of its answers and those of a healthy place, a sick place causes one renewal at most."""
     clock, policy = ManualClock(), RenewalPolicy()
     cache = TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app")
     under_way: list[tuple[str, CachedToken, float]] = []
@@ -450,7 +376,7 @@ def test_a_sick_place_costs_one_renewal(steps: list[str]) -> None:
             refresh_lifetime=None,
             answers_refusal=number > 0,
         )
-        return _issue(cache, cached)
+        return issue(cache, cached)
 
     cache.note_acceptance(log_in(), WELL, sent_at=clock.monotonic())
     is_refreshing = False

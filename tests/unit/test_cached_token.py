@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from hypothesis import given
@@ -14,20 +12,11 @@ from taxizer_async._core.exchange import Issued
 from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cached_token import CachedToken, from_issued, from_record
 from taxizer_async.testing._manual_clock import ManualClock
+from tests.support.tokens import make_cached, make_issued, make_record
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import TokenRecord
-
-
-def _hold_issued(
-    issued: Issued,
-    clock: ManualClock,
-    *,
-    answers_refusal: bool = False,
-    by_refresh: bool = False,
+def _from_issued(
+    issued: Issued, clock: ManualClock, *, answers_refusal: bool = False, by_refresh: bool = False
 ) -> CachedToken:
     return from_issued(
         issued,
@@ -40,19 +29,9 @@ def _hold_issued(
     )
 
 
-def test_age(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
-    """The age counts from when the token was asked for."""
-    cached = make_cached()
-    clock.advance(12.5)
-
-    assert cached.age(clock) == 12.5
-
-
-@pytest.mark.parametrize("jump", [3600.0, -86_400.0])
-def test_age_after_the_wall_clock_was_set(
-    make_cached: Callable[..., CachedToken], clock: ManualClock, jump: float
-) -> None:
-    """A wall clock that is set, either way, makes the token neither older nor younger."""
+@pytest.mark.parametrize("jump", [0.0, 3600.0, -86_400.0])
+def test_age(clock: ManualClock, jump: float) -> None:
+    """The age counts from when the token was asked for, whatever happens to the wall clock."""
     cached = make_cached()
     clock.advance(10)
     clock.jump(jump)
@@ -60,45 +39,15 @@ def test_age_after_the_wall_clock_was_set(
     assert cached.age(clock) == 10
 
 
-def test_age_is_never_negative(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
-    """A token asked for in the future is just new."""
+def test_age_is_never_negative(clock: ManualClock) -> None:
+    """A token asked for in the future has age 0."""
     cached = make_cached(requested_at=clock.monotonic() + 5)
 
     assert cached.age(clock) == 0
 
 
-@pytest.mark.parametrize(
-    ("seconds", "stage"),
-    [
-        (0, Freshness.FRESH),
-        (74, Freshness.FRESH),
-        (80, Freshness.RENEW_AHEAD),
-        (89, Freshness.RENEW_AHEAD),
-        (90, Freshness.MUST_RENEW),
-        (99, Freshness.MUST_RENEW),
-        (100, Freshness.EXPIRED),
-        (1e9, Freshness.EXPIRED),
-    ],
-)
-def test_stages(
-    make_cached: Callable[..., CachedToken], clock: ManualClock, seconds: float, stage: Freshness
-) -> None:
-    """A token is fresh, due, pressing, and gone, in this order."""
-    cached = make_cached(lifetime=100.0)
-    clock.advance(seconds)
-
-    assert cached.freshness(clock) is stage
-
-
-def test_a_refused_token_is_gone(
-    make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """A token that was refused is gone, however new."""
-    assert make_cached(refused=True).freshness(clock) is Freshness.EXPIRED
-
-
-def test_remaining(make_cached: Callable[..., CachedToken], clock: ManualClock) -> None:
-    """What remains shrinks to 0 and below; one used until refused never ends."""
+def test_remaining(clock: ManualClock) -> None:
+    """The rest of a life shrinks to 0 and below; a token used until refused never ends."""
     cached, undying = make_cached(lifetime=100.0), make_cached(lifetime=0.0)
     clock.advance(130)
 
@@ -106,8 +55,8 @@ def test_remaining(make_cached: Callable[..., CachedToken], clock: ManualClock) 
     assert undying.remaining(clock) == math.inf
 
 
-def test_same_token(make_cached: Callable[..., CachedToken]) -> None:
-    """Two are the same token exactly if their JWTs are equal."""
+def test_same_token() -> None:
+    """Two tokens are the same if their JWTs are equal."""
     assert make_cached("1").same_token(make_cached("1", version="another", refused=True))
     assert not make_cached("1").same_token(make_cached("2"))
     assert not make_cached("1").same_token(None)
@@ -115,21 +64,10 @@ def test_same_token(make_cached: Callable[..., CachedToken]) -> None:
 
 @pytest.mark.parametrize(
     ("refresh_lifetime", "seconds", "refreshable"),
-    [
-        (None, 1e9, True),
-        (100.0, 99, True),
-        (100.0, 100, False),
-        (0.0, 0, False),
-        (-5.0, 0, False),
-    ],
+    [(None, 1e9, True), (100.0, 99, True), (100.0, 100, False), (0.0, 0, False), (-5.0, 0, False)],
 )
 def test_refreshable(
-    *,
-    make_cached: Callable[..., CachedToken],
-    clock: ManualClock,
-    refresh_lifetime: float | None,
-    seconds: float,
-    refreshable: bool,
+    *, clock: ManualClock, refresh_lifetime: float | None, seconds: float, refreshable: bool
 ) -> None:
     """A refresh token is good until its own end, or for ever if that is unknown."""
     cached = make_cached(refresh_lifetime=refresh_lifetime)
@@ -138,31 +76,17 @@ def test_refreshable(
     assert cached.refreshable(clock) is refreshable
 
 
-def test_a_spent_one_is_not_refreshable(
-    make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """A refresh token that was sent is not sent again."""
+def test_refreshable_in_other_respects(clock: ManualClock) -> None:
+    """A token without a refresh token, or with a spent one, can't be refreshed; a refused one can."""
     assert not make_cached(refresh_spent=True).refreshable(clock)
-
-
-def test_without_a_refresh_token(
-    make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """A token that came without a refresh token cannot be refreshed."""
     assert not make_cached(token=Token(jwt=Secret("j"))).refreshable(clock)
-
-
-def test_a_refused_token_is_refreshable(
-    make_cached: Callable[..., CachedToken], clock: ManualClock
-) -> None:
-    """A 401 for the JWT does not lose the refresh token (invariant 10)."""
     assert make_cached(refused=True).refreshable(clock)
 
 
-def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
-    """What was just issued is held from the moment it was asked for."""
-    issued = issue()
-    cached = _hold_issued(issued, clock, answers_refusal=True, by_refresh=True)
+def test_from_issued(clock: ManualClock) -> None:
+    """An issued token has lived since it was asked for."""
+    issued = make_issued()
+    cached = _from_issued(issued, clock, answers_refusal=True, by_refresh=True)
     clock.advance(5)
 
     assert cached.token is issued.token
@@ -179,9 +103,9 @@ def test_hold_issued(issue: Callable[..., Issued], clock: ManualClock) -> None:
 
 
 @pytest.mark.report(72)
-def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: ManualClock) -> None:
+def test_from_issued_without_an_expiry(clock: ManualClock) -> None:
     """A token without an expiry is taken to last 5 minutes."""
-    cached = _hold_issued(issue(lifetime=None), clock)
+    cached = _from_issued(make_issued(lifetime=None), clock)
 
     assert cached.lifetime == 300
     assert cached.remaining(clock) == 300
@@ -189,13 +113,11 @@ def test_hold_issued_without_an_expiry(issue: Callable[..., Issued], clock: Manu
 
 @pytest.mark.report(53)
 @pytest.mark.parametrize("lifetime", [0.0625, 0.125, 0.0, -3600.0, -6.3e10])
-def test_hold_issued_dead_on_arrival(
-    issue: Callable[..., Issued], clock: ManualClock, lifetime: float
-) -> None:
+def test_from_issued_dead_on_arrival(clock: ManualClock, lifetime: float) -> None:
     """A token that ended before it came, or in year 1, is used until refused (report 53)."""
-    issued = issue(lifetime=lifetime)
+    issued = make_issued(lifetime=lifetime)
     clock.advance(0.125)
-    cached = _hold_issued(issued, clock)
+    cached = _from_issued(issued, clock)
     clock.advance(29)
 
     assert cached.lifetime == 0
@@ -206,20 +128,19 @@ def test_hold_issued_dead_on_arrival(
     assert cached.freshness(clock) is Freshness.RENEW_AHEAD
 
 
-def test_hold_issued_after_retries(issue: Callable[..., Issued], clock: ManualClock) -> None:
-    """Time spent on earlier tries, before the token was asked for, takes nothing off its life."""
+def test_from_issued_after_retries(clock: ManualClock) -> None:
+    """Time spent on earlier tries takes nothing off the life of a token."""
     clock.advance(12)
-    cached = _hold_issued(issue(lifetime=10.0, elapsed=12.1), clock)
+    issued = make_issued(lifetime=10.0, elapsed=12.1, requested_at=clock.monotonic())
+    cached = _from_issued(issued, clock)
 
     assert cached.lifetime == 10
     assert cached.remaining(clock) == 10
 
 
-def test_hold_record(
-    record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
-) -> None:
-    """What a store had is held at the age that it has, and known to be shared."""
-    stored = record(age=600.0, refresh_lifetime=7200.0, refresh_spent=True)
+def test_from_record(clock: ManualClock, policy: RenewalPolicy) -> None:
+    """A record becomes a shared token of the same age."""
+    stored = make_record(age=600.0, refresh_lifetime=7200.0, refresh_spent=True)
     cached = from_record(stored, clock=clock, policy=policy, jitter=0.0)
     clock.advance(10)
 
@@ -232,15 +153,6 @@ def test_hold_record(
     assert not cached.answers_refusal
 
 
-def test_hold_record_of_one_used_until_refused(
-    record: Callable[..., TokenRecord], clock: ManualClock, policy: RenewalPolicy
-) -> None:
-    """A token without a credible end stays one after a store had it."""
-    cached = from_record(record(lifetime=0.0), clock=clock, policy=policy, jitter=0.0)
-
-    assert cached.remaining(clock) == math.inf
-
-
 @given(
     age=st.floats(0, 1e6),
     lifetime=st.floats(-1e3, 1e6),
@@ -250,7 +162,7 @@ def test_hold_record_of_one_used_until_refused(
 def test_records_round_trip(
     age: float, lifetime: float, refresh_lifetime: float | None, jump: float
 ) -> None:
-    """What is recorded and held again, on a machine with another clock, is the same."""
+    """A token survives its record, on a machine with another clock."""
     here, there = ManualClock(), ManualClock(start=1_800_000_000.0 + jump)
     token = Token(jwt=Secret("j"), refresh_token=Secret("r"))
     issued = Issued(
@@ -260,7 +172,7 @@ def test_records_round_trip(
         requested_at=here.monotonic(),
         elapsed=0.0,
     )
-    cached = _hold_issued(issued, here)
+    cached = _from_issued(issued, here)
     here.advance(age)
     record = cached.record(here)
     again = from_record(record, clock=there, policy=RenewalPolicy(), jitter=0.0)

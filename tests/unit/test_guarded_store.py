@@ -18,6 +18,8 @@ from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
 from tests.support.limits import HANG
+from tests.support.loops import until
+from tests.support.tokens import make_record
 
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ KEY = StoreKey("https://apistaging.taxizer.com", "app")
 
 
 class Moody:
-    """A store, and a lease of it, that does what *mood* says, and raises in what is *broken*."""
+    """A store and its lease: does what *mood* says, and raises in the *broken* operations."""
 
     heartbeat: float | None = 0.001
 
@@ -41,6 +43,9 @@ class Moody:
         self.inner = MemoryTokenStore()
         self.saved = True
         self.released = 0
+        #: What `extend` answers next, and how often it was called.
+        self.extensions: list[bool | Exception] = []
+        self.beats = 0
 
     async def _be(self, operation: str) -> None:
         await anyio.lowlevel.checkpoint()
@@ -68,7 +73,11 @@ class Moody:
 
     async def extend(self) -> bool:
         await self._be("extend")
-        return True
+        self.beats += 1
+        answer = self.extensions.pop(0) if self.extensions else True
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def release(self) -> None:
         await self._be("release")
@@ -124,18 +133,14 @@ async def _leased(store: GuardedStore) -> Lease:
     return lease
 
 
-async def test_a_good_store(
-    store: GuardedStore,
-    record: Callable[..., TokenRecord],
-    operator: Operator,
-) -> None:
+async def test_a_good_store(store: GuardedStore, operator: Operator) -> None:
     """Results of a working store are passed on, and nothing is reported."""
     assert await store.load(KEY) is None
     lease = await _leased(store)
-    assert await store.save(KEY, record(), lease) is SaveResult.SAVED
+    assert await store.save(KEY, make_record(), lease) is SaveResult.SAVED
     loaded = await store.load(KEY)
     assert loaded is not None
-    assert loaded.token == record().token
+    assert loaded.token == make_record().token
     assert await store.clear(KEY) is True
     assert await store.load(KEY) is None
 
@@ -155,18 +160,12 @@ ANSWERS = {"save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
 
 @pytest.mark.parametrize("mood", ["raising", "hanging"])
 @pytest.mark.parametrize("operation", CALLS)
-async def test_a_bad_store(
-    moody: Moody,
-    record: Callable[..., TokenRecord],
-    operator: Operator,
-    mood: str,
-    operation: str,
-) -> None:
-    """A store that raises or hangs fails no caller, which learns that it is down."""
+async def test_a_bad_store(moody: Moody, operator: Operator, mood: str, operation: str) -> None:
+    """A store that raises or hangs fails no caller; the call says that the store is down."""
     moody.mood = mood
     store = hasty(moody, operator)
     with anyio.fail_after(HANG):
-        answer = await CALLS[operation](store, moody, record())
+        answer = await CALLS[operation](store, moody, make_record())
 
     assert answer == ANSWERS.get(operation)
     assert store.failing is not None
@@ -204,15 +203,12 @@ async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
 
 
 async def test_what_works_does_not_excuse_what_fails(
-    store: GuardedStore,
-    moody: Moody,
-    record: Callable[..., TokenRecord],
-    operator: Operator,
+    store: GuardedStore, moody: Moody, operator: Operator
 ) -> None:
     """A store that can be read but not written has not recovered until it can be written."""
     lease = await _leased(store)
     moody.broken = {"save"}
-    await store.save(KEY, record(), lease)
+    await store.save(KEY, make_record(), lease)
     await store.load(KEY)
     assert store.failing == "save: OSError"
     moody.broken = {"save", "load"}
@@ -220,7 +216,7 @@ async def test_what_works_does_not_excuse_what_fails(
     assert store.failing == "save: OSError, load: OSError"
     moody.broken = set()
     await store.load(KEY)
-    await store.save(KEY, record(), lease)
+    await store.save(KEY, make_record(), lease)
 
     assert store.failing is None
     assert await operator.heard() == [
@@ -230,29 +226,23 @@ async def test_what_works_does_not_excuse_what_fails(
 
 
 @pytest.mark.parametrize("operation", ["clear", "extend", "release"])
-async def test_a_rare_call_that_failed_once_is_outlived(
-    store: GuardedStore,
-    moody: Moody,
-    record: Callable[..., TokenRecord],
-    operator: Operator,
-    operation: str,
+async def test_a_store_recovers_from_a_rare_failure(
+    store: GuardedStore, moody: Moody, operator: Operator, operation: str
 ) -> None:
     """One failure of a rare call does not hide that the store works, or that it fails again."""
     moody.broken = {operation}
     if operation == "extend":
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.keep, moody, anyio.Event())
-            with anyio.fail_after(HANG):
-                while store.failing is None:  # noqa: ASYNC110 - it is no event
-                    await anyio.sleep(0.001)
+            await until(lambda: store.failing)
             tasks.cancel_scope.cancel()
     else:
-        await CALLS[operation](store, moody, record())
+        await CALLS[operation](store, moody, make_record())
     assert store.failing is not None
     moody.broken = set()
     lease = await _leased(store)
     await store.load(KEY)
-    await store.save(KEY, record(), lease)
+    await store.save(KEY, make_record(), lease)
     await store.release(lease)
     assert store.failing is None
 
@@ -265,6 +255,57 @@ async def test_a_rare_call_that_failed_once_is_outlived(
     ]
 
 
+@pytest.mark.parametrize("operation", ["load", "save"])
+async def test_a_cancelled_call_ends(store: GuardedStore, moody: Moody, operation: str) -> None:
+    """A caller that is cancelled while the store hangs ends at once, and nothing failed."""
+    moody.mood = "hanging"
+    with anyio.fail_after(HANG), anyio.CancelScope() as scope:
+        scope.cancel()
+        await CALLS[operation](store, moody, make_record())
+
+    assert scope.cancelled_caught
+    assert store.failing is None
+
+
+async def test_a_release_outlasts_a_cancellation(store: GuardedStore, moody: Moody) -> None:
+    """A lease is released even while the refresh is being cancelled."""
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.release(moody)
+
+    assert moody.released == 1
+
+
+async def test_keep_extends_until_lost(store: GuardedStore, moody: Moody) -> None:
+    """A lease is extended again and again, through failures, until it is lost."""
+    moody.extensions = [True, OSError(), True, False, True]
+    with anyio.fail_after(HANG):
+        await store.keep(moody, anyio.Event())
+
+    assert moody.extensions == [True]
+
+
+async def test_keep_without_a_heartbeat(store: GuardedStore, moody: Moody) -> None:
+    """A lease without a heartbeat is not extended."""
+    moody.heartbeat = None
+    with anyio.fail_after(HANG):
+        await store.keep(moody, anyio.Event())
+
+    assert moody.beats == 0
+
+
+async def test_keep_ends_with_the_refresh(store: GuardedStore, moody: Moody) -> None:
+    """The lease is extended until the refresh that needs it is done."""
+    done = anyio.Event()
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.keep, moody, done)
+            await until(lambda: moody.beats >= 3)
+            done.set()
+
+    assert store.failing is None
+
+
 async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
     """A lease that another client holds is busy, which is not a failure."""
     await _leased(store)
@@ -274,24 +315,19 @@ async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
 
 
 @pytest.mark.report(89)
-async def test_a_lost_lease(
-    store: GuardedStore,
-    moody: Moody,
-    record: Callable[..., TokenRecord],
-    operator: Operator,
-) -> None:
+async def test_a_lost_lease(store: GuardedStore, moody: Moody, operator: Operator) -> None:
     """A save that the store refuses means that the lease is lost, which is not a failure (report 89)."""
     lease = await _leased(store)
     moody.saved = False
 
-    assert await store.save(KEY, record(), lease) is SaveResult.LEASE_LOST
+    assert await store.save(KEY, make_record(), lease) is SaveResult.LEASE_LOST
     assert await operator.heard() == []
 
 
 async def test_what_a_store_raises_is_not_quoted(
     store: GuardedStore, moody: Moody, canary: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text of a store's exception may quote the record, and is logged nowhere."""
+    """The text of a store's exception, which may quote the record, is not logged."""
     moody.mood = "raising"
     await store.load(KEY)
 
@@ -310,18 +346,18 @@ async def test_what_a_store_raises_is_not_quoted(
         (TokenStoreError("the record is damaged"), "the record is damaged"),
     ],
 )
-async def test_a_problem_is_told_as_far_as_it_is_safe(
+async def test_only_safe_text_is_reported(
     operator: Operator, problem: Exception, told: str
 ) -> None:
-    """The text of our own errors is passed on; of others, the class and the system's reason."""
+    """Our own errors are quoted; of others only the class and the system's reason are."""
     store = GuardedStore(Raising(problem), timeout=HANG, event_log=operator.event_log)
     assert await store.load(KEY) is None
 
     assert await operator.heard() == [StoreFailed(operation="load", reason=told)]
 
 
-async def test_a_store_that_is_used_wrongly_says_so(operator: Operator) -> None:
-    """A `ConfigurationError` does not pass by itself: it reaches callers that take the lease."""
+async def test_a_misused_store_is_a_misconfiguration(operator: Operator) -> None:
+    """A `ConfigurationError` reaches callers that take the lease."""
     store = GuardedStore(
         Raising(ConfigurationError("not on trio")), timeout=HANG, event_log=operator.event_log
     )
@@ -364,12 +400,10 @@ WRONG_FIELDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("given", ["c4n4ry-5ecret", True, object(), {"token": "x"}, *WRONG_FIELDS])
-async def test_what_is_no_record_is_none(
-    given: Any, record: Callable[..., TokenRecord], operator: Operator
-) -> None:
+async def test_what_is_no_record_is_none(given: Any, operator: Operator) -> None:
     """A record with unusable values is a failure of the store, reported without its content."""
     is_record = isinstance(given, dict) and given in WRONG_FIELDS
-    wrong = attrs.evolve(record(), **given) if is_record else given
+    wrong = attrs.evolve(make_record(), **given) if is_record else given
     store = GuardedStore(Giving(record=wrong), timeout=HANG, event_log=operator.event_log)
 
     assert await store.load(KEY) is None

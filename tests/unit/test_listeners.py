@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taxizer_async._core.events import Event
-    from tests.unit.conftest import ThreadWithin
+    from tests.unit.conftest import InChild, ThreadWithin
 
 
 ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)
@@ -544,7 +544,7 @@ def test_listeners_come_and_go_while_others_hear() -> None:
 
 
 def test_a_child_tells_of_what_happens_in_it(
-    in_child: Callable[[Callable[[], bool]], bool], thread_within: ThreadWithin
+    in_child: InChild, thread_within: ThreadWithin
 ) -> None:
     """A forked child does not wait for its parent's threads, nor for their queued events."""
     heard: list[Event] = []

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 import pytest
 
-from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, Unavailable
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
+from tests.support.tokens import make_issued
 
 
 @pytest.mark.parametrize(
@@ -38,7 +35,7 @@ def test_a_silence_says_nothing() -> None:
     assert not silence.not_processed
 
 
-def test_an_issued_token_is_masked(issue: Callable[..., Issued]) -> None:
+def test_an_issued_token_is_masked() -> None:
     """The repr of an outcome shows no secret."""
-    assert "jwt-1" not in repr(issue())
-    assert "refresh-1" not in repr(issue())
+    assert "jwt-1" not in repr(make_issued())
+    assert "refresh-1" not in repr(make_issued())

@@ -31,7 +31,7 @@ def change(places: Places, what: str, name: str, now: float) -> Places:
 
 @given(CHANGES)
 def test_the_last_answer_of_a_place_counts(changes: list[tuple[str, str]]) -> None:
-    """A place accepts or refuses as it did last, whatever others did before and since."""
+    """Only the last answer of a place counts, whatever other places answered."""
     places = Places()
     for now, (what, name) in enumerate(changes):
         places = change(places, what, name, now)
@@ -45,7 +45,7 @@ def test_the_last_answer_of_a_place_counts(changes: list[tuple[str, str]]) -> No
 
 @given(CHANGES)
 def test_the_oldest_places_go_first(changes: list[tuple[str, str]]) -> None:
-    """A few places of each kind are kept: those that were heard of last."""
+    """The places of each kind that answered last are kept."""
     places = Places()
     with mock.patch.object(module, "MOST_PLACES", 2):
         for now, (what, name) in enumerate(changes):
@@ -58,7 +58,7 @@ def test_the_oldest_places_go_first(changes: list[tuple[str, str]]) -> None:
 
 
 def test_256_places_are_kept() -> None:
-    """What is remembered of places does not grow with their number."""
+    """At most 256 places of each kind are remembered."""
     places = Places()
     for number in range(2 * MOST_PLACES):
         places = places.accept(f"a{number}", 0.0).distrust(f"r{number}", 0.0, times=3)
@@ -73,7 +73,7 @@ def test_256_places_are_kept() -> None:
     [("b", 10.0, True), ("b", 10.1, False), ("a", 0.0, False), ("", 0.0, True)],
 )
 def test_others_have_accepted(name: str, since: float, *, accepted: bool) -> None:
-    """Another place than the one that refuses has to accept, and not too long ago."""
+    """Only another place counts, and only if it accepted recently."""
     assert Places().accept("a", 10.0).others_have_accepted(name, since=since) is accepted
 
 
@@ -88,7 +88,7 @@ def test_others_have_accepted(name: str, since: float, *, accepted: bool) -> Non
     ],
 )
 def test_contradicting(version: str, sent_at: float, found: tuple[str, ...]) -> None:
-    """A place is contradicted by a request that left once it had refused the very same token."""
+    """A request that left after the refusal of the same token contradicts the place."""
     places = (
         Places().refuse("a", refusal("v1")).refuse("b", refusal("v3")).distrust("b", 5.0, times=3)
     )
@@ -108,7 +108,7 @@ def test_contradicting(version: str, sent_at: float, found: tuple[str, ...]) -> 
     ],
 )
 def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
-    """Who was found out twice of late does so, even if it accepts between."""
+    """A place that misled twice of late refuses now and then, even if it accepts between."""
     places = Places()
     for moment in moments:
         places = places.distrust("a", moment, times=3).accept("a", moment)
@@ -121,7 +121,7 @@ def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
 
 @pytest.mark.parametrize(("since", "some"), [(5.0, False), (4.9, True)])
 def test_some_place_misled(since: float, *, some: bool) -> None:
-    """One that was found out of late counts until it accepts."""
+    """A place that misled of late counts until it accepts."""
     places = Places().distrust("a", 5.0, times=3).distrust("b", 4.0, times=3)
 
     assert places.some_misled(since=since) is some

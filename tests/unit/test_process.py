@@ -12,9 +12,9 @@ from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
+
+    from tests.unit.conftest import InChild
 
 
 class Value:
@@ -29,7 +29,7 @@ def test_a_process_makes_its_value_once() -> None:
     assert not own.is_inherited
 
 
-def test_a_child_makes_its_own(in_child: Callable[[Callable[[], bool]], bool]) -> None:
+def test_a_child_makes_its_own(in_child: InChild) -> None:
     """A forked child finds an inherited value, and gets a new one; the parent keeps its own."""
     own = PerProcess(Value)
     before = own.get()

@@ -9,6 +9,7 @@ import pytest
 from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 from tests.support.loops import native
+from tests.support.tokens import make_cached
 
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ async def test_begins_with_nothing(refresh: SharedRefresh) -> None:
     assert refresh.loop.is_same(native())
 
 
-async def test_its_end_wakes_all(
-    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
-) -> None:
+async def test_its_end_wakes_all(refresh: SharedRefresh) -> None:
     """All who wait for a refresh wake up when it ends, and find what came of it."""
     found: list[object] = []
     cached = make_cached()
@@ -63,9 +62,7 @@ async def test_its_end_wakes_all(
     assert len(refresh.waits) == 100
 
 
-async def test_it_ends_once(
-    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
-) -> None:
+async def test_it_ends_once(refresh: SharedRefresh) -> None:
     """Whoever ends a refresh for the second time changes nothing of it, and is told."""
     first, second = make_cached("1"), make_cached("2")
 
@@ -111,9 +108,7 @@ async def test_a_cancelled_waiter_hurts_nobody(refresh: SharedRefresh) -> None:
     assert len(refresh.waits) == 3
 
 
-async def test_all_waiters_are_cancelled(
-    refresh: SharedRefresh, make_cached: Callable[..., CachedToken]
-) -> None:
+async def test_all_waiters_are_cancelled(refresh: SharedRefresh) -> None:
     """A refresh whose waiters have all left goes on, and whoever comes then waits for it."""
     found: list[object] = []
 

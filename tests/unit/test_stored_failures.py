@@ -13,12 +13,10 @@ from taxizer_async._core.codec import Undecodable
 from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey, TokenStore
 from taxizer_async.stores._encryption import OpaqueBytes, RecordCipher, make_record_cipher
 from taxizer_async.stores._records import StoredFailure, decode_failure, encode_failure
+from tests.support.tokens import make_record
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import TokenRecord
     from taxizer_async.testing import ManualClock
 
 
@@ -145,18 +143,16 @@ async def test_memory_needs_the_lease(clock: ManualClock) -> None:
     assert (await store.look(KEY)).failure is None
 
 
-async def test_memory_success_drops_it(
-    clock: ManualClock, record: Callable[..., TokenRecord]
-) -> None:
+async def test_memory_success_drops_it(clock: ManualClock) -> None:
     """Saving a record drops the failure."""
     store = MemoryTokenStore(clock=clock)
     await _saved(store)
     lease = await store.lease(KEY)
     assert lease is not None
-    assert await store.save(KEY, record(), lease)
+    assert await store.save(KEY, make_record(), lease)
 
     view = await store.look(KEY)
-    assert (view.record, view.failure) == (record(), None)
+    assert (view.record, view.failure) == (make_record(), None)
 
 
 async def test_memory_clear_drops_it(clock: ManualClock) -> None:

@@ -34,7 +34,7 @@ ROOMS["_cli"] = {*ROOMS, "_cli"}
 #: Where these may be named; the parts of a package count as it does.
 RESERVED = {
     "httpx": {"_http", "_auth", "_cli"},
-    "cattrs": {"_core.codec", "_cli.demo.worker"},
+    "cattrs": {"_core.codec", "_cli.demo.worker", "invoices"},
     "httpx2": {"httpx2"},
     "aiohttp": {"aiohttp"},
     "opentelemetry": {"otel"},

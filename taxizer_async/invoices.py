@@ -1,0 +1,373 @@
+"""
+Submit signed invoices, and read what the API says of them.
+
+What is known of the API is in its reference ("Invoices"): the two calls that take signed XML. A status code
+alone says nothing of an invoice, so the body decides. Nothing here sends an invoice twice.
+
+```python
+outcome = await submit_signed_xml(client, uuid=uuid, device_id=device, invoice_number="7", xml=xml)
+if outcome.is_accepted: ...
+```
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import inspect
+import json
+import re
+import sys
+import uuid as uuids
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack, cast, overload
+
+import attrs
+import cattrs
+
+from cattrs.gen import make_dict_structure_fn, override
+
+from taxizer_async._core.codec import describe
+from taxizer_async._core.errors import ConfigurationError, TaxizerError
+from taxizer_async._core.invoice_values import (
+    InvoiceError,
+    InvoiceMessage,
+    InvoiceNotSentError,
+    InvoiceOutcome,
+    InvoiceResponseError,
+    InvoiceStatus,
+    InvoiceUncertainError,
+)
+from taxizer_async._http.network_errors import describe_network_error
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+
+__all__ = [
+    "InvoiceError",
+    "InvoiceMessage",
+    "InvoiceNotSentError",
+    "InvoiceOutcome",
+    "InvoiceResponseError",
+    "InvoiceStatus",
+    "InvoiceUncertainError",
+    "SignedInvoice",
+    "read_outcome",
+    "submit_signed_xml",
+    "submit_signed_xml_request",
+]
+
+_FROM_XML: Final = "/v1/Invoices/GenerateInvoiceFromXml"
+_FROM_XML_REQUEST: Final = "/v1/Invoices/GenerateInvoiceFromXmlRequest"
+#: Headers in which servers and gateways name a request; the API documents none.
+_REQUEST_ID_HEADERS: Final = ("X-Request-Id", "Request-Id", "X-Correlation-Id")
+_REQUEST_ID: Final = r"[\x21-\x7e]{1,128}"
+
+
+class Response(Protocol):
+    """What is read of a response of httpx or httpx2."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, whose names have no case."""
+        ...
+
+
+class AsyncClient(Protocol):
+    """`TaxizerClient`, or an `AsyncClient` of httpx or httpx2 with a `base_url` and an auth."""
+
+    def post(self, url: str, *, json: Any) -> Awaitable[Response]:
+        """Send a request."""
+        ...
+
+
+class Client(Protocol):
+    """A `Client` of httpx or httpx2 with a `base_url` and an auth."""
+
+    def post(self, url: str, *, json: Any) -> Response:
+        """Send a request."""
+        ...
+
+
+def read_outcome(response: Response) -> InvoiceOutcome:
+    """
+    Return what *response* says of the invoice that was sent.
+
+    The body decides and not the status: a refusal may come with 200. Names of fields and statuses are
+    read without regard to case; unknown fields are kept in `InvoiceOutcome.raw`.
+
+    Raises:
+        InvoiceResponseError: If it says nothing of an invoice, or contradicts itself.
+    """
+    return _outcome_or_raise(response, uuid=None)
+
+
+class SignedInvoice(TypedDict):
+    """
+    What both calls take.
+
+    Attributes:
+        uuid: The invoice's own identifier.
+        device_id: A registered device.
+        invoice_number: The invoice's number.
+        xml: The signed XML.
+    """
+
+    uuid: str | uuids.UUID
+    device_id: str | uuids.UUID
+    invoice_number: str
+    xml: bytes
+
+
+@overload
+def submit_signed_xml(
+    client: AsyncClient, **invoice: Unpack[SignedInvoice]
+) -> Awaitable[InvoiceOutcome]: ...
+@overload
+def submit_signed_xml(client: Client, **invoice: Unpack[SignedInvoice]) -> InvoiceOutcome: ...
+def submit_signed_xml(
+    client: AsyncClient | Client, **invoice: Unpack[SignedInvoice]
+) -> Awaitable[InvoiceOutcome] | InvoiceOutcome:
+    """
+    Submit a standard (B2B) invoice; the answer carries the verdict.
+
+    Await it with an async client. It is sent once: only a 401 has it sent again, with another token.
+
+    Args:
+        client: An async or sync client.
+        invoice: See `SignedInvoice`.
+
+    Raises:
+        InvoiceNotSentError: If there was no connection.
+        InvoiceUncertainError: If it is unknown whether the invoice was taken.
+        AuthError: If no token could be had, so that nothing was taken.
+        ConfigurationError: If an argument is wrong, or the client has no `base_url`.
+    """
+    return _submit(client, _FROM_XML, _body(invoice))
+
+
+@overload
+def submit_signed_xml_request(
+    client: AsyncClient, **invoice: Unpack[SignedInvoice]
+) -> Awaitable[InvoiceOutcome]: ...
+@overload
+def submit_signed_xml_request(
+    client: Client, **invoice: Unpack[SignedInvoice]
+) -> InvoiceOutcome: ...
+def submit_signed_xml_request(
+    client: AsyncClient | Client, **invoice: Unpack[SignedInvoice]
+) -> Awaitable[InvoiceOutcome] | InvoiceOutcome:
+    """Queue a simplified (B2C) invoice; otherwise as `submit_signed_xml`."""
+    return _submit(client, _FROM_XML_REQUEST, _body(invoice))
+
+
+def _body(invoice: SignedInvoice) -> dict[str, str]:
+    number: object = invoice["invoice_number"]
+    xml: object = invoice["xml"]
+    if not isinstance(number, str) or not number:
+        msg = "invoice_number must be a str that is not empty"
+        raise ConfigurationError(msg)
+    if not isinstance(xml, (bytes, bytearray)) or not xml:
+        msg = "xml must be the bytes of the signed XML"
+        raise ConfigurationError(msg)
+    return {
+        "uuid": _uuid("uuid", invoice["uuid"]),
+        "deviceId": _uuid("device_id", invoice["device_id"]),
+        "invoiceNumber": number,
+        "signedXmlInvoice": base64.b64encode(xml).decode(),
+    }
+
+
+def _uuid(name: str, value: object) -> str:
+    try:
+        uuids.UUID(str(value))
+    except ValueError:
+        pass
+    else:
+        if isinstance(value, (str, uuids.UUID)):
+            return str(value)
+    msg = f"{name} must be a UUID, such as {uuids.UUID(int=0)}"
+    raise ConfigurationError(msg)
+
+
+def _submit(
+    client: AsyncClient | Client, path: str, body: dict[str, str]
+) -> Awaitable[InvoiceOutcome] | InvoiceOutcome:
+    if inspect.iscoroutinefunction(client.post):
+        return _submit_async(cast("AsyncClient", client), path, body)
+    try:
+        response = cast("Client", client).post(path, json=body)
+    except Exception as error:
+        problem = _problem(client, error, uuid=body["uuid"])
+        if problem is None:
+            raise
+    else:
+        return _outcome_or_raise(response, uuid=body["uuid"])
+    raise problem
+
+
+async def _submit_async(client: AsyncClient, path: str, body: dict[str, str]) -> InvoiceOutcome:
+    try:
+        response = await client.post(path, json=body)
+    except Exception as error:
+        problem = _problem(client, error, uuid=body["uuid"])
+        if problem is None:
+            raise
+    else:
+        return _outcome_or_raise(response, uuid=body["uuid"])
+    # Outside the handler: the library's error has the request, and with it the token.
+    raise problem
+
+
+def _problem(client: object, error: Exception, *, uuid: str) -> TaxizerError | None:
+    """Return the error to raise for what the HTTP library raised; None if it was not the library."""
+    library = next(
+        sys.modules[name]
+        for name in (each.__module__.partition(".")[0] for each in type(client).__mro__)
+        if name in {"httpx", "httpx2"}
+    )
+    if not isinstance(error, library.RequestError):
+        return None
+    what = describe_network_error(error)
+    if isinstance(error, library.UnsupportedProtocol):
+        return ConfigurationError(f"the client needs a base_url: {what}")
+    if isinstance(
+        error,
+        (library.ConnectError, library.ConnectTimeout, library.PoolTimeout, library.ProxyError),
+    ):
+        return InvoiceNotSentError(f"invoice {uuid} was not sent: {what}", uuid=uuid)
+    return InvoiceUncertainError(f"{what}; {_look_for(uuid)}", uuid=uuid)
+
+
+def _look_for(uuid: str) -> str:
+    return f"it is unknown whether invoice {uuid} was taken: look for it before you send it again"
+
+
+def _outcome_or_raise(response: Response, *, uuid: str | None) -> InvoiceOutcome:
+    request_id = _request_id(response)
+    outcome = _read(response.content, request_id)
+    if outcome is not None:
+        return outcome
+    excerpt = describe(response.content)
+    problem = f"HTTP {response.status_code} with {excerpt} says nothing of an invoice"
+    raise InvoiceResponseError(
+        problem if uuid is None else f"{problem}; {_look_for(uuid)}",
+        status_code=response.status_code,
+        excerpt=excerpt,
+        uuid=uuid,
+        request_id=request_id,
+    )
+
+
+def _request_id(response: Response) -> str | None:
+    values = (response.headers.get(name) for name in _REQUEST_ID_HEADERS)
+    return next((each for each in values if each and re.fullmatch(_REQUEST_ID, each)), None)
+
+
+def _read(body: bytes, request_id: str | None) -> InvoiceOutcome | None:
+    try:
+        raw = json.loads(body, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    answer = cast("dict[str, Any]", raw)
+    fields = {name.casefold(): value for name, value in answer.items()}
+    fields |= {
+        "status": None,
+        "request_id": request_id,
+        "raw": answer,
+        "said": fields.get("status"),
+    }
+    outcome: InvoiceOutcome = _converter().structure(fields, InvoiceOutcome)
+    status = _status(fields["said"], outcome)
+    return None if status is None else attrs.evolve(outcome, status=status)
+
+
+def _status(said: object, outcome: InvoiceOutcome) -> InvoiceStatus | None:
+    word = said.strip().casefold() if isinstance(said, str) else ""
+    if word == "completed":
+        if outcome.errors:
+            return None
+        return InvoiceStatus.ACCEPTED_WITH_WARNINGS if outcome.warnings else InvoiceStatus.ACCEPTED
+    if word == "failed" or outcome.errors:
+        return InvoiceStatus.REFUSED
+    if word == "pending" or outcome.transaction_id:
+        return InvoiceStatus.PENDING
+    return None
+
+
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # Python refuses integers of thousands of digits
+        return float(digits)
+
+
+def _text(value: Any, _: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: Any, _: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _png(value: Any, _: Any) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True) or None if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _messages(value: Any, _: Any) -> tuple[InvoiceMessage, ...]:
+    if value is None:
+        return ()
+    return tuple(map(_message, value if isinstance(value, list) else [value]))
+
+
+def _message(value: Any) -> InvoiceMessage:
+    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    fields = {name.casefold(): field for name, field in given.items()}
+    return InvoiceMessage(
+        type=_text(fields.get("type"), None), code=_text(fields.get("code"), None), raw=value
+    )
+
+
+def _as_it_is(value: Any, _: Any) -> Any:
+    return value
+
+
+# Built at the first answer, so that imports do not pay for it.
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    fields: dict[str, Any] = {
+        "status": override(struct_hook=_as_it_is),
+        "errors": override(rename="errormessages", struct_hook=_messages),
+        "warnings": override(rename="warningmessages", struct_hook=_messages),
+        "message": override(struct_hook=_text),
+        "transaction_id": override(rename="transactionid", struct_hook=_text),
+        "qr_code": override(rename="qrcode", struct_hook=_png),
+        "signed_invoice": override(rename="signedinvoice", struct_hook=_text),
+        "invoice_hash": override(rename="invoicehash", struct_hook=_text),
+        "invoice_counter": override(rename="invoicecounter", struct_hook=_count),
+        "request_id": override(struct_hook=_as_it_is),
+        "raw": override(struct_hook=_as_it_is),
+    }
+    converter.register_structure_hook(
+        InvoiceOutcome, make_dict_structure_fn(InvoiceOutcome, converter, **fields)
+    )
+    return converter

@@ -1,12 +1,12 @@
 """
 OpenTelemetry spans and metrics, made from the events that listeners receive.
 
-Needs the extra: `pip install "taxizer-async[otel]"`. That is the API of OpenTelemetry only; without an
-SDK, nothing is recorded. No token is seen here.
+Needs the extra: `pip install "taxizer-async[otel]"`. That is only the API of OpenTelemetry; without an SDK,
+nothing is recorded. No token gets here.
 
-Each span is a root, and is made after the fact, from the times in an event, in the task that listeners run
-in. Live spans would put a tracer into the critical path of each exchange. For the same reason the spans
-that an instrumentation of the HTTP library makes of an exchange are not children of these.
+Each span is a root, made from the times in an event after the fact, in the task of the listeners. Live spans
+would put a tracer into the critical path of each exchange. For the same reason the spans that an
+instrumentation of the HTTP library makes of an exchange are not children of these.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import inspect
 import threading
 import weakref
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
 from urllib.parse import urlsplit
-
-import attrs
 
 from taxizer_async._core import events
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.events import ExchangeKind
 from taxizer_async._http.urls import DEFAULT_PORTS
 from taxizer_async._version import __version__
 
@@ -37,12 +35,13 @@ except ImportError as _missing:
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
+    from datetime import datetime
 
-    from opentelemetry.metrics import CallbackOptions, MeterProvider
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from taxizer_async._core.event_log import EventHook
-    from taxizer_async._core.events import Event
+    from taxizer_async._core.events import Event, ExchangeKind
     from taxizer_async._core.models import AuthStatus
 
 
@@ -55,11 +54,13 @@ _BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0),
 )
-_FIRST_ERROR: Final = 400
+
+_Failure: TypeAlias = events.RefreshRefused | events.ExchangeFailed
+_Exchange: TypeAlias = events.LoggedIn | events.Renewed | _Failure
 
 
 class WatchedAuth(Protocol):
-    """What telemetry reads of an auth: any `TaxizerAuth` will do."""
+    """The part of a `TaxizerAuth` that telemetry reads."""
 
     @property
     def base_url(self) -> str:
@@ -77,7 +78,7 @@ AuthT = TypeVar("AuthT", bound=WatchedAuth)
 @final
 class TaxizerTelemetry:
     """
-    The instruments: make one per meter provider, and a hook of it for each auth.
+    The instruments: make one per meter provider, and one hook of it per auth.
 
     ```python
     telemetry = TaxizerTelemetry()
@@ -114,23 +115,16 @@ class TaxizerTelemetry:
         self.exchanges: Final = meter.create_counter(
             "taxizer.exchanges", "{exchange}", "Logins and renewals that were tried."
         )
-        self.exchange_duration: Final = meter.create_histogram(
-            "taxizer.exchange.duration",
-            "s",
-            "What a login or renewal took, retries included.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
+        self.exchange_duration: Final = _create_histogram(
+            meter, "taxizer.exchange.duration", "What a login or renewal took, retries included."
         )
-        self.token_wait: Final = meter.create_histogram(
-            "taxizer.token.wait.duration",
-            "s",
-            "What a caller waited for a new token.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
+        self.token_wait: Final = _create_histogram(
+            meter, "taxizer.token.wait.duration", "What a caller waited for a new token."
         )
-        self.lease_wait: Final = meter.create_histogram(
+        self.lease_wait: Final = _create_histogram(
+            meter,
             "taxizer.lease.wait.duration",
-            "s",
             "What was waited for another client of the same store.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
         )
         self.adoptions: Final = meter.create_counter(
             "taxizer.token.adoptions", "{adoption}", "Tokens that were taken over from the store."
@@ -152,13 +146,13 @@ class TaxizerTelemetry:
         Return the *on_event* of one auth.
 
         Args:
-            name: Distinguishes auths of the same API, as the attribute `taxizer.auth.name`.
+            name: The attribute `taxizer.auth.name`, which distinguishes auths of the same API.
             then: Your own hook. It receives each event first; if it raises, the event is still recorded.
         """
         return AuthTelemetry(self, name=name, then=then)
 
     def watch(self, hook: AuthTelemetry) -> None:
-        """Show the auth of *hook* in the gauge for as long as it exists."""
+        """Show the auth of *hook* in the gauge as long as it exists."""
         with self._lock:
             self._hooks.add(hook)
 
@@ -214,9 +208,9 @@ class AuthTelemetry:
         finally:
             if not inspect.isawaitable(answer):
                 self._record(event)
-        return self._afterwards(answer, event) if inspect.isawaitable(answer) else None
+        return self._record_after(answer, event) if inspect.isawaitable(answer) else None
 
-    async def _afterwards(self, answer: Awaitable[None], event: Event) -> None:
+    async def _record_after(self, answer: Awaitable[None], event: Event) -> None:
         try:
             await answer
         finally:
@@ -237,89 +231,66 @@ class AuthTelemetry:
                 telemetry.store_failures.add(1, {**attributes, **added})
             case events.Adopted():
                 telemetry.adoptions.add(1, attributes)
+            case events.LoggedIn():
+                self._record_exchange("connect", event)
+            case events.Renewed() | events.RefreshRefused():
+                self._record_exchange("refresh", event)
+            case events.ExchangeFailed(kind=kind) if kind is not None:
+                self._record_exchange(kind, event)
             case _:
-                exchange = _read(event)
-                if exchange is not None:
-                    self._record_exchange(exchange)
+                pass
 
     def _record_lease_wait(self, event: events.LeaseAwaited) -> None:
         attributes = {**self.attributes, "taxizer.lease.wait.outcome": event.outcome}
         self._telemetry.lease_wait.record(event.elapsed, attributes)
-        start, end = _span_times(event.at, event.elapsed)
-        self._telemetry.tracer.start_span(
-            "taxizer.lease.wait", kind=SpanKind.INTERNAL, attributes=attributes, start_time=start
-        ).end(end)
+        self._record_span("taxizer.lease.wait", event, attributes)
 
-    def _record_exchange(self, exchange: _Exchange) -> None:
-        attributes = {**self.attributes, **exchange.attributes()}
-        self._telemetry.exchanges.add(1, attributes)
-        self._telemetry.exchange_duration.record(exchange.elapsed, attributes)
-        start, end = _span_times(exchange.at, exchange.elapsed)
-        span = self._telemetry.tracer.start_span(
-            f"taxizer.{exchange.kind}",
-            kind=SpanKind.INTERNAL,
-            attributes=attributes,
-            start_time=start,
-        )
-        if exchange.error is not None:
-            span.set_status(StatusCode.ERROR, exchange.reason)
-        span.end(end)
-
-
-@attrs.frozen(kw_only=True)
-class _Exchange:
-    """A login or renewal that has ended; *error* names the class of its error, None after success."""
-
-    kind: ExchangeKind
-    elapsed: float
-    at: datetime
-    error: str | None = None
-    reason: str | None = None
-    status_code: int | None = None
-
-    def attributes(self) -> dict[str, str | int]:
-        """Return its attributes: only those with a bounded number of values, so no free text."""
-        outcome = "success" if self.error is None else "failure"
-        found: dict[str, str | int] = {
-            "taxizer.exchange.kind": self.kind,
-            "taxizer.exchange.outcome": outcome,
+    def _record_exchange(self, kind: ExchangeKind, event: _Exchange) -> None:
+        failure = event if isinstance(event, _Failure) else None
+        attributes = {
+            **self.attributes,
+            "taxizer.exchange.kind": kind,
+            "taxizer.exchange.outcome": "failure" if failure else "success",
+            **(_describe(failure) if failure else {}),
         }
-        if self.status_code is not None:
-            found["http.response.status_code"] = self.status_code
-        if self.error is not None:
-            is_error = (self.status_code or 0) >= _FIRST_ERROR
-            found["error.type"] = str(self.status_code) if is_error else self.error
-        return found
+        self._telemetry.exchanges.add(1, attributes)
+        self._telemetry.exchange_duration.record(event.elapsed, attributes)
+        self._record_span(
+            f"taxizer.{kind}", event, attributes, failed=failure.reason if failure else None
+        )
+
+    def _record_span(
+        self,
+        name: str,
+        event: _Exchange | events.LeaseAwaited,
+        attributes: Mapping[str, str | int],
+        *,
+        failed: str | None = None,
+    ) -> None:
+        start = _nanoseconds(event.at - timedelta(seconds=event.elapsed))
+        span = self._telemetry.tracer.start_span(
+            name, kind=SpanKind.INTERNAL, attributes=attributes, start_time=start
+        )
+        if failed is not None:
+            span.set_status(StatusCode.ERROR, failed)
+        span.end(_nanoseconds(event.at))
 
 
-def _read(event: Event) -> _Exchange | None:
-    """Return the exchange whose end *event* reports, if it reports one."""
-    match event:
-        case events.LoggedIn():
-            return _Exchange(kind="connect", elapsed=event.elapsed, at=event.at)
-        case events.Renewed():
-            return _Exchange(kind="refresh", elapsed=event.elapsed, at=event.at)
-        case events.RefreshRefused():
-            kind: ExchangeKind | None = "refresh"
-        case events.ExchangeFailed():
-            kind = event.kind
-        case _:
-            return None
-    if kind is None:
-        return None
-    return _Exchange(
-        kind=kind,
-        elapsed=event.elapsed,
-        at=event.at,
-        error=event.error,
-        reason=event.reason,
-        status_code=event.status_code,
+def _create_histogram(meter: Meter, name: str, description: str) -> Histogram:
+    return meter.create_histogram(
+        name, "s", description, explicit_bucket_boundaries_advisory=_BUCKETS
     )
 
 
-def _span_times(at: datetime, elapsed: float) -> tuple[int, int]:
-    """Return the start and the end, in epoch nanoseconds."""
-    return _nanoseconds(at - timedelta(seconds=elapsed)), _nanoseconds(at)
+def _describe(failure: _Failure) -> dict[str, str | int]:
+    """Return attributes with a bounded number of values, so no free text."""
+    if failure.status_code is None:
+        return {"error.type": failure.error}
+    is_error = failure.status_code >= HTTPStatus.BAD_REQUEST
+    return {
+        "http.response.status_code": failure.status_code,
+        "error.type": str(failure.status_code) if is_error else failure.error,
+    }
 
 
 def _nanoseconds(moment: datetime) -> int:

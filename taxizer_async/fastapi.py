@@ -1,8 +1,7 @@
 """
-For FastAPI and Starlette: one client for the whole application, its errors as answers, its health.
+For FastAPI and Starlette: one client for the whole application, responses for its errors, health probes.
 
-Needs the extra: `pip install "taxizer-async[fastapi]"`. Nothing here decides anything about tokens, nor
-is a request of the application's answered from here, but for its health and for an `AuthError`.
+Needs the extra: `pip install "taxizer-async[fastapi]"`. Nothing here decides anything about tokens.
 
 ```python
 app = FastAPI(lifespan=taxizer_lifespan())
@@ -14,8 +13,8 @@ app.include_router(health_router())
 async def submit(invoice: Invoice, taxizer: Taxizer) -> Receipt: ...
 ```
 
-All but `Taxizer` and `health_router` does the same for `Starlette(lifespan=taxizer_lifespan())`: there
-`get_taxizer(request)` is the client, and `health_routes()` has the routes.
+With `Starlette(lifespan=taxizer_lifespan())`, `get_taxizer(request)` takes the place of `Taxizer`, and
+`health_routes()` that of `health_router()`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import anyio
 import attrs
 
-from taxizer_async._auth.client import TaxizerClient
+from taxizer_async._auth.on_httpx import TaxizerClient
 from taxizer_async._core.errors import AuthError
 
 
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
 
-    from taxizer_async._auth.auth import TaxizerAuth
+    from taxizer_async._auth.on_httpx import TaxizerAuth
     from taxizer_async._core.models import AuthStatus
 
 
@@ -68,7 +67,7 @@ __all__ = [
 _STATE: Final = "taxizer"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _METHODS: Final = ["GET", "HEAD"]
-#: Close codes of the IANA registry that are to WebSockets what the statuses are to HTTP.
+#: The WebSocket close codes (IANA registry) that mean the same as the statuses.
 _CLOSE_CODES: Final = {HTTPStatus.SERVICE_UNAVAILABLE: 1013, HTTPStatus.BAD_GATEWAY: 1014}
 _DETAILS: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The login at Taxizer does not work at this time: try again later.",
@@ -85,19 +84,18 @@ def taxizer_lifespan(
     keep_fresh: bool = True,
 ) -> StatefulLifespan[Any]:
     """
-    Return a lifespan that opens one client for all requests, and closes it when they are done.
+    Return a lifespan that opens one client for all requests, and closes it at the end.
 
     It has to be entered and left in one task, as servers and the `TestClient` do.
 
     Args:
-        make_client: Is called once per start, and returns the client, or a context manager that has one
-            and closes with it what it stands on, such as a Redis store. By default the client is that
-            of the environment.
-        lifespan: Your own, which runs within: the client is open from before it to after it, as
-            `app.state.taxizer`. What it yields is the state of requests, as ever; what it raises is
-            raised as it is.
-        keep_fresh: Whether to renew the token ahead of need all the while, so that no request waits for
-            that.
+        make_client: Called once per start; returns the client, or a context manager that yields one and
+            also closes what it uses, such as a Redis store. By default the client takes its credentials from
+            the environment.
+        lifespan: Your own, which runs while the client is open, as `app.state.taxizer`. What it yields is
+            the state of requests, as ever; what it raises is raised unchanged.
+        keep_fresh: Whether to renew the token ahead of need while the application runs, so that no request
+            waits for that.
     """
 
     @contextlib.asynccontextmanager
@@ -117,7 +115,7 @@ def get_taxizer(connection: HTTPConnection) -> TaxizerClient:
     """
     Return the application's client: the dependency behind `Taxizer`, for `dependency_overrides`.
 
-    A request, a WebSocket, and those of mounted applications have the same one.
+    Requests and WebSockets, also those of mounted applications, have the same one.
 
     Raises:
         RuntimeError: If the application has no `taxizer_lifespan`, or it was not run.
@@ -139,53 +137,51 @@ Taxizer = Annotated[TaxizerClient, Depends(get_taxizer)]
 
 def add_exception_handlers(app: Starlette) -> None:
     """
-    Answer an `AuthError` that an endpoint lets through, as problem+json without anything secret.
+    Answer an `AuthError` that an endpoint does not catch with problem+json, without anything secret.
 
-    One that trying again can help against (`retryable`: an outage, a vault that is down, a gateway's
-    page) is a 503, with the seconds until the next try in `Retry-After`. Credentials that were rejected
-    are a 502. What was wrong is in the log and in
-    `status()`. A WebSocket that is not yet accepted is refused with the same answer; one that is open is
-    closed, with 1013 or 1014.
+    A `retryable` one (an outage, a vault that is down, a gateway's page) is a 503, with the seconds until the
+    next attempt in `Retry-After`; rejected credentials are a 502. The cause is in the log and in `status()`.
+    A WebSocket that is not yet accepted is refused with the same response; an open one is closed with 1013
+    or 1014.
 
-    A `ConfigurationError`, and what Taxizer answered to a request, are the application's. A mounted
-    application has handlers of its own.
+    A `ConfigurationError`, and Taxizer's response to a request, are for the application to handle. A mounted
+    application needs handlers of its own.
     """
     app.add_exception_handler(AuthError, cast("ExceptionHandler", _answer_auth_error))
 
 
 def health_router(prefix: str = "/health") -> APIRouter:
     """
-    Return a router with the two probes that an orchestrator wants, as JSON without anything secret.
+    Return a router with the two probes of an orchestrator, as JSON without anything secret.
 
-    `{prefix}/live` is 200 for as long as the process answers, and never looks at Taxizer: a restart does
-    not end an outage there, and takes a token that may still be good along. It is the one for
-    Kubernetes' livenessProbe.
+    `{prefix}/live` is 200 as long as the process answers, and never asks Taxizer: a restart would not end an
+    outage there, and would lose a token that may still be good. It is meant for Kubernetes' livenessProbe.
 
-    `{prefix}/ready` tells `status()`. It is 503 while there is no usable token and calls fail at once,
-    from memory; a process that has not logged in yet is ready, as its first request does. It is for a
-    readinessProbe, which takes a pod out of its Service and never restarts it, or for an alert. All pods
-    meet an outage at once: if what else they serve should go on then, let live be both probes.
+    `{prefix}/ready` returns `status()`. It is 503 while there is no usable token and calls fail at once,
+    from memory; a process that has not logged in yet is ready, as its first request will log in. It is meant
+    for a readinessProbe, which takes a pod out of its Service and never restarts it, or for an alert. An
+    outage hits all pods at once: if they should go on serving everything else, use live for both probes.
 
-    In the answer are the texts of errors, so keep it from the public.
+    The response holds the texts of errors, so keep it from the public.
     """
     router = APIRouter(prefix=prefix)
 
     async def ready(taxizer: Taxizer) -> JSONResponse:
-        return _tell_readiness(taxizer.auth.status())
+        return _report_readiness(taxizer.auth.status())
 
-    router.add_api_route("/live", _tell_life, methods=_METHODS, include_in_schema=False)
+    router.add_api_route("/live", _report_life, methods=_METHODS, include_in_schema=False)
     router.add_api_route("/ready", ready, methods=_METHODS, include_in_schema=False)
     return router
 
 
 def health_routes(prefix: str = "/health") -> list[Route]:
-    """Return what `health_router` has, for `Starlette(routes=[*health_routes(), ...])`."""
+    """Return the routes of `health_router`, for `Starlette(routes=[*health_routes(), ...])`."""
 
     async def ready(request: Request) -> JSONResponse:
-        return _tell_readiness(get_taxizer(request).auth.status())
+        return _report_readiness(get_taxizer(request).auth.status())
 
     return [
-        Route(f"{prefix}/live", _tell_life, include_in_schema=False),
+        Route(f"{prefix}/live", _report_life, include_in_schema=False),
         Route(f"{prefix}/ready", ready, include_in_schema=False),
     ]
 
@@ -211,15 +207,15 @@ async def _keep_fresh(auth: TaxizerAuth) -> None:
     try:
         await auth.keep_fresh()
     except Exception:  # noqa: BLE001 - it is logged
-        # Else it would end the lifespan, while the server goes on with a client that is closed.
+        # It would end the lifespan, while the server would go on with a closed client.
         _log.exception("keep_fresh has failed, so requests renew the token")
 
 
-async def _tell_life(_: Request) -> JSONResponse:
+async def _report_life(_: Request) -> JSONResponse:
     return JSONResponse({"live": True}, headers=_NO_STORE)
 
 
-def _tell_readiness(status: AuthStatus) -> JSONResponse:
+def _report_readiness(status: AuthStatus) -> JSONResponse:
     ready = _is_ready(status)
     content = {"ready": ready, **attrs.asdict(status)}
     content["retry_at"] = status.retry_at and status.retry_at.isoformat()
@@ -230,7 +226,7 @@ def _tell_readiness(status: AuthStatus) -> JSONResponse:
 def _is_ready(status: AuthStatus) -> bool:
     if status.usable or status.retry_at is None:
         return True
-    # A service that gets no request asks for no token, and would never be ready again.
+    # Without requests nothing asks for a token, so the service would never be ready again.
     return not status.keep_fresh_running and status.retry_at <= datetime.now(UTC)
 
 

@@ -4,8 +4,7 @@ The async credential client for the Taxizer API: log in once, share the token, n
 `TaxizerClient` is an `httpx.AsyncClient` that does it all; `TaxizerAuth` does it for yours.
 """
 
-from taxizer_async._auth.auth import TaxizerAuth
-from taxizer_async._auth.client import TaxizerClient
+from taxizer_async._auth.on_httpx import TaxizerAuth, TaxizerClient
 from taxizer_async._core.clock import Clock
 from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import (

@@ -1,8 +1,8 @@
 """
-For aiohttp: a client middleware that carries the token, and a session of a server's own.
+For aiohttp: a client middleware that carries the token, and a session for an aiohttp server.
 
-Needs the extra: `pip install "taxizer-async[aiohttp]"`. Logins go over httpx, on connections of their
-own. What a 401 means is decided in `_bearer`: here is what is aiohttp's.
+Needs the extra: `pip install "taxizer-async[aiohttp]"`. Logins go over httpx, on separate connections.
+What a 401 means is decided in `_auth.bearer`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
 
-from taxizer_async._auth.auth import TaxizerAuth
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
@@ -25,6 +24,7 @@ from taxizer_async._auth.bearer import (
     place_of,
     tells_of_token,
 )
+from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.models import Credentials
@@ -64,7 +64,7 @@ _log: Final = logging.getLogger("taxizer_async")
 @final
 class TaxizerMiddleware:
     """
-    Logs in to Taxizer and carries the bearer token on every request of an `aiohttp.ClientSession`.
+    Logs in to Taxizer and puts the bearer token on every request of an `aiohttp.ClientSession`.
 
     ```python
     auth = TaxizerAuth(Credentials.from_env)
@@ -72,17 +72,16 @@ class TaxizerMiddleware:
         await session.post("/v1/Invoices/GenerateInvoice", json=invoice)
     ```
 
-    A 401 that is about the token has it renewed, and the request sent once more if its body can be: none,
-    bytes, text, JSON, a form, and files that can be rewound, in a multipart form or not. aiohttp follows
-    redirects above its middlewares: each hop is a request of its own, and has the token if it goes to
-    the API. A session's timeout counts the time that a login takes. Give it as the last of several middlewares: those before it see neither the
-    token nor a 401 that it cures.
+    After a 401 that is about the token, the token is renewed and the request sent again, if its body can
+    be: none, bytes, text, JSON, a form, and files that can be rewound, in a multipart form or not. aiohttp
+    follows redirects above its middlewares: each hop is a separate request, and gets the token if it goes
+    to the API. A session's timeout includes the time that a login takes. Of several middlewares this has to
+    be the last: those before it see neither the token nor a 401 that it cures.
 
-    The token is gone from `response.request_info` when a response is there, as aiohttp's errors show
-    that in their repr.
+    Once there is a response, the token is gone from `response.request_info`, which aiohttp's errors show.
 
     Args:
-        auth: Any clients, be they of httpx or aiohttp, may share it, and with it one token.
+        auth: Clients of httpx and aiohttp may share it, and with it one token.
 
     Raises:
         ConfigurationError: If *auth* is no `TaxizerAuth`.
@@ -101,14 +100,12 @@ class TaxizerMiddleware:
         Send *request* with the token.
 
         Raises:
-            AuthError: If no token can be had; see its subclasses.
+            AuthError: If there is no token; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
         bearer = self._bearer
         url = request.url
-        # In a redirect that aiohttp was told not to requote it may be anything.
-        host = (url.raw_host or "").encode("ascii", "backslashreplace")
-        if not bearer.may_have_token(url.scheme, host, url.port):
+        if not bearer.may_have_token(url.scheme, _host(request), url.port):
             return await handler(request)
         cached = bearer.cache.fresh() or await bearer.provider.acquire()
         try:
@@ -130,10 +127,10 @@ class TaxizerMiddleware:
                 cached = replacement
                 resends += 1
                 if hdrs.EXPECT in request.headers:
-                    # A wait for "100 Continue" that a 401 cut short can't be taken up again.
+                    # The 401 ended the wait for "100 Continue", and a wait can't be used twice.
                     request.update_expect_continue()
         finally:
-            # aiohttp's errors show the request's headers.
+            # aiohttp's errors show the headers.
             request.headers.popall(hdrs.AUTHORIZATION, None)
 
     def _is_worth_renewing(
@@ -189,16 +186,15 @@ def taxizer_ctx(
     ```
 
     Args:
-        make_auth: Is called once, when the application starts. By default the credentials are those of
-            the environment, read anew at each login, and `TAXIZER_BASE_URL` overrides the documented
-            host.
-        keep_fresh: Whether the token is renewed ahead of need for as long as the application runs, so
-            that no request ever waits for that.
+        make_auth: Called once, when the application starts. By default the credentials are those of the
+            environment, read anew at each login, and `TAXIZER_BASE_URL` overrides the documented host.
+        keep_fresh: Whether to renew the token ahead of need while the application runs, so that no request
+            waits for that.
         middlewares: Those that come before the one that carries the token.
-        **session_options: All else that `aiohttp.ClientSession` takes.
+        **session_options: The other options of `aiohttp.ClientSession`.
 
     Raises:
-        ConfigurationError: If *session_options* has an address or an auth of its own.
+        ConfigurationError: If *session_options* has a `base_url` or an `auth`.
     """
     own = next((name for name in _OWN_OPTIONS if name in session_options), None)
     if own is not None:
@@ -209,7 +205,7 @@ def taxizer_ctx(
 
     async def context(app: web.Application) -> AsyncGenerator[None]:
         auth = make()
-        # With the slash, without which aiohttp takes no base URL that has a path.
+        # aiohttp takes a base URL with a path only if a slash ends it.
         async with ClientSession(
             f"{auth.base_url}/",
             middlewares=(*middlewares, TaxizerMiddleware(auth)),
@@ -223,10 +219,14 @@ def taxizer_ctx(
     return context
 
 
+def _host(request: ClientRequest) -> bytes:
+    # In a redirect that aiohttp was told not to requote it may hold any character.
+    return (request.url.raw_host or "").encode("ascii", "backslashreplace")
+
+
 def _place(request: ClientRequest) -> str:
     url = request.url
-    netloc = f"{url.raw_host}:{url.port}"
-    return place_of(request.method, url.scheme, netloc, url.raw_path)
+    return place_of(request.method, url.scheme, _host(request), url.port, url.raw_path)
 
 
 def _is_replayable(body: object) -> bool:
@@ -235,23 +235,19 @@ def _is_replayable(body: object) -> bool:
         return True
     if isinstance(body, MultipartWriter):
         return all(_is_replayable(part) for part, _, _ in body)
-    # aiohttp rewinds a file to where it was, and says if that can't be done.
+    # aiohttp rewinds a file to where it was, and marks one that can't be rewound.
     return isinstance(body, IOBasePayload) and not getattr(body, "consumed", True)
 
 
 async def _drain(response: ClientResponse) -> None:
-    """
-    Free the connection of a 401, whatever its body is: a refresh may need it.
-
-    What was read of it becomes the response's body.
-    """
+    """Free the connection of a 401, which the refresh may need; what was read becomes the response's body."""
     body = bytearray()
     with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         while len(body) <= DRAINED_BYTES and (chunk := await response.content.readany()):
             body += chunk
     if not response.content.at_eof():
         response.close()
-    # There is no public way to tell aiohttp that it has been read.
+    # There is no public way to mark the response as read.
     private: Any = response
     private._body = bytes(body)  # noqa: SLF001
 
@@ -263,19 +259,19 @@ def _auth_of_environment() -> TaxizerAuth:
 
 @contextlib.asynccontextmanager
 async def _kept_fresh(auth: TaxizerAuth) -> AsyncGenerator[None]:
-    # A task group would not do: an application may be started and cleaned up in different tasks.
-    keeper = asyncio.create_task(auth.keep_fresh(), name="taxizer_async.keep_fresh")
-    keeper.add_done_callback(_tell_failure)
+    # Not in a task group, as an application may be started and cleaned up in different tasks.
+    task = asyncio.create_task(auth.keep_fresh(), name="taxizer_async.keep_fresh")
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
-        keeper.cancel()
-        await asyncio.wait([keeper])
-        if not keeper.cancelled():
-            keeper.result()
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
-def _tell_failure(keeper: asyncio.Task[None]) -> None:
-    failure = None if keeper.cancelled() else keeper.exception()
+def _log_failure(task: asyncio.Task[None]) -> None:
+    failure = None if task.cancelled() else task.exception()
     if failure is not None:
         _log.error("keep_fresh has failed, so requests renew the token", exc_info=failure)

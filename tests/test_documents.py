@@ -85,9 +85,10 @@ def test_code_blocks_run(name: str, tmp_path: Path, redis_server: RedisServer) -
         # What differs is where the API is, and the store.
         prelude = (
             "import taxizer_async\n"
-            "from taxizer_async._auth.options import AuthOptions\n"
-            "for kind in (taxizer_async.TaxizerAuth, AuthOptions):\n"
-            f"    kind.__init__.__kwdefaults__['base_url'] = {sandbox.base_url!r}\n"
+            "from taxizer_async._auth import options\n"
+            f"options.DEFAULT_BASE_URL = {sandbox.base_url!r}\n"
+            "defaults = taxizer_async.TaxizerAuth.__init__.__kwdefaults__\n"
+            "defaults['base_url'] = options.DEFAULT_BASE_URL\n"
         )
         code = BLOCKS[name].replace(DEFAULT_BASE_URL, sandbox.base_url)
         code = code.replace("start_http_server(9464)", "start_http_server(0)")

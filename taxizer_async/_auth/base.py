@@ -1,21 +1,23 @@
-"""What a `TaxizerAuth` is on any HTTP library that has the names of httpx; the faces add the library."""
+"""What a `TaxizerAuth` and a `TaxizerClient` are on any library with the names of httpx; subclasses name it."""
 
 from __future__ import annotations
 
 import functools
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from taxizer_async._auth.bearer import Bearer
-from taxizer_async._auth.options import AuthOptions
-from taxizer_async._core.environment import DEFAULT_BASE_URL
+from taxizer_async._auth.options import AuthOptions, ClientOptions
+from taxizer_async._auth.response_hooks import EventHooks
+from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
-from taxizer_async._core.event_log import check_listener
+from taxizer_async._core.models import Credentials
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from taxizer_async._auth.options import ClientKwargs
     from taxizer_async._core.clock import Clock
     from taxizer_async._core.event_log import EventHook
     from taxizer_async._core.models import AuthStatus, Token
@@ -37,15 +39,15 @@ class AuthBase:
     closing.
 
     Args:
-        credentials: A `Credentials`, or a sync or async callable that returns one and is asked anew for
+        credentials: A `Credentials`, or a sync or async callable that returns one and is called anew for
             each login.
         base_url: Where the API is; https, or http on loopback.
         store: Where the token is shared; by default this object's memory.
         policy: All durations and limits.
         http_client: Returns a fresh async client of the same HTTP library, which carries one login or
-            renewal and is closed then. Give it for a proxy, a CA of your own or a test transport. It is
+            renewal and is then closed. Pass it for a proxy, a CA of your own or a test transport. It is
             called in a worker thread, as making a client reads files.
-        on_event: Is called with each event: the first listener; see `add_listener`.
+        on_event: The first listener, called with each event; see `add_listener`.
         extra_origins: Origins beside that of *base_url* that the token may be sent to.
         clock: For tests.
 
@@ -87,7 +89,7 @@ class AuthBase:
 
     @property
     def base_url(self) -> str:
-        """Where the API is, in one spelling."""
+        """Where the API is, normalized."""
         return self._bearer.base_url
 
     async def token(self) -> Token:
@@ -95,25 +97,26 @@ class AuthBase:
         Return a usable token; log in or renew if it takes that.
 
         Raises:
-            AuthError: If none can be had; see its subclasses.
+            AuthError: If there is none; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
-        return await self._bearer.token()
+        bearer = self._bearer
+        return (bearer.cache.fresh() or await bearer.provider.acquire()).token
 
     async def refused(self, token: Token, place: str = "") -> Token | None:
         """
-        Tell that the server refused *token*, and return the token to use next.
+        Report that the server refused *token*, and return the token to use next.
 
-        For users of `token()`: a WebSocket, gRPC, another HTTP library. All callers that tell of the same
+        For users of `token()`: a WebSocket, gRPC, another HTTP library. All callers that report the same
         token share one renewal.
 
         Args:
-            token: What was refused, as `token()` returned it.
+            token: As `token()` returned it.
             place: Where, such as `"GET https://host/path"`: a place that refuses what others accept costs
                 no renewal from then on. Without it the token counts as revoked.
 
         Returns:
-            None if the refusal is final for now: another token would not help, or none can be had. This
+            None if the refusal is final for now: another token would not help, or there is none. This
             raises no error; a failed login is logged and reported.
         """
         return await self._bearer.provider.refused(token, place)
@@ -143,31 +146,31 @@ class AuthBase:
 
     def add_listener(self, listener: EventHook) -> Callable[[], None]:
         """
-        Have *listener* called with each event from now on, as *on_event* is; return what ends that.
+        Call *listener* with each event from now on, as *on_event* is; return a function that ends that.
 
-        Any number may be added, by any thread. Each hears what happened in an event loop in order, in a
-        task of its own there, so no request waits for it; one that fails or hangs keeps nothing from
+        Any thread may add any number. Each listener hears what happened in an event loop in order, in a
+        task of its own there, so that no request waits for it; one that fails or hangs keeps nothing from
         the others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
-        sync one is called at once, and an async one can't be.
+        sync listener is called at once, and an async one can't be called.
 
         Args:
-            listener: Sync (it must be quick) or async; then it may take `RenewalPolicy.hook_timeout`.
+            listener: Sync and quick, or async; then it may take `RenewalPolicy.hook_timeout`.
 
         Raises:
-            ConfigurationError: If it can't be called.
+            ConfigurationError: If it is not callable.
         """
-        wrong = check_listener(listener, "a listener")
-        if wrong is not None:
-            # Not in a frame that raises: see `_core.secret`.
-            del listener
-            raise wrong
-        return self._bearer.event_log.add_listener(listener)
+        if callable(listener):
+            return self._bearer.event_log.add_listener(listener)
+        msg = f"a listener must be a callable, not {type(listener).__name__}"
+        # Not in a frame that raises: see `_core.secret`.
+        del listener
+        raise ConfigurationError(msg)
 
     async def events_delivered(self) -> None:
         """
         Wait until all listeners have heard all that has happened so far; for tests, above all.
 
-        What happened in another event loop is waited for while that one runs.
+        This also waits for events of other event loops, while those run.
 
         Raises:
             RuntimeError: If a listener waits, as it would wait for itself.
@@ -181,7 +184,7 @@ class AuthBase:
         Raises:
             ConfigurationError: Always.
         """
-        name = self._library.name
+        name = self._library.module.__name__
         msg = (
             f"TaxizerAuth is async only, and was given to a sync {name}.Client: use "
             f"{name}.AsyncClient, or a TaxizerClient"
@@ -189,25 +192,95 @@ class AuthBase:
         raise ConfigurationError(msg)
 
     def __repr__(self) -> str:
+        kind = type(self).__name__
         if not hasattr(self, "_bearer"):  # a traceback shows it before it is set up
-            return f"<{type(self).__name__}>"
-        return self._bearer.describe(type(self).__name__)
+            return f"<{kind}>"
+        return f"<{kind} for {self.base_url}, token: {self.status().state.value}>"
 
     def __reduce__(self) -> tuple[Callable[[], AuthBase], tuple[()]]:
         """Pickle the arguments, never the token; credentials given by value refuse to be pickled."""
         return functools.partial(type(self), **self._bearer.options.as_kwargs), ()
 
 
-def make_auth(auth_class: type[AuthT], options: AuthOptions) -> AuthT:
+class ClientBase(Generic[AuthT]):
     """
-    Return an auth of *options* without having these in a frame.
+    An async client of its library that is pointed at Taxizer and logged in.
+
+    `client.auth` is the `TaxizerAuth` behind it: `client.auth.keep_fresh`, `client.auth.status()`.
+
+    Args:
+        credentials: As for `TaxizerAuth`.
+        **options: The other arguments of `TaxizerAuth`, and those of the library's `AsyncClient` except
+            *auth*. Requests name paths below *base_url*. By default *http_client* returns a client with
+            this client's *verify*, *cert*, *trust_env* and *proxy*.
 
     Raises:
-        ConfigurationError: If an option is wrong.
+        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
     """
-    auth = auth_class.__new__(auth_class)
-    auth._set_up(options)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
-    return auth
+
+    _library: ClassVar[HttpLibrary]
+    _auth_class: type[AuthT]
+    # These two are the library's, of other types.
+    _auth: Any
+    _event_hooks: Any
+
+    def __init__(self, credentials: CredentialsLike, **options: Unpack[ClientKwargs]) -> None:
+        given = ClientOptions(self._library, credentials, options)
+        # Not in a frame that raises: see `_core.secret`.
+        del credentials, options
+        auth = self._auth_class.__new__(self._auth_class)
+        auth._set_up(given.auth_options())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
+        # Here it is the library's.
+        init: Any = super().__init__
+        init(auth=auth, base_url=auth.base_url, **given.library_options)
+        self.event_hooks = self._event_hooks
+
+    @classmethod
+    def from_env(cls, **options: Unpack[ClientKwargs]) -> Self:
+        """
+        Return a client for the credentials of the environment, read anew at each login.
+
+        `TAXIZER_BASE_URL` overrides the documented host. *options* are the constructor's.
+
+        Raises:
+            ConfigurationError: If the environment is incomplete.
+        """
+        options.setdefault("base_url", find_base_url())
+        given = ClientOptions(cls._library, Credentials.from_env, options)
+        del options
+        Credentials.from_env()
+        return cls(Credentials.from_env, **given.options)
+
+    @property
+    def auth(self) -> AuthT:
+        """The `TaxizerAuth` that this client uses; it can't be replaced by another kind of auth."""
+        auth: AuthT = self._auth
+        return auth
+
+    @auth.setter
+    def auth(self, auth: object) -> None:
+        if not isinstance(auth, self._auth_class):
+            msg = (
+                f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use "
+                f"{self._library.module.__name__}.AsyncClient"
+            )
+            raise ConfigurationError(msg)
+        self._auth = auth
+
+    @property
+    def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
+        """
+        The user's hooks.
+
+        One that raises on a 401, as `raise_for_status` does, raises only if the 401 is handed back.
+        """
+        return self._hooks
+
+    @event_hooks.setter
+    def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
+        self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
+        # What the library runs.
+        self._event_hooks = EventHooks(self._hooks)
 
 
 def bearer_of(auth: object) -> Bearer:

@@ -1,7 +1,7 @@
 """
 The rule of a request, for every HTTP library: where the token may go, and what a 401 means.
 
-It joins the life of the token with the two calls that get one. No HTTP library's request is known here.
+No HTTP library's request is known here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import OriginSkipped
 from taxizer_async._http.headers import lacks_scope
 from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH, HttpExchange
-from taxizer_async._http.urls import endpoint_url, origin_of
+from taxizer_async._http.urls import DEFAULT_PORTS, endpoint_url, origin_of
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Verdict
 from taxizer_async._token.provider import TokenProvider
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async._auth.options import AuthOptions
-    from taxizer_async._core.models import Token
     from taxizer_async._http.library import HttpLibrary
     from taxizer_async._token.cached_token import CachedToken
 
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
 UNAUTHORIZED: Final = 401
 _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERRORS: Final = 500
-#: How often a request is sent again. The second time is for a token that did work, and was replaced or
-#: revoked while the request was queued, and for a login after a renewal that did not help.
+#: How often a request is sent again. The second time helps if the new token was revoked in its turn while
+#: the request was queued, or if it came from a refresh and only a login brings a good one.
 RESENDS: Final = 2
 
-#: Bytes and seconds that are spent on the body of a 401, so that its connection can be used again.
+#: Bytes and seconds spent on reading the body of a 401, so that its connection can be used again.
 DRAINED_BYTES: Final = 256 * 1024
 DRAINED_SECONDS: Final = 1.0
 
@@ -46,25 +45,20 @@ DRAINED_SECONDS: Final = 1.0
 @final
 class Bearer:
     """
-    Carries the one token of *options*; logins go over *library*.
-
-    Attributes:
-        base_url: Where the API is, in one spelling.
-        scheme: Of that …
-        host: … its host …
-        port: … and its port, as httpx spells them.
-        provider: Owns the token.
+    Wires up the token of one auth, and answers its adapters; logins go over *library*.
 
     Raises:
         ConfigurationError: If an argument is wrong.
     """
 
     def __init__(self, options: AuthOptions, library: HttpLibrary) -> None:
-        url, origins = options.validate()
+        origins = options.validate()
+        url = origins[0]
         policy, clock = options.policy, options.clock
         self.options: Final = options
         self.library: Final = library
         self.base_url: Final = str(url).rstrip("/")
+        #: The parts of the base URL's origin, as httpx spells them.
         self.scheme: Final = url.scheme
         self.host: Final = url.raw_host
         self.port: Final = url.port
@@ -94,31 +88,17 @@ class Bearer:
             random=random.random,
             event_log=self.event_log,
         )
-        # Bound once, as each request asks both.
+        # Bound once, as each request uses both.
         self.cache: Final = self.provider.cache
         self.now: Final[Callable[[], float]] = clock.monotonic
-
-    async def token(self) -> Token:
-        """
-        Return a usable token; log in or renew if it takes that.
-
-        Raises:
-            AuthError: If none can be had; see its subclasses.
-            ConfigurationError: If the credentials callable or *http_client* is at fault.
-        """
-        return (self.cache.fresh() or await self.provider.acquire()).token
 
     def is_worth_renewing(
         self, cached: CachedToken, place: str, *, sent_at: float, challenge: str | None
     ) -> bool:
         """
-        Note a 401, and return whether the request is worth sending again with another token.
+        Note that *place* answered 401; return whether to send the request again with another token.
 
-        Args:
-            cached: The token that was refused.
-            place: Where it was sent.
-            sent_at: When it was sent (`Clock.monotonic`).
-            challenge: The answer's `WWW-Authenticate`.
+        *cached* was sent at *sent_at* (`Clock.monotonic`), and *challenge* is the `WWW-Authenticate`.
         """
         if lacks_scope(challenge):
             return False
@@ -130,7 +110,7 @@ class Bearer:
 
         Raises:
             AuthError: If there is no other.
-            ConfigurationError: Likewise, as the user's part is at fault.
+            ConfigurationError: If the credentials callable or *http_client* is at fault.
         """
         found = await self.provider.replacement_for(cached)
         if isinstance(found, Failure):
@@ -138,7 +118,7 @@ class Bearer:
         return found
 
     def may_have_token(self, scheme: str, host: bytes, port: int | None) -> bool:
-        """Return whether the token may go there; warn once of each origin that it may not go to."""
+        """Return whether the token may go to this origin; warn once of each that it may not go to."""
         origin = origin_of(scheme, host, port)
         if origin in self._origins:
             return True
@@ -149,16 +129,16 @@ class Bearer:
             self.event_log.emit(OriginSkipped(origin=name))
         return False
 
-    def describe(self, name: str) -> str:
-        """Return a repr of the object called *name* that this is in."""
-        return f"<{name} for {self.base_url}, token: {self.provider.status().state.value}>"
 
-
-def place_of(method: str, scheme: str, netloc: str, path: str) -> str:
-    """Return the place of a request: *path* has no query."""
+def place_of(method: str, scheme: str, host: bytes, port: int | None, path: str) -> str:
+    """Return the name of a place, the same from every HTTP library; *path* has no query."""
+    http, host, port = origin_of(scheme, host, port)
+    netloc = f"[{host.decode()}]" if b":" in host else host.decode()
+    if port != DEFAULT_PORTS.get(http):
+        netloc += f":{port}"
     return f"{method} {scheme}://{netloc}{path}"
 
 
 def tells_of_token(status: int) -> bool:
-    """Return whether *status* says if the token is good: a gateway may give the others by itself."""
+    """Return whether *status* shows that the token was accepted: a gateway may send the others by itself."""
     return status < _SERVER_ERRORS and status != _TOO_MANY_REQUESTS

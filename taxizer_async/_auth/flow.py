@@ -1,9 +1,9 @@
 """
-One request of httpx or httpx2: the token is put on it, and it is sent again where a 401 calls for that.
+One request of httpx or httpx2: it gets the token, and is sent again after a 401 that a new token may cure.
 
-The flow is an object and not a generator, as each request pays for it, and as a generator is not told
+The flow is an object rather than a generator: that costs each request less, and a generator does not learn
 why it is closed. It may be closed in another task, dropped or never finished: it holds no lock, and
-nothing waits to be undone.
+has nothing to undo.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from taxizer_async._auth.bearer import (
     place_of,
     tells_of_token,
 )
+from taxizer_async._http.network_errors import causes_of
 from taxizer_async._http.response import RawResponse, receive
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from taxizer_async._auth.bearer import Bearer
     from taxizer_async._http.library import HttpLibrary
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 MARK: Final = "taxizer_async"
 #: In a response's extensions: what a hook of the user's raised on it.
 HELD_BACK: Final = "taxizer_async.held_back"
-#: In a response's extensions: that its 401 was looked at.
+#: In a response's extensions: that its 401 has been dealt with.
 _SEEN: Final = "taxizer_async.seen"
 
 _HEADER: Final = "Authorization"
@@ -47,20 +48,14 @@ _HEADER: Final = "Authorization"
 
 @final
 class AuthFlow(AsyncGenerator[Any, Any]):
-    """
-    What the library drives for each request: it is asked for requests, and told their responses.
-
-    Args:
-        bearer: Has the token.
-        request: The library's request.
-    """
+    """What the library drives for each request: it asks for the next one to send, and passes in the response."""
 
     __slots__ = ("_bearer", "_cached", "_past", "_request", "_sent_at")
 
     def __init__(self, bearer: Bearer, request: Any) -> None:
         self._bearer = bearer
         self._request = request
-        # The token that is under way; None before, after, and where it may not go.
+        # The token that was sent; None before and after, and where it may not go.
         self._cached: CachedToken | None = None
         # The responses before the last one, redirects included.
         self._past: Sequence[Any] = ()
@@ -69,7 +64,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         """Return the request with the token."""
         bearer, request = self._bearer, self._request
         url = request.url
-        # Most go to the API itself, and a tuple hashed for each would cost more.
+        # Most requests go to the API itself, and hashing a tuple for each would cost more.
         if (
             url.raw_host != bearer.host or url.port != bearer.port or url.scheme != bearer.scheme
         ) and not bearer.may_have_token(url.scheme, url.raw_host, url.port):
@@ -90,7 +85,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         return request
 
     async def asend(self, response: Any) -> Any:
-        """Take the response; return the request to send again, if there is one."""
+        """Take the response; return the request to send again, if any."""
         cached = self._cached
         if cached is None:
             if response is None:
@@ -111,13 +106,13 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End; if an exception ended the request, it may tell of a 401."""
+        """End; an exception that ended the request may hold a 401."""
         if self._cached is not None:
             self._look_at_exception(self._cached)
             self._cached = None
 
     async def _answer_401(self, cached: CachedToken, response: Any) -> Any:
-        """Return the refused request to send it again, or hand the 401 back."""
+        """Return the refused request with another token, or hand the 401 back."""
         self._cached = None
         request = response.request
         held_back = response.extensions.pop(HELD_BACK, None)
@@ -134,9 +129,9 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             finally:
                 # Its traceback has this frame.
                 del held_back
-        # The library forgets redirects that came before a response which is answered.
+        # The library forgets the redirects before a response to which the flow returns a request.
         self._past = [*self._whole_history(response), response]
-        # Others may have sent the same object, and be waiting for their answers.
+        # Other tasks may have sent the same object, and may still wait for the response.
         request = self._bearer.library.copied(request)
         request.extensions[MARK] = replacement.mark
         request.headers[_HEADER] = replacement.authorization
@@ -146,7 +141,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
     def _note_acceptance(self, cached: CachedToken, response: Any) -> None:
         if not tells_of_token(response.status_code):
             return
-        # A redirect may have led to where the token was not sent.
+        # The last hop of a redirect may be where the token was not sent.
         for each in (response, *reversed(response.history)):
             if each.request.headers.get(_HEADER) == cached.authorization:
                 place = _place(each.request)
@@ -156,7 +151,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
     def _is_to_be_renewed(self, cached: CachedToken, response: Any) -> bool:
         request = response.request
         response.extensions[_SEEN] = True
-        # After a redirect it may not have been sent at all.
+        # After a redirect, the token may not have been sent.
         if request.headers.get(_HEADER) != cached.authorization:
             return False
         return self._bearer.is_worth_renewing(
@@ -183,14 +178,14 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             response.history = self._whole_history(response)
 
     def _look_at_exception(self, cached: CachedToken) -> None:
-        """Find the 401 that a hook of the user's raised on, before the flow could be told of it."""
-        library = self._bearer.library
-        for error in _chain(sys.exception()):
-            # It may be anybody's exception, and what it says of itself may fail.
+        """Find the 401 on which a hook of the user's raised before the flow saw it."""
+        module = self._bearer.library.module
+        for error in causes_of(sys.exception()):
+            # Any class of exception may be here, and its attributes may raise.
             with contextlib.suppress(Exception):
                 response: Any = getattr(error, "response", None)
                 if (
-                    library.is_response(response)
+                    isinstance(response, module.Response)
                     and response.status_code == UNAUTHORIZED
                     and response.request.extensions.get(MARK) is cached.mark
                     and _SEEN not in response.extensions
@@ -201,12 +196,12 @@ class AuthFlow(AsyncGenerator[Any, Any]):
 
 def _place(request: Any) -> str:
     url = request.url
-    path = url.raw_path.partition(b"?")[0]
-    return place_of(request.method, url.scheme, url.netloc.decode(), path.decode())
+    path = url.raw_path.partition(b"?")[0].decode()
+    return place_of(request.method, url.scheme, url.raw_host, url.port, path)
 
 
 def _without_token(library: HttpLibrary, request: Any) -> Any:
-    """Return *request*, or a copy of it if it carries a token of ours that may not go where it goes."""
+    """Return *request*, or a copy if it carries a token of ours, which may not go to its origin."""
     mark = request.extensions.get(MARK)
     if mark is None or request.headers.get(_HEADER) != mark.reveal():
         return request
@@ -217,7 +212,7 @@ def _without_token(library: HttpLibrary, request: Any) -> Any:
 
 async def _drain(response: Any) -> None:
     """
-    Free the connection of a 401, as waiting with it in hand may starve the refresh.
+    Free the connection of a 401, which the refresh may need.
 
     Whatever is wrong with the body, what was read of it becomes the response's content.
     """
@@ -228,21 +223,5 @@ async def _drain(response: Any) -> None:
         await response.aclose()
     if not hasattr(response, "_content"):
         body = answer.body()
-        # There is no public way to tell the library that it has been read.
+        # There is no public way to mark the response as read.
         response._content = bytes(answer.raw) if body is None else body  # noqa: SLF001
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield *error*, and what it was caused by or raised from."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        waiting += (each.__context__, each.__cause__)
-        if isinstance(each, BaseExceptionGroup):
-            group: Any = each  # pyright: ignore[reportUnknownVariableType]
-            waiting += group.exceptions

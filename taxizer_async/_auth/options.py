@@ -1,14 +1,14 @@
 """
-What a `TaxizerAuth` is given, wrapped so that no frame or repr shows it, and checked.
+The arguments of a `TaxizerAuth` and a `TaxizerClient`, wrapped so that no frame or repr shows them, and checked.
 
-An argument may be or hold a secret where none belongs: a password in a URL, a pair in place of
-`Credentials`, a `functools.partial` with the secret in it.
+Any of them may hold a secret by mistake: a password in a URL, a pair in place of `Credentials`, a
+`functools.partial` with the secret in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast, final
 
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.environment import DEFAULT_BASE_URL
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from taxizer_async.stores import TokenStore
 
 
-#: How to reach the network is the same question for a login as for any other request.
+#: A login reaches the network as any other request of the client does.
 _SHARED_OPTIONS: Final = ("verify", "cert", "trust_env", "proxy")
-#: These belong to the client that they are given to, and a login uses no connection of its pool.
+#: These can't be shared: the client closes them, and a login uses no connection of its pool.
 _OWN_OPTIONS: Final = ("transport", "mounts")
 
 _STORE_METHODS: Final = ("load", "save", "clear", "lease")
@@ -43,7 +43,7 @@ _CLOCK_METHODS: Final = ("monotonic", "wall", "sleep")
 
 
 class AuthKwargs(TypedDict, total=False):
-    """What a `TaxizerAuth` takes beside the credentials."""
+    """The options of a `TaxizerAuth`."""
 
     base_url: str
     store: TokenStore | None
@@ -55,7 +55,7 @@ class AuthKwargs(TypedDict, total=False):
 
 
 class ClientKwargs(AuthKwargs, total=False):
-    """What a `TaxizerClient` takes beside the credentials: that, and what an async client of httpx takes."""
+    """The options of a `TaxizerClient`: those of its auth, and those of an `httpx.AsyncClient`."""
 
     verify: ssl.SSLContext | str | bool
     cert: Any
@@ -78,55 +78,28 @@ class ClientKwargs(AuthKwargs, total=False):
 
 @final
 class AuthOptions:
-    """Keeps the arguments of a `TaxizerAuth`; raises nothing until they are validated."""
+    """The arguments of a `TaxizerAuth`; checked by `validate`, as the frame that makes them shows them."""
 
-    __slots__ = (
-        "_base_url",
-        "_origins",
-        "as_kwargs",
-        "clock",
-        "http_client",
-        "on_event",
-        "policy",
-        "source",
-        "store",
-    )
-
-    def __init__(
-        self,
-        credentials: CredentialsLike,
-        *,
-        base_url: str = DEFAULT_BASE_URL,
-        store: TokenStore | None = None,
-        policy: RenewalPolicy | None = None,
-        http_client: HttpClientFactory | None = None,
-        on_event: EventHook | None = None,
-        extra_origins: Iterable[str] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        self._base_url: str = base_url
-        self._origins: tuple[str, ...] | None = _listed(extra_origins)
-        self.source: Final[CredentialsSource] = CredentialsSource(credentials)
-        self.store: Final[TokenStore | None] = store
-        self.policy: Final[RenewalPolicy] = RenewalPolicy() if policy is None else policy
-        self.http_client: Final[HttpClientFactory | None] = http_client
-        self.on_event: Final[EventHook | None] = on_event
+    def __init__(self, credentials: CredentialsLike, **options: Unpack[AuthKwargs]) -> None:
+        policy, clock = options.get("policy"), options.get("clock")
+        self._base_url: Final = options.get("base_url", DEFAULT_BASE_URL)
+        self._origins: Final = _listed(options.get("extra_origins", ()))
+        self.source: Final = CredentialsSource(credentials)
+        self.store: Final = options.get("store")
+        self.policy: Final = RenewalPolicy() if policy is None else policy
+        self.http_client: Final = options.get("http_client")
+        self.on_event: Final = options.get("on_event")
         self.clock: Final[Clock] = SystemClock() if clock is None else clock
-        #: As they were given, to make another of the same.
+        #: As they were passed, to make another of the same.
         self.as_kwargs: Final[dict[str, Any]] = {
             "credentials": credentials,
-            "base_url": base_url,
-            "store": store,
-            "policy": policy,
-            "http_client": http_client,
-            "on_event": on_event,
+            **options,
             "extra_origins": self._origins,
-            "clock": clock,
         }
 
-    def validate(self) -> tuple[httpx.URL, list[httpx.URL]]:
+    def validate(self) -> list[httpx.URL]:
         """
-        Return the base URL, and the URLs of all origins that may get the token.
+        Return the URLs of all origins that may get the token; the first is the base URL.
 
         Raises:
             ConfigurationError: If an argument is wrong.
@@ -135,21 +108,22 @@ class AuthOptions:
         wrong = next(self._wrong_types(), None)
         if wrong is not None:
             raise ConfigurationError(wrong)
-        read = [read_base_url(each) for each in (self._base_url, *(self._origins or ()))]
-        problems = [problem for _, problem in read]
-        urls = [url for url, _ in read]
-        if any(problems):
-            del read, urls
-            at, problem = next((at, each) for at, each in enumerate(problems) if each)
-            msg = f"{'extra_origins' if at else 'base_url'} {problem}"
-            raise ConfigurationError(msg)
-        return urls[0], urls
+        urls: list[httpx.URL] = []
+        for each in (self._base_url, *(self._origins or ())):
+            url, problem = read_base_url(each)
+            if problem is not None:
+                del each, url
+                msg = f"{'extra_origins' if urls else 'base_url'} {problem}"
+                raise ConfigurationError(msg)
+            urls.append(url)
+        return urls
 
     def _wrong_types(self) -> Iterator[str]:
         if self._origins is None:
             yield "extra_origins must be a list of URLs, not a single one"
-        if self.http_client is not None and not callable(self.http_client):
-            yield f"http_client must be a callable, not {type(self.http_client).__name__}"
+        for name, call in (("http_client", self.http_client), ("on_event", self.on_event)):
+            if call is not None and not callable(call):
+                yield f"{name} must be a callable, not {type(call).__name__}"
         if not isinstance(self.policy, RenewalPolicy):
             yield f"policy must be a RenewalPolicy, not {type(self.policy).__name__}"
         lacks = _lacking(self.store, _STORE_METHODS)
@@ -163,63 +137,57 @@ class AuthOptions:
 @final
 class ClientOptions:
     """
-    What a `TaxizerClient` was given, split into what is its auth's and what is its library's.
+    The arguments of a `TaxizerClient`: the credentials, and *options* for its auth and its library.
 
-    It is wrapped, so that no frame shows it: a proxy, a header or a base URL may hold a password.
+    Attributes:
+        library_options: Those that the library's client takes.
     """
 
-    __slots__ = ("_auth_kwargs", "_credentials", "_library", "library_kwargs")
-
     def __init__(
-        self, library: HttpLibrary, credentials: CredentialsLike, kwargs: Mapping[str, Any]
+        self, library: HttpLibrary, credentials: CredentialsLike, options: Mapping[str, Any]
     ) -> None:
         self._library: Final = library
         self._credentials: Final = credentials
-        auth_kwargs = AuthKwargs.__optional_keys__
-        self._auth_kwargs: Final = {name: kwargs[name] for name in kwargs if name in auth_kwargs}
-        self.library_kwargs: Final = {
-            name: kwargs[name] for name in kwargs if name not in auth_kwargs
+        self.options: Final = options
+        of_auth = AuthKwargs.__optional_keys__
+        self.library_options: Final = {
+            name: options[name] for name in options if name not in of_auth
         }
 
     def auth_options(self) -> AuthOptions:
         """
-        Return the auth's options; a login reaches the network as the client does.
+        Return the options of the auth; by default a login reaches the network as the client does.
 
         Raises:
-            ConfigurationError: If there is an auth, or it is not clear how a login is to be sent.
+            ConfigurationError: If there is another auth, or it is not clear how to send a login.
         """
         # Before anything of them is in a frame.
         self._check()
-        kwargs = dict(self._auth_kwargs)
-        if kwargs.get("http_client") is None:
-            kwargs["http_client"] = self.login_client()
-        return AuthOptions(self._credentials, **kwargs)
+        of_auth: dict[str, Any] = {
+            name: self.options[name] for name in self.options if name not in self.library_options
+        }
+        if of_auth.get("http_client") is None:
+            of_auth["http_client"] = self.login_client()
+        return AuthOptions(self._credentials, **of_auth)
 
-    def kwargs(self) -> dict[str, Any]:
-        """Return all options, to make a client of the same."""
-        return {**self._auth_kwargs, **self.library_kwargs}
-
-    def login_client(self) -> HttpClientFactory | None:
-        """Return what makes the clients for logins; None if the options say nothing, or not enough."""
-        given = self.library_kwargs
+    def login_client(self) -> LoginClients | None:
+        """Return what makes the clients for logins; None for the default."""
+        given = self.library_options
         shared: dict[str, Any] = {name: given[name] for name in _SHARED_OPTIONS if name in given}
-        return LoginClients(self._library, shared) if shared and not self._own() else None
+        return LoginClients(self._library, shared) if shared else None
 
     def _check(self) -> None:
-        library = self._library.name
-        if "auth" in self.library_kwargs:
+        library = self._library.module.__name__
+        if "auth" in self.options:
             msg = f"a TaxizerClient brings its own auth: use {library}.AsyncClient with another"
             raise ConfigurationError(msg)
-        own = self._own()
-        if own and self._auth_kwargs.get("http_client") is None:
+        own = [name for name in _OWN_OPTIONS if self.options.get(name) is not None]
+        if own and self.options.get("http_client") is None:
             msg = (
                 f"with {own[0]}= it is not clear how a login is to be sent: give http_client=, a "
                 f"callable that returns a fresh {library}.AsyncClient"
             )
             raise ConfigurationError(msg)
-
-    def _own(self) -> list[str]:
-        return [name for name in _OWN_OPTIONS if self.library_kwargs.get(name) is not None]
 
 
 def _listed(origins: Any) -> tuple[str, ...] | None:

@@ -1,8 +1,4 @@
-"""
-Response hooks of users that raise, as `raise_for_status` does: below the auth they would hide a 401 from it.
-
-Nothing here decides what a 401 means.
-"""
+"""Keeps response hooks that raise, as `raise_for_status` does, from hiding a 401 from the auth."""
 
 from __future__ import annotations
 
@@ -15,10 +11,9 @@ from taxizer_async._auth.flow import HELD_BACK, MARK
 @final
 class EventHooks(dict[str, list[Any]]):
     """
-    What a client of httpx or httpx2 runs in place of *hooks*, the user's.
+    What a client of httpx or httpx2 runs in place of *hooks*, the user's, which may change.
 
-    What a response hook raises on a 401 to our token is held back until the auth has looked at it. The
-    user's own lists are asked each time, as they may change.
+    An exception of a response hook on a 401 to our token is held back until the auth has seen that 401.
     """
 
     def __init__(self, hooks: dict[str, list[Any]]) -> None:

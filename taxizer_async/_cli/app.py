@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import anyio
 import typer
 
-from taxizer_async._auth.auth import TaxizerAuth
+from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._cli import store as store_commands
 from taxizer_async._cli.demo.command import demo
 from taxizer_async._cli.exit_codes import ExitCode

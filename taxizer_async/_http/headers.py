@@ -1,4 +1,4 @@
-"""Readers of HTTP header values, none of which raises, whatever the server sent."""
+"""Readers of HTTP header values; none raises, whatever the server sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SCOPE_ERROR: Final = r'(?i)\berror\s*=\s*"?insufficient_scope\b'
 
 
 def parse_http_date(value: str | None) -> float | None:
-    """Return the epoch seconds of an HTTP date, such as that of `Date`; None if *value* is not one."""
+    """Return the epoch seconds of an HTTP date; None if *value* is not one."""
     if not value:
         return None
     try:
@@ -31,12 +31,11 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """
     Return the seconds that `Retry-After` asks for; None if it can't be read.
 
-    Args:
-        value: Seconds, or an HTTP date. Some servers send fractions, or lists, of which the first counts.
-        now: The server's time if known, else ours, in epoch seconds.
+    *now* is the server's time if known, else ours, in epoch seconds.
     """
     if value is None:
         return None
+    # Some servers send fractions, or lists, of which the first counts.
     match = re.fullmatch(_SECONDS, value)
     if match:
         return float(match[1])

@@ -1,5 +1,5 @@
 """
-The parts of an HTTP library that are used: of httpx, or of a library with the same names.
+What httpx and httpx2, which share their names, are used for, and the TLS context of logins.
 
 The library is passed in, so that only the one in use is imported.
 """
@@ -12,7 +12,7 @@ import os
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 
 if TYPE_CHECKING:
@@ -34,45 +34,29 @@ _TLS_OPTIONS: Final = ("verify", "cert", "trust_env")
 @final
 class HttpLibrary:
     """
-    The library *module*.
+    httpx or httpx2.
 
     Attributes:
-        name: Its name in messages.
-        client: Its `AsyncClient`.
-        timeout: Its `Timeout`.
+        module: Its module.
         never_sent: Its errors that mean that a request was not sent.
-        transport_error: The base class of its network errors.
         tls: The TLS context of all clients without TLS options.
     """
 
     def __init__(self, module: ModuleType) -> None:
-        library: Any = module
-        self._module: Final[Any] = library
-        self.name: Final = module.__name__
-        self.client: Final[type[Any]] = library.AsyncClient
-        self.timeout: Final[Any] = library.Timeout
-        self.transport_error: Final[type[Exception]] = library.TransportError
+        self.module: Final[Any] = module
         self.never_sent: Final[tuple[type[Exception], ...]] = (
-            library.ConnectError,
-            library.ConnectTimeout,
-            library.PoolTimeout,
-            library.ProxyError,
-            library.UnsupportedProtocol,
+            self.module.ConnectError,
+            self.module.ConnectTimeout,
+            self.module.PoolTimeout,
+            self.module.ProxyError,
+            self.module.UnsupportedProtocol,
         )
         self.tls: Final = TlsContext(self, {})
-
-    def is_client(self, made: object) -> TypeGuard[Any]:
-        """Return whether *made* is a client of this library."""
-        return isinstance(made, self.client)
-
-    def is_response(self, given: object) -> TypeGuard[Any]:
-        """Return whether *given* is a response of this library."""
-        return isinstance(given, self._module.Response)
 
     def is_replayable(self, request: Any) -> bool:
         """Return whether the body of *request*, of this library, can be sent again."""
         stream = request.stream
-        if isinstance(stream, self._module.ByteStream):
+        if isinstance(stream, self.module.ByteStream):
             return True
         # Other streams are consumed: sent again, the body would be empty or shorter.
         if not isinstance(stream, self._multipart):
@@ -83,9 +67,9 @@ class HttpLibrary:
         """Return a copy of *request* with its own headers and extensions."""
         try:
             body = {"content": request.content}
-        except self._module.RequestNotRead:
+        except self.module.RequestNotRead:
             body = {"stream": request.stream}
-        return self._module.Request(
+        return self.module.Request(
             request.method,
             request.url,
             headers=request.headers,
@@ -96,27 +80,18 @@ class HttpLibrary:
     @functools.cached_property
     def _multipart(self) -> type[Any]:
         # The class has no public name. It rewinds its files each time it is sent.
-        request = self._module.Request("POST", "http://localhost", files={"a": b""})
+        request = self.module.Request("POST", "http://localhost", files={"a": b""})
         stream: object = request.stream
         return type(stream)
-
-    def make_tls_context(self, **options: Any) -> ssl.SSLContext:
-        """Return a new context; reading the CA bundle takes tens of milliseconds."""
-        context: ssl.SSLContext = self._module.create_ssl_context(**options)
-        return context
 
 
 @final
 class TlsContext:
     """
-    The TLS context of logins.
+    The TLS context of logins, made by *library* with *options* (`verify`, `cert`, `trust_env`).
 
     It is made anew when one of its files has changed, or after `doubt`, as CA bundles and certificates are
     replaced while processes run.
-
-    Args:
-        library: Makes the context.
-        options: Those of *verify*, *cert* and *trust_env* that were passed.
     """
 
     __slots__ = ("_library", "_made", "_options")
@@ -128,7 +103,7 @@ class TlsContext:
 
     def get(self) -> ssl.SSLContext:
         """
-        Return the context; to be called in a thread, as it reads files.
+        Return the context; to be called in a thread, as reading the CA bundle takes tens of milliseconds.
 
         Raises:
             OSError: If a file can't be read, and never could be.
@@ -139,7 +114,7 @@ class TlsContext:
         if made is not None and made[1] == stamp:
             return made[0]
         try:
-            context = self._library.make_tls_context(**self._options)
+            context: ssl.SSLContext = self._library.module.create_ssl_context(**self._options)
         except OSError:
             # The file is being replaced, or was removed with an old release that is still running.
             if made is None:
@@ -164,7 +139,10 @@ class TlsContext:
 
             yield certifi.where()
         for name in ("verify", "cert"):
-            yield from _paths_in(self._options.get(name))
+            option = self._options.get(name)
+            # A certificate may be a tuple of paths.
+            several = cast("tuple[object, ...]", option) if isinstance(option, tuple) else (option,)
+            yield from (each for each in several if isinstance(each, str))
 
 
 @final
@@ -181,13 +159,7 @@ class LoginClients:
 
     def __call__(self) -> Any:
         """Return a new client."""
-        return self._library.client(verify=self.tls.get(), **self._options)
-
-
-def _paths_in(option: object) -> list[str]:
-    """Return the paths in *option*: itself, or the members of a tuple."""
-    several = cast("tuple[object, ...]", option) if isinstance(option, tuple) else (option,)
-    return [each for each in several if isinstance(each, str)]
+        return self._library.module.AsyncClient(verify=self.tls.get(), **self._options)
 
 
 def _stamp_of(path: str) -> tuple[int, ...] | None:

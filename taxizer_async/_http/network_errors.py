@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
@@ -16,28 +16,29 @@ if TYPE_CHECKING:
 def describe_network_error(error: BaseException) -> str:
     """Return the class of *error*, and the first reason known to the system or TLS among its causes."""
     name = type(error).__name__
-    reason = next(filter(None, map(_reason, _causes(error))), None)
+    reason = next(filter(None, map(_reason, causes_of(error))), None)
     return f"{name} ({reason})" if reason else name
 
 
 def is_about_certificate(error: BaseException) -> bool:
     """Return whether a server's certificate could not be verified."""
-    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _causes(error))
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in causes_of(error))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error*, its causes and contexts, and the members of groups."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
-        cause = waiting.pop()
-        if id(cause) in seen:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
             continue
-        seen.add(id(cause))
-        yield cause
-        if isinstance(cause, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", cause)
-            waiting.extend(group.exceptions)
-        waiting += filter(None, (cause.__context__, cause.__cause__))
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            group: Any = each  # pyright: ignore[reportUnknownVariableType]
+            waiting += group.exceptions
+        waiting += (each.__context__, each.__cause__)
 
 
 def _reason(error: BaseException) -> str | None:

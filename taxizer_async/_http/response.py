@@ -1,4 +1,4 @@
-"""A response of a token endpoint: its body within bounds, and what it means."""
+"""Reads a response of a token endpoint: its body within bounds, and what it means."""
 
 from __future__ import annotations
 
@@ -47,11 +47,9 @@ class RawResponse:
 
     Attributes:
         status_code: 0 until the head has been received.
-        headers: Empty until then.
         raw: The body as it was sent.
         is_encoded: Whether *raw* is still in its content encoding.
-        complete: Whether the whole body, or as much as is wanted, has been received.
-        most: How many bytes of the body are wanted.
+        complete: Whether all of the body, or *most* bytes of it, have been received.
     """
 
     status_code: int = 0
@@ -68,7 +66,7 @@ class RawResponse:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be read: of a failure, the status is enough."""
+        """Whether enough was received: of a failure, the status is."""
         return self.complete or (self.status_code != 0 and not self.is_success)
 
     @property
@@ -100,13 +98,13 @@ class RawResponse:
 
 
 async def receive(response: Any, into: RawResponse) -> None:
-    """Read the body of an httpx or httpx2 *response*, as much of it as is wanted, into *into*."""
+    """Read an httpx or httpx2 *response* into *into*, and as much of its body as that wants."""
     into.headers = response.headers
     into.status_code = response.status_code
-    # The response of a test transport may have been read, and so decoded, before.
+    # A test transport may already have read, and so decoded, its response.
     into.is_encoded = not response.is_stream_consumed
     chunks = response.aiter_raw() if into.is_encoded else response.aiter_bytes()
-    # Cancelled rather than left by a break, which would leave the generators to the garbage collector.
+    # Not a break, which would leave the generators to the garbage collector.
     with anyio.CancelScope() as enough:
         async for chunk in chunks:
             if not enough.cancel_called and not into.add(chunk):
@@ -122,7 +120,7 @@ class Attempt:
     Attributes:
         requested_at: When it was sent (`Clock.monotonic`) ...
         wall: ... and the same by `Clock.wall`.
-        began: When the first attempt of its exchange began (`Clock.monotonic`).
+        began: When the first attempt of the call began (`Clock.monotonic`).
     """
 
     requested_at: float
@@ -154,11 +152,11 @@ def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outc
         return Malformed(status_code=status, excerpt=decoded.excerpt, is_the_apis=is_json(body))
     for name in decoded.unreadable:
         _log.warning("%s is not a timestamp, and taken as missing", name)
-    return _issue(decoded.token, attempt, clock, server_date)
+    return _issued(decoded.token, attempt, clock, server_date)
 
 
 def _read_refusal(response: RawResponse) -> Outcome:
-    """Tell the API's refusals from pages of firewalls and proxies with the same status."""
+    """Distinguish refusals by the API from pages of firewalls and proxies with the same status."""
     status = response.status_code
     if not response.complete:
         return Unavailable(reason=f"answered {_status_line(status)}, cut off", status_code=status)
@@ -169,8 +167,8 @@ def _read_refusal(response: RawResponse) -> Outcome:
     return Malformed(status_code=status, excerpt=describe(body))
 
 
-def _issue(token: Token, attempt: Attempt, clock: Clock, server_date: float | None) -> Issued:
-    def life(expires_at: datetime | None) -> float | None:
+def _issued(token: Token, attempt: Attempt, clock: Clock, server_date: float | None) -> Issued:
+    def lifetime(expires_at: datetime | None) -> float | None:
         return None if expires_at is None else expires_at.timestamp() - sent_at
 
     now = clock.monotonic()
@@ -181,19 +179,17 @@ def _issue(token: Token, attempt: Attempt, clock: Clock, server_date: float | No
         received_at=attempt.wall + now - attempt.requested_at,
         server_date=server_date,
     )
-
+    refresh_expires_at = token.refresh_expires_at
+    if refresh_expires_at is not None and refresh_expires_at.year == 1:
+        # ASP.NET writes 0001-01-01 for a date that was never set.
+        refresh_expires_at = None
     return Issued(
         token=token,
-        lifetime=life(token.expires_at),
-        refresh_lifetime=life(_unless_unset(token.refresh_expires_at)),
+        lifetime=lifetime(token.expires_at),
+        refresh_lifetime=lifetime(refresh_expires_at),
         requested_at=attempt.requested_at,
         elapsed=now - attempt.began,
     )
-
-
-def _unless_unset(date: datetime | None) -> datetime | None:
-    # ASP.NET writes 0001-01-01 for a date that was never set.
-    return None if date is None or date.year == 1 else date
 
 
 def _status_line(status_code: int) -> str:

@@ -1,8 +1,8 @@
 """
 The two HTTP calls, Connect and AppRefreshToken: one request each, retried where that is safe.
 
-Each exchange opens a new HTTP client and closes it at its end. It keeps no state, follows no redirects,
-and raises nothing but cancellation.
+Each request has a new HTTP client, which is closed at its end. It follows no redirect, and raises nothing
+but cancellation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import anyio
 import attrs
 
 from taxizer_async._core.codec import encode_credentials, encode_refresh_token
-from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.exchange import Malformed, Misconfigured, Unavailable
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
 from taxizer_async._http.library import HttpClientFactory, LoginClients
@@ -49,14 +48,11 @@ _MOST_CALLS: Final = 4
 
 @attrs.frozen(eq=False, repr=False)
 class _Call:
-    """One of the two requests."""
+    """One of the two calls; its first attempt *began* then (`Clock.monotonic`)."""
 
     path: str
     encode: Callable[[], bytes]
-
-
-class _NoClientError(Exception):
-    """No HTTP client can be had at the moment; the text says why."""
+    began: float
 
 
 @final
@@ -65,7 +61,7 @@ class _Progress:
     How far a request has come, by httpcore's trace events; other transports send none.
 
     Attributes:
-        has_client: Whether the client to send it with was made.
+        has_client: Whether its client was made.
     """
 
     __slots__ = ("_has_left", "_is_traced", "has_client")
@@ -91,25 +87,8 @@ class HttpExchange:
     """
     Asks the token endpoints under *base_url*; see the `Exchange` protocol.
 
-    Args:
-        base_url: From `parse_base_url`.
-        policy: How often and how long to try.
-        clock: For lifetimes, and for the waits between attempts.
-        random: Returns numbers in [0, 1), for jitter.
-        library: The HTTP library in use.
-        http_client: Returns a new client for each exchange; None for the default client.
+    *random* returns numbers in [0, 1), for jitter; *http_client* a new client for each request.
     """
-
-    __slots__ = (
-        "_base_url",
-        "_calls",
-        "_clock",
-        "_is_own",
-        "_library",
-        "_make",
-        "_policy",
-        "_random",
-    )
 
     def __init__(
         self,
@@ -135,11 +114,11 @@ class HttpExchange:
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         """Log in at Connect; retry where that may help, until the deadline."""
         encode = functools.partial(encode_credentials, credentials)
-        began = self._clock.monotonic()
+        call = _Call(CONNECT_PATH, encode, self._clock.monotonic())
         attempt = 0
         while True:
             attempt += 1
-            outcome = await self._attempt(_Call(CONNECT_PATH, encode), budget, began)
+            outcome = await self._attempt(call, budget)
             if not _may_pass(outcome) or not budget.wants_more():
                 return outcome
             retry_after = outcome.retry_after if isinstance(outcome, Unavailable) else None
@@ -151,36 +130,30 @@ class HttpExchange:
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
         """Renew at AppRefreshToken, in one attempt."""
         encode = functools.partial(encode_refresh_token, refresh_token)
-        return await self._attempt(
-            _Call(REFRESH_PATH, encode), budget, began=self._clock.monotonic()
-        )
+        return await self._attempt(_Call(REFRESH_PATH, encode, self._clock.monotonic()), budget)
 
-    async def _attempt(self, call: _Call, budget: RetryBudget, began: float) -> Outcome:
-        outcome = await self._ask(call, budget, began) or await self._ask(call, budget, began)
+    async def _attempt(self, call: _Call, budget: RetryBudget) -> Outcome:
+        outcome = await self._ask(call, budget) or await self._ask(call, budget)
         return outcome or Unavailable(reason="its connection was given up", not_processed=True)
 
-    async def _ask(self, call: _Call, budget: RetryBudget, began: float) -> Outcome | None:
+    async def _ask(self, call: _Call, budget: RetryBudget) -> Outcome | None:
         """
-        Send the request once; return None if that was disturbed before it left.
+        Send the request once; return None if it was disturbed before it left.
 
         An event loop that ends cancels the tasks that open connections, but not the task that this runs
         in.
         """
         attempt = Attempt(
-            requested_at=self._clock.monotonic(), wall=self._clock.wall(), began=began
+            requested_at=self._clock.monotonic(), wall=self._clock.wall(), began=call.began
         )
         seconds = min(self._policy.attempt_timeout, budget.deadline - attempt.requested_at)
         if seconds <= 0:
             return Unavailable(reason="there was no time left to ask it", not_processed=True)
         response, progress = RawResponse(), _Progress()
-        problem: Outcome = Unavailable(reason=f"no answer within {seconds:.3g} s")
+        problem: Outcome | None = None
         with anyio.move_on_after(seconds) as scope:
             try:
-                await self._send(call, response, progress)
-            except ConfigurationError as cause:
-                return Misconfigured(reason=str(cause))
-            except _NoClientError as cause:
-                problem = Unavailable(reason=str(cause), not_processed=True)
+                problem = await self._send(call, response, progress)
             except self._library.never_sent as cause:
                 self._note_certificate(cause)
                 problem = Unavailable(reason=_describe(cause), not_processed=True)
@@ -188,7 +161,9 @@ class HttpExchange:
                 if lacks_thread(cause):
                     reason = f"{_describe(cause)}, and one has to look a host name up"
                     problem = Unavailable(reason=reason, not_processed=progress.never_left)
-                elif progress.never_left and not isinstance(cause, self._library.transport_error):
+                elif progress.never_left and not isinstance(
+                    cause, self._library.module.TransportError
+                ):
                     return None
                 else:
                     problem = Unavailable(reason=_describe(cause))
@@ -196,11 +171,18 @@ class HttpExchange:
             return Unavailable(
                 reason=self._describe_delay(f"within {seconds:.3g} s"), not_processed=True
             )
-        return read_response(response, attempt, self._clock) if response.is_usable else problem
+        if response.is_usable:
+            return read_response(response, attempt, self._clock)
+        return problem or Unavailable(reason=f"no answer within {seconds:.3g} s")
 
-    async def _send(self, call: _Call, into: RawResponse, progress: _Progress) -> None:
+    async def _send(
+        self, call: _Call, into: RawResponse, progress: _Progress
+    ) -> Misconfigured | Unavailable | None:
+        """Send the request and receive the response, or return why there is no client to do so."""
         async with AsyncExitStack() as stack:
             client = await self._open(stack)
+            if isinstance(client, (Misconfigured, Unavailable)):
+                return client
             progress.has_client = True
             client.event_hooks = {}
             request = client.build_request(
@@ -213,7 +195,7 @@ class HttpExchange:
                     "Content-Type": "application/json",
                     "User-Agent": f"taxizer-async/{__version__}",
                 },
-                timeout=self._library.timeout(
+                timeout=self._library.module.Timeout(
                     self._policy.attempt_timeout, connect=self._policy.connect_timeout
                 ),
                 extensions={"trace": progress},
@@ -223,19 +205,23 @@ class HttpExchange:
             response = await client.send(request, stream=True, auth=None, follow_redirects=False)
             stack.push_async_callback(response.aclose)
             await receive(response, into)
+        return None
 
     async def _open(self, stack: AsyncExitStack) -> Any:
+        """Return an open client, or why there is none."""
+        module = self._library.module
         # In a thread, as reading the CA bundle takes tens of milliseconds.
         try:
             client = await self._calls.run(self._make, needs_thread=False)
         except TooManyCallsError as cause:
-            raise _NoClientError(self._describe_delay(f"in {cause.calls} earlier calls")) from None
+            reason = self._describe_delay(f"in {cause.calls} earlier calls")
+            return Unavailable(reason=reason, not_processed=True)
         except (Exception, SystemExit) as cause:  # noqa: BLE001 - the factory and the proxy variables are the user's
             is_passing = isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)
             problem = f"raised {_describe(cause) if is_passing else type(cause).__name__}"
         else:
             is_passing = False
-            if not self._library.is_client(client):
+            if not isinstance(client, module.AsyncClient):
                 if inspect.iscoroutine(client):
                     client.close()
                 problem = f"returned {type(client).__name__}"
@@ -246,19 +232,15 @@ class HttpExchange:
                     return await stack.enter_async_context(client)
                 except RuntimeError:
                     problem = "returned a client that is in use"
-        if is_passing:
-            raise _NoClientError(self._describe_problem(problem))
         if self._is_own:
+            reason = f"no HTTP client could be made ({problem})"
             advice = "check the proxy and SSL variables"
         else:
-            advice = f"it must return a fresh {self._library.name}.AsyncClient for each exchange"
-        msg = f"{self._describe_problem(problem)}: {advice}"
-        raise ConfigurationError(msg)
-
-    def _describe_problem(self, problem: str) -> str:
-        if self._is_own:
-            return f"no HTTP client could be made ({problem})"
-        return f"http_client {problem}"
+            reason = f"http_client {problem}"
+            advice = f"it must return a fresh {module.__name__}.AsyncClient for each exchange"
+        if is_passing:
+            return Unavailable(reason=reason, not_processed=True)
+        return Misconfigured(reason=f"{reason}: {advice}")
 
     def _describe_delay(self, during: str) -> str:
         if self._is_own:

@@ -1,5 +1,5 @@
 """
-The URL of the API: reading, checking and extending it, and comparing origins.
+The URL of the API, and origins.
 
 A URL that is refused may contain a password: it is never quoted, and `_core.secret` applies.
 """
@@ -33,8 +33,8 @@ def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
     Return *base_url*, normalized.
 
     Raises:
-        ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would be
-            lost or logged.
+        ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would get
+            lost or into logs.
     """
     url, problem = read_base_url(base_url)
     del base_url
@@ -46,7 +46,7 @@ def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
 
 
 def read_base_url(base_url: str | httpx.URL) -> tuple[httpx.URL, str | None]:
-    """Return the URL, and the problem if it can't be used."""
+    """Return the normalized URL, and why it can't be used, if so."""
     try:
         url = httpx.URL(str(base_url).strip())
         problem = _problem_of(url)
@@ -74,13 +74,13 @@ def is_loopback(host: str) -> bool:
 
 
 def origin_of(scheme: str, host: bytes, port: int | None) -> Origin:
-    """Return the origin, normalized."""
+    """Return the origin, with one spelling of the host and with the default port."""
     scheme = _SCHEMES.get(scheme, scheme)
     return scheme, _one_spelling(host.lower()), port or DEFAULT_PORTS.get(scheme)
 
 
 def _one_spelling(host: bytes) -> bytes:
-    # httpx keeps an IPv6 address as it is written; other libraries normalize it.
+    # httpx keeps an IPv6 address as it is written; aiohttp normalizes it.
     try:
         return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
     except ValueError:

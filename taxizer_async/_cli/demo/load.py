@@ -13,7 +13,7 @@ import anyio
 import attrs
 import httpx
 
-from taxizer_async._auth.auth import TaxizerAuth
+from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._core.errors import TaxizerError
 
 

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from taxizer_async import Credentials, RenewalPolicy
-from taxizer_async._auth.auth import HTTPX
+from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Outcome, RetryBudget
 from taxizer_async._core.secret import Secret

@@ -61,7 +61,7 @@ async def test_a_lack_of_descriptors_passes(
 ) -> None:
     """Who lacks a descriptor may come again, and has a token once there is one."""
     # One that has read no bundle yet.
-    monkeypatch.setattr("taxizer_async._auth.auth.HTTPX", HttpLibrary(httpx))
+    monkeypatch.setattr(TaxizerAuth, "_library", HttpLibrary(httpx))
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
     taken: list[int] = []
     try:

@@ -22,7 +22,7 @@ from taxizer_async import (
     RenewalPolicy,
     TokenEndpointUnavailableError,
 )
-from taxizer_async._auth.auth import HTTPX
+from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._core.exchange import Issued, Malformed, Unavailable
 from taxizer_async.httpx2 import HTTPX2, TaxizerAuth, TaxizerClient
 from tests.behaviour.exchange.conftest import Asker

@@ -11,7 +11,7 @@ import attrs
 import httpx
 
 from taxizer_async import Credentials, RenewalPolicy, Secret
-from taxizer_async._auth.auth import HTTPX
+from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._core.exchange import (
     Issued,
     Malformed,

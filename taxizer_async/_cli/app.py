@@ -17,17 +17,17 @@ from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._cli import store as store_commands
 from taxizer_async._cli.demo.command import demo
 from taxizer_async._cli.exit_codes import ExitCode
-from taxizer_async._cli.options import BaseUrl, RedisUrl, Store, StorePath, read_store_config
+from taxizer_async._cli.options import with_store
 from taxizer_async._cli.output import (
     expiry_rows,
     owner_rows,
     print_error,
     print_warning,
+    require_command,
     show_rows,
 )
 from taxizer_async._cli.sandbox import sandbox
 from taxizer_async._cli.store_config import StoreConfig, StoreKind, closing
-from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import (
     ConfigurationError,
     CredentialsRejectedError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "taxizer-async"
 
-# typer ships its own click, or uses the installed one: this is the base of the errors of either.
+# typer ships its own click, or uses the installed one; this is the base class of the errors of either.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 app: Final = typer.Typer(
@@ -59,7 +59,7 @@ app.add_typer(store_commands.app, name="store")
 
 def run() -> int:
     """Run the program with the arguments of this process, and return its exit code."""
-    # The message of an error says it all; log lines would break the rule of one line.
+    # The error message says it all, and stays the only line.
     logging.getLogger("taxizer_async").addHandler(logging.NullHandler())
     try:
         result: object = app(prog_name=PROGRAM, standalone_mode=False)
@@ -84,42 +84,28 @@ def _root(
     if version:
         typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(ExitCode.USAGE)
+    require_command(context)
 
 
 @app.command()
-def token(
-    context: typer.Context,
-    base_url: BaseUrl = None,
-    store: Store = StoreKind.MEMORY,
-    store_path: StorePath = None,
-    redis_url: RedisUrl = None,
-) -> None:
+@with_store(StoreKind.MEMORY)
+def token(base_url: str, store: StoreConfig) -> None:
     """
     Print a token, and nothing else.
 
     For shells: curl -H "Authorization: Bearer $(taxizer-async token)". The credentials come from the
-    environment: TAXIZER_CLIENT_ID and TAXIZER_CLIENT_SECRET. With a store, a token that is kept there is
-    reused until it ends.
+    environment: TAXIZER_CLIENT_ID and TAXIZER_CLIENT_SECRET. With --store file or redis, a kept token is
+    reused until it expires.
     """
-    config = read_store_config(context, store, store_path, redis_url)
     # The only place that prints a secret on purpose.
-    typer.echo(_get_token(base_url, config)[0].jwt.reveal())
+    typer.echo(_get_token(base_url, store)[0].jwt.reveal())
 
 
 @app.command()
-def whoami(
-    context: typer.Context,
-    base_url: BaseUrl = None,
-    store: Store = StoreKind.MEMORY,
-    store_path: StorePath = None,
-    redis_url: RedisUrl = None,
-) -> None:
+@with_store(StoreKind.MEMORY)
+def whoami(base_url: str, store: StoreConfig) -> None:
     """Log in with the credentials from the environment, and show the account and the app."""
-    config = read_store_config(context, store, store_path, redis_url)
-    token, expires_in = _get_token(base_url, config)
+    token, expires_in = _get_token(base_url, store)
     show_rows([*owner_rows(token), *expiry_rows(token, expires_in)])
 
 
@@ -127,14 +113,11 @@ app.command()(demo)
 app.command()(sandbox)
 
 
-def _get_token(base_url: str | None, config: StoreConfig) -> tuple[Token, float | None]:
-    """Return a token, and the seconds until it ends."""
+def _get_token(base_url: str, config: StoreConfig) -> tuple[Token, float | None]:
+    """Return a token, and the seconds until it expires."""
     store = config.create()
     auth = TaxizerAuth(
-        Credentials.from_env(),
-        base_url=base_url or DEFAULT_BASE_URL,
-        store=store,
-        on_event=_warn_of_store,
+        Credentials.from_env(), base_url=base_url, store=store, on_event=_warn_of_store
     )
 
     async def get() -> tuple[Token, float | None]:

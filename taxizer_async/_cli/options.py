@@ -1,8 +1,9 @@
-"""The options that several commands share."""
+"""The options that several commands share, and what they ask for."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -17,26 +18,18 @@ from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.secret import Secret
 
 
-_ENCRYPTION: Final = (
-    "It is encrypted if there is a key in TAXIZER_ENCRYPTION_KEY, or in the file that "
-    "TAXIZER_ENCRYPTION_KEY_FILE names. Separate several keys by commas; the first one encrypts."
-)
-
-BaseUrl = Annotated[
+_BaseUrl = Annotated[
     str | None,
     typer.Option(
         envvar="TAXIZER_BASE_URL", help="Where the API is.", show_default=DEFAULT_BASE_URL
     ),
 ]
-Store = Annotated[
-    StoreKind,
-    typer.Option(
-        help="Where the token is kept: nowhere, in a file that only you can read, or in Redis. "
-        f"{_ENCRYPTION}",
-    ),
-]
-LastingStore = Annotated[SharedStore, typer.Option(help=f"Where the token is kept. {_ENCRYPTION}")]
-StorePath = Annotated[
+_STORE: Final = typer.Option(
+    help="Where the token is kept; only you can read the file. It is encrypted if there is a key in "
+    "TAXIZER_ENCRYPTION_KEY, or in the file that TAXIZER_ENCRYPTION_KEY_FILE names. Separate several "
+    "keys by commas; the first one encrypts.",
+)
+_StorePath = Annotated[
     str | None,
     typer.Option(
         envvar="TAXIZER_STORE_PATH",
@@ -46,7 +39,7 @@ StorePath = Annotated[
         "~/.local/state",
     ),
 ]
-RedisUrl = Annotated[
+_RedisUrl = Annotated[
     Secret | None,
     typer.Option(
         envvar="TAXIZER_REDIS_URL",
@@ -61,28 +54,45 @@ RedisUrl = Annotated[
 #: Options that belong to one kind of store.
 _ONLY_FOR: Final = {"store_path": StoreKind.FILE, "redis_url": StoreKind.REDIS}
 
+Command: TypeAlias = Callable[[str, StoreConfig], None]
 
-def read_store_config(
-    context: typer.Context,
-    kind: StoreKind | SharedStore,
-    store_path: str | None,
-    redis_url: Secret | None,
+
+def with_store(default: StoreKind | SharedStore) -> Callable[[Command], Callable[..., None]]:
+    """
+    Return a decorator for a command that takes the URL of the API and a store.
+
+    The options offer the kinds of store that *default* is one of.
+    """
+
+    def decorate(command: Command) -> Callable[..., None]:
+        def run(
+            context: typer.Context,
+            base_url: _BaseUrl = None,
+            store: StoreKind | SharedStore = default,
+            store_path: _StorePath = None,
+            redis_url: _RedisUrl = None,
+        ) -> None:
+            config = _read_config(context, StoreKind(store), store_path, redis_url)
+            command(base_url or DEFAULT_BASE_URL, config)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__["store"] = Annotated[type(default), _STORE]
+        return run
+
+    return decorate
+
+
+def _read_config(
+    context: typer.Context, kind: StoreKind, store_path: str | None, redis_url: Secret | None
 ) -> StoreConfig:
-    """
-    Return the store that the options and the environment ask for.
-
-    Raises:
-        ConfigurationError: If they contradict each other, or an encryption key is missing.
-    """
-    store_kind = StoreKind(kind)
     for name, needed in _ONLY_FOR.items():
         source = context.get_parameter_source(name)
-        if store_kind is not needed and source is not None and source.name == "COMMANDLINE":
+        if kind is not needed and source is not None and source.name == "COMMANDLINE":
             msg = f"--{name.replace('_', '-')} is for --store {needed}"
             raise ConfigurationError(msg)
     return StoreConfig(
-        kind=store_kind,
+        kind=kind,
         path=store_path,
         redis_url=redis_url,
-        encryption_keys=() if store_kind is StoreKind.MEMORY else encryption_keys_of_environment(),
+        encryption_keys=() if kind is StoreKind.MEMORY else encryption_keys_of_environment(),
     )

@@ -1,5 +1,5 @@
 """
-What the command line prints: rows of a name and a value, and single lines on stderr.
+What the command line prints: rows of a name and a value, single lines on stderr, and help.
 
 Control characters in what a server sent never reach the terminal.
 """
@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from taxizer_async._cli.exit_codes import ExitCode
 
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
 
 
 def owner_rows(token: Token) -> list[tuple[str, str | None]]:
-    """Return the rows that say whose *token* it is."""
+    """Return the rows about the app, the account and the user of *token*."""
     return [
         ("app_name", token.app_name),
         ("app_id", token.app_id),
@@ -50,10 +52,10 @@ def owner_rows(token: Token) -> list[tuple[str, str | None]]:
 
 
 def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str | None]]:
-    """Return the rows that say when *token* ends, *expires_in* seconds from now."""
-    ends = token.expires_at
+    """Return the rows about the expiry of *token*, *expires_in* seconds from now."""
+    expires_at = token.expires_at
     return [
-        ("expires_at", None if ends is None else f"{ends:%Y-%m-%dT%H:%M:%SZ}"),
+        ("expires_at", None if expires_at is None else f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"),
         ("expires_in", seconds(expires_in)),
     ]
 
@@ -61,6 +63,13 @@ def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str |
 def seconds(duration: float | None) -> str | None:
     """Return *duration* as text."""
     return None if duration is None else f"{duration:.0f} s"
+
+
+def require_command(context: typer.Context) -> None:
+    """Print the help, and exit as for wrong usage, unless the arguments name a command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def print_error(message: str) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
-class _Stop(BaseException):
-    """A signal asks the program to end."""
-
-
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
     lifetime: Annotated[float, typer.Option(help="Seconds that a token lives.")] = 900.0,
@@ -29,7 +25,7 @@ def sandbox(
         float, typer.Option(help="Seconds that a refresh token lives.")
     ] = 86400.0,
     clock_offset: Annotated[
-        float, typer.Option(help="Seconds that its clock is ahead of this one.")
+        float, typer.Option(help="Seconds that its clock is ahead of this machine's.")
     ] = 0.0,
     latency: Annotated[
         float, typer.Option(min=0, help="Seconds that each answer takes at least.")
@@ -48,10 +44,8 @@ def sandbox(
     try:
         _serve(server)
     except OSError as cause:
-        message = f"port {port} can't be had: {cause.strerror}"
-    else:
-        return
-    raise ConfigurationError(message)
+        msg = f"port {port} can't be had: {cause.strerror}"
+        raise ConfigurationError(msg) from cause
 
 
 def load_sandbox() -> type[Sandbox]:
@@ -64,10 +58,8 @@ def load_sandbox() -> type[Sandbox]:
     try:
         from taxizer_async.testing import Sandbox  # noqa: PLC0415 - see above
     except ImportError as cause:
-        message = str(cause)
-    else:
-        return Sandbox
-    raise ConfigurationError(message)
+        raise ConfigurationError(str(cause)) from cause
+    return Sandbox
 
 
 def _serve(sandbox: Sandbox) -> None:
@@ -75,19 +67,15 @@ def _serve(sandbox: Sandbox) -> None:
     try:
         # Shells start background jobs with SIGINT ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
+            signal.signal(number, signal.default_int_handler)
         with sandbox:
             sys.stdout.write(_directions(sandbox))
             sys.stdout.flush()
             while True:
-                # Signals end this wait on all systems; a wait for a thread they don't.
+                # Signals end this wait on all systems; they don't end a wait for a thread.
                 time.sleep(3600.0)
-    except _Stop:
+    except KeyboardInterrupt:
         return
-
-
-def _stop(*_: object) -> NoReturn:
-    raise _Stop
 
 
 def _directions(sandbox: Sandbox) -> str:
@@ -98,5 +86,4 @@ def _directions(sandbox: Sandbox) -> str:
         "TAXIZER_CLIENT_SECRET": credentials.client_secret.reveal(),
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    lines = [f"Taxizer sandbox at {sandbox.base_url} (Ctrl-C ends it)", *exports]
-    return "".join(f"{line}\n" for line in lines)
+    return "\n".join([f"Taxizer sandbox at {sandbox.base_url} (Ctrl-C ends it)", *exports, ""])

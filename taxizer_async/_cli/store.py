@@ -8,116 +8,102 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import typer
 
 from taxizer_async._cli.exit_codes import ExitCode
-from taxizer_async._cli.options import BaseUrl, LastingStore, RedisUrl, StorePath, read_store_config
-from taxizer_async._cli.output import expiry_rows, owner_rows, seconds, show_rows
+from taxizer_async._cli.options import with_store
+from taxizer_async._cli.output import (
+    expiry_rows,
+    owner_rows,
+    require_command,
+    seconds,
+    show_rows,
+)
 from taxizer_async._cli.store_config import SharedStore, StoreConfig, StoreKind, closing
 from taxizer_async._core.clock import SystemClock
-from taxizer_async._core.environment import DEFAULT_BASE_URL, read_variable
+from taxizer_async._core.environment import read_variable
 from taxizer_async._core.errors import TokenStoreError
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.policy import Freshness, RenewalPolicy
+from taxizer_async._core.models import TokenState
+from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.urls import parse_base_url
-from taxizer_async._token.cached_token import CachedToken, from_record
+from taxizer_async._token.cached_token import CachedToken, from_record, token_state
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from taxizer_async.stores import TokenRecord, TokenStore
+    from collections.abc import Awaitable, Callable
 
+    from taxizer_async.stores import TokenRecord
+
+
+T = TypeVar("T")
 
 _POLICY: Final = RenewalPolicy()
 _CLOCK: Final = SystemClock()
-_STATES: Final = {
-    Freshness.FRESH: "fresh",
-    Freshness.RENEW_AHEAD: "renewal due",
-    Freshness.MUST_RENEW: "renewal due",
-    Freshness.EXPIRED: "ended",
-}
 
 app: Final = typer.Typer(help="See or drop the token that is kept in a store.")
-
-
-@app.callback(invoke_without_command=True)
-def _root(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(ExitCode.USAGE)
+app.callback(invoke_without_command=True)(require_command)
 
 
 @app.command()
-def show(
-    context: typer.Context,
-    base_url: BaseUrl = None,
-    store: LastingStore = SharedStore.FILE,
-    store_path: StorePath = None,
-    redis_url: RedisUrl = None,
-) -> None:
+@with_store(SharedStore.FILE)
+def show(base_url: str, store: StoreConfig) -> None:
     """
     Show the token that is kept for TAXIZER_CLIENT_ID, without its secrets.
 
     Needs no client secret. Exits with 0 if a token is kept, 1 if none is, 3 if the store can't be read.
     """
-    config = read_store_config(context, store, store_path, redis_url)
     key = _key(base_url)
-    record = anyio.run(_load, config.create(), key)
-    show_rows([*_place_rows(config, key), *_record_rows(record)])
+    problem = "the store can't be read"
+    record = anyio.run(_call, store, lambda guarded: guarded.load(key), problem)
+    show_rows([*_place_rows(store, key), *_record_rows(record)])
     if record is None:
         raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
-def clear(
-    context: typer.Context,
-    base_url: BaseUrl = None,
-    store: LastingStore = SharedStore.FILE,
-    store_path: StorePath = None,
-    redis_url: RedisUrl = None,
-) -> None:
+@with_store(SharedStore.FILE)
+def clear(base_url: str, store: StoreConfig) -> None:
     """
     Drop the token that is kept for TAXIZER_CLIENT_ID; the next process that needs one logs in.
 
-    The token itself stays good until it ends, and processes that have it go on using it. Exits with 0,
+    The token itself stays good until it expires, and processes that have it go on using it. Exits with 0,
     even if no token was kept, or 3 if the store can't be written.
     """
-    config = read_store_config(context, store, store_path, redis_url)
-    anyio.run(_clear, config.create(), _key(base_url))
+    key = _key(base_url)
+    problem = "the store could not drop the token"
+    anyio.run(_call, store, lambda guarded: guarded.clear(key), problem)
 
 
-def _key(base_url: str | None) -> StoreKey:
-    url = str(parse_base_url(base_url or DEFAULT_BASE_URL)).rstrip("/")
+def _key(base_url: str) -> StoreKey:
+    url = str(parse_base_url(base_url)).rstrip("/")
     return StoreKey(url, read_variable("TAXIZER_CLIENT_ID").reveal())
 
 
-async def _load(store: TokenStore, key: StoreKey) -> TokenRecord | None:
-    guarded = _guarded(store)
-    async with closing(store):
-        record = await guarded.load(key)
-    if guarded.failing is None:
-        return record
-    msg = f"the store can't be read ({guarded.failing})"
-    raise TokenStoreError(msg)
+async def _call(
+    config: StoreConfig, call: Callable[[GuardedStore], Awaitable[T]], problem: str
+) -> T:
+    """
+    Return what *call* returns for the store of *config*.
 
-
-async def _clear(store: TokenStore, key: StoreKey) -> None:
-    guarded = _guarded(store)
-    async with closing(store):
-        await guarded.clear(key)
-    if guarded.failing is not None:
-        msg = f"the store could not drop the token ({guarded.failing})"
-        raise TokenStoreError(msg)
-
-
-def _guarded(store: TokenStore) -> GuardedStore:
+    Raises:
+        TokenStoreError: If the store failed; it says the *problem*.
+    """
+    store = config.create()
     # Bounds the wait, and describes an error without quoting it.
     event_log = EventLog(None, timeout=_POLICY.hook_timeout)
-    return GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
+    guarded = GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
+    async with closing(store):
+        result = await call(guarded)
+    if guarded.failing is None:
+        return result
+    msg = f"{problem} ({guarded.failing})"
+    raise TokenStoreError(msg)
 
 
 def _place_rows(config: StoreConfig, key: StoreKey) -> list[tuple[str, str | None]]:
@@ -132,11 +118,11 @@ def _place_rows(config: StoreConfig, key: StoreKey) -> list[tuple[str, str | Non
 
 def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
     if record is None:
-        return [("token", "none")]
+        return [("token", TokenState.NONE)]
     cached = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
     left = cached.remaining(_CLOCK)
     return [
-        ("token", _STATES[cached.freshness(_CLOCK)]),
+        ("token", token_state(cached, _CLOCK)),
         ("age", seconds(record.age)),
         *expiry_rows(record.token, max(0.0, left) if math.isfinite(left) else None),
         ("refresh_token", _refresh_state(cached)),

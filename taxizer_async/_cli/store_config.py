@@ -1,8 +1,4 @@
-"""
-The token store that a user asked for, as a value.
-
-The libraries of a store are imported when the store is created.
-"""
+"""The token store that a user asked for, as a value; the store's own libraries are imported when it is created."""
 
 from __future__ import annotations
 
@@ -70,9 +66,8 @@ class StoreConfig:
         try:
             return str(platformdirs.user_state_path("taxizer_async", appauthor=False))
         except RuntimeError as cause:
-            problem = str(cause)
-        msg = f"there is no place for tokens ({problem}): give --store-path, or set TAXIZER_STORE_PATH"
-        raise ConfigurationError(msg)
+            msg = f"there is no place for tokens ({cause}): give --store-path, or set TAXIZER_STORE_PATH"
+            raise ConfigurationError(msg) from cause
 
     def create(self) -> TokenStore:
         """
@@ -92,10 +87,8 @@ class StoreConfig:
 
                 return RedisTokenStore.from_url(self._url().reveal(), encryption_key=keys)
         except ImportError as cause:
-            message = str(cause)
-        else:
-            return MemoryTokenStore()
-        raise ConfigurationError(message)
+            raise ConfigurationError(str(cause)) from cause
+        return MemoryTokenStore()
 
     def _url(self) -> Secret:
         if self.redis_url is None:
@@ -122,7 +115,7 @@ def encryption_keys_of_environment() -> tuple[Secret, ...]:
     Commas or white space separate them.
 
     Raises:
-        ConfigurationError: If one of the variables is set but holds no key: tokens that were meant to be
+        ConfigurationError: If one of the variables is set but holds no key, as tokens that were meant to be
             encrypted would be kept in the clear.
     """
     found = find_variable(ENCRYPTION_KEY)

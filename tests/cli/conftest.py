@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Final, Protocol
 import pytest
 
 from taxizer_async.testing import Sandbox
+from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 
-#: Seconds; a process that takes longer hangs.
-PATIENCE: Final = 90.0
+#: Each secret has this in it.
+CANARY: Final = "canary"
+CLIENT_CANARY: Final = f"{CANARY}-of-the-client"
+REDIS_CANARY: Final = f"{CANARY}-of-redis"
 
 #: Variables of a terminal, a CI service or a user that no test may depend on.
 _UNWANTED: Final = frozenset(
     {"CI", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 )
 
-
-WITHOUT = """
+#: Runs the program as if a module were not installed.
+WITHOUT: Final = """
 import sys
 import taxizer_async
 missing = sys.argv.pop(1)
@@ -53,12 +57,12 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **env}
 
 
-def run_without(
-    module: str, *args: str, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_python(*args: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT, module, *args],
-        env=clean_environment(env or {}),
+        [sys.executable, *args],
+        env=clean_environment(env),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         timeout=PATIENCE,
@@ -66,9 +70,33 @@ def run_without(
     )
 
 
+def run_without(
+    module: str, *args: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return run_python("-c", WITHOUT, module, *args, env=env or {})
+
+
+def error_of(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """Return the error of *done*: one line on stderr without a secret, and exit code *code*."""
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert CANARY not in done.stderr
+    return done.stderr
+
+
+def rows_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return the `name: value` lines of *done*."""
+    return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+def secrets_of(sandbox: Sandbox) -> list[str]:
+    return [CANARY, *sandbox.issued_jwts, *sandbox.issued_refresh_tokens]
+
+
 @pytest.fixture(name="sandbox")
 def _sandbox() -> Iterator[Sandbox]:
-    with Sandbox(client_secret="canary-of-the-client") as sandbox:
+    with Sandbox(client_secret=CLIENT_CANARY) as sandbox:
         yield sandbox
 
 
@@ -81,17 +109,19 @@ def _account(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "tokens"
+
+
+@pytest.fixture(name="file_store")
+def _file_store(account: dict[str, str], folder: Path) -> dict[str, str]:
+    return account | {"TAXIZER_STORE_PATH": str(folder)}
+
+
 @pytest.fixture(name="run")
 def _run() -> Run:
     def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "taxizer_async", *args],
-            env=clean_environment(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE,
-            check=False,
-        )
+        return run_python("-m", "taxizer_async", *args, env=env)
 
     return run

@@ -11,16 +11,18 @@ import pytest
 import taxizer_async
 
 from taxizer_async.testing import Fault, Sandbox
+from tests.support.families import PATIENCE
 
-from .conftest import PATIENCE, Run, clean_environment, run_without
+from .conftest import (
+    CLIENT_CANARY,
+    Run,
+    clean_environment,
+    error_of,
+    rows_of,
+    run_without,
+    secrets_of,
+)
 from .demos import start_on_terminal
-
-
-CANARY = "canary-of-the-client"
-
-
-def secrets_of(sandbox: Sandbox) -> list[str]:
-    return [CANARY, *sandbox.issued_jwts, *sandbox.issued_refresh_tokens]
 
 
 def test_version(run: Run) -> None:
@@ -59,14 +61,14 @@ def test_base_url_option_wins(run: Run, sandbox: Sandbox, account: dict[str, str
 
 
 def test_whoami_prints_lines(run: Run, sandbox: Sandbox, account: dict[str, str]) -> None:
-    """`whoami` prints `key: value` lines when stdout is no terminal, without a secret."""
+    """`whoami` prints `name: value` lines when stdout is not a terminal, and no secret."""
     done = run("whoami", **account)
-    told = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    rows = rows_of(done)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert told.pop("expires_at").endswith("Z")
-    assert 800 < float(told.pop("expires_in").removesuffix(" s")) <= 900
-    assert told == {
+    assert rows.pop("expires_at").endswith("Z")
+    assert 800 < float(rows.pop("expires_in").removesuffix(" s")) <= 900
+    assert rows == {
         "app_name": "SandboxApp",
         "app_id": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
         "account_name": "SandboxAccount",
@@ -76,9 +78,13 @@ def test_whoami_prints_lines(run: Run, sandbox: Sandbox, account: dict[str, str]
     assert not [secret for secret in secrets_of(sandbox) if secret in done.stdout]
 
 
-def test_whoami_draws_a_table(sandbox: Sandbox, account: dict[str, str]) -> None:
-    """`whoami` draws a table on a terminal, without a secret."""
-    with start_on_terminal("whoami", **account) as finish:
+@pytest.mark.parametrize("command", [["whoami"], ["store", "show"]])
+def test_a_table_on_a_terminal(
+    run: Run, sandbox: Sandbox, file_store: dict[str, str], command: list[str]
+) -> None:
+    """On a terminal the rows are drawn as a table, without a secret."""
+    run("token", "--store", "file", **file_store)
+    with start_on_terminal(*command, **file_store) as finish:
         ran = finish()
     drawn = ran.stdout
 
@@ -103,13 +109,7 @@ def test_refused(run: Run, sandbox: Sandbox, account: dict[str, str], command: s
     """Wrong credentials are one line on stderr without a secret, and exit code 1."""
     sandbox.change_secret("another")
 
-    done = run(command, **account)
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: ")
-    assert "rejected the credentials" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert CANARY not in done.stderr
+    assert "rejected the credentials" in error_of(run(command, **account), 1)
 
 
 @pytest.mark.parametrize(
@@ -118,19 +118,14 @@ def test_refused(run: Run, sandbox: Sandbox, account: dict[str, str], command: s
         pytest.param(Fault.status(503), id="503"),
         pytest.param(Fault.reset(), id="reset"),
         pytest.param(Fault.junk(b'{"jwtToken": 1, "echo": "canary-of-the-client"}'), id="junk"),
-        pytest.param(Fault.status(404, body=CANARY), id="404"),
+        pytest.param(Fault.status(404, body=CLIENT_CANARY), id="404"),
     ],
 )
 def test_unavailable(run: Run, sandbox: Sandbox, account: dict[str, str], fault: Fault) -> None:
     """A token endpoint that gives no token is one line on stderr without a secret, and exit code 3."""
     sandbox.fail("connect", fault)
 
-    done = run("token", **account)
-
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert CANARY not in done.stderr
+    assert error_of(run("token", **account), 3)
 
 
 def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
@@ -159,7 +154,7 @@ def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
         pytest.param(["token"], {}, "TAXIZER_CLIENT_ID", id="no-credentials"),
         pytest.param(
             ["token", "--base-url", "http://api.example.com"],
-            {"TAXIZER_CLIENT_ID": "a", "TAXIZER_CLIENT_SECRET": CANARY},
+            {"TAXIZER_CLIENT_ID": "a", "TAXIZER_CLIENT_SECRET": CLIENT_CANARY},
             "https",
             id="http",
         ),
@@ -171,26 +166,19 @@ def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
 )
 def test_wrong_usage(run: Run, args: list[str], env: dict[str, str], named: str) -> None:
     """Wrong usage or configuration is one line on stderr that names the culprit, and exit code 2."""
-    done = run(*args, **env)
-
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert named in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert CANARY not in done.stderr
+    assert named in error_of(run(*args, **env))
 
 
 @pytest.mark.parametrize("module", ["typer", "rich", "platformdirs"])
 def test_missing_extra(module: str) -> None:
     """Without its extra the program says in one line how to install it, and exits with 2."""
-    done = run_without(module, "--version")
+    error = error_of(run_without(module, "--version"))
 
-    assert done.returncode == 2
-    assert done.stderr == f'error: {module} is not installed: pip install "taxizer-async[cli]"\n'
+    assert error == f'error: {module} is not installed: pip install "taxizer-async[cli]"\n'
 
 
 def test_another_module_missing() -> None:
-    """A missing module that is not the extra's is not blamed on the extra."""
+    """If a module is missing that is not the extra's, the extra is not blamed."""
     done = run_without("shlex", "--version")
 
     assert done.returncode == 1
@@ -201,11 +189,7 @@ def test_another_module_missing() -> None:
 @pytest.mark.parametrize("command", ["sandbox", "demo"])
 def test_missing_server(command: str) -> None:
     """Without uvicorn the commands that need it name the extra to install, and exit with 2."""
-    done = run_without("uvicorn.config", command)
-
-    assert done.returncode == 2
-    assert 'pip install "taxizer-async[' in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert 'pip install "taxizer-async[' in error_of(run_without("uvicorn.config", command))
 
 
 def test_token_needs_no_server(account: dict[str, str]) -> None:
@@ -217,8 +201,4 @@ def test_token_needs_no_server(account: dict[str, str]) -> None:
 
 def test_missing_trio() -> None:
     """A backend that is not installed is a usage error that says how to get it."""
-    done = run_without("trio", "demo", "--backend", "trio")
-
-    assert done.returncode == 2
-    assert "pip install trio" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert "pip install trio" in error_of(run_without("trio", "demo", "--backend", "trio"))

@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING
 import httpx
 import pytest
 
-from .conftest import PATIENCE, Run, clean_environment
+from tests.support.families import PATIENCE
+
+from .conftest import Run, clean_environment, error_of
 
 
 if TYPE_CHECKING:
@@ -87,8 +89,6 @@ def test_options_reach_the_sandbox() -> None:
 
 def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
     """A port in use is one line on stderr, and exit code 2."""
-    done = run("sandbox", "--port", str(sandbox.port))
+    error = error_of(run("sandbox", "--port", str(sandbox.port)))
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: port {sandbox.port} can't be had")
-    assert done.stderr.count("\n") == 1
+    assert error.startswith(f"error: port {sandbox.port} can't be had")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async._cli.demo.load import Counts, Outcome
-from taxizer_async._cli.demo.run import Progress, Summary, run_demo
-from taxizer_async._cli.demo.scenario import Incident
+from taxizer_async._cli.demo.load import Counts
+from taxizer_async._cli.demo.run import Summary, run_demo
+from taxizer_async._cli.demo.scenario import Phase, Progress
+from taxizer_async._cli.demo.workers import Workers
+from taxizer_async._cli.store_config import SharedStore
 from taxizer_async.testing import SandboxCounters
 from tests.support.families import PATIENCE
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
 
-#: An outage that outlasts all four attempts of a renewal.
+#: The outage outlasts the demo.
 BROKEN = """
 import sys
 from taxizer_async._cli.demo import scenario
@@ -75,7 +77,7 @@ def test_all_requests_are_answered(demos: Mapping[str, Ran]) -> None:
     assert demos["trio"].table["requests"] == "200"
 
 
-def test_latencies_are_told(ran: Ran) -> None:
+def test_the_summary_has_latencies(ran: Ran) -> None:
     """Half of the requests take little longer than the sandbox; the slowest waited for the end of the outage."""
     p50, p99, own = (
         float(ran.table[name].removesuffix(" ms").replace(",", ""))
@@ -87,13 +89,15 @@ def test_latencies_are_told(ran: Ran) -> None:
 
 
 def test_expiry_happens(ran: Ran) -> None:
-    """The first token ends while requests are in flight, and had been renewed."""
-    renewed, ended = ran.lines("expiry")
+    """The first token is renewed, and expires while requests are in flight."""
+    renewed, expired = ran.lines("expiry")
 
     assert re.fullmatch(
         r"renewed with .* s left of the token, [1-9]\d* requests? in flight", renewed
     )
-    assert re.match(r"the first token has ended, [1-9]\d* requests? in flight: 1 renewal", ended)
+    assert re.match(
+        r"the first token has expired, [1-9]\d* requests? in flight: 1 renewal", expired
+    )
 
 
 def test_revocation_happens(ran: Ran) -> None:
@@ -105,7 +109,7 @@ def test_revocation_happens(ran: Ran) -> None:
 
 
 def test_outage_happens(ran: Ran) -> None:
-    """The token endpoint answers 503 while requests wait for a token, and they get one after it."""
+    """The token endpoint answers 503 while requests wait for a token, and then they get one."""
     down, first, second, over = ran.lines("outage")
 
     assert "the login's endpoint is down" in down
@@ -115,24 +119,24 @@ def test_outage_happens(ran: Ran) -> None:
 
 
 def test_plain_lines(ran: Ran) -> None:
-    """Without a terminal nothing is drawn: there is a line for each tenth."""
+    """Without a terminal nothing is drawn, and each tenth of the requests is a line."""
     assert "\x1b" not in ran.stdout
     assert "\r" not in ran.stdout
     assert len(ran.lines("requests")) == 10
 
 
 def test_live_picture(demos: Mapping[str, Ran]) -> None:
-    """On a terminal the demo redraws its picture, and ends with the same table."""
+    """On a terminal the demo draws its progress again and again, and ends with the same table."""
     ran = demos["terminal"]
 
     assert ran.code == 0
     assert ran.stdout.count("\x1b[1A") > 20
-    for told in ("revocation", "outage", "failures"):
-        assert told in ran.stdout
+    for word in ("revocation", "outage", "failures"):
+        assert word in ran.stdout
 
 
 def test_failed_requests_fail_the_demo(demos: Mapping[str, Ran]) -> None:
-    """Failed requests, and an incident that never ends, are reported on stderr; the exit code is 1."""
+    """Failed requests and an outage that never ends are reported on stderr, and the exit code is 1."""
     ran = demos["broken"]
 
     assert ran.code == 1
@@ -156,42 +160,49 @@ def test_interrupt(backend: str) -> None:
         assert (process.returncode, stderr) == (130, "")
 
 
-def test_second_login_is_a_problem() -> None:
-    """A summary with three logins says so."""
+def summary(logins: int, *counts: Counts, missed: tuple[Phase, ...] = ()) -> Summary:
     progress = Progress(
-        requests=20,
-        counts=Counts(answered=20),
         elapsed=1.0,
-        counters=SandboxCounters(connects_ok=3),
+        requests=20,
+        answered=20,
+        failed=0,
+        in_flight=0,
+        counters=SandboxCounters(connects_ok=logins),
     )
-    summary = Summary(progress=progress, outcomes=(), missed=(Incident.EXPIRY,), latency=0.1)
+    return Summary(progress=progress, counts=counts, missed=missed, latency=0.1)
 
-    assert summary.problems == ("3 logins in place of 2", "there was no expiry to be seen")
+
+def test_a_third_login_is_a_problem() -> None:
+    """A summary with three logins says so."""
+    problems = summary(3, missed=(Phase.EXPIRY,)).problems
+
+    assert problems == ("3 logins in place of 2", "there was no expiry to be seen")
 
 
 def test_failures_are_reported_once_per_reason() -> None:
     """Failures with the same reason in several processes are one problem; the most frequent comes first."""
-    outcomes = (
-        Outcome(answered=8, failures=(("a", 1), ("b", 1)), latencies=(0.1,) * 8 + (0.9,) * 2),
-        Outcome(answered=7, failures=(("b", 3),), latencies=(0.2,) * 10),
+    done = summary(
+        2,
+        Counts(answered=8, failures={"a": 1, "b": 1}, latencies=(0.1,) * 8 + (0.9,) * 2),
+        Counts(answered=7, failures={"b": 3}, latencies=(0.2,) * 10),
     )
-    progress = Progress(
-        requests=20,
-        counts=Counts(answered=15, failed=5),
-        elapsed=1.0,
-        counters=SandboxCounters(connects_ok=2),
-    )
-    summary = Summary(progress=progress, outcomes=outcomes, missed=(), latency=0.1)
 
-    assert summary.problems == ("4 failed: b", "1 failed: a")
-    assert (summary.percentile(0.5), summary.percentile(0.99)) == (0.2, 0.9)
+    assert done.problems == ("4 failed: b", "1 failed: a")
+    assert (done.percentile(0.5), done.percentile(0.99)) == (0.2, 0.9)
 
 
-def test_too_few_requests() -> None:
-    """Too few requests to see anything are refused."""
+@pytest.mark.parametrize(
+    ("requests", "workers", "least"),
+    [
+        (19, None, 20),
+        (59, Workers(number=3, store=SharedStore.FILE, backend="asyncio"), 60),
+    ],
+)
+def test_too_few_requests(requests: int, workers: Workers | None, least: int) -> None:
+    """Each process needs enough requests for something to be seen."""
 
     async def main() -> None:
-        with pytest.raises(ValueError, match="at least 20 requests"):
-            await run_demo(19, print)
+        with pytest.raises(ValueError, match=f"at least {least} requests"):
+            await run_demo(requests, print, workers)
 
     anyio.run(main)

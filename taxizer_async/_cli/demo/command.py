@@ -5,19 +5,16 @@ from __future__ import annotations
 import enum
 import importlib.util
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from taxizer_async._cli.demo.workers import MIN_REQUESTS, Workers, check_store
 from taxizer_async._cli.exit_codes import ExitCode
 from taxizer_async._cli.output import print_error
 from taxizer_async._cli.sandbox import load_sandbox
 from taxizer_async._cli.store_config import SharedStore
 from taxizer_async._core.errors import ConfigurationError
-
-
-if TYPE_CHECKING:
-    from taxizer_async._cli.demo.run import Summary, Workers
 
 
 class Backend(enum.StrEnum):
@@ -58,18 +55,20 @@ def demo(
     from taxizer_async._cli.demo.display import play  # noqa: PLC0415 - it imports the sandbox
 
     processes = _read_workers(requests, backend, workers, store)
-    raise typer.Exit(_judge(play(requests, backend=backend.value, workers=processes)))
+    summary = play(requests, backend=backend.value, workers=processes)
+    if summary is None:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    for problem in summary.problems:
+        print_error(problem)
+    raise typer.Exit(ExitCode.FAILED if summary.problems else ExitCode.OK)
 
 
 def _read_workers(
     requests: int, backend: Backend, number: int | None, store: SharedStore | None
 ) -> Workers | None:
-    from taxizer_async._cli.demo.run import MIN_REQUESTS, Workers  # noqa: PLC0415 - see above
-    from taxizer_async._cli.demo.worker_pool import check_store  # noqa: PLC0415
-
+    if number is None and store is None:
+        return None
     if number is None:
-        if store is None:
-            return None
         problem = "--store is where several processes share a token: give --workers, too"
     elif requests < MIN_REQUESTS * number:
         problem = f"--requests must be at least {MIN_REQUESTS * number} for {number} workers"
@@ -80,11 +79,3 @@ def _read_workers(
         check_store(kind)
         return Workers(number=number, store=kind, backend=backend.value)
     raise ConfigurationError(problem)
-
-
-def _judge(summary: Summary | None) -> ExitCode:
-    if summary is None:
-        return ExitCode.INTERRUPTED
-    for problem in summary.problems:
-        print_error(problem)
-    return ExitCode.FAILED if summary.problems else ExitCode.OK

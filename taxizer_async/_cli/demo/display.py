@@ -1,4 +1,4 @@
-"""What the demo looks like: a live picture on a terminal, plain lines elsewhere, a table at the end."""
+"""What the demo looks like: a line for each step, the progress below it on a terminal, a table at the end."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from taxizer_async._cli.demo.run import run_demo
-from taxizer_async._cli.demo.scenario import Incident, Step
+from taxizer_async._cli.demo.scenario import Phase, Step
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import RenderableType
-
-    from taxizer_async._cli.demo.load import Outcome
-    from taxizer_async._cli.demo.run import Progress, Summary, Workers
+    from taxizer_async._cli.demo.load import Counts
+    from taxizer_async._cli.demo.run import Summary
+    from taxizer_async._cli.demo.scenario import Progress
+    from taxizer_async._cli.demo.workers import Workers
 
 
 _STYLES: Final = {
-    None: "bold green",
-    Incident.EXPIRY: "bold cyan",
-    Incident.REVOCATION: "bold magenta",
-    Incident.OUTAGE: "bold yellow",
+    Phase.LOGIN: "bold green",
+    Phase.EXPIRY: "bold cyan",
+    Phase.REVOCATION: "bold magenta",
+    Phase.OUTAGE: "bold yellow",
 }
 _BAR_WIDTH: Final = 30
 
@@ -46,15 +46,13 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     It is drawn live if stdout is a terminal and the variable CI is not set.
     """
     console = Console()
+    live = Live(console=console, refresh_per_second=12) if _draws() else None
+    drawing: AbstractContextManager[object] = live or nullcontext()
     summary: Summary | None = None
-    display: LiveDisplay | PlainDisplay = PlainDisplay(console)
-    drawing: AbstractContextManager[object] = nullcontext()
-    if sys.stdout.isatty() and not os.environ.get("CI"):
-        display = LiveDisplay()
-        drawing = Live(display, console=console, refresh_per_second=12)
     _handle_signals()
     try:
         with drawing:
+            display = Display(console, live)
             summary = anyio.run(run_demo, requests, display, workers, backend=backend)
     # trio raises it in a group.
     except* KeyboardInterrupt:
@@ -62,6 +60,10 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     if summary is not None:
         _show_summary(console, summary)
     return summary
+
+
+def _draws() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("CI")
 
 
 def _handle_signals() -> None:
@@ -78,64 +80,47 @@ def _interrupt(*_: object) -> None:
 
 
 @final
-class PlainDisplay:
-    """Prints a line for each step, and for each tenth of the requests."""
+class Display:
+    """
+    Prints a line for each step, and shows the progress.
 
-    def __init__(self, console: Console) -> None:
+    That is a bar below the lines if *live* draws it, and else a line for each tenth of the requests.
+    """
+
+    def __init__(self, console: Console, live: Live | None) -> None:
         self._console = console
+        self._live = live
         self._tenths = 0
 
     def __call__(self, news: Progress | Step) -> None:
-        """Print a step, or a progress that has reached the next tenth."""
+        """Show *news*."""
         if isinstance(news, Step):
-            self._print(news.elapsed, _name(news.incident), news.text)
-            return
-        tenths = news.counts.done * 10 // news.requests
-        if tenths > self._tenths:
+            ending = " ✔" if self._live and news.over else ""
+            self._print(news.elapsed, news.phase, _STYLES[news.phase], news.text + ending)
+        elif self._live is not None:
+            self._live.update(_draw(news))
+        elif (tenths := news.done * 10 // news.requests) > self._tenths:
             self._tenths = tenths
-            self._print(news.elapsed, "requests", _describe(news))
+            self._print(news.elapsed, "requests", "", _describe(news))
 
-    def _print(self, elapsed: float, subject: str, text: str) -> None:
-        line = f"{elapsed:5.1f} s  {subject:<10}  {text}"
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _print(self, elapsed: float, subject: str, style: str, text: str) -> None:
+        parts = (f"{elapsed:5.1f} s  ", (f"{subject:<10}", style), f"  {text}")
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
 
 
-@final
-class LiveDisplay:
-    """Draws the requests and the incidents as they happen."""
+def _draw(progress: Progress) -> Table:
+    picture = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=progress.requests, completed=progress.done, width=_BAR_WIDTH)
+    picture.add_row()
+    picture.add_row(bar, _describe(progress))
+    return picture
 
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._steps: tuple[Step, ...] = ()
 
-    def __call__(self, news: Progress | Step) -> None:
-        """Show *news* in the next picture."""
-        # Another thread draws, so both values are replaced, never changed.
-        if isinstance(news, Step):
-            self._steps = (*self._steps, news)
-        else:
-            self._progress = news
-
-    def __rich__(self) -> RenderableType:
-        """Return the current picture."""
-        progress = self._progress
-        if progress is None:
-            return Text("The requests wait for their login …", style="dim")
-        head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=progress.requests, completed=progress.counts.done, width=_BAR_WIDTH)
-        head.add_row(bar, Text(_describe(progress)))
-        return Group(head, Text(), self._story())
-
-    def _story(self) -> Table:
-        story = Table.grid(padding=(0, 2))
-        for step in self._steps:
-            story.add_row(
-                Text(f"{step.elapsed:5.1f} s", style="dim"),
-                Text(_name(step.incident), style=_STYLES[step.incident]),
-                Text(step.text),
-                Text("✔" if step.over else "", style="bold green"),
-            )
-        return story
+def _describe(progress: Progress) -> str:
+    return (
+        f"{progress.done:,} of {progress.requests:,} done, {progress.failed:,} failed, "
+        f"{progress.in_flight:,} in flight"
+    )
 
 
 def _show_summary(console: Console, summary: Summary) -> None:
@@ -145,7 +130,7 @@ def _show_summary(console: Console, summary: Summary) -> None:
     table.add_column(justify="right")
     for name, value in (
         ("requests", f"{progress.requests:,}"),
-        ("failures", f"{progress.counts.failed:,}"),
+        ("failures", f"{progress.failed:,}"),
         ("logins", f"{counters.connects_ok:,}"),
         ("renewals", f"{counters.refreshes_ok:,}"),
         ("401s met", f"{counters.unauthorized:,}"),
@@ -157,31 +142,16 @@ def _show_summary(console: Console, summary: Summary) -> None:
     ):
         table.add_row(name, value)
     console.print(table)
-    if len(summary.outcomes) > 1:
-        console.print(_tabulate_workers(summary.outcomes))
+    if len(summary.counts) > 1:
+        console.print(_tabulate_workers(summary.counts))
 
 
-def _tabulate_workers(outcomes: Iterable[Outcome]) -> Table:
+def _tabulate_workers(counts: Iterable[Counts]) -> Table:
     columns = ("worker", "requests", "failures", "logins", "renewals", "from the store")
     table = Table(title="worker processes", title_style="bold")
     for column in columns:
         table.add_column(column, justify="right")
-    for number, outcome in enumerate(outcomes, start=1):
-        counts = (
-            *(outcome.answered + outcome.failed, outcome.failed),
-            *(outcome.logins, outcome.renewals, outcome.adoptions),
-        )
-        table.add_row(str(number), *(f"{count:,}" for count in counts))
+    for number, each in enumerate(counts, start=1):
+        row = (number, each.done, each.failed, each.logins, each.renewals, each.adoptions)
+        table.add_row(*(f"{count:,}" for count in row))
     return table
-
-
-def _name(incident: Incident | None) -> str:
-    return "login" if incident is None else incident.value
-
-
-def _describe(progress: Progress) -> str:
-    counts = progress.counts
-    return (
-        f"{counts.done:,} of {progress.requests:,} done, {counts.failed:,} failed, "
-        f"{counts.in_flight:,} in flight"
-    )

@@ -3,73 +3,63 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import time
 
-from typing import TYPE_CHECKING, Final, Self, final
+from typing import Final, final
 
 import anyio
 import attrs
 import httpx
 
 from taxizer_async._auth.on_httpx import TaxizerAuth
+from taxizer_async._cli.store_config import StoreConfig, closing
 from taxizer_async._core.errors import TaxizerError
+from taxizer_async._core.models import Credentials
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._core.models import Credentials
-    from taxizer_async.stores import TokenStore
-
-
-_MAX_CLIENTS: Final = 10
 #: Seconds; generous, as the machine may be loaded.
 _TIMEOUT: Final = 60.0
 
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """
-    What one process sends.
-
-    Attributes:
-        requests: How many requests.
-        clients: Over how many clients.
-        limit: The most requests in flight per client.
-    """
+    """How many *requests* a process sends, how many at a time, and what it needs for that."""
 
     requests: int
-    clients: int
-    limit: int
-
-    @classmethod
-    def of(cls, requests: int, connections: int) -> Self:
-        """Spread *requests* over about *connections*, never more."""
-        clients = min(connections, _MAX_CLIENTS)
-        return cls(requests=requests, clients=clients, limit=connections // clients)
-
-    @property
-    def connections(self) -> int:
-        """The most requests in flight."""
-        return self.clients * self.limit
+    in_flight: int
+    credentials: Credentials
+    base_url: str
+    store: StoreConfig
 
 
 @attrs.frozen(kw_only=True)
 class Counts:
     """
-    How far the requests are.
+    What one process has done so far.
 
     Attributes:
         answered: Requests that were answered with 200.
-        failed: Requests that were answered otherwise, or not at all.
+        failures: Reasons why requests failed, and how many failed for each.
         in_flight: Requests that were sent, or wait for a token.
+        logins: Logins of its auth object.
+        renewals: Renewals of its auth object.
+        adoptions: Tokens that its auth object took from the store.
+        latencies: Seconds that each request took, including the wait for a token; empty until all are done.
     """
 
     answered: int = 0
-    failed: int = 0
+    failures: dict[str, int] = attrs.field(factory=dict[str, int])
     in_flight: int = 0
+    logins: int = 0
+    renewals: int = 0
+    adoptions: int = 0
+    latencies: tuple[float, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed."""
+        return sum(self.failures.values())
 
     @property
     def done(self) -> int:
@@ -77,113 +67,62 @@ class Counts:
         return self.answered + self.failed
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """
-    The result of one process.
-
-    Attributes:
-        answered: Requests that were answered with 200.
-        failures: Reasons why requests failed, and how many failed for each.
-        latencies: Seconds that each request took, including the wait for a token.
-        logins: Logins of its auth object.
-        renewals: Renewals of its auth object.
-        adoptions: Tokens that its auth object took from the store.
-    """
-
-    answered: int
-    failures: tuple[tuple[str, int], ...]
-    latencies: tuple[float, ...] = ()
-    logins: int = 0
-    renewals: int = 0
-    adoptions: int = 0
-
-    @property
-    def failed(self) -> int:
-        """Requests that failed."""
-        return sum(number for _, number in self.failures)
-
-
 @final
 class LoadGenerator:
-    """
-    Sends a *workload* from this process.
+    """Sends *workload* from this process."""
 
-    Args:
-        workload: What to send.
-        credentials: The credentials for the login.
-        base_url: Where the requests go.
-        store: Where the token is shared; by default in memory.
-    """
-
-    def __init__(
-        self,
-        workload: Workload,
-        credentials: Credentials,
-        base_url: str,
-        store: TokenStore | None = None,
-    ) -> None:
+    def __init__(self, workload: Workload) -> None:
         self.requests: Final = workload.requests
-        self.processes: Final = 1
-        self._workload = workload
-        # Loopback needs no proxy. Reading the CA bundle is slow, so the clients share one context.
+        self._left = iter(range(workload.requests))
+        self._senders = workload.in_flight
+        self._store = workload.store.create()
+        # Loopback needs no proxy. Reading the CA bundle is slow, so all clients share this context.
         client = functools.partial(
             httpx.AsyncClient, trust_env=False, verify=httpx.create_ssl_context()
         )
-        self._auth = TaxizerAuth(credentials, base_url=base_url, store=store, http_client=client)
+        base_url = workload.base_url
+        self._auth = TaxizerAuth(
+            workload.credentials, base_url=base_url, store=self._store, http_client=client
+        )
         self._make_client = functools.partial(
             client, auth=self._auth, base_url=base_url, timeout=_TIMEOUT
         )
-        self._changed: Callable[[], None] = lambda: None
         self._in_flight = 0
         self._failures: collections.Counter[str] = collections.Counter()
         self._latencies: list[float] = []
 
     @property
     def counts(self) -> Counts:
-        """How far it is."""
-        failed = self._failures.total()
-        return Counts(
-            answered=len(self._latencies) - failed, failed=failed, in_flight=self._in_flight
-        )
-
-    async def run(self, changed: Callable[[], None]) -> tuple[Outcome]:
-        """Send everything; call *changed* when `counts` has changed."""
-        self._changed = changed
-        async with contextlib.AsyncExitStack() as stack, anyio.create_task_group() as tasks:
-            clients = [
-                (
-                    await stack.enter_async_context(self._make_client()),
-                    anyio.CapacityLimiter(self._workload.limit),
-                )
-                for _ in range(self._workload.clients)
-            ]
-            for number in range(self.requests):
-                tasks.start_soon(self._send, *clients[number % len(clients)])
+        """What it has done so far."""
         status = self._auth.status()
-        outcome = Outcome(
-            answered=self.counts.answered,
-            failures=tuple(self._failures.most_common()),
-            latencies=tuple(self._latencies),
+        done = len(self._latencies)
+        return Counts(
+            answered=done - self._failures.total(),
+            failures=dict(self._failures),
+            in_flight=self._in_flight,
             logins=status.logins,
             renewals=status.renewals,
             adoptions=status.adoptions,
+            latencies=tuple(self._latencies) if done == self.requests else (),
         )
-        return (outcome,)
 
-    async def _send(self, client: httpx.AsyncClient, limiter: anyio.CapacityLimiter) -> None:
-        # The connection pool would queue a request that carries a token already, which may have ended
-        # once the request leaves.
-        async with limiter:
-            self._in_flight += 1
-            self._changed()
-            began = time.monotonic()
-            problem = await _post(client)
-            if problem is not None:
-                self._failures[problem] += 1
-            self._latencies.append(time.monotonic() - began)
-            self._in_flight -= 1
-        self._changed()
+    async def run(self) -> None:
+        """Send everything."""
+        async with closing(self._store), anyio.create_task_group() as tasks:
+            for _ in range(self._senders):
+                tasks.start_soon(self._send)
+
+    async def _send(self) -> None:
+        # A pool looks at all its connections for each request, so each sender has a client.
+        async with self._make_client() as client:
+            for _ in self._left:
+                self._in_flight += 1
+                began = time.monotonic()
+                problem = await _post(client)
+                if problem is not None:
+                    self._failures[problem] += 1
+                self._latencies.append(time.monotonic() - began)
+                self._in_flight -= 1
 
 
 async def _post(client: httpx.AsyncClient) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import socket
@@ -56,7 +57,6 @@ class RedisServer:
         self._folder = folder
         self._options = tuple(options)
         self._process: subprocess.Popen[bytes] | None = None
-        self._deadline = 0.0
         self.port: Final = _free_port()
 
     @property
@@ -72,17 +72,12 @@ class RedisServer:
         self.stop()
 
     def start(self) -> None:
-        """Launch it, and block until it is ready."""
-        try:
-            self.launch()
-            while not self.is_ready():
-                time.sleep(0.01)
-        except BaseException:
-            self.stop()
-            raise
+        """
+        Start the process, and block until it is ready.
 
-    def launch(self) -> None:
-        """Start the process; it serves once `is_ready`."""
+        Raises:
+            ConfigurationError: If it ends, or takes too long.
+        """
         command = [
             *(find_redis_server() or "redis-server", "--port", str(self.port), "--bind", _HOST),
             *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
@@ -90,8 +85,7 @@ class RedisServer:
         ]
         if sys.platform != "win32":
             command = ["/bin/sh", "-c", _END_WITH_PARENT, "sh", *command]
-        self._deadline = time.monotonic() + _START_TIMEOUT
-        self._process = subprocess.Popen(  # noqa: S603 - only our own arguments
+        process = self._process = subprocess.Popen(  # noqa: S603 - only our own arguments
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -99,24 +93,22 @@ class RedisServer:
             # Ctrl-C on a terminal is for the process that stops the server.
             start_new_session=True,
         )
-
-    def is_ready(self) -> bool:
-        """
-        Return whether the launched server answers.
-
-        Raises:
-            ConfigurationError: If it has ended, or takes too long.
-        """
-        code = None if self._process is None else self._process.poll()
-        if code is not None or time.monotonic() > self._deadline:
-            msg = (
-                f"redis-server does not start (exit code {code}): share the token with --store file"
-            )
-            raise ConfigurationError(msg)
         try:
-            return self.ask("PING") == b"+PONG\r\n"
-        except OSError:
-            return False
+            self._wait_until_ready(process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if self.ask("PING") == b"+PONG\r\n":
+                    return
+            time.sleep(0.01)
+        code = process.poll()
+        msg = f"redis-server does not start (exit code {code}): share the token with --store file"
+        raise ConfigurationError(msg)
 
     def stop(self) -> None:
         """Kill the process; a second call does nothing."""

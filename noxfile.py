@@ -69,7 +69,7 @@ SLOW = [*PARALLEL, "-m", "slow"]
 CORE = [
     "tests/unit",
     "tests/campaigns/model",
-    *(f"tests/behaviour/{folder}" for folder in ("auth", "client", "exchange", "invariants")),
+    *(f"tests/behaviour/{folder}" for folder in ("auth", "client", "exchange")),
 ]
 STACKS = ["tests/integrations/fastapi", "tests/behaviour/stacks"]
 

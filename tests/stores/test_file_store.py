@@ -60,6 +60,7 @@ def record_file(folder: Path) -> Path:
     return found
 
 
+@pytest.mark.invariant(26)
 @pytest.mark.report(157)
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o177, 0o777])
 async def test_only_the_user_can_read_it(store: FileTokenStore, folder: Path, umask: int) -> None:
@@ -115,6 +116,7 @@ if os.geteuid() == 0:
     UNSAFE["another user's"] = _give_away
 
 
+@pytest.mark.invariant(26)
 @pytest.mark.parametrize("kind", UNSAFE)
 async def test_an_unsafe_directory_is_refused(
     store: FileTokenStore, folder: Path, kind: str
@@ -144,6 +146,7 @@ async def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
         await FileTokenStore(tmp_path / "file" / "tokens").lease(KEY)
 
 
+@pytest.mark.invariant(26)
 @pytest.mark.parametrize("make", [os.symlink, lambda _, path: os.mkfifo(path)])
 async def test_no_link_and_no_pipe_is_followed(
     store: FileTokenStore, folder: Path, make: Callable[[Path, Path], None]
@@ -179,6 +182,7 @@ async def test_a_linked_lock_is_refused(store: FileTokenStore, folder: Path) -> 
         await store.lease(KEY)
 
 
+@pytest.mark.invariant(26)
 async def test_it_is_on_the_disk_before_it_counts(
     store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ class ScriptedStore:
         self.refuses_saves = False
         self.down: set[str] = set()
         self.heartbeat: float | None = None
+        self.refused_leases = 0
         self.leases: list[ScriptedLease] = []
         self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
         self.before_release: Callable[[], Awaitable[None]] | None = None
@@ -78,6 +79,7 @@ class ScriptedStore:
         self._fail_if_down("lease")
         inner = None if self.busy else await self.inner.lease(key)
         if inner is None:
+            self.refused_leases += 1
             return None
         self.leases.append(ScriptedLease(self, inner, self.heartbeat))
         return self.leases[-1]

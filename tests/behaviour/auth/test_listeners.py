@@ -21,6 +21,7 @@ from taxizer_async import (
     TokenRefused,
 )
 from taxizer_async.testing import Fault
+from tests.support.callers import auth_of, client_of
 from tests.support.limits import HANG
 
 
@@ -58,6 +59,7 @@ async def once() -> AsyncIterator[bytes]:
     yield b"{}"
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(140)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 async def test_no_request_waits_for_a_listener(sandbox: Sandbox, library: Any) -> None:
@@ -86,14 +88,13 @@ async def test_no_request_waits_for_a_listener(sandbox: Sandbox, library: Any) -
     assert slow.heard[0] is LoggedIn
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(140)
 async def test_a_deadline_loses_neither_the_request_nor_the_event(sandbox: Sandbox) -> None:
     """A request in time for its deadline is answered, and what the listener is told is not cut off."""
     slow = Slow()
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, policy=PATIENT, on_event=slow
-    )
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    auth = auth_of(sandbox, policy=PATIENT, on_event=slow)
+    async with client_of(auth) as client:
         with anyio.CancelScope() as scope:
             assert (await client.post(PATH)).status_code == 200
             while not slow.begun:
@@ -108,12 +109,11 @@ async def test_a_deadline_loses_neither_the_request_nor_the_event(sandbox: Sandb
     assert slow.heard == [LoggedIn, TokenAwaited]
 
 
+@pytest.mark.invariant(23)
 async def test_callers_that_leave_take_no_event_along(sandbox: Sandbox) -> None:
     """When all who waited for a login are gone, listeners hear of it all the same."""
     heard: list[type[Event]] = []
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, on_event=lambda e: heard.append(type(e))
-    )
+    auth = auth_of(sandbox, on_event=lambda e: heard.append(type(e)))
     with sandbox.hold("connect") as gate:
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
@@ -131,7 +131,7 @@ async def test_a_listener_may_ask_for_a_token(sandbox: Sandbox) -> None:
     """One that hears of a failed login tries again, and neither waits for the other."""
     heard: list[type[Event]] = []
     policy = RenewalPolicy(hook_timeout=3 * HANG, outage_backoff=0.001, backoff=60.0)
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=policy)
+    auth = auth_of(sandbox, policy=policy)
 
     async def try_again(event: Event) -> None:
         heard.append(type(event))

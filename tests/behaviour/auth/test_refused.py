@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx
 import pytest
 
-from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.testing import Fault
+from tests.support.callers import auth_of, client_of
 from tests.support.limits import HANG
+from tests.support.policies import ONE_TRY
 
 
 if TYPE_CHECKING:
-    from taxizer_async import Token
+    from taxizer_async import TaxizerAuth, Token
     from taxizer_async.testing import Sandbox
 
 
@@ -60,7 +60,7 @@ async def test_a_place_that_refuses_what_others_accept_gets_no_other(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """It is told None once its second token is refused, and the token stays good for others."""
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         await client.get("/v1/x")
         second = await auth.refused(await auth.token(), place=PLACE)
         assert second is not None
@@ -77,11 +77,7 @@ async def test_a_place_that_refuses_what_others_accept_gets_no_other(
 @pytest.mark.parametrize("status", [503, 401])
 async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
     """If no other token can be had, for now or for good, there is none."""
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        policy=RenewalPolicy(backoff=60.0),
-    )
+    auth = auth_of(sandbox, policy=ONE_TRY)
     token = await auth.token()
     sandbox.revoke()
     sandbox.fail("connect", Fault.status(status))
@@ -97,11 +93,7 @@ async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:  # noqa: FBT001
     """A token that was forgotten is replaced by a login, and if that fails by none."""
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        policy=RenewalPolicy(backoff=60.0),
-    )
+    auth = auth_of(sandbox, policy=ONE_TRY)
     token = await auth.token()
     await auth.forget()
     if is_down:

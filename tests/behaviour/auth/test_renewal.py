@@ -1,173 +1,305 @@
-"""Renewal ahead of need and of need, over real sockets."""
+"""Renewal ahead of need, which keeps no request waiting, and of need, for which requests wait."""
 
 from __future__ import annotations
 
+import logging
 import time
 
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
-import httpx
 import pytest
 
-from taxizer_async import (
-    ExchangeFailed,
-    LoggedIn,
-    RenewalPolicy,
-    Renewed,
-    TaxizerAuth,
-)
+from taxizer_async import ExchangeFailed, RenewalPolicy, TaxizerAuth, TokenState
 from taxizer_async.testing import Fault, ManualClock
+from tests.support.callers import PATH, FleetFactory, auth_of, client_of
 from tests.support.limits import HANG
+from tests.support.policies import DUE, LIFETIME, PRESSING
 from tests.support.refreshes import renew, settle
-
-from .conftest import DUE
+from tests.support.scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
-    from tests.behaviour.auth.conftest import FleetFactory
 
 
-LIFETIME = 900.0
-
-
-@pytest.mark.report(46)
-async def test_each_path_to_a_token_tells_the_operator(
-    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, events: list[Event]
+@pytest.mark.invariant(7)
+@pytest.mark.report(22)
+@pytest.mark.parametrize(
+    ("lifetime", "earliest", "latest"),
+    [(3600.0, 3300.0, 3360.0), (900.0, 675.0, 720.0), (20.0, 15.0, 16.0)],
+)
+async def test_renewal_is_due_in_the_last_minutes_and_spread(
+    sandbox: Sandbox, lifetime: float, earliest: float, latest: float
 ) -> None:
-    """A login, a renewal ahead of need and one after a 401 are reported, once each."""
-    async with httpx.AsyncClient(auth=aging_auth, base_url=sandbox.base_url) as client:
-        await client.post("/v1/Devices/Register")
-        clock.advance(DUE)
-        await client.post("/v1/Devices/Register")
-        await settle(aging_auth._bearer.provider)
-        await client.post("/v1/Devices/Register")
-        sandbox.revoke()
-        await client.post("/v1/Devices/Register")
-    await aging_auth.events_delivered()
+    """It is due from 5 min before the end, or a quarter of the life, and not for all at one moment."""
+    sandbox.lifetime = lifetime
+    due_at = []
+    for _ in range(16):
+        clock = ManualClock(start=time.time())
+        auth = auth_of(sandbox, clock=clock)
+        await auth.token()
+        requested_at = clock.monotonic()
+        # An answer takes a moment, and timestamps have whole milliseconds.
+        clock.advance(earliest - 0.2)
+        while auth.status().state is TokenState.FRESH:
+            clock.advance((latest - earliest) / 100)
+        due_at.append(clock.monotonic() - requested_at)
 
-    kinds = [type(event) for event in events if isinstance(event, (LoggedIn, Renewed))]
-    assert kinds == [LoggedIn, Renewed, Renewed]
+    assert min(due_at) >= earliest - 0.2
+    assert max(due_at) <= latest + 1
+    assert max(due_at) - min(due_at) > (latest - earliest) / 4
 
 
-@pytest.mark.report(51)
-async def test_short_lives_cost_two_exchanges_at_most(
-    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fleet: FleetFactory
+@pytest.mark.invariant(7)
+@pytest.mark.parametrize("age", [DUE, PRESSING])
+async def test_an_outage_costs_nothing_while_the_token_lives(
+    sandbox: Sandbox,
+    clock: ManualClock,
+    aging_auth: TaxizerAuth,
+    fleet: FleetFactory,
+    events: list[Event],
+    age: float,
 ) -> None:
-    """With a life of 60 s and requests all the time, there are at most two exchanges per life."""
-    sandbox.lifetime = 60.0
-    began = clock.monotonic()
+    """With the token endpoint down, requests go on with the live token, and tries are backed off."""
+    await aging_auth.token()
+    clock.advance(age)
+    sandbox.fail("refresh", Fault.status(503))
     async with fleet(aging_auth) as clients:
-        for _ in range(5 * 20):
-            assert await clients.send(5) == [200] * 5
-            await settle(aging_auth._bearer.provider)
-            clock.advance(sandbox.lifetime / 20)
-    lives = (clock.monotonic() - began) / sandbox.lifetime
-
-    assert sandbox.counters.connects == 1
-    assert lives - 1 <= sandbox.counters.exchanges <= 2 * lives
-    assert sandbox.counters.unauthorized == 0
-
-
-@pytest.fixture(name="still_clock")
-def _still_clock() -> ManualClock:
-    return ManualClock(start=time.time())
-
-
-@pytest.fixture(name="kept_auth")
-def _kept_auth(sandbox: Sandbox, still_clock: ManualClock, events: list[Event]) -> TaxizerAuth:
-    return TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, clock=still_clock, on_event=events.append
-    )
-
-
-async def test_with_keep_fresh_no_request_ever_waits(
-    sandbox: Sandbox, still_clock: ManualClock, kept_auth: TaxizerAuth, events: list[Event]
-) -> None:
-    """Through three renewals that take their time, no request finds itself without a token."""
-    sandbox.refresh_latency = 0.2
-    await kept_auth.token()
-    await kept_auth.events_delivered()
-    events.clear()
-    began = still_clock.monotonic()
-
-    async def let_time_pass() -> None:
-        # While a renewal is under way nobody sleeps, and time stands still.
-        while True:
-            await still_clock.wait_until_asleep()
-            still_clock.advance(still_clock.next_wake or 0.0)
-            await anyio.lowlevel.checkpoint()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(kept_auth.keep_fresh)
-        tasks.start_soon(let_time_pass)
-        async with httpx.AsyncClient(auth=kept_auth, base_url=sandbox.base_url) as client:
-            with anyio.fail_after(HANG):
-                while sandbox.counters.refreshes_ok < 3:
-                    assert (await client.post("/v1/Devices/Register")).status_code == 200
-        assert kept_auth.status().keep_fresh_running
-        tasks.cancel_scope.cancel()
-    lives = (still_clock.monotonic() - began) / LIFETIME
-    await kept_auth.events_delivered()
-
-    assert [type(event) for event in events if not isinstance(event, Renewed)] == []
-    assert len(events) >= 2
-    assert sandbox.counters.connects == 1
-    assert sandbox.counters.refreshes_ok <= 2 * lives
-    assert not kept_auth.status().keep_fresh_running
-
-
-async def test_keep_fresh_logs_in_renews_and_survives_failures(
-    sandbox: Sandbox, still_clock: ManualClock, kept_auth: TaxizerAuth, events: list[Event]
-) -> None:
-    """keep_fresh logs in by itself, renews before anybody has to, and goes on after a failure."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(kept_auth.keep_fresh)
-        await sandbox.wait_until_async(lambda counters: counters.connects_ok == 1)
-        sandbox.fail("refresh", Fault.status(503))
-        sandbox.fail("connect", Fault.status(503), times=1)
-        while sandbox.counters.connects_ok < 2:
-            await still_clock.wait_until_asleep()
-            still_clock.advance(still_clock.next_wake or 0.0)
-            await anyio.lowlevel.checkpoint()
-        tasks.cancel_scope.cancel()
+        assert await clients.send(20) == [200] * 20
+        await settle(aging_auth._bearer.provider)
+        tried = sandbox.counters.exchanges
+        assert await clients.send(20) == [200] * 20
+        assert sandbox.counters.exchanges == tried
+        clock.advance(1.0)
+        assert await clients.send(20) == [200] * 20
+        await settle(aging_auth._bearer.provider)
 
     # AppRefreshToken is passed over once it has failed.
-    assert (sandbox.counters.refreshes, sandbox.counters.connects) == (1, 3)
-    assert kept_auth.status().usable
-    await kept_auth.events_delivered()
-    assert len([event for event in events if isinstance(event, ExchangeFailed)]) == 2
+    assert (sandbox.counters.connects_ok, sandbox.counters.refreshes) == (2, 1)
+    await aging_auth.events_delivered()
+    failed = [event for event in events if isinstance(event, ExchangeFailed)]
+    assert [event.ahead_of_need for event in failed] == [True]
 
 
-async def test_keep_fresh_wakes_when_the_token_changes(
-    sandbox: Sandbox, still_clock: ManualClock, kept_auth: TaxizerAuth
+@pytest.mark.invariant(7)
+async def test_tries_ahead_of_need_are_single_and_backed_off(
+    sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """After forget(), keep_fresh logs in without anybody's request."""
+    """In an outage there is one call per back-off step: 1, 2, 4 and then 5 seconds apart."""
+    await aging_auth.token()
+    clock.advance(DUE)
+    sandbox.fail("refresh", Fault.status(503))
+    sandbox.fail("connect", Fault.status(503))
+    moments = []
+    for second in range(18):
+        before = sandbox.counters.exchanges
+        await renew(aging_auth)
+        assert sandbox.counters.exchanges - before <= 1
+        if sandbox.counters.exchanges > before:
+            moments.append(second)
+        clock.advance(1)
+
+    assert moments == [0, 1, 3, 7, 12, 17]
+    assert sandbox.counters.refreshes == 1
+
+
+@pytest.mark.invariant(7)
+async def test_a_failed_renewal_is_logged_and_then_forgotten(
+    sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Callers keep the old token, a warning says why there is no other, and a success ends it."""
+    old = await aging_auth.token()
+    clock.advance(DUE)
+    sandbox.fail("refresh", Fault.status(503), times=1)
+    with caplog.at_level(logging.WARNING, "taxizer_async"):
+        assert await renew(aging_auth) == old
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "503" in caplog.text
+
+    clock.advance(1)
+    assert await renew(aging_auth) != old
+    assert aging_auth.status().last_error is None
+
+
+@pytest.mark.invariant(8)
+@pytest.mark.parametrize(
+    ("lifetime", "age", "waits"),
+    [(900.0, 867.0, False), (900.0, 873.0, True), (100.0, 87.0, False), (100.0, 93.0, True)],
+)
+async def test_callers_wait_from_must_renew_on(
+    sandbox: Sandbox,
+    clock: ManualClock,
+    aging_auth: TaxizerAuth,
+    *,
+    lifetime: float,
+    age: float,
+    waits: bool,
+) -> None:
+    """Who comes while another renews waits for it in the last 30 s, or the last tenth, of a life."""
+    sandbox.lifetime = lifetime
+    old = await aging_auth.token()
+    clock.advance(age)
+    jwts = []
+
+    async def take() -> None:
+        jwts.append((await aging_auth.token()).jwt)
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(kept_auth.keep_fresh)
-        await sandbox.wait_until_async(lambda counters: counters.connects_ok == 1)
-        await still_clock.wait_until_asleep()
-        await kept_auth.forget()
-        await sandbox.wait_until_async(lambda counters: counters.connects_ok == 2)
-        tasks.cancel_scope.cancel()
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(take)
+            await gate.wait_until_async(1)
+            tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            assert jwts == ([] if waits else [old.jwt] * 2)
 
-
-async def test_a_policy_is_obeyed(sandbox: Sandbox, clock: ManualClock) -> None:
-    """A renew_ahead of 10 s leaves a token of 15 min alone until then."""
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        clock=clock,
-        policy=RenewalPolicy(renew_ahead=10, must_renew=5),
-    )
-    await auth.token()
-    clock.advance(LIFETIME - 12)
-    await renew(auth)
-    assert sandbox.counters.exchanges == 1
-
-    clock.advance(6)
-    await renew(auth)
+    assert len(jwts) == 2
+    assert (old.jwt not in jwts) is waits
     assert sandbox.counters.exchanges == 2
+
+
+#: So long before its end, of which a waiter waits for half.
+REMAINING = 0.6
+
+
+def advance_to_near_the_end(clock: ManualClock, auth: TaxizerAuth) -> None:
+    expires_in = auth.status().expires_in
+    assert expires_in is not None
+    clock.advance(expires_in - REMAINING)
+
+
+async def note_token(auth: TaxizerAuth, jwts: list[str]) -> None:
+    jwts.append((await auth.token()).jwt.reveal())
+
+
+async def log_in(sandbox: Sandbox, auth: TaxizerAuth, clock: ManualClock, *, seconds: float) -> str:
+    """Have a login take so long by the clock, and return its token."""
+    jwts: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(note_token, auth, jwts)
+            await gate.wait_until_async(1)
+            clock.advance(seconds)
+    return jwts[0]
+
+
+@pytest.mark.invariant(8)
+async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+) -> None:
+    """Half of what is left, and who has waited goes on with the token that lives."""
+    auth = make_auth(policy=RenewalPolicy(attempt_timeout=4 * HANG))
+    jwt = await log_in(sandbox, auth, clock, seconds=0.02)
+    advance_to_near_the_end(clock, auth)
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            began = anyio.current_time()
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            with anyio.fail_after(HANG):
+                token = await auth.token()
+            waited = anyio.current_time() - began
+
+    assert token.jwt.reveal() == jwt
+    assert waited >= REMAINING / 2
+    assert sandbox.counters.exchanges == 2
+
+
+@pytest.mark.invariant(8)
+async def test_a_dying_token_is_not_gone_on_with_while_a_renewal_may_be_well(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
+) -> None:
+    """If a renewal usually takes longer than what is left it is waited for."""
+    jwt = await log_in(sandbox, aging_auth, clock, seconds=20.0)
+    advance_to_near_the_end(clock, aging_auth)
+    tokens: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(note_token, aging_auth, tokens)
+            await gate.wait_until_async(1)
+            tasks.start_soon(note_token, aging_auth, tokens)
+            await anyio.sleep(2 * REMAINING)
+            assert tokens == []
+
+    assert len(set(tokens)) == 1
+    assert jwt not in tokens
+
+
+@pytest.mark.invariant(8)
+async def test_a_renewal_that_fails_fails_nobody_while_the_token_lives(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
+) -> None:
+    """Not even who asked for it, and nobody asks again before the back-off is over."""
+    before = await aging_auth.token()
+    clock.advance(PRESSING)
+    sandbox.fail("refresh", Fault.status(503))
+    sandbox.fail("connect", Fault.status(503))
+
+    for _ in range(3):
+        assert await aging_auth.token() == before
+    assert sandbox.counters.refreshes == 1
+
+
+@pytest.mark.invariant(4)
+async def test_what_failed_while_the_token_lived_is_no_answer_once_it_has_ended(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
+) -> None:
+    """The back-off ends with the token: then there is a try, which may well succeed."""
+    before = await aging_auth.token()
+    advance_to_near_the_end(clock, aging_auth)
+    sandbox.fail("refresh", Fault.status(503), times=1)
+    assert await aging_auth.token() == before
+    clock.advance(REMAINING + 0.01)
+
+    assert await aging_auth.token() != before
+
+
+@pytest.mark.invariant(4)
+@pytest.mark.report(109)
+async def test_a_token_that_dies_under_its_renewal_gets_a_full_one(
+    sandbox: Sandbox, clock: ManualClock
+) -> None:
+    """One attempt ahead of need that fails is no answer for callers without a token."""
+    policy = RenewalPolicy(must_renew=1.0)
+    auth = auth_of(sandbox, clock=clock, policy=policy)
+    statuses: list[int] = []
+
+    async def send() -> None:
+        statuses.append((await client.post(PATH)).status_code)
+
+    sandbox.fail("refresh", Fault.status(503))
+    async with client_of(auth) as client:
+        await client.post(PATH)
+        clock.advance(LIFETIME - 10)
+        async with anyio.create_task_group() as tasks:
+            with sandbox.hold("refresh") as gate:
+                await client.post(PATH)
+                await gate.wait_until_async(1)
+                clock.advance(11)
+                sandbox.fail("connect", Fault.status(503), times=2)
+                for _ in range(20):
+                    tasks.start_soon(send)
+                await anyio.wait_all_tasks_blocked()
+
+    assert statuses == [200] * 20
+
+
+@pytest.mark.invariant(8)
+@pytest.mark.parametrize("remaining", [100.0, 0.5])
+async def test_a_living_token_is_not_waited_to_death(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], remaining: float
+) -> None:
+    """While another client keeps the lease, callers go on with the token that they have."""
+    clock = ManualClock(start=time.time())
+    store = ScriptedStore(clock)
+    auth = make_auth(clock=clock, store=store, policy=RenewalPolicy(attempt_timeout=2.0))
+    token = await auth.token()
+    clock.advance((auth.status().expires_in or 0.0) - remaining)
+    store.busy = True
+
+    assert (await auth.token()).jwt == token.jwt
+    assert sandbox.counters.exchanges == 1
+    assert auth.status().usable

@@ -1,63 +1,63 @@
-"""What a leader does when others share the store: leases, marks, fenced saves and stores that fail."""
+"""What a refresh does with a store that others share: leases, marks, fenced saves, and a store that fails."""
 
 from __future__ import annotations
 
-import time
+import json
 
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx
 import pytest
 
 from taxizer_async import (
     Adopted,
     AuthError,
-    ConfigurationError,
-    Credentials,
     LoggedIn,
-    RenewalPolicy,
+    MemoryTokenStore,
     Renewed,
     StoreFailed,
     StoreRecovered,
+    TaxizerAuth,
     TokenAwaited,
-    TokenStoreError,
 )
+from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock
+from tests.support.callers import auth_of, client_of
 from tests.support.limits import HANG
-from tests.support.scripted_store import ScriptedStore
-
-from .conftest import PRESSING
+from tests.support.loops import until
+from tests.support.policies import LIFETIME, PRESSING
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from taxizer_async import Event, TaxizerAuth
+    from taxizer_async import Event
     from taxizer_async.stores import TokenRecord
     from taxizer_async.testing import Sandbox
+    from tests.support.scripted_store import ScriptedStore
 
 
-def _ways(events: list[Event]) -> list[type[Event]]:
-    """Return how tokens were come by."""
-    return [type(event) for event in events if not isinstance(event, TokenAwaited)]
-
-
-async def test_another_processes_token_is_adopted(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+@pytest.mark.report(46)
+async def test_each_way_to_a_token_is_counted(
+    make_auth: Callable[..., TaxizerAuth], clock: ManualClock, events: list[Event]
 ) -> None:
-    """A second client of the store takes the first one's token, and says so."""
-    first, other = make_auth(), make_auth()
-    token = await first.token()
+    """A login, a renewal and an adoption are in the status, and each is reported once."""
+    first, second = make_auth(), make_auth()
+    assert await first.token() == await second.token()
+    clock.advance(PRESSING)
+    await second.token()
+
+    assert (first.status().logins, first.status().renewals) == (1, 0)
+    status = second.status()
+    assert (status.logins, status.renewals, status.adoptions) == (0, 1, 1)
     await first.events_delivered()
-
-    assert (await other.token()).jwt == token.jwt
-    await other.events_delivered()
-    assert sandbox.counters.exchanges == 1
-    assert other.status().adoptions == 1
-    assert _ways(events) == [LoggedIn, Adopted]
+    await second.events_delivered()
+    ways = [type(event) for event in events if not isinstance(event, TokenAwaited)]
+    assert ways == [LoggedIn, Adopted, Renewed]
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(81)
 @pytest.mark.report(82)
 async def test_a_sibling_adopts_what_another_renewed(
@@ -75,6 +75,7 @@ async def test_a_sibling_adopts_what_another_renewed(
     assert sandbox.counters.reuses == 0
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(81)
 async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
@@ -85,23 +86,30 @@ async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
     await second.token()
     sandbox.revoke()
     for auth in (first, second):
-        async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+        async with client_of(auth) as client:
             assert (await client.post("/v1/Devices/Register")).status_code == 200
 
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
-async def test_who_waits_for_a_lease_leaves_when_a_token_appears(
+@pytest.mark.invariant(24)
+async def test_a_waiter_for_the_lease_adopts_what_its_holder_saves(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """While somebody has the lease, the store is looked into, and their token is enough."""
-    await make_auth().token()
+    """While another client has the lease, a waiter looks into the store, and adopts what is saved there."""
     store.busy = True
-    await make_auth().token()
+    waiter, holder = make_auth(clock=None), make_auth(store=store.inner)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiter.token)
+        await until(lambda: store.refused_leases)
+        token = await holder.token()
 
+    assert await waiter.token() == token
+    assert waiter.status().adoptions == 1
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(37)
 @pytest.mark.report(90)
 @pytest.mark.report(110)
@@ -111,7 +119,7 @@ async def test_a_lease_that_never_ends_fails_the_refresh(
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """While the store answers nobody logs in without the lease: callers get an error to retry on."""
+    """While the store answers nothing is sent without the lease: callers get a retryable error."""
     auth = make_auth()
     await auth.token()
     saves = len(store.saved)
@@ -127,27 +135,10 @@ async def test_a_lease_that_never_ends_fails_the_refresh(
     assert len(store.saved) == saves
 
 
-@pytest.mark.parametrize("remaining", [100.0, 0.5])
-async def test_a_living_token_is_not_waited_to_death(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], remaining: float
-) -> None:
-    """While another client keeps the lease, callers go on with the token that they have."""
-    clock = ManualClock(start=time.time())
-    store = ScriptedStore(clock)
-    auth = make_auth(clock=clock, store=store, policy=RenewalPolicy(attempt_timeout=2.0))
-    token = await auth.token()
-    clock.advance((auth.status().expires_in or 0.0) - remaining)
-    store.busy = True
-
-    assert (await auth.token()).jwt == token.jwt
-    assert sandbox.counters.exchanges == 1
-    assert auth.status().usable
-
-
 async def test_a_store_that_asks_for_a_token_is_told(
     make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """Who asks, from within a login, for what comes of it, fails at once instead of waiting for ever."""
+    """A store that asks for a token from within a login fails at once instead of waiting for ever."""
     auth = make_auth()
     problems: list[str] = []
 
@@ -164,6 +155,7 @@ async def test_a_store_that_asks_for_a_token_is_told(
     assert "must not use the auth that it serves" in problems[0]
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(87)
 async def test_a_lost_lease_sends_nothing(
     sandbox: Sandbox,
@@ -171,7 +163,7 @@ async def test_a_lost_lease_sends_nothing(
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """If the mark can't be written as the lease is lost, the refresh token is not sent under it."""
+    """If the lease is lost, so that the mark can't be written, the refresh token is not sent."""
     auth = make_auth()
     await auth.token()
     clock.advance(1_000)
@@ -191,15 +183,14 @@ async def test_a_lost_lease_sends_nothing(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(25)
 @pytest.mark.report(48)
 @pytest.mark.report(86)
 @pytest.mark.report(87)
 async def test_a_late_save_gives_way_to_a_newer_token(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """Who lost the lease in mid-login takes what its successor has saved."""
+    """A client that lost the lease in mid-login adopts what its successor saved."""
     successor = make_auth(store=store.inner)
     late = make_auth()
 
@@ -219,7 +210,7 @@ async def test_a_late_save_gives_way_to_a_newer_token(
 async def test_a_late_save_without_a_successor_is_kept_here(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A token that could not be saved is used by this process, which refreshes it itself."""
+    """A token that could not be saved is used by its process alone."""
     auth = make_auth()
     store.refuses_saves = True
     await auth.token()
@@ -227,6 +218,46 @@ async def test_a_late_save_without_a_successor_is_kept_here(
 
     assert auth.status().usable
     assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[-1]
+    assert sandbox.counters.connects == 2
+
+
+@pytest.mark.invariant(25)
+@pytest.mark.report(48)
+@pytest.mark.report(86)
+async def test_a_refused_loser_clears_nothing_of_the_winners(
+    sandbox: Sandbox, clock: ManualClock
+) -> None:
+    """A client that lost the lease in mid-refresh, and is refused then, adopts what the winner saved."""
+    store = MemoryTokenStore(clock=clock)
+    loser, winner, other = (auth_of(sandbox, store=store, clock=clock) for _ in range(3))
+    await loser.token()
+    clock.advance(LIFETIME + 1)
+    sandbox.fail("refresh", Fault.status(400))
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(loser.token)
+            await gate.wait_until_async(1)
+            # What a lease that ends by itself looks like.
+            store._state.get().leases.clear()
+            won = await winner.token()
+
+    assert loser.status().adoptions == 1
+    assert (await loser.token()).jwt == won.jwt
+    exchanges = sandbox.counters.exchanges
+    assert (await other.token()).jwt == won.jwt
+    assert sandbox.counters.exchanges == exchanges
+
+
+@pytest.mark.invariant(25)
+async def test_a_record_belongs_to_one_client_id(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A record of another clientId under the name of ours is not adopted."""
+    store = FileTokenStore(tmp_path)
+    theirs = await auth_of(sandbox, store=store).token()
+    (file,) = tmp_path.glob("*.json")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"client_id": "another"}))
+
+    assert await auth_of(sandbox, store=store).token() != theirs
     assert sandbox.counters.connects == 2
 
 
@@ -251,7 +282,7 @@ async def test_a_lease_is_extended_while_the_exchange_runs(
 async def test_a_lost_heartbeat_does_not_fail_the_exchange(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """When the lease is lost meanwhile, the token still comes."""
+    """A login whose lease is lost meanwhile still brings a token."""
     store.heartbeat = 0.001
     sandbox.connect_latency = 0.05
     auth = make_auth()
@@ -265,6 +296,7 @@ async def test_a_lost_heartbeat_does_not_fail_the_exchange(
     assert sandbox.counters.connects == 1
 
 
+@pytest.mark.invariant(27)
 @pytest.mark.parametrize("operations", [{"lease"}, {"load"}, {"save"}, {"load", "save", "lease"}])
 async def test_a_store_that_is_down_costs_no_request(
     sandbox: Sandbox,
@@ -272,9 +304,10 @@ async def test_a_store_that_is_down_costs_no_request(
     store: ScriptedStore,
     events: list[Event],
     clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
     operations: set[str],
 ) -> None:
-    """Whatever fails in the store, there is a token, it is said once, and the store is used again."""
+    """Whatever fails in the store, callers get a token, it is told once, and the store is used again later."""
     store.down = operations
     auth = make_auth()
     for _ in range(3):
@@ -284,6 +317,7 @@ async def test_a_store_that_is_down_costs_no_request(
     assert auth.status().store_failing
     assert sandbox.counters.reuses == 0
     assert sum(isinstance(event, StoreFailed) for event in events) == 1
+    assert ["OSError" in record.message for record in caplog.records] == [True]
 
     store.down = set()
     await auth.token()
@@ -292,6 +326,38 @@ async def test_a_store_that_is_down_costs_no_request(
     assert sum(isinstance(event, StoreRecovered) for event in events) == 1
     saved = store.saved[-1]
     assert (await make_auth().token()).jwt == saved.token.jwt
+
+
+class SyncStore:
+    """Has the methods of a store, but none can be awaited."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def lease(self, *_: object) -> None:
+        self.calls += 1
+
+    load = save = clear = lease
+
+
+@pytest.mark.invariant(27)
+@pytest.mark.report(31)
+async def test_a_sync_store_is_told_and_costs_no_request(
+    sandbox: Sandbox, events: list[Event]
+) -> None:
+    """A store whose methods are not async is reported once as failing, and not called again."""
+    store = SyncStore()
+    auth = auth_of(sandbox, store=store, on_event=events.append)
+    async with client_of(auth) as client:
+        for _ in range(3):
+            assert (await client.post("/v1/Devices/Register")).status_code == 200
+    await auth.events_delivered()
+
+    failed = [event for event in events if isinstance(event, StoreFailed)]
+    assert [event.reason for event in failed] == ["TypeError"]
+    assert auth.status().store_failing
+    assert store.calls == 1
+    assert sandbox.counters.exchanges == 1
 
 
 async def test_without_a_store_a_private_refresh_token_is_used(
@@ -310,6 +376,7 @@ async def test_without_a_store_a_private_refresh_token_is_used(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(24)
 async def test_without_a_store_a_shared_refresh_token_is_let_be(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -326,193 +393,7 @@ async def test_without_a_store_a_shared_refresh_token_is_let_be(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
 
 
-async def test_forget_tells_when_the_store_keeps_the_token(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
-) -> None:
-    """A record that could not be dropped is an error; here the token is gone all the same."""
-    auth = make_auth()
-    await auth.token()
-    store.down = {"clear"}
-    with pytest.raises(TokenStoreError, match="try again when the store is back"):
-        await auth.forget()
-
-    assert not auth.status().usable
-
-
-async def test_forget_during_a_refresh_brings_nothing_back(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
-) -> None:
-    """Neither the mark nor its removal nor a late save puts back what was forgotten."""
-    auth = make_auth()
-    await auth.token()
-    clock.advance(1_000)
-
-    async def forget(record: TokenRecord) -> None:
-        store.before_save = None
-        marks.append(record.refresh_spent)
-        await auth.forget()
-
-    marks: list[bool] = []
-    store.before_save = forget
-    await auth.token()
-    assert marks == [True]
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
-
-    clock.advance(1_000)
-    sandbox.fail("refresh", Fault.status(503), times=4)
-    async with anyio.create_task_group() as tasks:
-        with sandbox.hold("refresh") as gate:
-            tasks.start_soon(auth.token)
-            await gate.wait_until_async(1)
-            await auth.forget()
-    assert (sandbox.counters.connects_ok, sandbox.counters.refreshes_ok) == (3, 0)
-
-    async def forget_again(_: TokenRecord) -> None:
-        store.before_save = None
-        await auth.forget()
-
-    await auth.forget()
-    store.before_save = forget_again
-    token = await auth.token()
-    assert sandbox.counters.connects_ok == 5
-    assert token.jwt.reveal() == sandbox.issued_jwts[-1]
-
-
-async def test_credentials_are_asked_for_anew_for_each_login(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
-) -> None:
-    """A callable is asked once per Connect."""
-    asked = 0
-
-    async def from_vault() -> Credentials:
-        nonlocal asked
-        asked += 1
-        return sandbox.credentials
-
-    auth = make_auth(from_vault)
-    for _ in range(3):
-        await auth.token()
-        await auth.token()
-        await auth.forget()
-
-    assert sandbox.counters.connects == 3
-    assert asked == 3
-
-
-async def test_another_client_id_is_another_token(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
-) -> None:
-    """When the callable returns another clientId, the login and the record are that one's."""
-    names = iter(["another", "sandbox-client"])
-
-    def rotated() -> Credentials:
-        return Credentials(next(names), sandbox.credentials.client_secret)
-
-    sandbox.fail("connect", Fault.status(503, headers={"Retry-After": "0"}), times=4)
-    auth = make_auth(rotated)
-    with pytest.raises(AuthError):
-        await auth.token()
-    clock.advance(2)
-    await auth.token()
-
-    assert sandbox.counters.connects_ok == 1
-    assert (await make_auth().token()).jwt.reveal() == sandbox.issued_jwts[-1]
-
-
-async def test_a_vault_that_is_down_is_backed_off(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
-) -> None:
-    """What a callable raises is told by its class, remembered, and tried again."""
-    down = True
-    asked = 0
-
-    def from_vault() -> Credentials:
-        nonlocal asked
-        asked += 1
-        if down:
-            msg = "canary"
-            raise OSError(msg)
-        return sandbox.credentials
-
-    auth = make_auth(from_vault)
-    for call in (auth.token, auth.token, auth.forget):
-        with pytest.raises(AuthError, match="credentials callable raised OSError") as caught:
-            await call()
-        assert "canary" not in str(caught.value)
-        assert caught.value.retryable
-    assert asked == 2
-
-    down = False
-    clock.advance(10)
-    await auth.token()
-    assert sandbox.counters.connects_ok == 1
-
-
-async def test_a_broken_factory_keeps_the_refresh_token(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
-) -> None:
-    """If no HTTP client can be made nothing was sent, so the refresh token is still good."""
-    broken = False
-
-    def http_client() -> httpx.AsyncClient:
-        return None if broken else httpx.AsyncClient()  # type: ignore[return-value]
-
-    auth = make_auth(http_client=http_client)
-    await auth.token()
-    clock.advance(1_000)
-    broken = True
-    with pytest.raises(ConfigurationError, match="http_client returned NoneType"):
-        await auth.token()
-    broken = False
-    clock.advance(10)
-    await auth.token()
-
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
-
-
-@pytest.mark.report(46)
-async def test_each_way_to_a_token_is_counted(
-    make_auth: Callable[..., TaxizerAuth], clock: ManualClock, events: list[Event]
-) -> None:
-    """A login, a renewal and an adoption are in the status, and each is reported once."""
-    first, second = make_auth(), make_auth()
-    await first.token()
-    await second.token()
-    await first.events_delivered()
-    await second.events_delivered()
-    clock.advance(PRESSING)
-    await second.token()
-
-    assert (first.status().logins, first.status().renewals) == (1, 0)
-    status = second.status()
-    assert (status.logins, status.renewals, status.adoptions) == (0, 1, 1)
-    await second.events_delivered()
-    assert _ways(events) == [LoggedIn, Adopted, Renewed]
-
-
-async def test_who_comes_during_forget_does_not_bring_the_token_back(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
-) -> None:
-    """A record that is still there while the store is being cleared is not adopted once more."""
-    auth = make_auth()
-    old = await auth.token()
-    adopted: list[bool] = []
-
-    async def adopt() -> None:
-        adopted.append((await auth.token()).jwt == old.jwt)
-
-    store.before_clear = adopt
-    await auth.forget()
-
-    assert adopted == [False]
-    assert not auth.status().usable
-    assert (await auth.token()).jwt != old.jwt
-    assert sandbox.counters.connects == 3
-
-
+@pytest.mark.invariant(24)
 async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -534,47 +415,3 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
     clock.advance(61)
     await auth.token()
     assert sandbox.counters.reuses == 0
-
-
-async def test_a_refusal_is_remembered_through_another_failure(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
-) -> None:
-    """A pair that was refused is not sent again because the vault was down in between."""
-    vault_is_down = False
-
-    def from_vault() -> Credentials:
-        if vault_is_down:
-            raise OSError
-        return Credentials("sandbox-client", "wrong")
-
-    auth = make_auth(from_vault)
-    for down in (False, True, False):
-        vault_is_down = down
-        with pytest.raises(AuthError):
-            await auth.token()
-        clock.advance(5)
-
-    assert sandbox.counters.connects == 1
-
-
-async def test_who_waits_for_a_token_that_is_forgotten_gets_another(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
-) -> None:
-    """A token that is forgotten while its lease is given back reaches no caller."""
-    auth = make_auth()
-    jwts: list[str] = []
-
-    async def forget() -> None:
-        store.before_release = None
-        await auth.forget()
-
-    async def take() -> None:
-        jwts.append((await auth.token()).jwt.reveal())
-
-    store.before_release = forget
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(take)
-
-    assert sandbox.counters.connects == 2
-    assert set(jwts) == {sandbox.issued_jwts[-1]}

@@ -1,6 +1,8 @@
-"""What a 401 does, over real sockets."""
+"""What a 401 says of a token and of the place that answers it, and what others wait for meanwhile."""
 
 from __future__ import annotations
+
+import time
 
 from typing import TYPE_CHECKING
 
@@ -8,97 +10,31 @@ import anyio
 import httpx
 import pytest
 
-from taxizer_async import TaxizerAuth
-from taxizer_async.testing import Fault, ManualClock, token_response
+from taxizer_async import AuthError, RenewalPolicy, TaxizerAuth, TokenState
+from taxizer_async._core.policy import LONGEST_WAIT_FOR_REPLACEMENT
+from taxizer_async.testing import Fault, ManualClock, Sandbox, token_response
+from tests.support.callers import PATH, FleetFactory, auth_of, client_of
 from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.auth.conftest import FleetFactory
+    from collections.abc import AsyncIterator
 
 
-PATH = "/v1/Invoices/GenerateInvoice"
-
-
-@pytest.mark.report(4)
-@pytest.mark.report(18)
-@pytest.mark.report(29)
-async def test_requests_in_flight_survive_a_revocation(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """Fifty requests that are in flight when the token is revoked succeed with one renewal."""
-    await auth.token()
-    sandbox.refresh_latency = 0.1
-    answers: list[int | Exception] = []
-    async with fleet(auth, connections=50) as clients, anyio.create_task_group() as tasks:
-        with sandbox.hold(PATH) as gate:
-
-            async def send() -> None:
-                answers.extend(await clients.send(50, PATH))
-
-            tasks.start_soon(send)
-            await gate.wait_until_async(50)
-            sandbox.revoke()
-
-    assert answers == [200] * 50
-    assert sandbox.counters.unauthorized == 50
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
-
-
-@pytest.mark.report(40)
-async def test_an_api_that_always_answers_401_is_not_flooded(
-    sandbox: Sandbox, fleet: FleetFactory
-) -> None:
-    """In 10 s of requests that are all answered 401 there are at most 6 exchanges."""
-    clock = ManualClock()
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
-    sandbox.fail("resource", Fault.unauthorized())
-    async with fleet(auth) as clients:
-        for _ in range(50):
-            assert await clients.send(2) == [401, 401]
-            clock.advance(0.2)
-
-    assert 2 <= sandbox.counters.exchanges <= 6
-    # One resend at most for each request.
-    assert sandbox.counters.resources <= 200
-
-
-@pytest.mark.report(40)
-async def test_one_endpoint_that_always_answers_401_is_not_flooded(
-    sandbox: Sandbox, fleet: FleetFactory
-) -> None:
-    """One endpoint that answers 401 for ever among others that work causes at most 6 exchanges."""
-    clock = ManualClock()
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
-    sandbox.fail(PATH, Fault.unauthorized())
-    async with fleet(auth) as clients:
-        for _ in range(50):
-            assert await clients.send(1) == [200]
-            assert await clients.send(1, PATH) == [401]
-            assert await clients.send(1) == [200]
-            clock.advance(0.2)
-
-    assert 2 <= sandbox.counters.exchanges <= 6
-
-
-async def test_a_server_that_issues_the_refused_token_again_is_asked_once(
-    sandbox: Sandbox,
-) -> None:
-    """The 401 is handed back: the same JWT would be refused again, however often it was issued."""
+@pytest.mark.invariant(13)
+async def test_a_server_that_issues_the_refused_token_again_is_asked_once(sandbox: Sandbox) -> None:
+    """A renewal that brings the refused JWT again is made once, and the 401 is handed back."""
     issued: list[str] = []
 
     def issue(request: httpx.Request) -> httpx.Response:
         issued.append(request.url.path)
         return httpx.Response(200, json=token_response())
 
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        http_client=lambda: httpx.AsyncClient(transport=httpx.MockTransport(issue)),
+    auth = auth_of(
+        sandbox, http_client=lambda: httpx.AsyncClient(transport=httpx.MockTransport(issue))
     )
     sandbox.fail(PATH, Fault.unauthorized())
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         await auth.token()
         with anyio.fail_after(HANG):
             assert (await client.post(PATH)).status_code == 401
@@ -106,18 +42,7 @@ async def test_a_server_that_issues_the_refused_token_again_is_asked_once(
     assert len(issued) == 2
 
 
-async def test_an_endless_answer_starves_nobody(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """While one answer streams for ever, other requests come and go, even through a renewal."""
-    async with (
-        httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client,
-        client.stream("POST", "/v1/stream") as endless,
-    ):
-        assert endless.status_code == 200
-        sandbox.revoke()
-        with anyio.fail_after(HANG):
-            assert (await client.post(PATH)).status_code == 200
-
-
+@pytest.mark.invariant(16)
 async def test_a_resend_that_meets_a_second_revocation_goes_again(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
 ) -> None:
@@ -136,3 +61,216 @@ async def test_a_resend_that_meets_a_second_revocation_goes_again(
 
     assert answers == [200] * 100
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 2)
+
+
+@pytest.mark.invariant(21)
+@pytest.mark.report(39)
+async def test_a_refusal_of_everything_ends(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+    """With both token endpoints answering 401 for ever, five requests cost one refresh and one login."""
+    await auth.token()
+    sandbox.revoke()
+    sandbox.fail("refresh", Fault.status(401))
+    sandbox.fail("connect", Fault.status(401))
+    sandbox.reset_counters()
+    async with client_of(auth) as client:
+        for _ in range(5):
+            with pytest.raises(Exception, match="rejected the credentials"):
+                await client.post(PATH)
+
+    assert sandbox.counters.exchanges <= 2
+
+
+async def _see_one_place_refuse(client: httpx.AsyncClient, *, is_streamed: bool) -> None:
+    """Have one place refuse two tokens that another accepts; if *is_streamed* it is not sent the second at once."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"invoice"
+
+    for _ in range(2):
+        assert (await client.post(PATH)).status_code == 200
+        content = body() if is_streamed else b"invoice"
+        assert (await client.post("/v1/sick", content=content)).status_code == 401
+    assert (await client.post(PATH)).status_code == 200
+
+
+@pytest.mark.invariant(13)
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
+async def test_a_place_that_refuses_is_remembered(
+    sandbox: Sandbox,
+    is_streamed: bool,  # noqa: FBT001
+) -> None:
+    """However long ago a place refused what others accept, its 401s cause no renewal."""
+    clock = ManualClock()
+    auth = auth_of(sandbox, clock=clock)
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with client_of(auth) as client:
+        await _see_one_place_refuse(client, is_streamed=is_streamed)
+        for _ in range(5):
+            clock.advance(60)
+            assert (await client.post("/v1/sick")).status_code == 401
+            assert (await client.post(PATH)).status_code == 200
+
+    assert sandbox.counters.exchanges == 2
+
+
+@pytest.mark.invariant(17)
+@pytest.mark.report(118)
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
+async def test_only_real_revocations_use_the_budget_up(
+    sandbox: Sandbox,
+    is_streamed: bool,  # noqa: FBT001
+) -> None:
+    """A renewal for a place that refuses every token leaves the whole budget to revocations."""
+    clock = ManualClock()
+    auth = auth_of(sandbox, clock=clock)
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with client_of(auth) as client:
+        await _see_one_place_refuse(client, is_streamed=is_streamed)
+        for _ in range(3):
+            sandbox.revoke()
+            assert (await client.post(PATH)).status_code == 200
+            clock.advance(1)
+
+    assert sandbox.counters.exchanges == 2 + 3
+
+
+@pytest.mark.invariant(17)
+async def test_the_budget_of_renewals_comes_back(sandbox: Sandbox, fleet: FleetFactory) -> None:
+    """401s cause three renewals in 30 s; the next is handed back, and one after 30 s is renewed again."""
+    clock = ManualClock()
+    auth = auth_of(sandbox, clock=clock)
+    async with fleet(auth) as clients:
+        for _ in range(3):
+            assert await clients.send(1) == [200]
+            sandbox.revoke()
+        assert await clients.send(1) == [200]
+        sandbox.revoke()
+        assert await clients.send(1) == [401]
+        clock.advance(30)
+        assert await clients.send(1) == [200]
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 4)
+
+
+@pytest.mark.invariant(17)
+@pytest.mark.report(40)
+async def test_fresh_tokens_that_never_work_are_tried_twice(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """If the API refuses every token, one of a refresh and one of a login are tried, and no more."""
+    sandbox.fail("resource", Fault.unauthorized())
+    async with fleet(auth) as clients:
+        assert await clients.send(1) == [401]
+        assert sandbox.counters.resources == 3
+        assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+        assert await clients.send(1) == [401]
+
+    assert sandbox.counters.exchanges == 3
+
+
+@pytest.mark.invariant(14)
+@pytest.mark.report(119)
+async def test_a_refused_token_is_used_rather_than_none(
+    sandbox: Sandbox, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a failed login is remembered others send the refused token without waiting."""
+    monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 10 * HANG)
+    clock = ManualClock(autojump=True)
+    auth = auth_of(sandbox, clock=clock)
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with fleet(auth) as clients:
+        assert await clients.send(1) == [200]
+        sandbox.fail("connect", Fault.status(503))
+        sandbox.fail("refresh", Fault.status(503))
+        (error,) = await clients.send(1, "/v1/sick")
+        assert isinstance(error, AuthError)
+        exchanges = sandbox.counters.exchanges
+        sandbox.fail("/v1/gateway", Fault.status(503))
+        # A gateway's answer, as one of the API's own would take the token for good.
+        assert await clients.send(3, "/v1/gateway") == [503] * 3
+        assert auth.status().state is TokenState.REFUSED
+        clock.advance(30)
+        with sandbox.hold("connect") as gate, anyio.fail_after(HANG):
+            assert await clients.send(3) == [200] * 3
+            await gate.wait_until_async(1)
+
+    assert {entry.jwt_id for entry in sandbox.resource_log} == {1}
+    assert sandbox.counters.exchanges == exchanges + 1
+
+
+@pytest.mark.invariant(14)
+async def test_others_wait_10_s_at_most(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests wait for the replacement of a refused token for 10 s at most, and then use it."""
+    assert LONGEST_WAIT_FOR_REPLACEMENT == 10
+    monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 0.3)
+    sandbox.fail("/v1/sick", Fault.unauthorized(), times=1)
+    async with fleet(auth) as clients, anyio.create_task_group() as tasks:
+        assert await clients.send(1) == [200]
+        with sandbox.hold("refresh") as gate, anyio.fail_after(HANG):
+            began = time.monotonic()
+            tasks.start_soon(clients.send, 1, "/v1/sick")
+            await gate.wait_until_async(1)
+            assert await clients.send(3) == [200] * 3
+            assert time.monotonic() - began >= 0.3
+
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.invariant(14)
+async def test_others_wait_for_the_new_token(
+    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
+) -> None:
+    """Requests that come while a refused token is being replaced are sent with the new one."""
+    async with fleet(auth) as clients:
+        assert await clients.send(1) == [200]
+        sandbox.revoke()
+        sandbox.refresh_latency = 0.2
+        answers: list[int | Exception] = []
+
+        async def send() -> None:
+            answers.extend(await clients.send(1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await sandbox.wait_until_async(lambda counters: counters.refreshes == 1)
+            assert await clients.send(5) == [200] * 5
+
+    assert answers == [200]
+    assert sandbox.counters.unauthorized == 1
+    assert sandbox.counters.exchanges == 2
+
+
+@pytest.mark.invariant(14)
+async def test_nobody_waits_once_a_later_request_was_accepted(
+    sandbox: Sandbox, fleet: FleetFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting requests go on once a request that was sent after the refused one is accepted."""
+    monkeypatch.setattr("taxizer_async._token.provider.LONGEST_WAIT_FOR_REPLACEMENT", 10 * HANG)
+    policy = RenewalPolicy(attempt_timeout=10 * HANG, exchange_timeout=10 * HANG)
+    auth = auth_of(sandbox, policy=policy)
+    sandbox.fail("/v1/sick", Fault.unauthorized())
+    async with fleet(auth) as clients, anyio.create_task_group() as tasks:
+        assert await clients.send(1) == [200]
+        answers: list[int | Exception] = []
+
+        async def send(path: str) -> None:
+            answers.extend(await clients.send(1, path))
+
+        with sandbox.hold("refresh") as refresh, anyio.fail_after(HANG):
+            with sandbox.hold("/v1/later") as later:
+                with sandbox.hold("/v1/sick") as sick:
+                    tasks.start_soon(send, "/v1/sick")
+                    await sick.wait_until_async(1)
+                    tasks.start_soon(send, "/v1/later")
+                    await later.wait_until_async(1)
+                await refresh.wait_until_async(1)
+                for _ in range(3):
+                    tasks.start_soon(send, "/v1/waiting")
+                await anyio.wait_all_tasks_blocked()
+                assert "/v1/waiting" not in sandbox.counters.by_path
+            await sandbox.wait_until_async(lambda counters: counters.resources_ok == 5)
+
+    assert sorted(answers) == [200, 200, 200, 200, 401]  # type: ignore[type-var]
+    assert sandbox.counters.exchanges == 2

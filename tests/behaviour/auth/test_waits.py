@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import AuthError, RenewalPolicy, TokenAwaited
+from taxizer_async import AuthError, TokenAwaited
 from taxizer_async.testing import Fault, ManualClock
+from tests.support.policies import DUE, ONE_TRY
 from tests.support.refreshes import settle
-
-from .conftest import DUE
 
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ async def test_who_waited_in_vain_waited_too(
 ) -> None:
     """A login that fails was waited for; who is served the failure from memory was not kept waiting."""
     sandbox.fail("connect", Fault.status(503))
-    auth = make_auth(policy=RenewalPolicy(backoff=60.0))
+    auth = make_auth(policy=ONE_TRY)
     for _ in range(3):
         with pytest.raises(AuthError):
             await auth.token()

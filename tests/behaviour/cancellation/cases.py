@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 import anyio.lowlevel
 
-from taxizer_async import Credentials, MemoryTokenStore, TaxizerAuth
+from taxizer_async import Credentials, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock, Sandbox
-from tests.behaviour.auth.conftest import DUE, PRESSING
 from tests.behaviour.cancellation.ways import Call
 from tests.behaviour.cancellation.world import BusyStore, RemoteStore, World
+from tests.support.callers import auth_of
+from tests.support.policies import DUE, PRESSING
 
 
 Case: TypeAlias = Callable[[Sandbox, Path], Awaitable[tuple[World, Call]]]
@@ -100,6 +101,6 @@ async def waiting_for_the_lease(sandbox: Sandbox, path: Path) -> tuple[World, Ca
 
 async def waiting_for_anothers_token(sandbox: Sandbox, path: Path) -> tuple[World, Call]:
     store = FileTokenStore(path)
-    await TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store).token()
+    await auth_of(sandbox, store=store).token()
     world = World(sandbox, BusyStore(store, leases=2, loads=1), clock=_clock(), needs=0)
     return world, world.send

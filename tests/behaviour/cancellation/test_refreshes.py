@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 import pytest
 
-from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenEndpointUnavailableError, TokenState
+from taxizer_async import MemoryTokenStore, TokenEndpointUnavailableError, TokenState
 from taxizer_async._http.token_endpoints import REFRESH_PATH
 from taxizer_async.testing import ManualClock
 from tests.behaviour.cancellation.cases import (
@@ -35,6 +35,7 @@ from tests.behaviour.cancellation.cases import (
 )
 from tests.behaviour.cancellation.cutting import WAY_NAMES, WAYS, CutOff, by_its_loop
 from tests.behaviour.cancellation.world import World
+from tests.support.callers import auth_of
 from tests.support.limits import HANG
 
 
@@ -215,7 +216,7 @@ def test_a_loop_that_ends_cuts_off_what_takes_too_long(
     """A login that hangs ends two seconds after its loop; the next loop may try after the back-off."""
     backend, options = anyio_backend
     clock = ManualClock(start=time.time(), autojump=True)
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
+    auth = auth_of(sandbox, clock=clock)
 
     async def leave() -> None:
         async with anyio.create_task_group() as tasks:
@@ -240,7 +241,7 @@ def test_a_loop_that_ends_cuts_off_what_takes_too_long(
 def test_a_loop_that_ends_waits_for_a_login(sandbox: Sandbox, anyio_backend: Any) -> None:
     """A login that nobody waits for any more gets the time it needs as its loop ends, and is kept."""
     backend, options = anyio_backend
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    auth = auth_of(sandbox)
     sandbox.connect_latency = 0.5
 
     async def leave() -> None:

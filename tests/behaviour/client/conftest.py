@@ -1,33 +1,13 @@
-"""A sandbox per test, another server beside it, and clients of the sandbox."""
+"""The two libraries whose clients we extend."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from taxizer_async import TaxizerAuth
-from tests.support.onlooker import Onlooker
+from .libraries import HTTPX, HTTPX2, Library
 
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
-
-
-@pytest.fixture(name="onlooker")
-def _onlooker() -> Iterator[Onlooker]:
-    with Onlooker() as onlooker:
-        yield onlooker
-
-
-@pytest.fixture(name="events")
-def _events() -> list[Event]:
-    return []
-
-
-@pytest.fixture(name="auth")
-def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
-    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+@pytest.fixture(name="library", params=[HTTPX, HTTPX2], ids=["httpx", "httpx2"])
+def _library(request: pytest.FixtureRequest) -> Library:
+    library: Library = request.param
+    return library

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import httpx
 import httpx2
-import pytest
 
 import taxizer_async
 import taxizer_async.httpx2
@@ -43,7 +42,5 @@ class Library:
         return self.module.AsyncClient(auth=auth, base_url=auth.base_url, **options)
 
 
-LIBRARIES: Final = [
-    pytest.param(Library(httpx, taxizer_async), id="httpx"),
-    pytest.param(Library(httpx2, taxizer_async.httpx2), id="httpx2"),
-]
+HTTPX: Final = Library(httpx, taxizer_async)
+HTTPX2: Final = Library(httpx2, taxizer_async.httpx2)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from taxizer_async.testing import Fault
-
-from .libraries import LIBRARIES
+from tests.support.callers import PATH
 
 
 if TYPE_CHECKING:
@@ -19,20 +18,15 @@ if TYPE_CHECKING:
     from .libraries import Library
 
 
-PATH = "/v1/Invoices/GenerateInvoice"
 STATUSES = [301, 302, 303, 307, 308]
 KEEPS_METHOD = (307, 308)
-
-
-@pytest.fixture(name="library", params=LIBRARIES)
-def _library(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 def to(path: str, status: int) -> Fault:
     return Fault.status(status, headers={"Location": path})
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(121)
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("hops", [1, 2])
@@ -57,6 +51,7 @@ async def test_the_refused_hop_is_sent_again(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(16)
 async def test_redirects_that_follow_are_in_the_history_too(
     sandbox: Sandbox, library: Library
 ) -> None:
@@ -90,6 +85,7 @@ async def test_a_401_that_is_handed_back_keeps_its_redirects(
     assert response.json()["title"] == "Unauthorized"
 
 
+@pytest.mark.invariant(13)
 async def test_an_acceptance_elsewhere_is_one_of_the_redirecting_place(
     sandbox: Sandbox, library: Library
 ) -> None:

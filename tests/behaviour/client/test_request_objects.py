@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from taxizer_async.testing import Fault, Sandbox
+from tests.support.callers import PATH
 from tests.support.limits import HANG
-
-from .libraries import LIBRARIES
 
 
 if TYPE_CHECKING:
@@ -19,15 +18,11 @@ if TYPE_CHECKING:
     from .libraries import Library
 
 
-PATH = "/v1/Invoices/GenerateInvoice"
 BODIES: list[dict[str, Any]] = [{"content": b"invoice"}, {"files": {"f": b"invoice"}}]
 
 
-@pytest.fixture(name="library", params=LIBRARIES)
-def _library(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
+@pytest.mark.invariant(16)
+@pytest.mark.invariant(18)
 @pytest.mark.report(127)
 @pytest.mark.parametrize("body", BODIES, ids=["bytes", "multipart"])
 async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
@@ -58,6 +53,7 @@ async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
     assert {entry.body for entry in sandbox.resource_log[1:]} == {request.read()}
 
 
+@pytest.mark.invariant(18)
 @pytest.mark.report(127)
 async def test_it_leaves_the_token_behind_when_it_is_given_another_hosts_url(
     sandbox: Sandbox, library: Library, onlooker: Onlooker
@@ -91,6 +87,8 @@ async def test_a_header_of_the_users_own_stays_where_the_token_may_not_go(
     assert onlooker.authorizations() == [["Basic bWluZQ=="]]
 
 
+@pytest.mark.invariant(16)
+@pytest.mark.invariant(18)
 @pytest.mark.report(127)
 async def test_two_tenants_may_share_it_at_once(sandbox: Sandbox, library: Library) -> None:
     """Sent by two clients at a time, each request has the token of its own client's tenant."""

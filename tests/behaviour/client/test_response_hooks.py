@@ -12,9 +12,8 @@ import httpx2
 import pytest
 
 from taxizer_async.testing import Fault
+from tests.support.callers import PATH
 from tests.support.limits import HANG
-
-from .libraries import LIBRARIES
 
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from .libraries import Library
 
     Hook = Callable[[Any], Awaitable[None]]
-
-
-PATH = "/v1/Invoices/GenerateInvoice"
 
 
 class OwnError(Exception):
@@ -78,11 +74,6 @@ TELLING: list[Hook] = [
 ]
 
 
-@pytest.fixture(name="library", params=LIBRARIES)
-def _library(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 @pytest.fixture(name="sent")
 def _sent() -> list[int | Exception]:
     return []
@@ -108,6 +99,7 @@ async def send_over_a_revocation(
                 sandbox.revoke()
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 @pytest.mark.parametrize("hook", [*TELLING, raise_without_response])
 async def test_our_client_fails_no_request(
@@ -146,6 +138,7 @@ async def test_hooks_may_be_added_later(
     assert len(seen) == 20
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 @pytest.mark.parametrize("hook", [raise_for_status, raise_without_response])
 async def test_what_it_raised_is_raised_when_the_401_is_handed_back(
@@ -179,6 +172,7 @@ async def test_a_401_of_another_server_is_not_held_back(sandbox: Sandbox, librar
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 @pytest.mark.parametrize("hook", TELLING)
 async def test_a_plain_client_fails_those_in_flight_alone(
@@ -196,6 +190,7 @@ async def test_a_plain_client_fails_those_in_flight_alone(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 async def test_an_exception_around_a_good_request_changes_nothing(
     sandbox: Sandbox, library: Library
@@ -218,6 +213,7 @@ async def test_an_exception_around_a_good_request_changes_nothing(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Library) -> None:
     """Whoever still handles it, when the token has turned out to be good, does not renew it."""
@@ -263,6 +259,7 @@ class ForeignResponse:
     status_code = 401
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(122)
 @pytest.mark.parametrize(
     "response",

@@ -9,7 +9,6 @@ import sys
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import httpx
 import pytest
 
@@ -22,13 +21,16 @@ from taxizer_async import (
     TaxizerClient,
     TaxizerError,
 )
-from tests.support.limits import HANG
+from tests.support.callers import auth_of
+from tests.support.policies import ONE_TRY
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async.testing import Sandbox
+
+    from .libraries import Library
 
 
 PAIR = Credentials("id", "secret")
@@ -48,29 +50,33 @@ PAIR = Credentials("id", "secret")
         ({"on_event": "print"}, "on_event must be a callable, not str"),
         ({"http_client": "proxy"}, "http_client must be a callable, not str"),
         ({"http_client": httpx.AsyncClient()}, "http_client must be a callable, not AsyncClient"),
+        ({"policy": 5}, "policy must be a RenewalPolicy, not int"),
+        ({"store": object()}, "store must be a TokenStore, and lacks load, save, clear, lease"),
+        ({"clock": object()}, "clock must be a Clock, and lacks monotonic"),
+        ({"extra_origins": None}, "extra_origins must be a list"),
+        # Only None stands for the default.
+        *(({name: ""}, f"{name} must be") for name in ("store", "policy", "clock")),
+        *(({name: ""}, f"{name} must be") for name in ("http_client", "on_event")),
     ],
 )
-def test_a_wrong_argument_is_told_at_once(arguments: dict[str, Any], complaint: str) -> None:
-    """What can be seen to be wrong fails at construction, as a ValueError of ours."""
+@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
+def test_a_wrong_argument_is_told_at_once(
+    build: Callable[..., object], arguments: dict[str, Any], complaint: str
+) -> None:
+    """A wrong argument fails at construction, with a ConfigurationError, which is a ValueError."""
     with pytest.raises(ConfigurationError, match=complaint) as caught:
-        TaxizerAuth(**{"credentials": PAIR, **arguments})
+        build(**{"credentials": PAIR, **arguments})
 
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, TaxizerError)
     assert not caught.value.retryable
 
 
-def test_the_error_of_a_bad_extra_origin_names_it() -> None:
-    """Whoever gave a wrong extra origin is not sent to look at base_url."""
-    with pytest.raises(ConfigurationError, match="extra_origins"):
-        TaxizerAuth(PAIR, extra_origins=["http://other.example"])
-
-
-def test_a_sync_client_is_told_of_the_async_one() -> None:
-    """A sync httpx.Client with this auth fails with an error that names httpx.AsyncClient."""
+def test_a_sync_client_is_told_of_the_async_one(library: Library) -> None:
+    """A sync client with this auth fails with an error that names the library's AsyncClient."""
     with (
-        httpx.Client(auth=TaxizerAuth(PAIR)) as client,
-        pytest.raises(ConfigurationError, match=r"httpx\.AsyncClient"),
+        library.module.Client(auth=library.adapter.TaxizerAuth(PAIR)) as client,
+        pytest.raises(ConfigurationError, match=rf"{library.module.__name__}\.AsyncClient"),
     ):
         client.get("https://apistaging.taxizer.com/v1/x")
 
@@ -84,18 +90,17 @@ async def test_a_repr_says_where_and_how_it_stands(sandbox: Sandbox, auth: Taxiz
 
 
 @pytest.mark.report(92)
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 async def test_a_pickle_has_the_arguments_and_no_token(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, protocol: int
+    sandbox: Sandbox, library: Library, protocol: int
 ) -> None:
     """A pickled auth starts anew with the arguments of the original."""
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "sandbox-secret")
-    auth = TaxizerAuth(
+    auth = library.adapter.TaxizerAuth(
         Credentials.from_env,
         base_url=sandbox.base_url,
-        policy=RenewalPolicy(backoff=60.0),
-        http_client=httpx.AsyncClient,
+        policy=ONE_TRY,
+        http_client=library.module.AsyncClient,
         extra_origins=["https://other.example"],
         store=MemoryTokenStore(),
     )
@@ -103,6 +108,7 @@ async def test_a_pickle_has_the_arguments_and_no_token(
     pickled = pickle.dumps(auth, protocol)
     again = pickle.loads(pickled)
 
+    assert type(again) is type(auth)
     assert repr(again) == f"<TaxizerAuth for {sandbox.base_url}, token: none>"
     for secret in (*sandbox.issued_jwts, *sandbox.issued_refresh_tokens, "sandbox-secret"):
         assert secret.encode() not in pickled
@@ -113,12 +119,9 @@ async def test_a_pickle_has_the_arguments_and_no_token(
 
 
 @pytest.mark.report(92)
-def test_a_pickle_works_in_another_process(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("environment")
+def test_a_pickle_works_in_another_process(sandbox: Sandbox) -> None:
     """An auth that was sent to a spawned process logs in there by itself."""
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "sandbox-secret")
     pickled = pickle.dumps(TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url))
     program = (
         "import anyio, pickle, sys; auth = pickle.loads(sys.stdin.buffer.read());"
@@ -153,7 +156,7 @@ async def test_a_copy_starts_anew(sandbox: Sandbox, auth: TaxizerAuth, duplicate
 
 
 class Sized:
-    """A store that is false for as long as it is empty, as all is that has a length."""
+    """A store with a length, so that it is false while it is empty."""
 
     def __init__(self) -> None:
         self._inner = MemoryTokenStore()
@@ -171,9 +174,9 @@ class Sized:
 
 
 async def test_an_empty_store_is_one(sandbox: Sandbox) -> None:
-    """A store that has a length, and is empty when it is given, is used all the same."""
+    """A store that is false, as it has a length and is empty, is used all the same."""
     store: Any = Sized()
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+    auth = auth_of(sandbox, store=store)
     await auth.token()
 
     assert len(store) > 0
@@ -181,54 +184,8 @@ async def test_an_empty_store_is_one(sandbox: Sandbox) -> None:
 
 async def test_a_copy_shares_a_store_that_was_given(sandbox: Sandbox) -> None:
     """A copy of an auth with a store finds the token there."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=MemoryTokenStore())
+    auth = auth_of(sandbox, store=MemoryTokenStore())
     token = await auth.token()
 
     assert await copy.deepcopy(auth).token() == token
     assert sandbox.counters.connects == 1
-
-
-async def test_many_clients_share_one_auth(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """An auth needs no closing and outlives the clients that use it."""
-    for _ in range(3):
-        async with httpx.AsyncClient(auth=auth) as client:
-            assert (await client.get(f"{sandbox.base_url}/v1/x")).status_code == 200
-
-    assert sandbox.counters.exchanges == 1
-
-
-async def test_keep_fresh_logs_in_and_shows_that_it_runs(sandbox: Sandbox) -> None:
-    """A running keep_fresh has a token before anybody asks, and ends when it is cancelled."""
-    logged_in = anyio.Event()
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, on_event=lambda _: logged_in.set()
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(auth.keep_fresh)
-        with anyio.fail_after(HANG):
-            await logged_in.wait()
-
-        assert auth.status().keep_fresh_running
-        assert auth.status().usable
-        tasks.cancel_scope.cancel()
-
-    assert not auth.status().keep_fresh_running
-    await auth.token()
-    assert sandbox.counters.exchanges == 1
-
-
-@pytest.mark.parametrize("build", [TaxizerAuth, TaxizerClient])
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        ({"policy": 5}, "policy must be a RenewalPolicy, not int"),
-        ({"store": object()}, "store must be a TokenStore, and lacks load, save, clear, lease"),
-        ({"http_client": 5}, "http_client must be a callable, not int"),
-    ],
-)
-def test_an_argument_of_a_wrong_kind_is_named(
-    build: Callable[..., object], options: dict[str, object], complaint: str
-) -> None:
-    """Who mixes up the arguments is told which one is wrong, and what it has to be."""
-    with pytest.raises(ConfigurationError, match=complaint):
-        build(Credentials("app", "secret"), **options)

@@ -1,4 +1,4 @@
-"""TaxizerClient is an httpx.AsyncClient with an auth, and nothing more."""
+"""`TaxizerClient` is the library's AsyncClient with an auth, and nothing more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ssl
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from taxizer_async import (
@@ -17,8 +16,6 @@ from taxizer_async import (
     LoggedIn,
     MemoryTokenStore,
     RenewalPolicy,
-    TaxizerAuth,
-    TaxizerClient,
     TokenEndpointUnavailableError,
     TokenState,
 )
@@ -29,13 +26,17 @@ if TYPE_CHECKING:
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
 
+    from .libraries import Library
+
 
 PAIR = Credentials("id", "secret")
 
 
-async def test_a_client_is_logged_in_and_pointed_at_the_api(sandbox: Sandbox) -> None:
+async def test_a_client_is_logged_in_and_pointed_at_the_api(
+    library: Library, sandbox: Sandbox
+) -> None:
     """Requests name paths below base_url and carry the token; a login is made for the first."""
-    async with TaxizerClient(sandbox.credentials, base_url=sandbox.base_url) as client:
+    async with library.taxizer_client(sandbox) as client:
         answers = [await client.post("/v1/Devices/Register", json={}) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
@@ -43,14 +44,16 @@ async def test_a_client_is_logged_in_and_pointed_at_the_api(sandbox: Sandbox) ->
     assert client.auth.status().state is TokenState.FRESH
 
 
-async def test_the_documented_host_is_the_default() -> None:
+async def test_the_documented_host_is_the_default(library: Library) -> None:
     """Without base_url requests go to the host of the API reference."""
-    async with TaxizerClient(PAIR) as client:
+    async with library.adapter.TaxizerClient(PAIR) as client:
         assert str(client.base_url).rstrip("/") == DEFAULT_BASE_URL
         assert DEFAULT_BASE_URL in repr(client.auth)
 
 
-async def test_options_of_the_auth_reach_it(sandbox: Sandbox, events: list[Event]) -> None:
+async def test_options_of_the_auth_reach_it(
+    library: Library, sandbox: Sandbox, events: list[Event]
+) -> None:
     """Store, policy and on_event are those of the auth."""
     store = MemoryTokenStore()
     options: dict[str, Any] = {
@@ -59,9 +62,9 @@ async def test_options_of_the_auth_reach_it(sandbox: Sandbox, events: list[Event
         "on_event": events.append,
         "policy": RenewalPolicy(backoff=60.0),
     }
-    async with TaxizerClient(sandbox.credentials, **options) as first:
+    async with library.adapter.TaxizerClient(sandbox.credentials, **options) as first:
         await first.get("/v1/x")
-    async with TaxizerClient(sandbox.credentials, **options) as second:
+    async with library.adapter.TaxizerClient(sandbox.credentials, **options) as second:
         await second.get("/v1/x")
     sandbox.fail("connect", Fault.status(500))
     await second.auth.forget()
@@ -73,69 +76,77 @@ async def test_options_of_the_auth_reach_it(sandbox: Sandbox, events: list[Event
     assert isinstance(events[0], LoggedIn)
 
 
-async def test_options_of_httpx_reach_it(sandbox: Sandbox) -> None:
-    """All that httpx.AsyncClient takes can be given."""
-    async with TaxizerClient(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
+async def test_options_of_httpx_reach_it(library: Library, sandbox: Sandbox) -> None:
+    """All that the library's AsyncClient takes can be given."""
+    async with library.taxizer_client(
+        sandbox,
         headers={"X-Mine": "1"},
         params={"q": "2"},
         timeout=7,
-        limits=httpx.Limits(max_connections=1),
+        limits=library.module.Limits(max_connections=1),
         follow_redirects=True,
         transport=None,
         mounts=None,
     ) as client:
         answer = await client.get("/v1/echo")
 
-        assert client.timeout == httpx.Timeout(7)
+        assert client.timeout == library.module.Timeout(7)
         assert client.follow_redirects
     assert answer.json()["headers"]["x-mine"] == "1"
     assert answer.request.url.query == b"q=2"
 
 
 @pytest.mark.parametrize("option", ["transport", "mounts"])
-async def test_a_login_needs_a_way_of_its_own(option: str) -> None:
+async def test_a_login_needs_a_way_of_its_own(library: Library, option: str) -> None:
     """With a transport or mounts it is unclear how to log in, and http_client makes it clear."""
-    value = httpx.AsyncHTTPTransport() if option == "transport" else {"all://": None}
+    value = library.module.AsyncHTTPTransport() if option == "transport" else {"all://": None}
     options: dict[str, Any] = {option: value}
-    with pytest.raises(ConfigurationError, match=f"with {option}=.*http_client="):
-        TaxizerClient(PAIR, **options)
+    with pytest.raises(
+        ConfigurationError, match=rf"with {option}=.*{library.module.__name__}\.AsyncClient"
+    ):
+        library.adapter.TaxizerClient(PAIR, **options)
 
-    async with TaxizerClient(PAIR, http_client=httpx.AsyncClient, **options):
+    async with library.adapter.TaxizerClient(
+        PAIR, http_client=library.module.AsyncClient, **options
+    ):
         pass
 
 
-@pytest.mark.parametrize("http_client", [None, httpx.AsyncClient])
+@pytest.mark.parametrize("is_given", [False, True])
 @pytest.mark.parametrize("auth", [("user", "password"), None])
-def test_another_auth_is_refused(http_client: Any, auth: Any) -> None:
+def test_another_auth_is_refused(library: Library, auth: Any, *, is_given: bool) -> None:
     """A TaxizerClient brings its own auth, whatever else is given."""
+    http_client = library.module.AsyncClient if is_given else None
     with pytest.raises(ConfigurationError, match="brings its own auth"):
-        TaxizerClient(PAIR, auth=auth, http_client=http_client)  # type: ignore[call-arg]
+        library.adapter.TaxizerClient(PAIR, auth=auth, http_client=http_client)
 
 
-def test_an_unknown_option_is_refused() -> None:
+def test_an_unknown_option_is_refused(library: Library) -> None:
     """A misspelt option is a TypeError, as with httpx."""
     with pytest.raises(TypeError, match="time_out"):
-        TaxizerClient(PAIR, time_out=3)  # type: ignore[call-arg]
+        library.adapter.TaxizerClient(PAIR, time_out=3)
 
 
-async def test_the_auth_can_be_exchanged_for_its_like(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+async def test_the_auth_can_be_exchanged_for_its_like(library: Library, sandbox: Sandbox) -> None:
     """Several clients may share one auth; another kind of auth is refused."""
-    async with TaxizerClient(PAIR, base_url=sandbox.base_url) as client:
+    auth = library.auth(sandbox)
+    async with library.adapter.TaxizerClient(PAIR, base_url=sandbox.base_url) as client:
         client.auth = auth
 
         assert client.auth is auth
         assert (await client.get("/v1/x")).status_code == 200
-        for other in (None, ("user", "password"), httpx.BasicAuth("user", "password")):
-            with pytest.raises(ConfigurationError, match="is a TaxizerAuth, not"):
+        for other in (None, ("user", "password"), library.module.BasicAuth("a", "b")):
+            with pytest.raises(
+                ConfigurationError,
+                match=rf"is a TaxizerAuth, not.*{library.module.__name__}\.AsyncClient",
+            ):
                 client.auth = other
         assert client.auth is auth
 
 
-async def test_a_request_can_do_without_the_auth(sandbox: Sandbox) -> None:
-    """httpx's auth=None of a single request sends it without the token."""  # noqa: D403
-    async with TaxizerClient(sandbox.credentials, base_url=sandbox.base_url) as client:
+async def test_a_request_can_do_without_the_auth(library: Library, sandbox: Sandbox) -> None:
+    """A request with auth=None is sent without the token."""
+    async with library.taxizer_client(sandbox) as client:
         answer = await client.get("/v1/x", auth=None)
 
     assert answer.status_code == 401
@@ -146,17 +157,19 @@ async def test_a_request_can_do_without_the_auth(sandbox: Sandbox) -> None:
     "base_url",
     ["", "http://api.example", "https://api.example/v1", "https://u:pa55word@api.example"],
 )
-def test_a_wrong_base_url_is_a_typed_error(base_url: str) -> None:
+def test_a_wrong_base_url_is_a_typed_error(library: Library, base_url: str) -> None:
     """Nothing is built with a base_url that secrets can't be sent to."""
     with pytest.raises(ConfigurationError, match="base_url") as caught:
-        TaxizerClient(PAIR, base_url=base_url)
+        library.adapter.TaxizerClient(PAIR, base_url=base_url)
 
     assert "pa55word" not in str(caught.value)
 
 
-async def test_a_base_url_may_have_blanks_around_it(sandbox: Sandbox) -> None:
+async def test_a_base_url_may_have_blanks_around_it(library: Library, sandbox: Sandbox) -> None:
     """What the auth accepts as base_url the client accepts, too: a newline at the end is common."""
-    async with TaxizerClient(sandbox.credentials, base_url=f" {sandbox.base_url}\n") as client:
+    async with library.adapter.TaxizerClient(
+        sandbox.credentials, base_url=f" {sandbox.base_url}\n"
+    ) as client:
         assert (await client.get("/v1/x")).status_code == 200
 
 
@@ -164,7 +177,7 @@ async def test_a_base_url_may_have_blanks_around_it(sandbox: Sandbox) -> None:
     "options", [{"trust_env": False}, {"verify": True}, {"proxy": "http://127.0.0.1:9"}]
 )
 async def test_logins_of_one_client_build_no_tls_context_each(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    library: Library, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     """Reading the CA bundle stops the loop for long, so a client's logins do it once at most."""
     build, built = ssl.create_default_context, 0
@@ -174,9 +187,8 @@ async def test_logins_of_one_client_build_no_tls_context_each(
         built += 1
         return build(**arguments)
 
-    async with TaxizerClient(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
+    async with library.taxizer_client(
+        sandbox,
         policy=RenewalPolicy(backoff=60.0, outage_backoff=1e-6, outage_backoff_limit=1e-6),
         **options,
     ) as client:

@@ -15,8 +15,7 @@ from taxizer_async._core.exchange import Issued, Malformed, Outcome, Refused, Un
 from taxizer_async._http.response import MAX_ANSWER
 from taxizer_async.testing import Fault
 from tests.support.raw_server import answer, flood
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ CANARY = "cnry-7f3a"
 TOKEN = json.dumps({"jwtToken": "j-1", "appName": "Café"}, ensure_ascii=False)
 
 
+@pytest.mark.invariant(19)
 @pytest.mark.report(70)
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 @pytest.mark.parametrize(
@@ -73,10 +73,7 @@ async def test_a_success_without_a_token_is_malformed(
 @pytest.mark.parametrize(
     ("raw", "outcome"),
     [
-        (
-            b"HTTP/1.1 204 No Content\r\n\r\n",
-            Malformed(status_code=204, excerpt="an empty body"),
-        ),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Malformed(status_code=204, excerpt="an empty body")),
         (
             answer(b"<html>Not Found", status="404 Not Found"),
             Malformed(status_code=404, excerpt='an HTML page of 15 bytes, saying "Not Found"'),
@@ -110,6 +107,7 @@ async def test_other_statuses_are_no_tokens(
     assert await Asker(server.base_url).connect(attempts=1) == outcome
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(116)
 @pytest.mark.parametrize(
     ("raw", "outcome"),
@@ -158,6 +156,7 @@ async def test_a_1xx_in_place_of_an_answer_is_a_typed_failure(
     assert "cnry" not in repr(outcome)
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(70)
 @pytest.mark.parametrize(
     "raw",
@@ -233,13 +232,17 @@ async def test_a_truncated_compressed_answer_is_a_typed_failure(
     assert isinstance(outcome, (Malformed, Unavailable))
 
 
+@pytest.mark.invariant(19)
 @pytest.mark.parametrize(("padding", "is_token"), [(0, True), (1, False)])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_an_answer_may_have_a_mebibyte(
-    sandbox: Sandbox, asker: Asker, padding: int, *, is_token: bool
+    sandbox: Sandbox, asker: Asker, encoding: str, padding: int, *, is_token: bool
 ) -> None:
-    """An answer of 1 MiB is read; one more byte, and it is refused."""
+    """An answer of 1 MiB, as it is or inflated, is read; one more byte, and it is refused."""
+    assert MAX_ANSWER == 1024 * 1024
     body = b'{"jwtToken": "j-1"}'.ljust(MAX_ANSWER + padding)
-    sandbox.fail("connect", Fault.junk(body))
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    sandbox.fail("connect", Fault.junk(sent, headers={"Content-Encoding": encoding}))
     outcome = await asker.connect(attempts=1)
 
     assert isinstance(outcome, Issued) is is_token

@@ -13,8 +13,7 @@ from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async.testing import Fault
 from tests.support.limits import HANG
 from tests.support.raw_server import answer, hang, reset, trickle
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
     return attempts
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(36)
 @pytest.mark.report(37)
 @pytest.mark.parametrize(
@@ -71,10 +71,7 @@ def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
 )
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_stalled_answer_ends_with_the_deadline(
-    serve: Callable[..., RawServer],
-    script: Script,
-    call: str,
-    attempts: list[Attempt],
+    serve: Callable[..., RawServer], script: Script, call: str, attempts: list[Attempt]
 ) -> None:
     """A server that hangs or dribbles gives a typed failure in time, and a refresh is not retried."""
     server = serve(script)
@@ -94,6 +91,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
         earliest = attempt.deadline
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(36)
 @pytest.mark.report(37)
 async def test_the_deadline_bounds_all_attempts_together(
@@ -152,6 +150,7 @@ async def test_a_failures_status_is_enough(
     assert getattr(outcome, "status_code", None) == int(status[:3])
 
 
+@pytest.mark.invariant(19)
 @pytest.mark.parametrize("ending", [hang, reset, trickle])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_token_in_an_unfinished_answer_does_not_count(

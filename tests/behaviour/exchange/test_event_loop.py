@@ -65,6 +65,7 @@ anyio.run(main, backend=backend)
 """
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(30)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_first_login_does_not_block_the_loop(sandbox: Sandbox, backend: str) -> None:

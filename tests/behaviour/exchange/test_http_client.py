@@ -19,8 +19,7 @@ from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.response import MAX_ANSWER
 from tests.support.limits import HANG
 from tests.support.threads import refuse_threads
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -141,6 +140,7 @@ async def test_what_a_factory_raises_is_told_by_its_class(sandbox: Sandbox) -> N
     assert "cnry" not in outcome.reason
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(130)
 @pytest.mark.parametrize(
     ("raised", "told"),
@@ -176,6 +176,7 @@ async def test_what_passes_is_no_misconfiguration(
     assert isinstance(await asker.connect(attempts=2), Issued)
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(133)
 async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
     """A factory that hangs is abandoned in time, and no more than four calls hang at once."""
@@ -199,6 +200,7 @@ async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
     assert calls == 4
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(131)
 @pytest.mark.parametrize("given", [False, True], ids=["default", "http_client"])
 async def test_a_client_is_made_in_the_loop_if_no_thread_can_be_started(
@@ -231,6 +233,7 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     assert "no thread can be started" in outcome.reason
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.parametrize(
     ("raised", "not_processed"),
     [
@@ -255,8 +258,7 @@ async def test_what_a_transport_raises_is_a_typed_failure(
             raise raised
 
     asker = Asker(
-        "https://api.example",
-        http_client=lambda: httpx.AsyncClient(transport=FailingTransport()),
+        "https://api.example", http_client=lambda: httpx.AsyncClient(transport=FailingTransport())
     )
     outcome = await asker.refresh()
 
@@ -278,8 +280,7 @@ async def test_an_answer_of_a_test_transport_is_read(encoding: str) -> None:
             return httpx.Response(200, headers=headers, content=content, request=request)
 
     asker = Asker(
-        "https://api.example",
-        http_client=lambda: httpx.AsyncClient(transport=WholeAnswers()),
+        "https://api.example", http_client=lambda: httpx.AsyncClient(transport=WholeAnswers())
     )
 
     assert isinstance(await asker.connect(attempts=1), Issued)
@@ -302,8 +303,7 @@ async def test_an_oversized_answer_of_a_users_transport_is_left() -> None:
             return httpx.Response(200, stream=Endless(), request=request)
 
     asker = Asker(
-        "https://api.example",
-        http_client=lambda: httpx.AsyncClient(transport=EndlessTransport()),
+        "https://api.example", http_client=lambda: httpx.AsyncClient(transport=EndlessTransport())
     )
     outcome = await asker.connect(attempts=1)
 

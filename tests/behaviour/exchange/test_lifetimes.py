@@ -13,8 +13,7 @@ from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Issued
 from taxizer_async.testing import Fault
 from tests.support.raw_server import answer
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
+@pytest.mark.invariant(11)
 @pytest.mark.report(55)
 @pytest.mark.report(56)
 @pytest.mark.parametrize("ours", [-DAY, -3600.0, 0.0, 3600.0, DAY])
@@ -53,6 +53,7 @@ async def test_our_clock_counts_if_the_server_tells_no_time(sandbox: Sandbox, ou
     assert outcome.lifetime == pytest.approx(900 - ours, abs=1)
 
 
+@pytest.mark.invariant(11)
 async def test_a_date_close_to_our_time_does_not_cost_its_missing_fraction(
     sandbox: Sandbox,
 ) -> None:
@@ -79,6 +80,7 @@ async def test_a_date_that_is_none_is_no_date(serve: Callable[..., RawServer], d
     assert outcome.lifetime == pytest.approx(600, abs=1)
 
 
+@pytest.mark.invariant(12)
 @pytest.mark.report(72)
 @pytest.mark.parametrize("value", [None, "", Fault.MISSING, 17, "soon", {}])
 async def test_a_missing_expiry_is_no_lifetime(
@@ -108,6 +110,7 @@ async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
     assert outcome.refresh_lifetime is None
 
 
+@pytest.mark.invariant(11)
 async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: Asker) -> None:
     """`requested_at` is just before the successful attempt was sent."""
     before = SystemClock.monotonic()

@@ -14,8 +14,7 @@ import trustme
 from taxizer_async._core.exchange import Issued, Unavailable
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.raw_server import answer
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ async def test_a_tunnel_shows_the_proxy_nothing(
     server = serve((answer(b'{"jwtToken": "j-1"}'),), tls=served)
     proxy = proxies()
     asker = Asker(
-        server.base_url,
-        http_client=lambda: httpx.AsyncClient(proxy=proxy.url, verify=trusting),
+        server.base_url, http_client=lambda: httpx.AsyncClient(proxy=proxy.url, verify=trusting)
     )
 
     assert isinstance(await asker.connect(), Issued)

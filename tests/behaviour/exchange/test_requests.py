@@ -12,8 +12,7 @@ import pytest
 from taxizer_async import Credentials, __version__
 from taxizer_async._core.exchange import Issued
 from tests.support.raw_server import answer
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ async def test_paths_are_put_below_that_of_the_base_url(serve: Callable[..., Raw
     assert first == "POST /gateway/taxizer/v1/Auth/Connect HTTP/1.1"
 
 
+@pytest.mark.invariant(18)
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_nothing_of_the_users_client_but_its_network_is_used(
     serve: Callable[..., RawServer], call: str
@@ -108,6 +108,7 @@ async def test_nothing_of_the_users_client_but_its_network_is_used(
     assert seen == []
 
 
+@pytest.mark.invariant(18)
 @pytest.mark.report(64)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("call", ["connect", "refresh"])

@@ -10,8 +10,7 @@ import pytest
 from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
 from taxizer_async.testing import Fault
 from tests.support.raw_server import answer, reset
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ def name(fault: Fault) -> str:
     return str(fault.code) if fault.kind == "answer" else fault.kind
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)
 async def test_connect_is_repeated_after_a_transient_failure(
     sandbox: Sandbox, asker: Asker, fault: Fault
@@ -52,6 +52,7 @@ async def test_connect_is_repeated_after_a_transient_failure(
     assert asker.clock.slept == [0.25, 0.5, 1.0]
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(116)
 @pytest.mark.parametrize(
     "page",
@@ -80,6 +81,7 @@ async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
     assert asker.clock.slept == [0.25, 0.5, 1.0]
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "422 Unprocessable"])
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"jwtToken": null}', b"[1]"], ids=repr)
 async def test_an_undocumented_answer_of_the_apis_is_final(
@@ -93,6 +95,7 @@ async def test_an_undocumented_answer_of_the_apis_is_final(
     assert len(server.requests) == 1
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)
 async def test_attempts_end_when_no_more_are_wanted(
     sandbox: Sandbox, asker: Asker, fault: Fault
@@ -107,6 +110,7 @@ async def test_attempts_end_when_no_more_are_wanted(
     assert asker.clock.slept == [0.25]
 
 
+@pytest.mark.invariant(22)
 async def test_connect_tries_until_the_time_is_over(sandbox: Sandbox, asker: Asker) -> None:
     """The pauses double up to 4 s, and none would end after the deadline."""
     sandbox.fail("connect", Fault.status(500), times=10)
@@ -129,6 +133,7 @@ async def test_a_longer_first_pause_does_not_grow(sandbox: Sandbox) -> None:
     assert asker.clock.slept == [10.0, 10.0]
 
 
+@pytest.mark.invariant(9)
 @pytest.mark.parametrize("fault", TRANSIENT, ids=name)
 async def test_a_refresh_is_one_attempt(sandbox: Sandbox, asker: Asker, fault: Fault) -> None:
     """AppRefreshToken is called once, and only a 429 means that the refresh token is unspent."""
@@ -166,6 +171,7 @@ async def test_refused_connections_are_tried_again(sandbox: Sandbox, asker: Aske
     assert asker.clock.slept == [0.25, 0.5, 1.0]
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, call: str) -> None:
@@ -177,6 +183,7 @@ async def test_a_refusal_is_final(sandbox: Sandbox, asker: Asker, status: int, c
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(22)
 async def test_jitter_shortens_waits() -> None:
     """Jitter shortens the waits, so that a fleet does not retry in step."""
     asker = Asker("http://127.0.0.1:1", jitter=0.5)
@@ -185,6 +192,7 @@ async def test_jitter_shortens_waits() -> None:
     assert asker.clock.slept == [0.1875, 0.375, 0.75]
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(74)
 @pytest.mark.report(75)
 @pytest.mark.parametrize(
@@ -238,18 +246,15 @@ async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no
     assert outcome.retry_after == pytest.approx(9, abs=1.5)
 
 
-async def test_the_last_failure_says_when_to_come_again(
-    serve: Callable[..., RawServer],
-) -> None:
+@pytest.mark.invariant(22)
+async def test_the_last_failure_says_when_to_come_again(serve: Callable[..., RawServer]) -> None:
     """A wait that would pass the deadline is not begun: the failure reports it instead."""
     server = serve((answer(b"", "Retry-After: 25", status="503 Service Unavailable"),))
     asker = Asker(server.base_url)
     outcome = await asker.connect(seconds=20)
 
     assert outcome == Unavailable(
-        reason="answered 503 Service Unavailable",
-        status_code=503,
-        retry_after=25.0,
+        reason="answered 503 Service Unavailable", status_code=503, retry_after=25.0
     )
     assert len(server.requests) == 1
     assert asker.clock.slept == []

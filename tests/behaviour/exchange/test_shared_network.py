@@ -13,8 +13,7 @@ import trustme
 from taxizer_async import RenewalPolicy, TaxizerClient, TokenEndpointUnavailableError
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.raw_server import answer
-
-from .conftest import PAIR
+from tests.support.token_calls import PAIR
 
 
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ async def test_a_client_shares_its_trust_in_certificates_with_logins(
     assert len(server.requests) == 2
 
 
-async def test_a_client_shares_its_certificate_with_logins(
-    serve: Callable[..., RawServer],
-) -> None:
+async def test_a_client_shares_its_certificate_with_logins(serve: Callable[..., RawServer]) -> None:
     """A client certificate in verify= is presented by the login as well."""
     authority = trustme.CA()
     served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-import httpx
 import pytest
 
 from taxizer_async import Credentials, TaxizerAuth
 from taxizer_async.testing import Fault
+from tests.support.callers import client_of
 from tests.support.limits import HANG
 
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
-
-
-@pytest.fixture(name="auth")
-def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
-    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
 
 
 async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[object]) -> list[Any]:
@@ -49,12 +44,13 @@ async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[ob
     return raised
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.parametrize("where", ["connect", "refresh"])
 async def test_nothing_is_seen_by_who_started_a_refresh_and_is_cancelled(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
 ) -> None:
     """Who is cancelled in the middle of the login or renewal that it started sees no canary."""
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         if where == "refresh":
             await client.get("/v1/x")
             sandbox.revoke()

@@ -22,6 +22,8 @@ from taxizer_async import (
     TokenResponseError,
 )
 from taxizer_async.testing import Fault, ManualClock
+from tests.support.callers import auth_of, client_of
+from tests.support.canaries import ECHO, SECRET
 from tests.support.limits import HANG
 
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
-SAID = "cnry-client-5b1e7a and cnry-echoed-9c2d44"
+SAID = f"{SECRET} and {ECHO}"
 #: Of 30 s, so that a login makes two or three attempts.
 POLICY = RenewalPolicy(backoff=20.0)
 #: For a server that never answers.
@@ -52,10 +54,7 @@ FAULTS = {
     "json-types": (Fault.junk(f'{{"jwtToken": ["{SAID}"]}}'.encode()), TokenResponseError),
     "json-broken": (Fault.junk(f'{{"jwtToken": "{SAID}'.encode()), TokenResponseError),
     "not-unicode": (Fault.junk(SAID.encode() + b"\xff\xfe\xff"), TokenResponseError),
-    "no-gzip": (
-        Fault.junk(SAID.encode(), headers={"Content-Encoding": "gzip"}),
-        AuthError,
-    ),
+    "no-gzip": (Fault.junk(SAID.encode(), headers={"Content-Encoding": "gzip"}), AuthError),
     "truncated": (Fault.truncate(), TokenEndpointUnavailableError),
     "reset": (Fault.reset(), TokenEndpointUnavailableError),
     "dropped": (Fault.drop_after_processing(), TokenEndpointUnavailableError),
@@ -93,16 +92,11 @@ def _auth(
     policy: RenewalPolicy,
     clock: ManualClock,
 ) -> TaxizerAuth:
-    return TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        store=store,
-        policy=policy,
-        clock=clock,
-        on_event=events.append,
-    )
+    return auth_of(sandbox, store=store, policy=policy, clock=clock, on_event=events.append)
 
 
+@pytest.mark.invariant(22)
+@pytest.mark.invariant(20)
 @pytest.mark.report(67)
 @pytest.mark.report(68)
 @each_fault
@@ -116,7 +110,7 @@ async def test_nothing_is_seen_of_a_failed_login(
     """The error of a failed login, and the one that is served from memory, show no canary."""
     fault, kind = FAULTS[name]
     sandbox.fail("connect", fault)
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         with pytest.raises(kind) as first:
             await client.get("/v1/x")
         with pytest.raises(kind) as second:
@@ -125,10 +119,13 @@ async def test_nothing_is_seen_of_a_failed_login(
             await auth.token()
     await auth.events_delivered()
 
+    assert "/v1/Auth/Connect" in str(first.value)
+    assert (first.value.__cause__, first.value.__context__) == (None, None)
     assert events
     assert exposed(first.value, second.value, third.value, auth, auth.status(), *events) == []
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.report(67)
 @pytest.mark.report(68)
 @each_fault
@@ -144,9 +141,9 @@ async def test_nothing_is_seen_of_a_failed_renewal(
     """A renewal that fails after a 401, and the login after it that fails too, show no canary."""
     fault, _ = FAULTS[name]
     # One that has time to log in.
-    patient = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store, clock=clock)
+    patient = auth_of(sandbox, store=store, clock=clock)
     await patient.token()
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         await client.get("/v1/x")
         sandbox.fail("refresh", fault)
         sandbox.fail("connect", fault)
@@ -215,6 +212,7 @@ async def test_our_frames_show_nothing_of_a_failing_request(
     assert exposed(str(caught.value), repr(caught.value)) == []
 
 
+@pytest.mark.invariant(20)
 async def test_a_renewal_ahead_of_need_that_fails_shows_nothing(
     sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]]
 ) -> None:
@@ -226,7 +224,7 @@ async def test_a_renewal_ahead_of_need_that_fails_shows_nothing(
         if isinstance(event, ExchangeFailed):
             failed.set()
 
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, on_event=note)
+    auth = auth_of(sandbox, clock=clock, on_event=note)
     await auth.token()
     sandbox.fail("refresh", Fault.status(500, body=SAID))
     sandbox.fail("connect", Fault.status(500, body=SAID))

@@ -15,6 +15,8 @@ import pytest
 import sniffio
 
 from taxizer_async import Credentials, Event, MemoryTokenStore, Renewed, TaxizerAuth, TaxizerClient
+from tests.support.callers import auth_of
+from tests.support.canaries import canaries_of
 
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.report(66)
 async def test_nothing_is_seen_of_a_life_without_trouble(
     sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
@@ -50,17 +53,18 @@ async def test_nothing_is_seen_of_a_life_without_trouble(
 
 
 async def test_the_canaries_would_be_seen(
-    sandbox: Sandbox, exposed: Callable[..., list[str]], canaries: Callable[[], list[str]]
+    sandbox: Sandbox, exposed: Callable[..., list[str]]
 ) -> None:
-    """What looks for canaries finds each of them wherever one is."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    """The search finds each canary wherever it is."""
+    auth = auth_of(sandbox)
     await auth.token()
-    assert len(canaries()) == 4
+    canaries = canaries_of(sandbox)
+    assert len(canaries) == 4
 
     def fail(value: str) -> None:
         raise ValueError(value)
 
-    for canary in canaries():
+    for canary in canaries:
         with pytest.raises(ValueError, match=re.escape(canary)) as caught:
             fail(canary)
         assert len(exposed(caught.value)) >= 5
@@ -72,7 +76,7 @@ async def test_httpx_and_httpcore_do_log(
     sandbox: Sandbox, log: list[tuple[str, str]], exposed: Callable[..., list[str]]
 ) -> None:
     """The log that is searched holds the lines of all libraries that carry a login."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    auth = auth_of(sandbox)
     await auth.token()
 
     names = {name.partition(".")[0] for name, _ in log}
@@ -88,7 +92,7 @@ async def test_a_debugging_event_loop_shows_nothing(
         loop = asyncio.get_running_loop()
         loop.set_debug(True)
         loop.slow_callback_duration = 0.0
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    auth = auth_of(sandbox)
     async with httpx.AsyncClient(auth=auth) as client:
         await client.get(f"{sandbox.base_url}/v1/x")
     if sniffio.current_async_library() == "asyncio":
@@ -97,6 +101,7 @@ async def test_a_debugging_event_loop_shows_nothing(
     assert exposed(auth) == []
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.report(68)
 @pytest.mark.report(92)
 async def test_a_pickled_auth_shows_nothing(
@@ -113,11 +118,12 @@ async def test_a_pickled_auth_shows_nothing(
     assert exposed(*pickles, pickle.dumps(store), copy.deepcopy(auth)) == []
 
 
+@pytest.mark.invariant(20)
 async def test_a_refused_pickle_shows_nothing(
     sandbox: Sandbox, exposed: Callable[..., list[str]]
 ) -> None:
     """The error of pickling what holds a secret does not show it."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    auth = auth_of(sandbox)
     token = await auth.token()
     for thing in (auth, token, token.jwt, sandbox.credentials):
         with pytest.raises(TypeError) as caught:
@@ -125,13 +131,14 @@ async def test_a_refused_pickle_shows_nothing(
         assert exposed(caught.value) == []
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.report(68)
 @pytest.mark.report(69)
 async def test_values_that_are_taken_apart_show_nothing(
     sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
 ) -> None:
     """attrs.asdict and astuple of tokens, credentials, status and events show no canary."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+    auth = auth_of(sandbox, on_event=events.append)
     token = await auth.token()
     await auth.events_delivered()
     values = [token, sandbox.credentials, auth.status(), *events]

@@ -14,10 +14,12 @@ from taxizer_async import (
     Credentials,
     Event,
     MemoryTokenStore,
-    RenewalPolicy,
     TaxizerAuth,
     TokenStoreError,
 )
+from tests.support.callers import auth_of, client_of
+from tests.support.canaries import SECRET
+from tests.support.policies import ONE_TRY
 
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
     from taxizer_async.stores import Lease, StoreKey, TokenRecord
     from taxizer_async.testing import Sandbox
-
-
-SECRET = "cnry-client-5b1e7a"
 
 
 class LeakyError(Exception):
@@ -74,19 +73,15 @@ class LeakyStore:
         return await self._store.lease(key)
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.parametrize("operation", ["load", "save", "clear", "lease"])
 async def test_nothing_is_seen_of_a_failing_store(
-    sandbox: Sandbox,
-    events: list[Event],
-    exposed: Callable[..., list[str]],
-    operation: str,
+    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], operation: str
 ) -> None:
     """A store whose errors quote the token fails no request, and shows no canary."""
     store = LeakyStore(operation)
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, store=store, on_event=events.append
-    )
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    auth = auth_of(sandbox, store=store, on_event=events.append)
+    async with client_of(auth) as client:
         for _ in range(2):
             assert (await client.get("/v1/x")).status_code == 200
             sandbox.revoke()
@@ -103,6 +98,7 @@ async def test_nothing_is_seen_of_a_failing_store(
     assert exposed(*shown, auth.status(), *events) == []
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_nothing_is_seen_of_a_failing_hook(
     sandbox: Sandbox, exposed: Callable[..., list[str]], *, is_async: bool
@@ -115,11 +111,7 @@ async def test_nothing_is_seen_of_a_failing_hook(
     async def async_hook(event: Event) -> None:
         hook(event)
 
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        on_event=async_hook if is_async else hook,
-    )
+    auth = auth_of(sandbox, on_event=async_hook if is_async else hook)
     token = await auth.token()
     await auth.events_delivered()
 
@@ -142,6 +134,7 @@ def misconfigured(*secrets: str) -> Credentials:
     return Credentials("", secrets[0])
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.parametrize("callback", [vault, sync_vault, careless, misconfigured])
 async def test_nothing_is_seen_of_a_failing_vault(
     sandbox: Sandbox,
@@ -170,12 +163,7 @@ async def test_nothing_is_seen_of_a_failing_factory(
     def http_client(*secrets: str) -> httpx.AsyncClient:
         raise LeakyError(*secrets)
 
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        http_client=partial(http_client, SECRET),
-        on_event=events.append,
-    )
+    auth = auth_of(sandbox, http_client=partial(http_client, SECRET), on_event=events.append)
     with pytest.raises(ConfigurationError) as caught:
         await auth.token()
     await auth.events_delivered()
@@ -184,12 +172,10 @@ async def test_nothing_is_seen_of_a_failing_factory(
     assert exposed(caught.value, auth, auth.status(), *events) == []
 
 
+@pytest.mark.invariant(20)
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError, ValueError])
 async def test_nothing_is_seen_of_a_failing_transport(
-    sandbox: Sandbox,
-    events: list[Event],
-    exposed: Callable[..., list[str]],
-    kind: type[Exception],
+    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], kind: type[Exception]
 ) -> None:
     """A transport of the user's whose error quotes the request shows no canary."""
 
@@ -200,12 +186,11 @@ async def test_nothing_is_seen_of_a_failing_transport(
             msg = f"cannot send {body!r}"
             raise kind(msg)
 
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
+    auth = auth_of(
+        sandbox,
         http_client=lambda: httpx.AsyncClient(transport=LeakyTransport()),
         on_event=events.append,
-        policy=RenewalPolicy(backoff=60.0),
+        policy=ONE_TRY,
     )
     with pytest.raises(AuthError) as caught:
         await auth.token()

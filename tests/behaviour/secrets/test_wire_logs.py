@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async import AuthError, Event, RenewalPolicy, TaxizerAuth
+from taxizer_async import AuthError, Event
 from taxizer_async.testing import Fault
+from tests.support.callers import auth_of
+from tests.support.canaries import ECHO
+from tests.support.policies import ONE_TRY
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taxizer_async.testing import Sandbox
-
-
-ECHO = "cnry-echoed-9c2d44"
 
 
 @pytest.mark.parametrize("status", [200, 307, 400, 503])
@@ -43,12 +43,7 @@ async def test_a_secret_in_a_header_is_seen_in_httpcores_own_log_at_most(
             },
         ),
     )
-    auth = TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        on_event=events.append,
-        policy=RenewalPolicy(backoff=60.0),
-    )
+    auth = auth_of(sandbox, on_event=events.append, policy=ONE_TRY)
     with pytest.raises(AuthError) as caught:
         await auth.token()
     await auth.events_delivered()

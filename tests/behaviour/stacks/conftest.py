@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import anyio
 import pytest
 
 from taxizer_async.testing import ManualClock
-from tests.support.onlooker import Onlooker
+from tests.support.callers import PATH, gather
 
 from .stacks import AIOHTTP, HTTPX, HTTPX2
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
 
-    from .stacks import Auth, Reply, Sender, Stack
+    from .stacks import Auth, Sender, Stack
 
-
-PATH: Final = "/v1/Invoices/GenerateInvoice"
-#: Past the point from which a token of 900 s is renewed, and from which callers wait.
-DUE, PRESSING = 730.0, 875.0
 
 _ASYNCIO: Final = ("asyncio", {"use_uvloop": False})
 _TRIO: Final[tuple[str, dict[str, bool]]] = ("trio", {})
@@ -56,20 +49,10 @@ def _anyio_backend(world: tuple[Stack, object]) -> object:
     return world[1]
 
 
-@pytest.fixture(name="onlooker")
-def _onlooker() -> Iterator[Onlooker]:
-    with Onlooker() as onlooker:
-        yield onlooker
-
-
 @pytest.fixture(name="clock")
 def _clock() -> ManualClock:
+    """One that moves only when the test says so."""
     return ManualClock(start=time.time())
-
-
-@pytest.fixture(name="events")
-def _events() -> list[Event]:
-    return []
 
 
 @pytest.fixture(name="auth")
@@ -86,19 +69,6 @@ async def send_all(sender: Sender, requests: int, path: str = PATH) -> list[int]
     """Send all at once; return the statuses."""
     replies = await gather(*[lambda: sender.send("POST", path, json={})] * requests)
     return [reply.status for reply in replies]
-
-
-async def gather(*calls: Callable[[], Any]) -> list[Reply]:
-    """Make all *calls* at once; return what they do."""
-    replies: list[Reply] = []
-
-    async def make(call: Callable[[], Any]) -> None:
-        replies.append(await call())
-
-    async with anyio.create_task_group() as tasks:
-        for call in calls:
-            tasks.start_soon(make, call)
-    return replies
 
 
 def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:

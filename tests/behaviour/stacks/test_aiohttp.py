@@ -8,8 +8,6 @@ import gc
 import io
 import os
 import socket
-import subprocess
-import sys
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +31,11 @@ from taxizer_async import (
 )
 from taxizer_async.aiohttp import TaxizerMiddleware
 from taxizer_async.testing import Fault
+from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
+from tests.support.raw_server import RawServer, answer
 
-from .conftest import PATH, arrived
+from .conftest import arrived
 
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
-    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=events.append)
+    return auth_of(sandbox, on_event=events.append)
 
 
 @pytest.fixture(name="session")
@@ -199,7 +199,7 @@ async def test_a_wait_for_100_continue_is_begun_anew(sandbox: Sandbox) -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        auth = auth_of(sandbox, extra_origins=[url])
         async with open_session(auth) as session:
             assert await status_of(session, url, data=b"invoice", expect100=True) == 200
 
@@ -238,7 +238,7 @@ async def test_a_body_whose_sending_a_401_cut_short_is_sent_whole(sandbox: Sandb
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+        auth = auth_of(sandbox, extra_origins=[url])
         connector = aiohttp.TCPConnector(socket_factory=small)
         async with open_session(auth, connector=connector) as session:
             with anyio.fail_after(HANG):
@@ -267,7 +267,7 @@ async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = "http://{}:{}".format(*runner.addresses[0])
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+    auth = auth_of(sandbox, extra_origins=[url])
     async with open_session(auth) as session, session.ws_connect(f"{url}/ws") as opened:
         assert await opened.receive_str() == "hello"
     await runner.cleanup()
@@ -288,24 +288,13 @@ async def test_a_redirect_from_elsewhere_is_a_request_of_its_own(
     assert [entry.jwt_id for entry in sandbox.resource_log] == [None, 1]
 
 
-async def test_a_challenge_in_a_second_header_counts(sandbox: Sandbox, auth: TaxizerAuth) -> None:
+async def test_a_challenge_in_a_second_header_counts(sandbox: Sandbox) -> None:
     """Of two WWW-Authenticate headers the second one may be about rights."""
-    challenges = b"WWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer error=insufficient_scope\r\n"
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n%b\r\n" % challenges
-        )
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, extra_origins=[url])
+    challenges = ["WWW-Authenticate: Basic", "WWW-Authenticate: Bearer error=insufficient_scope"]
+    with RawServer((answer(b"", *challenges, "Connection: close", status="401 No"),)) as server:
+        auth = auth_of(sandbox, extra_origins=[server.base_url])
         async with open_session(auth) as session:
-            assert await status_of(session, url) == 401
+            assert await status_of(session, server.base_url) == 401
 
     assert sandbox.counters.exchanges == 1
 
@@ -341,7 +330,7 @@ class Onlooking:
 async def test_middlewares_before_it_see_no_token_and_those_after_it_all(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
-    """Whoever is outside sees a request that was never refused; whoever is inside sees both."""
+    """A middleware outside ours sees one request that succeeds; one inside sees the refused one, too."""
     outer, inner = Onlooking(), Onlooking()
     chain = [outer, TaxizerMiddleware(auth), inner]
     async with open_session(auth, middlewares=chain) as session:
@@ -406,7 +395,7 @@ async def test_cookies_and_headers_of_a_session_are_sent_again(
 async def test_raise_for_status_is_about_the_last_answer(sandbox: Sandbox) -> None:
     """A session that raises for a status does so for what is handed back, and for no login."""
     forgetful = RenewalPolicy(rejected_for=1e-6)
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, policy=forgetful)
+    auth = auth_of(sandbox, policy=forgetful)
     async with open_session(auth, raise_for_status=True) as session:
         sandbox.fail("connect", Fault.status(400), times=1)
         with pytest.raises(CredentialsRejectedError):
@@ -444,7 +433,7 @@ async def test_errors_of_aiohttp_show_no_token(
 async def test_the_users_header_stays_where_no_token_goes(
     auth: TaxizerAuth, onlooker: Onlooker
 ) -> None:
-    """An Authorization of the user's for another origin is sent, and left in the request."""
+    """The user's own Authorization goes to another origin, and stays in the request."""
     mine = {"Authorization": "Mine"}
     async with open_session(auth) as session, session.get(onlooker.url, headers=mine) as answer:
         assert answer.request_info.headers["Authorization"] == "Mine"
@@ -468,7 +457,7 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
             told.set()
             await anyio.sleep_forever()
 
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=linger)
+    auth = auth_of(sandbox, on_event=linger)
     connector = aiohttp.TCPConnector(limit=1)
     async with open_session(auth, connector=connector) as session:
         await status_of(session)
@@ -531,14 +520,3 @@ def test_another_kind_of_auth_is_refused(auth: Any) -> None:
 def test_a_repr_says_whose_it_is(auth: TaxizerAuth) -> None:
     """The repr names the auth, and nothing secret."""
     assert repr(TaxizerMiddleware(auth)) == f"<TaxizerMiddleware of {auth!r}>"
-
-
-def test_a_missing_extra_is_named() -> None:
-    """Without aiohttp the import fails, and says what to install."""
-    code = "import sys; sys.modules['aiohttp'] = None; import taxizer_async.aiohttp"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50
-    )
-    assert done.stderr.strip().endswith(
-        'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
-    )

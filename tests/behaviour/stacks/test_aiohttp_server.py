@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,17 +20,17 @@ import pytest
 
 from aiohttp import web
 
-from taxizer_async import ConfigurationError, TaxizerAuth, TokenState
+from taxizer_async import ConfigurationError, TokenState
 from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
 from taxizer_async.testing import ManualClock
+from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
 
-from .conftest import PATH
 from .shop import make_app
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from taxizer_async.testing import Sandbox
 
@@ -40,19 +41,6 @@ _REQUESTS: Final = 20
 @pytest.fixture(name="anyio_backend", params=[False, True], ids=["asyncio", "uvloop"])
 def _anyio_backend(request: pytest.FixtureRequest) -> object:
     return "asyncio", {"use_uvloop": request.param}
-
-
-@pytest.fixture(name="environment")
-def _environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "sandbox-secret")
-    monkeypatch.setenv("TAXIZER_BASE_URL", sandbox.base_url)
-    return monkeypatch
-
-
-@pytest.fixture(name="make_auth")
-def _make_auth(sandbox: Sandbox) -> Callable[[], TaxizerAuth]:
-    return lambda: TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
 
 
 @contextlib.asynccontextmanager
@@ -99,19 +87,15 @@ async def test_an_application_has_a_session_for_as_long_as_it_runs(sandbox: Sand
     assert not app[TAXIZER_AUTH].status().keep_fresh_running
 
 
-async def test_keep_fresh_logs_in_before_the_first_request(
-    sandbox: Sandbox, make_auth: Callable[[], TaxizerAuth]
-) -> None:
+async def test_keep_fresh_logs_in_before_the_first_request(sandbox: Sandbox) -> None:
     """A server that has just started has a token before anybody asks."""
-    async with serving(app_with(taxizer_ctx(make_auth))):
+    async with serving(app_with(taxizer_ctx(partial(auth_of, sandbox)))):
         await sandbox.wait_until_async(lambda counters: counters.connects_ok == 1)
 
 
-async def test_an_application_may_do_without_keep_fresh(
-    sandbox: Sandbox, make_auth: Callable[[], TaxizerAuth]
-) -> None:
+async def test_an_application_may_do_without_keep_fresh(sandbox: Sandbox) -> None:
     """Without it the first request logs in."""
-    app = app_with(taxizer_ctx(make_auth, keep_fresh=False))
+    app = app_with(taxizer_ctx(partial(auth_of, sandbox), keep_fresh=False))
     async with serving(app):
         status = app[TAXIZER_AUTH].status()
         assert (status.state, status.keep_fresh_running) == (TokenState.NONE, False)
@@ -120,17 +104,15 @@ async def test_an_application_may_do_without_keep_fresh(
             assert answer.status == 200
 
 
-async def test_a_login_that_is_under_way_does_not_hold_up_the_end(
-    sandbox: Sandbox, make_auth: Callable[[], TaxizerAuth]
-) -> None:
+async def test_a_login_that_is_under_way_does_not_hold_up_the_end(sandbox: Sandbox) -> None:
     """A server that ends while keep_fresh waits for a login ends at once, and with no error."""
     with sandbox.hold("connect") as gate:
         with anyio.fail_after(HANG):
-            async with serving(app_with(taxizer_ctx(make_auth))):
+            async with serving(app_with(taxizer_ctx(partial(auth_of, sandbox)))):
                 await gate.wait_until_async(1)
 
 
-async def test_options_of_the_session_reach_it(make_auth: Callable[[], TaxizerAuth]) -> None:
+async def test_options_of_the_session_reach_it(sandbox: Sandbox) -> None:
     """All that a session takes can be given; middlewares come before the one with the token."""
     seen: list[bool] = []
 
@@ -141,7 +123,9 @@ async def test_options_of_the_session_reach_it(make_auth: Callable[[], TaxizerAu
         return await handler(request)
 
     timeout = aiohttp.ClientTimeout(7)
-    context = taxizer_ctx(make_auth, middlewares=[look], headers={"X-Mine": "1"}, timeout=timeout)
+    context = taxizer_ctx(
+        partial(auth_of, sandbox), middlewares=[look], headers={"X-Mine": "1"}, timeout=timeout
+    )
     app = app_with(context)
     async with serving(app), app[TAXIZER_SESSION].get("/v1/echo") as answer:
         assert (await answer.json())["headers"]["x-mine"] == "1"
@@ -158,9 +142,7 @@ def test_what_it_brings_itself_is_refused(option: str) -> None:
         taxizer_ctx(**options)
 
 
-async def test_an_incomplete_environment_ends_the_start(
-    environment: pytest.MonkeyPatch,
-) -> None:
+async def test_an_incomplete_environment_ends_the_start(environment: pytest.MonkeyPatch) -> None:
     """A server without credentials does not start, and says which variable is missing."""
     environment.delenv("TAXIZER_CLIENT_SECRET")
     runner = web.AppRunner(app_with(taxizer_ctx()))
@@ -169,9 +151,7 @@ async def test_an_incomplete_environment_ends_the_start(
     await runner.cleanup()
 
 
-async def test_a_start_that_fails_later_leaves_nothing_open(
-    make_auth: Callable[[], TaxizerAuth],
-) -> None:
+async def test_a_start_that_fails_later_leaves_nothing_open(sandbox: Sandbox) -> None:
     """If another part of the application can't start, the session is closed and keep_fresh ended."""
 
     async def fail(_: web.Application) -> AsyncIterator[None]:
@@ -179,7 +159,7 @@ async def test_a_start_that_fails_later_leaves_nothing_open(
         raise LookupError(msg)
         yield
 
-    app = app_with(taxizer_ctx(make_auth), fail)
+    app = app_with(taxizer_ctx(partial(auth_of, sandbox)), fail)
     runner = web.AppRunner(app)
     with pytest.raises(LookupError, match="no database"):
         await runner.setup()
@@ -206,11 +186,7 @@ async def test_a_keep_fresh_that_fails_is_told(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failure is logged when it happens, requests go on, and the end raises it, all closed."""
-
-    def make_auth() -> TaxizerAuth:
-        return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=BrokenClock())
-
-    app = app_with(taxizer_ctx(make_auth))
+    app = app_with(taxizer_ctx(partial(auth_of, sandbox, clock=BrokenClock())))
     runner = web.AppRunner(app)
     await runner.setup()
     with anyio.fail_after(HANG):

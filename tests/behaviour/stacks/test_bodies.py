@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from .conftest import PATH, arrived
+from tests.support.callers import PATH
+
+from .conftest import arrived
 
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Chunks:
         return chunks()
 
 
+@pytest.mark.invariant(16)
+@pytest.mark.report(43)
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -76,6 +80,9 @@ async def test_json_is_sent_again(sandbox: Sandbox, sender: Sender) -> None:
     assert json.loads(first) == {"a": [1]}
 
 
+@pytest.mark.invariant(16)
+@pytest.mark.report(41)
+@pytest.mark.report(43)
 @pytest.mark.parametrize("build", [chunks, Chunks], ids=["generator", "iterable"])
 async def test_a_stream_gets_its_401_back(
     sandbox: Sandbox, sender: Sender, build: Callable[[], Any]
@@ -93,6 +100,7 @@ async def test_a_stream_gets_its_401_back(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.report(128)
 async def test_a_multipart_with_a_file_is_sent_again(
     sandbox: Sandbox, stack: Stack, sender: Sender

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import pickle
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,23 +20,19 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async.testing import Fault
-from tests.behaviour.secrets.conftest import (  # noqa: F401 - fixtures
-    _canaries,
-    _exposed,
-    _log,
-    _sandbox,
-)
+from taxizer_async.testing import Fault, Sandbox
+from tests.support.callers import PATH
+from tests.support.canaries import ECHO, SECRET
 from tests.support.limits import HANG
+from tests.support.policies import ONE_TRY
 
-from .conftest import PATH, send_all
+from .conftest import send_all
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from taxizer_async import Event
-    from taxizer_async.testing import ManualClock, Sandbox
 
     from .stacks import Auth, Sender, Stack
 
@@ -47,19 +42,26 @@ FAULTS = {
     "down": (Fault.status(503), TokenEndpointUnavailableError),
     "reset": (Fault.reset(), TokenEndpointUnavailableError),
     "truncated": (Fault.truncate(), TokenEndpointUnavailableError),
-    "junk": (Fault.junk(b"cnry-echoed-9c2d44"), TokenResponseError),
+    "junk": (Fault.junk(ECHO.encode()), TokenResponseError),
     "moved": (Fault.status(302, headers={"Location": "/v1/x"}), TokenResponseError),
 }
 faults = pytest.mark.parametrize(("fault", "kind"), FAULTS.values(), ids=FAULTS)
 
 
+@pytest.fixture(name="sandbox")
+def _sandbox() -> Iterator[Sandbox]:
+    with Sandbox(client_secret=SECRET) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.invariant(22)
 @faults
 async def test_a_failed_login_is_an_error_of_ours(
     sandbox: Sandbox, stack: Stack, fault: Fault, kind: type[AuthError]
 ) -> None:
     """Each way to fail has its class on each stack, is told to all who wait, and sends nothing."""
     sandbox.fail("connect", fault)
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    auth = stack.make_auth(sandbox, policy=ONE_TRY)
     raised: list[AuthError] = []
 
     async def send() -> None:
@@ -79,25 +81,11 @@ async def test_a_failed_login_is_an_error_of_ours(
 
 async def test_a_login_that_nobody_answers_is_an_outage(sandbox: Sandbox, stack: Stack) -> None:
     """A port that is closed is told as what it is, by the operating system's name for it."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    auth = stack.make_auth(sandbox, policy=ONE_TRY)
     sandbox.stop()
     async with stack.open(auth) as sender:
         with pytest.raises(TokenEndpointUnavailableError, match="Connection refused"):
             await sender.send("GET", PATH)
-
-
-async def test_a_failed_login_is_remembered_and_then_tried_again(
-    sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
-) -> None:
-    """A refusal is served from memory for a minute; after it a client with the same auth goes on."""
-    sandbox.fail("connect", Fault.status(400), times=1)
-    async with stack.open(aging_auth) as sender:
-        for _ in range(3):
-            with pytest.raises(CredentialsRejectedError):
-                await sender.send("GET", PATH)
-        assert sandbox.counters.connects == 1
-        clock.advance(60)
-        assert (await sender.send("GET", PATH)).status == 200
 
 
 async def test_a_credentials_callable_that_fails_is_an_error_of_ours(
@@ -153,11 +141,15 @@ async def status_of(sender: Sender) -> int | None:
         return None
 
 
+@pytest.mark.invariant(5)
+@pytest.mark.report(32)
+@pytest.mark.report(33)
+@pytest.mark.report(105)
 @pytest.mark.parametrize("victim", ["leader", "follower"])
 async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
     sandbox: Sandbox, stack: Stack, auth: Auth, victim: str
 ) -> None:
-    """Whoever of two is cancelled while they wait for a login, the other one gets its answer."""
+    """When one of two callers that wait for a login is cancelled, the other one is served by that login."""
     scopes = {name: anyio.CancelScope() for name in ("leader", "follower")}
     ended = {name: anyio.Event() for name in scopes}
     answers: list[int] = []
@@ -178,13 +170,12 @@ async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
                 await ended[victim].wait()
             assert answers == []
             gate.release()
-        # A leader that was not followed takes its login with it.
         with anyio.fail_after(HANG):
             await ended["follower" if victim == "leader" else "leader"].wait()
         assert answers == [200]
         assert (await sender.send("GET", PATH)).status == 200
 
-    assert sandbox.counters.max_concurrent_exchanges == 1
+    assert sandbox.counters.connects == 1
 
 
 async def test_a_caller_that_is_cancelled_while_its_401_is_renewed_leaves_no_trace(
@@ -202,6 +193,7 @@ async def test_a_caller_that_is_cancelled_while_its_401_is_renewed_leaves_no_tra
         with anyio.fail_after(HANG):
             assert await send_all(sender, 3) == [200] * 3
 
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
     assert sandbox.counters.reuses == 0
 
 
@@ -223,6 +215,7 @@ async def test_a_caller_that_is_cancelled_in_its_request_leaves_no_trace(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(20)
 @faults
 async def test_no_error_shows_a_secret(
     sandbox: Sandbox,
@@ -253,6 +246,7 @@ async def test_no_error_shows_a_secret(
     assert exposed(*raised, auth, auth.status(), *events) == []
 
 
+@pytest.mark.invariant(20)
 async def test_a_life_shows_no_secret(
     sandbox: Sandbox, stack: Stack, auth: Auth, exposed: Callable[..., list[str]]
 ) -> None:
@@ -294,22 +288,3 @@ async def test_no_socket_is_left_open(sandbox: Sandbox, stack: Stack, auth: Auth
         while open_sockets() > before:
             gc.collect()
             await anyio.sleep(0.01)
-
-
-async def test_an_auth_is_pickled_without_its_token(
-    sandbox: Sandbox, stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pickled auth starts anew with the arguments of the original, and serves its stack."""
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", sandbox.client_id)
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", sandbox.credentials.client_secret.reveal())
-    auth = stack.make_auth(sandbox, credentials=Credentials.from_env)
-    await auth.token()
-    pickled = pickle.dumps(auth)
-    again: Auth = pickle.loads(pickled)
-
-    assert type(again) is type(auth)
-    assert repr(again) == f"<TaxizerAuth for {sandbox.base_url}, token: none>"
-    assert sandbox.issued_jwts[0].encode() not in pickled
-    async with stack.open(again) as sender:
-        assert (await sender.send("GET", PATH)).status == 200
-    assert sandbox.counters.connects == 2

@@ -11,8 +11,7 @@ import pytest
 
 from taxizer_async import OriginSkipped
 from taxizer_async.testing import Fault, Sandbox
-
-from .conftest import PATH
+from tests.support.callers import PATH
 
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def redirect(to: str, status: int) -> str:
     return f"/v1/redirect?{urlencode({'to': to, 'status': status})}"
 
 
+@pytest.mark.invariant(18)
+@pytest.mark.report(64)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_another_host_or_port_gets_no_token(
     sandbox: Sandbox, stack: Stack, auth: Auth, onlooker: Onlooker, host: str
@@ -57,6 +58,7 @@ async def test_the_same_port_of_another_name_gets_no_token(
     assert sandbox.counters.exchanges == 0
 
 
+@pytest.mark.invariant(18)
 async def test_another_scheme_gets_no_token(
     sandbox: Sandbox, stack: Stack, auth: Auth, events: list[Event]
 ) -> None:
@@ -114,6 +116,7 @@ async def test_a_host_has_several_spellings(
     assert not any(isinstance(event, OriginSkipped) for event in events)
 
 
+@pytest.mark.invariant(18)
 async def test_extra_origins_get_the_token(
     sandbox: Sandbox, stack: Stack, onlooker: Onlooker
 ) -> None:
@@ -126,6 +129,7 @@ async def test_extra_origins_get_the_token(
     assert onlooker.authorizations() == [[f"Bearer {sandbox.issued_jwts[0]}"], []]
 
 
+@pytest.mark.invariant(18)
 async def test_a_foreign_origin_is_warned_of_once(
     stack: Stack,
     auth: Auth,
@@ -145,6 +149,9 @@ async def test_a_foreign_origin_is_warned_of_once(
     assert "cnry" not in caplog.text
 
 
+@pytest.mark.invariant(18)
+@pytest.mark.report(63)
+@pytest.mark.report(64)
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_redirect_elsewhere_loses_the_token(
@@ -161,6 +168,7 @@ async def test_a_redirect_elsewhere_loses_the_token(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(13)
 async def test_a_401_from_elsewhere_renews_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth, onlooker: Onlooker
 ) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import AuthError, RenewalPolicy, TokenRefused
+from taxizer_async import AuthError, TokenRefused
 from taxizer_async.testing import Fault, ManualClock
+from tests.support.callers import PATH
 from tests.support.limits import HANG
+from tests.support.policies import ONE_TRY
 from tests.support.raw_server import RawServer, answer, flood, hang, reset, trickle
 
-from .conftest import PATH, send_all
+from .conftest import send_all
 
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 SICK = "/v1/Reports/Mine"
 
 
+@pytest.mark.invariant(13)
 @pytest.mark.report(118)
 async def test_a_place_that_always_refuses_costs_the_others_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth
@@ -53,12 +56,13 @@ async def test_a_place_that_always_refuses_costs_the_others_nothing(
     assert sandbox.counters.exchanges == exchanges + 2
 
 
+@pytest.mark.invariant(14)
 @pytest.mark.report(119)
 async def test_a_401_during_an_outage_of_the_login_fails_nobody_else(
     sandbox: Sandbox, stack: Stack
 ) -> None:
     """With the token endpoints down and one 401, all other requests go on with their token."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    auth = stack.make_auth(sandbox, policy=ONE_TRY)
     async with stack.open(auth) as sender:
         await sender.send("POST", PATH)
         sandbox.fail("connect", Fault.status(503))
@@ -85,6 +89,7 @@ async def test_a_401_during_an_outage_of_the_login_fails_nobody_else(
     assert sandbox.counters.exchanges == exchanges
 
 
+@pytest.mark.invariant(13)
 @pytest.mark.report(120)
 async def test_a_refusal_is_told_once_per_token(
     sandbox: Sandbox, stack: Stack, auth: Auth, events: list[Event]
@@ -103,6 +108,7 @@ async def test_a_refusal_is_told_once_per_token(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(13)
 async def test_an_answer_of_a_gateway_does_not_vouch_for_a_token(
     sandbox: Sandbox, stack: Stack
 ) -> None:
@@ -125,11 +131,12 @@ async def test_an_answer_of_a_gateway_does_not_vouch_for_a_token(
         assert (await sender.send("POST", PATH)).status == 200
 
 
+@pytest.mark.invariant(15)
 async def test_a_401_that_no_other_token_would_cure_keeps_its_body(
     sandbox: Sandbox, stack: Stack
 ) -> None:
     """If the login fails, but the token turns out to be good, the 401 comes back as it was."""
-    auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0))
+    auth = stack.make_auth(sandbox, policy=ONE_TRY)
     replies: list[Reply] = []
 
     async def send(path: str) -> None:
@@ -159,6 +166,7 @@ async def test_a_401_that_no_other_token_would_cure_keeps_its_body(
 PACKED = gzip.compress(b"no" * 10_000)
 
 
+@pytest.mark.invariant(15)
 @pytest.mark.report(123)
 @pytest.mark.parametrize(
     "script",

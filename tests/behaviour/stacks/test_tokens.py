@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import ExchangeFailed, LoggedIn, RenewalPolicy, Renewed
+from taxizer_async import LoggedIn, Renewed
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault
+from tests.support.callers import PATH, gather
 from tests.support.limits import HANG
+from tests.support.policies import DUE, PRESSING
 from tests.support.refreshes import settle
 
-from .conftest import DUE, PATH, PRESSING, gather, send_all
+from .conftest import send_all
 from .stacks import AIOHTTP, HTTPX
 
 
@@ -41,6 +42,7 @@ async def test_nothing_is_asked_before_the_first_request(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(3)
 async def test_cold_requests_share_one_login(sandbox: Sandbox, stack: Stack, auth: Auth) -> None:
     """Fifty requests at once of which none finds a token cause one login."""
     sandbox.connect_latency = 0.1
@@ -64,6 +66,8 @@ async def test_clients_share_the_token_of_their_auth(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(7)
+@pytest.mark.report(103)
 async def test_ahead_of_need_all_requests_go_on(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
 ) -> None:
@@ -84,24 +88,8 @@ async def test_ahead_of_need_all_requests_go_on(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
-async def test_a_failed_renewal_ahead_of_need_fails_no_request(
-    sandbox: Sandbox, stack: Stack, clock: ManualClock, events: list[Event]
-) -> None:
-    """As long as the old token lives, an outage of the token endpoints is not the requests' matter."""
-    sandbox.fail("refresh", Fault.status(503))
-    once = RenewalPolicy(backoff=60.0)
-    auth = stack.make_auth(sandbox, on_event=events.append, clock=clock, policy=once)
-    async with stack.open(auth) as sender:
-        await sender.send("GET", PATH)
-        clock.advance(DUE)
-        assert await send_all(sender, 5) == [200] * 5
-        await settle(auth._bearer.provider)
-    await auth.events_delivered()
-
-    (failed,) = [event for event in events if isinstance(event, ExchangeFailed)]
-    assert failed.ahead_of_need
-
-
+@pytest.mark.invariant(8)
+@pytest.mark.report(13)
 async def test_of_need_all_wait_for_the_new_token(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
 ) -> None:
@@ -120,6 +108,7 @@ async def test_of_need_all_wait_for_the_new_token(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(11)
 async def test_a_dead_token_is_replaced_before_anything_is_sent(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
 ) -> None:
@@ -155,6 +144,7 @@ async def test_with_keep_fresh_no_request_renews(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.report(46)
 async def test_each_way_to_a_token_is_told_once(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock, events: list[Event]
 ) -> None:
@@ -180,9 +170,10 @@ async def test_forget_makes_the_next_request_log_in(
     async with stack.open(auth) as sender:
         await sender.send("GET", PATH)
         await auth.forget()
+        assert not auth.status().usable
         assert (await sender.send("GET", PATH)).status == 200
 
-    assert sandbox.counters.connects == 2
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
     assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
 
 

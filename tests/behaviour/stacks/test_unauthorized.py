@@ -11,9 +11,10 @@ import pytest
 
 from taxizer_async import RenewalPolicy, TokenRefused
 from taxizer_async.testing import Fault
+from tests.support.callers import PATH
 from tests.support.limits import HANG
 
-from .conftest import PATH, send_all
+from .conftest import send_all
 
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .stacks import Auth, Reply, Stack
 
 
+@pytest.mark.invariant(16)
 async def test_a_401_costs_one_renewal_and_one_resend(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -41,6 +43,8 @@ async def test_a_401_costs_one_renewal_and_one_resend(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(16)
+@pytest.mark.report(20)
 async def test_the_token_is_carried_once_in_place_of_the_users_header(
     sandbox: Sandbox, stack: Stack, onlooker: Onlooker
 ) -> None:
@@ -57,6 +61,10 @@ async def test_the_token_is_carried_once_in_place_of_the_users_header(
     assert onlooker.authorizations() == [[f"Bearer {jwt}"] for jwt in sandbox.issued_jwts]
 
 
+@pytest.mark.invariant(3)
+@pytest.mark.report(4)
+@pytest.mark.report(18)
+@pytest.mark.report(29)
 async def test_requests_in_flight_survive_a_revocation(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -79,6 +87,8 @@ async def test_requests_in_flight_survive_a_revocation(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(17)
+@pytest.mark.report(40)
 async def test_an_api_that_always_answers_401_is_not_flooded(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
 ) -> None:
@@ -96,6 +106,7 @@ async def test_an_api_that_always_answers_401_is_not_flooded(
     assert sandbox.counters.resources <= 100
 
 
+@pytest.mark.invariant(16)
 @pytest.mark.parametrize("status", [400, 403, 404, 500])
 async def test_other_failures_are_the_users(
     sandbox: Sandbox, stack: Stack, auth: Auth, status: int
@@ -109,6 +120,7 @@ async def test_other_failures_are_the_users(
     assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
 
 
+@pytest.mark.invariant(16)
 async def test_a_401_for_lack_of_scope_renews_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -122,6 +134,8 @@ async def test_a_401_for_lack_of_scope_renews_nothing(
     assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
 
 
+@pytest.mark.invariant(13)
+@pytest.mark.report(18)
 async def test_a_late_401_for_an_old_token_costs_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -144,6 +158,8 @@ async def test_a_late_401_for_an_old_token_costs_nothing(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(15)
+@pytest.mark.report(96)
 async def test_a_pool_of_one_connection_is_enough(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -170,6 +186,10 @@ async def test_a_401_with_a_long_body_is_read_to_its_end(
     assert sandbox.counters.refreshes == 1
 
 
+@pytest.mark.invariant(15)
+@pytest.mark.report(96)
+@pytest.mark.report(10)
+@pytest.mark.report(11)
 async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack: Stack) -> None:
     """A hook that sends a request of its own is not starved by the 401 that it hears of."""
     statuses: list[int] = []

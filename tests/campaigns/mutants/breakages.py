@@ -10,7 +10,7 @@ as diffs:
     +and what replaces them
 
 FILE is relative to the package. Its old lines must occur there exactly once, so a change to them calls for a look at
-the breakage. A NODE-ID names a test to run after those that are named after the invariant; one of all has to fail.
+the breakage. A NODE-ID names a test to run after those that are marked with the invariant; one of all has to fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Breakage:
         file: The module, relative to the package.
         old: The text that is replaced …
         new: … and by what.
-        tests: Node ids of tests that notice, besides those named after the invariant.
+        tests: Node ids of tests that notice, besides those marked with the invariant.
     """
 
     name: str

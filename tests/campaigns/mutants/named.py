@@ -1,36 +1,44 @@
-"""Which tests are named after an invariant, so that they are the first that have to notice when it breaks."""
+"""Which tests are marked with an invariant, so that they are the first that have to notice when it breaks."""
 
 from __future__ import annotations
 
 import ast
-import re
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 #: The numbers of the design's list.
 INVARIANTS: Final = range(1, 28)
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
-_FOLDER: Final = Path("tests/behaviour/invariants")
-_NAME: Final = re.compile(r"test_invariant_(\d\d)_[a-z0-9_]+")
 
 
-def number_in(name: str) -> int | None:
-    """Return the number of the invariant that a test, or its node id, is named after."""
-    found = _NAME.search(name)
-    return int(found[1]) if found else None
-
-
-def named_tests() -> dict[int, tuple[str, ...]]:
+def marked_tests() -> dict[int, tuple[str, ...]]:
     """Return the node ids of the tests of each invariant, in the order in which they are written."""
     tests: dict[int, tuple[str, ...]] = {}
-    for path in sorted((_ROOT / _FOLDER).glob("test_*.py")):
-        for node in ast.parse(path.read_text("utf-8")).body:
+    for path in sorted((_ROOT / "tests").rglob("test_*.py")):
+        text = path.read_text("utf-8")
+        if "mark.invariant(" not in text:
+            continue
+        for node in ast.parse(text).body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                number = number_in(node.name)
-                if number is not None:
-                    node_id = f"{_FOLDER.as_posix()}/{path.name}::{node.name}"
+                node_id = f"{path.relative_to(_ROOT).as_posix()}::{node.name}"
+                for number in _marks_of(node):
                     tests[number] = (*tests.get(number, ()), node_id)
     return tests
+
+
+def _marks_of(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[int]:
+    for decorator in test.decorator_list:
+        match decorator:
+            case ast.Call(
+                func=ast.Attribute(attr="invariant"), args=[ast.Constant(value=int(number))]
+            ):
+                yield number
+            case _:
+                pass

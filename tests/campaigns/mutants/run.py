@@ -1,7 +1,7 @@
 """
 Breaks the package in each way that `breakages` knows, and looks whether a test notices.
 
-The tests that are named after the invariant come first. `python tests/campaigns/mutants/run.py [--only NAME]
+The tests that are marked with the invariant come first. `python tests/campaigns/mutants/run.py [--only NAME]
 [--jobs N]`; exits with 1 unless all breakages are noticed, and one at least of each invariant by its own
 tests.
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))  # it is a script, and its folder is not where `tests` is
 
 from tests.campaigns.mutants.breakages import BREAKAGES  # noqa: E402
-from tests.campaigns.mutants.named import INVARIANTS, named_tests, number_in  # noqa: E402
+from tests.campaigns.mutants.named import INVARIANTS, marked_tests  # noqa: E402
 from tests.campaigns.mutants.store_breakages import STORE_BREAKAGES  # noqa: E402
 
 
@@ -48,7 +48,7 @@ PYTEST = [
 #: Seconds for all tests of one breakage; for all of all, so many times that.
 LIMIT = 120.0
 ALL_LIMITS = 10
-NAMED = named_tests()
+MARKED = marked_tests()
 #: What pytest exits with if a test failed; other codes say that it could not be asked.
 FAILED = 1
 #: A summary's line is cut at that.
@@ -139,8 +139,8 @@ def _end_session(process: subprocess.Popen[str]) -> None:
 
 
 def tests_of(breakage: Breakage) -> tuple[str, ...]:
-    """Return what has to notice the *breakage*: the tests that are named after its invariant first."""
-    return (*NAMED.get(breakage.invariant, ()), *breakage.tests)
+    """Return what has to notice the *breakage*: the tests that are marked with its invariant first."""
+    return (*MARKED.get(breakage.invariant, ()), *breakage.tests)
 
 
 def attempt(breakage: Breakage, bench: Bench) -> tuple[str | None, str]:
@@ -201,7 +201,7 @@ class Score:
         number = breakage.invariant
         self._tried[number] += 1
         self._caught[number] += test is not None
-        self._caught_by_own[number] += test is not None and number_in(test) == number
+        self._caught_by_own[number] += (test or "").partition("[")[0] in MARKED.get(number, ())
 
     @property
     def all_caught(self) -> bool:
@@ -210,7 +210,7 @@ class Score:
 
     @property
     def each_by_its_own(self) -> bool:
-        """Whether the tests that are named after an invariant have noticed one of its breakages."""
+        """Whether the tests that are marked with an invariant have noticed one of its breakages."""
         return all(self._caught_by_own[number] for number in INVARIANTS)
 
     def lines(self) -> Iterator[str]:
@@ -222,7 +222,7 @@ class Score:
             )
         yield (
             f"{self._tried.total()} breakages, {self._caught.total()} caught, "
-            f"{self._caught_by_own.total()} by the tests that are named after their invariant"
+            f"{self._caught_by_own.total()} by the tests that are marked with their invariant"
         )
 
 

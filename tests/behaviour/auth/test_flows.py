@@ -1,30 +1,27 @@
-"""What must not be held while a flow stands at a yield, or while a hook runs."""
+"""What a request holds while it waits for its answer: nothing."""
 
 from __future__ import annotations
 
 import gc
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.lowlevel
 import httpx
 import pytest
 
-from taxizer_async import LoggedIn, RenewalPolicy, Renewed, TaxizerAuth
-from taxizer_async.testing import Fault
+from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async.testing import Fault, Sandbox
+from tests.support.callers import PATH, auth_of, client_of, flow_of
 from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
-
-PATH = "/v1/Invoices/GenerateInvoice"
 LONG_PATH = "/v1/Invoices/Export"
+
 
 #: How many 401s a flow has met when it is left: it has three yields to stand at.
 REFUSALS = pytest.mark.parametrize("refusals", [0, 1, 2])
@@ -33,11 +30,7 @@ REFUSALS = pytest.mark.parametrize("refusals", [0, 1, 2])
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox) -> TaxizerAuth:
     """Return one that takes no token for hopeless, so that a flow reaches its last yield."""
-    return TaxizerAuth(
-        sandbox.credentials,
-        base_url=sandbox.base_url,
-        policy=RenewalPolicy(refused_interval=1e-6, unauthorized_budget=9),
-    )
+    return auth_of(sandbox, policy=RenewalPolicy(refused_interval=1e-6, unauthorized_budget=9))
 
 
 async def begin(
@@ -54,12 +47,13 @@ async def begin(
 async def renew_at_once(auth: TaxizerAuth, sandbox: Sandbox) -> None:
     before = sandbox.counters.exchanges
     sandbox.revoke()
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    async with client_of(auth) as client:
         with anyio.fail_after(HANG):
             assert (await client.post(PATH)).status_code == 200
     assert sandbox.counters.exchanges == before + 1
 
 
+@pytest.mark.invariant(2)
 @pytest.mark.report(1)
 @REFUSALS
 async def test_a_flow_that_another_task_closes_blocks_nobody(
@@ -79,6 +73,7 @@ async def test_a_flow_that_another_task_closes_blocks_nobody(
     await renew_at_once(auth, sandbox)
 
 
+@pytest.mark.invariant(2)
 @pytest.mark.report(2)
 # This is what trio thinks of a generator that is left to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
@@ -101,6 +96,7 @@ async def test_a_flow_that_nobody_closes_blocks_nobody(
     await renew_at_once(auth, sandbox)
 
 
+@pytest.mark.invariant(2)
 @pytest.mark.report(3)
 @REFUSALS
 async def test_an_outer_flow_that_never_closes_it_blocks_nobody(
@@ -136,6 +132,7 @@ async def test_an_outer_flow_that_never_closes_it_blocks_nobody(
         await flow.aclose()
 
 
+@pytest.mark.invariant(2)
 @pytest.mark.report(4)
 @REFUSALS
 async def test_a_request_that_waits_for_its_answer_blocks_nobody(
@@ -145,42 +142,50 @@ async def test_a_request_that_waits_for_its_answer_blocks_nobody(
     if refusals:
         sandbox.fail(LONG_PATH, Fault.unauthorized(), times=refusals)
     sandbox.fail(LONG_PATH, Fault.hang())
-    async with (
-        httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client,
-        anyio.create_task_group() as tasks,
-    ):
+    async with client_of(auth) as client, anyio.create_task_group() as tasks:
         tasks.start_soon(client.post, LONG_PATH)
         await sandbox.wait_until_async(lambda counters: counters.resources == refusals + 1)
         await renew_at_once(auth, sandbox)
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.report(10)
-@pytest.mark.report(11)
-@pytest.mark.parametrize("kind", [LoggedIn, Renewed])
-async def test_a_hook_may_cause_the_next_renewal(sandbox: Sandbox, kind: type[Event]) -> None:
-    """A hook that hears of a new token, and whose own call meets a 401, has it renewed and goes on."""
-    statuses: list[int] = []
-    heard = anyio.Event()
+@pytest.mark.invariant(18)
+@pytest.mark.report(8)
+@pytest.mark.report(9)
+async def test_a_login_through_the_authenticated_client_does_not_recurse(sandbox: Sandbox) -> None:
+    """If http_client returns a client that has the auth itself, one login is made."""
 
-    async def call_back(event: Event) -> None:
-        if isinstance(event, kind) and not statuses:
-            statuses.append((await client.post(PATH)).status_code)
-            sandbox.revoke()
-            statuses.append((await client.post(PATH)).status_code)
-            heard.set()
+    def client_with_auth() -> httpx.AsyncClient:
+        return httpx.AsyncClient(auth=auth)
 
-    # A hook that waits for ever is given more time than this test.
-    policy = RenewalPolicy(hook_timeout=3 * HANG)
-    auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, policy=policy, on_event=call_back
-    )
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
-        with anyio.fail_after(HANG):
-            assert (await client.post(PATH)).status_code == 200
-            sandbox.revoke()
-            assert (await client.post(PATH)).status_code == 200
+    auth = auth_of(sandbox, http_client=client_with_auth)
+    async with client_of(auth) as client:
+        assert (await client.post(PATH)).status_code == 200
+        sandbox.revoke()
+        sandbox.fail("refresh", Fault.status(401), times=1)
+        assert (await client.post(PATH)).status_code == 200
 
-            await heard.wait()
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert not any(entry.had_authorization_header for entry in sandbox.exchange_log)
 
-    assert statuses == [200, 200]
+
+@pytest.mark.invariant(15)
+@pytest.mark.report(96)
+async def test_a_401_is_read_before_anything_is_waited_for(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> None:
+    """The body of a 401 is consumed before the renewal starts, so that its connection is free."""
+    flow = flow_of(auth)
+    sent = await flow.__anext__()
+    read_at: list[int] = []
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            read_at.append(sandbox.counters.refreshes)
+            yield b"no"
+
+    await flow.asend(httpx.Response(401, request=sent, stream=Body()))
+    await flow.aclose()
+
+    assert read_at == [0]
+    assert sandbox.counters.refreshes == 1

@@ -1,28 +1,76 @@
-"""What a machine lacks for a moment, and programs that end: a login says so, and does not stand in the way."""
+"""What a login does with threads, files and descriptors, where they lack, and as a program ends."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from taxizer_async import AuthError, ConfigurationError, Credentials, RenewalPolicy, TaxizerAuth
+from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._http.library import HttpLibrary
+from taxizer_async.stores.file import FileTokenStore
+from tests.support.callers import auth_of
+from tests.support.policies import ONE_TRY
 from tests.support.threads import refuse_threads
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from taxizer_async.testing import ManualClock, Sandbox
 
 
-HASTY = RenewalPolicy(backoff=60.0)
+@pytest.mark.invariant(23)
+async def test_clients_are_made_in_a_worker_thread(sandbox: Sandbox) -> None:
+    """The loop's own thread makes no client, as that reads files."""
+    makers: list[int] = []
+
+    def http_client() -> httpx.AsyncClient:
+        makers.append(threading.get_ident())
+        return httpx.AsyncClient()
+
+    auth = auth_of(sandbox, http_client=http_client)
+    await auth.token()
+
+    assert len(makers) == 1
+    assert threading.get_ident() not in makers
+
+
+@pytest.mark.invariant(23)
+async def test_files_are_handled_in_worker_threads(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's own thread opens, syncs and replaces no file of a store's."""
+    threads: set[int] = set()
+
+    def noted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*arguments: Any, **options: Any) -> Any:
+            threads.add(threading.get_ident())
+            return call(*arguments, **options)
+
+        return note
+
+    for name in ("open", "fsync", "replace", "mkdir", "stat", "lstat"):
+        monkeypatch.setattr(os, name, noted(getattr(os, name)))
+    store = FileTokenStore(tmp_path / "tokens")
+    auth = auth_of(sandbox, store=store)
+    # What else opens a file at the first login is not the store's.
+    await auth_of(sandbox).token()
+    threads.clear()
+    await auth.token()
+    await auth.forget()
+
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 #: Seconds after which a program has not ended.
 END = 50.0
 
@@ -37,6 +85,7 @@ def _secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(130)
 async def test_a_lack_of_threads_passes(
     sandbox: Sandbox, clock: ManualClock, secret_file: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,6 +103,7 @@ async def test_a_lack_of_threads_passes(
     assert (await auth.token()).jwt.reveal()
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(130)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="descriptors are counted otherwise")
 async def test_a_lack_of_descriptors_passes(
@@ -62,7 +112,7 @@ async def test_a_lack_of_descriptors_passes(
     """Who lacks a descriptor may come again, and has a token once there is one."""
     # One that has read no bundle yet.
     monkeypatch.setattr(TaxizerAuth, "_library", HttpLibrary(httpx))
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock, policy=HASTY)
+    auth = auth_of(sandbox, clock=clock, policy=ONE_TRY)
     taken: list[int] = []
     try:
         try:
@@ -82,6 +132,7 @@ async def test_a_lack_of_descriptors_passes(
     assert (await auth.token()).jwt.reveal()
 
 
+@pytest.mark.invariant(22)
 @pytest.mark.report(130)
 @pytest.mark.parametrize("content", [None, "", "\n"], ids=["gone", "empty", "blank"])
 async def test_a_secret_that_is_being_replaced_passes(
@@ -137,6 +188,7 @@ def at_exit():
 """
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(131)
 @pytest.mark.parametrize("threads", ["as they are", "none"])
 @pytest.mark.parametrize("given", ["value", "callable", "store"])
@@ -194,6 +246,7 @@ anyio.run(main, backend=backend)
 """
 
 
+@pytest.mark.invariant(23)
 @pytest.mark.report(133)
 @pytest.mark.parametrize("what", ["callable", "http_client", "store"])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -1,4 +1,4 @@
-"""A cancelled call ends at once and leaves nothing open."""
+"""The two calls for a token are cancelled at each checkpoint: they end at once and leave nothing open."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import pytest
 
 from taxizer_async._core.exchange import Issued, Refused
 from taxizer_async.testing import Fault
-from tests.behaviour.cancellation.conftest import _note_points  # noqa: F401 - a fixture
 from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
 from tests.support.limits import HANG
-
-from .conftest import Asker
+from tests.support.token_calls import Asker
 
 
 if TYPE_CHECKING:
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from tests.behaviour.cancellation.ways import Way
 
 
+@pytest.mark.invariant(5)
 @pytest.mark.parametrize("call", ["connect", "connect-again", "refresh"])
 @pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
 async def test_a_call_can_be_cancelled_wherever_it_waits(
@@ -77,13 +76,3 @@ async def test_what_is_no_exception_leaves_unchanged(sandbox: Sandbox) -> None:
         await Asker(sandbox.base_url, http_client=http_client).connect()
 
     assert caught.value is interruption
-
-
-async def test_a_time_limit_of_another_holds(sandbox: Sandbox) -> None:
-    """A shorter time limit around a call ends it, and a later call works."""
-    asker = Asker(sandbox.base_url)
-    with sandbox.hold("connect"), anyio.move_on_after(0.1) as scope:
-        await asker.connect()
-
-    assert scope.cancelled_caught
-    assert isinstance(await asker.connect(), Issued)

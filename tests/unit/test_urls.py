@@ -35,6 +35,7 @@ def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None
     assert str(parse_base_url(given)) == url
 
 
+@pytest.mark.invariant(19)
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

@@ -1,0 +1,331 @@
+"""The refresh token: tried first, spent once it is sent, and replaced by a login whatever goes wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import (
+    RenewalPolicy,
+    Renewed,
+    TaxizerAuth,
+    TokenEndpointUnavailableError,
+    TokenState,
+)
+from taxizer_async.testing import Fault, ManualClock
+from tests.support.callers import PATH, auth_of, client_of, failure_of
+from tests.support.forking import exit_code, fork, needs_fork
+from tests.support.policies import DUE, LIFETIME, ONE_TRY, PRESSING
+from tests.support.refreshes import cut_off, renew, settle
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async import Event
+    from taxizer_async.stores import TokenRecord
+    from taxizer_async.testing import Sandbox
+    from tests.support.scripted_store import ScriptedStore
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.invariant(10)
+async def test_the_refresh_token_is_tried_first(
+    sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
+) -> None:
+    """Renewal ahead of need, of need and after a 401 costs no login."""
+    await aging_auth.token()
+    for age in (DUE, PRESSING, 1_000):
+        clock.advance(age)
+        await renew(aging_auth)
+    async with client_of(aging_auth) as client:
+        assert (await client.post(PATH)).status_code == 200
+        sandbox.revoke()
+        assert (await client.post(PATH)).status_code == 200
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 4)
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(49)
+@pytest.mark.parametrize("value", [None, Fault.MISSING, "", 17, {}], ids=repr)
+@pytest.mark.parametrize("where", ["connect", "refresh"])
+async def test_a_token_without_a_refresh_token_is_a_token(
+    sandbox: Sandbox, auth: TaxizerAuth, where: str, value: object
+) -> None:
+    """An answer without a usable refreshToken is used for its life, and a login follows it."""
+    async with client_of(auth) as client:
+        if where == "refresh":
+            assert (await client.post(PATH)).status_code == 200
+            sandbox.revoke()
+        sandbox.fail(where, Fault.edit(refreshToken=value), times=1)
+        assert (await client.post(PATH)).status_code == 200
+        exchanges = sandbox.counters.exchanges
+        assert (await client.post(PATH)).status_code == 200
+        assert sandbox.counters.exchanges == exchanges
+        sandbox.revoke()
+        assert (await client.post(PATH)).status_code == 200
+
+    assert sandbox.counters.exchanges == exchanges + 1
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.invariant(9)
+async def test_one_past_its_own_expiry_is_not_sent(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
+) -> None:
+    """A refresh token past its own expiry costs no call."""
+    sandbox.refresh_lifetime = 600.0
+    await aging_auth.token()
+    clock.advance(DUE)
+    await renew(aging_auth)
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(45)
+async def test_the_mark_is_written_before_it_is_sent(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """After a process died in mid-refresh the next one finds the token marked as spent, and logs in."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(PRESSING)
+    seen: list[tuple[bool, int]] = []
+
+    async def note(record: TokenRecord) -> None:
+        seen.append((record.refresh_spent, sandbox.counters.refreshes))
+
+    store.before_save = note
+    with sandbox.hold("refresh") as gate:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            assert not auth.status().refreshable
+            cut_off(auth)
+            await settle(auth._bearer.provider)
+        assert seen == [(True, 0)]
+        await make_auth().token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(115)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.drop_after_processing(),
+        Fault.reset(),
+        Fault.status(500),
+        Fault.status(502),
+        Fault.status(503),
+        Fault.junk(b"<html>"),
+        Fault.truncate(),
+        Fault.status(400),
+        Fault.status(401),
+        Fault.status(403),
+        Fault.status(404),
+    ],
+    ids=["taken", "reset", "500", "502", "503", "junk", "truncated", "400", "401", "403", "404"],
+)
+@pytest.mark.parametrize("age", [DUE, 1_000.0], ids=["alive", "dead"])
+async def test_a_spent_or_refused_one_leads_to_one_login(
+    sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fault: Fault, age: float
+) -> None:
+    """One that may have arrived, or was refused, is never sent again: one Connect follows."""
+    await aging_auth.token()
+    clock.advance(age)
+    sandbox.fail("refresh", fault, times=1)
+    await renew(aging_auth)
+    # Ahead of need only the next try is the login.
+    clock.advance(1)
+    await renew(aging_auth)
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert sandbox.counters.reuses == 0
+    assert aging_auth.status().state is TokenState.FRESH
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(47)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault.reset(), id="reset"),
+        pytest.param(Fault.status(500), id="500"),
+        pytest.param(Fault.status(503), id="503"),
+        pytest.param(Fault.drop_after_processing(), id="taken"),
+        pytest.param(Fault.hang(), id="hang", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("down", [set[str](), {"lease"}], ids=["store", "no-store"])
+@pytest.mark.parametrize("age", [DUE, 1_000.0], ids=["alive", "dead"])
+async def test_one_in_doubt_stays_spent(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+    fault: Fault,
+    down: set[str],
+    age: float,
+) -> None:
+    """After an outage in which it may have been taken it is not sent again, and one login is enough."""
+    store.down = down
+    auth = make_auth(policy=RenewalPolicy(backoff=60.0, attempt_timeout=1.0))
+    await auth.token()
+    clock.advance(age)
+    sandbox.fail("refresh", fault)
+    sandbox.fail("connect", fault)
+    for _ in range(3):
+        with contextlib.suppress(TokenEndpointUnavailableError):
+            await renew(auth)
+        assert not auth.status().refreshable
+        clock.advance(61)
+    sandbox.heal()
+    sandbox.reset_counters()
+    await renew(auth)
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(113)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault.status(429), id="429"),
+        pytest.param(Fault.status(500), id="500"),
+        pytest.param(Fault.status(503), id="503"),
+        pytest.param(Fault.junk(b"<html>", status=200), id="html"),
+        pytest.param(Fault.hang(), id="hang", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_sick_refresh_endpoint_is_nobodys_failure(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, fault: Fault
+) -> None:
+    """Connect follows in the same refresh; AppRefreshToken is asked again only after 60 s."""
+    sandbox.lifetime = 20.0
+    auth = make_auth(policy=RenewalPolicy(attempt_timeout=1.0))
+    await auth.token()
+    sandbox.fail("refresh", fault)
+    asked = []
+    for _ in range(6):
+        clock.advance(21)
+        await auth.token()
+        asked.append(sandbox.counters.refreshes)
+
+    # After 21, 42, 63, 84, 105 and 126 s.
+    assert asked == [1, 1, 1, 2, 2, 2]
+    assert sandbox.counters.connects_ok == 7
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(47)
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+@pytest.mark.parametrize("status", [429, None], ids=["429", "down"])
+async def test_a_refresh_token_outlives_an_outage(
+    sandbox: Sandbox, clock: ManualClock, status: int | None, state: str
+) -> None:
+    """After an outage in which it certainly did not arrive, the refresh token is what is sent."""
+    auth = auth_of(sandbox, clock=clock, policy=ONE_TRY)
+    async with client_of(auth) as client:
+        assert (await client.post(PATH)).status_code == 200
+        if state == "revoked":
+            sandbox.revoke()
+        else:
+            clock.advance(LIFETIME + 1)
+        if status is None:
+            sandbox.stop()
+        else:
+            sandbox.fail("refresh", Fault.status(status))
+            sandbox.fail("connect", Fault.status(status))
+        for _ in range(5):
+            if status is not None or state == "expired":
+                await failure_of(TokenEndpointUnavailableError, partial(client.post, PATH))
+            clock.advance(61)
+        if status is None:
+            sandbox.start()
+        sandbox.heal()
+        assert (await client.post(PATH)).status_code == 200
+
+    assert (sandbox.counters.connects_ok, sandbox.counters.refreshes_ok) == (1, 1)
+
+
+@pytest.mark.invariant(9)
+@needs_fork
+@pytest.mark.parametrize("down", [set[str](), {"lease"}], ids=["store", "no-store"])
+def test_a_forked_child_leaves_its_parents_alone(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, down: set[str]
+) -> None:
+    """A child uses the parent's JWT, logs in for itself to renew, and never spends the parent's."""
+    store.down = down
+    auth = make_auth()
+
+    async def use() -> None:
+        async with client_of(auth) as client:
+            (await client.post(PATH)).raise_for_status()
+
+    anyio.run(use)
+    assert exit_code(fork(use)) == 0
+    assert sandbox.counters.exchanges == 1
+
+    sandbox.revoke()
+    assert exit_code(fork(use)) == 0
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+    anyio.run(use)
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.report(114)
+async def test_tokens_of_the_refresh_endpoint_that_never_work_lead_to_a_login(
+    sandbox: Sandbox,
+) -> None:
+    """A request that is refused twice succeeds by a login, and AppRefreshToken is asked no more."""
+
+    def refuse_what_was_renewed(event: Event) -> None:
+        if isinstance(event, Renewed):
+            sandbox.revoke()
+
+    auth = auth_of(sandbox, on_event=refuse_what_was_renewed)
+    async with client_of(auth) as client:
+        for _ in range(3):
+            assert (await client.post(PATH)).status_code == 200
+            sandbox.revoke()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (3, 1)
+
+
+@pytest.mark.invariant(10)
+@pytest.mark.report(45)
+async def test_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, clock: ManualClock
+) -> None:
+    """While the new tokens are being saved, nobody sees the new JWT."""
+    auth = make_auth()
+    old = await auth.token()
+    clock.advance(DUE)
+    used: list[bool] = []
+
+    async def look(record: TokenRecord) -> None:
+        if not record.refresh_spent:
+            used.append((await auth.token()).jwt == old.jwt)
+
+    store.before_save = look
+    new = await renew(auth)
+
+    assert used == [True]
+    assert new.jwt != old.jwt

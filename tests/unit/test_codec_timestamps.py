@@ -139,7 +139,7 @@ def test_round_trip(moment: datetime) -> None:
 
 @given(st.datetimes())
 def test_round_trip_without_a_zone(moment: datetime) -> None:
-    """A moment written without a zone is read as UTC, with "T" as with a blank."""
+    """A moment without a zone is read as UTC, with "T" or with a blank."""
     expected = moment.replace(tzinfo=UTC)
 
     assert parse_timestamp(moment.isoformat()) == expected

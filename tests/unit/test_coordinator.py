@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from taxizer_async._token import single_flight
-from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
 
@@ -19,6 +18,7 @@ from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from taxizer_async._token.single_flight import SharedRefresh
     from tests.support.loops import Refreshes
 
 
@@ -29,22 +29,22 @@ each_pair = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(name="nobody_looks")
-def _nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nobody look after a refresh elsewhere, so that only its end can wake who waits."""
+@pytest.fixture(name="no_watch")
+def _no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch watchers off, so that only the end of a refresh wakes its waiters."""
     monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 10 * HANG)
 
 
-@pytest.fixture(name="quick_looks")
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look after a refresh elsewhere more often, and leave it sooner."""
+@pytest.fixture(name="quick_watch")
+def _quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch a refresh of another loop more often, and leave it sooner."""
     monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 0.02)
     monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.4)
 
 
 @pytest.fixture(name="stopped_loop")
 def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
-    """Leave an asyncio loop that does not run any more, with a refresh pending; it ends afterwards."""
+    """Return an asyncio loop that was stopped with a refresh pending."""
     loop = asyncio.new_event_loop()
 
     async def start() -> None:
@@ -62,7 +62,7 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
 
 
 async def test_a_loop_has_one_refresh(refreshes: Refreshes) -> None:
-    """All tasks of an event loop share the one refresh, until that is over; then there is another."""
+    """All tasks of an event loop share one refresh; after its end there is another."""
     joined: list[SharedRefresh] = []
 
     async def join() -> None:
@@ -84,8 +84,8 @@ async def test_a_loop_has_one_refresh(refreshes: Refreshes) -> None:
     assert joined[0].result is refreshes.result
 
 
-async def test_who_starts_it_waits_for_nothing(refreshes: Refreshes) -> None:
-    """A refresh begins after whoever starts it has gone on, and is there for others at once."""
+async def test_starting_waits_for_nothing(refreshes: Refreshes) -> None:
+    """A refresh can be joined at once, and begins after its starter has gone on."""
     refresh = refreshes.join()
 
     assert refreshes.begun == []
@@ -99,7 +99,7 @@ async def test_who_starts_it_waits_for_nothing(refreshes: Refreshes) -> None:
 async def test_a_refresh_that_can_not_start_is_over(
     refreshes: Refreshes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If its task can't be made, whoever wanted it is told, and the next one tries again."""
+    """If its task can't be made, the caller gets the error, and the next one tries again."""
 
     def fail(*_: object, **__: object) -> None:
         msg = "no more tasks"
@@ -117,9 +117,9 @@ async def test_a_refresh_that_can_not_start_is_over(
 
 
 @each_pair
-@pytest.mark.usefixtures("nobody_looks")
+@pytest.mark.usefixtures("no_watch")
 def test_other_loops_are_woken(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """Tasks of other loops, in other threads, wait for the refresh, and wake up at its end."""
+    """Tasks of other loops, in other threads, wait for the refresh and wake up at its end."""
     found: list[object] = []
 
     async def start() -> None:
@@ -150,7 +150,7 @@ def test_other_loops_are_woken(refreshes: Refreshes, here: Any, there: Any) -> N
 
 @each_pair
 def test_one_watcher_a_loop(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """However many tasks of a loop wait for a refresh elsewhere, one of them all looks after it."""
+    """One task of a loop watches a refresh elsewhere, however many wait for it."""
     watchers: list[int] = []
 
     async def start() -> None:
@@ -171,10 +171,8 @@ def test_one_watcher_a_loop(refreshes: Refreshes, here: Any, there: Any) -> None
     assert watchers == [2]
 
 
-def test_who_comes_after_its_end_waits_for_nothing(
-    anyio_backend: Any, refreshes: Refreshes
-) -> None:
-    """A task of another loop that was slow to wait finds the refresh over, and looks after nothing."""
+def test_a_late_waiter_waits_for_nothing(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """A task of another loop that waits after the end returns at once, and watches nothing."""
 
     async def start() -> None:
         refreshes.join()
@@ -191,75 +189,10 @@ def test_who_comes_after_its_end_waits_for_nothing(
     assert refreshes.begun[0]._elsewhere == []
 
 
-@pytest.mark.report(17)
-def test_one_refresh_for_all_loops(refreshes: Refreshes) -> None:
-    """However many loops start at once, the process has one refresh, and all get its token (report 17)."""
-    joined: list[SharedRefresh] = []
-    found: list[object] = []
-    ready = threading.Barrier(6)
-
-    async def call() -> None:
-        ready.wait(HANG)
-        refresh = refreshes.join()
-        joined.append(refresh)
-        await until(lambda: len(joined) == 6)
-        refreshes.let_go()
-        await refresh.wait(native())
-        found.append(refresh.result)
-
-    run_together(*[(ASYNCIO, call), (TRIO, call)] * 3)
-
-    assert len(set(joined)) == 1
-    assert refreshes.begun == joined[:1]
-    assert found == [refreshes.result] * 6
-
-
-@pytest.mark.report(24)
-def test_a_second_run(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """Each `run` has a new loop, which is not bound to the last one's (report 24)."""
-    name, options = anyio_backend
-
-    async def call() -> None:
-        with anyio.fail_after(HANG):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(3):
-                    tasks.start_soon(refreshes.join().wait, native())
-                refreshes.let_go()
-
-    for _ in range(2):
-        anyio.run(call, backend=name, backend_options=options)
-
-    assert len(refreshes.begun) == 2
-    assert refreshes.begun[1].predecessor is None
-
-
-@pytest.mark.usefixtures("stopped_loop")
-def test_a_refresh_whose_loop_stopped_is_not_waited_for(
-    refreshes: Refreshes, anyio_backend: Any
-) -> None:
-    """The next caller takes over at once, and is told from whom."""
-    name, options = anyio_backend
-    (first,) = refreshes.begun
-
-    async def call() -> None:
-        second = refreshes.join()
-        assert first.is_over
-        assert second.predecessor is first
-        refreshes.let_go()
-        with anyio.fail_after(HANG):
-            await second.wait(native())
-        assert second.result is refreshes.result
-
-    anyio.run(call, backend=name, backend_options=options)
-
-    assert first.result is None
-    assert len(refreshes.begun) == 2
-
-
 def test_a_loop_that_runs_again_joins_the_new_refresh(
     refreshes: Refreshes, stopped_loop: asyncio.AbstractEventLoop
 ) -> None:
-    """A loop that goes on with a refresh that others took over from ends theirs neither way."""
+    """A loop that goes on with an abandoned refresh does not end the one that replaced it."""
     has_joined = threading.Event()
     joined: list[SharedRefresh] = []
 
@@ -288,10 +221,10 @@ def test_a_loop_that_runs_again_joins_the_new_refresh(
     assert refreshes.begun[0].result is None
 
 
-def test_who_waits_in_a_loop_that_runs_again_is_woken(
+def test_waiters_of_a_loop_that_runs_again_are_woken(
     refreshes: Refreshes, stopped_loop: asyncio.AbstractEventLoop
 ) -> None:
-    """Callers of the stopped loop, too, join the refresh that others started meanwhile."""
+    """Waiters of the stopped loop, too, are woken when others start a refresh."""
     (first,) = refreshes.begun
 
     async def wait() -> asyncio.Task[None]:
@@ -326,8 +259,8 @@ def test_who_waits_in_a_loop_that_runs_again_is_woken(
 
 
 @pytest.mark.parametrize("there", [ASYNCIO, TRIO], ids=["asyncio", "trio"])
-def test_who_waits_for_a_loop_that_stops_starts_another(refreshes: Refreshes, there: Any) -> None:
-    """Tasks elsewhere notice that the refresh they wait for has gone with its loop."""
+def test_waiters_for_a_loop_that_stops_start_another(refreshes: Refreshes, there: Any) -> None:
+    """Tasks elsewhere notice that the loop of their refresh has stopped."""
     loop = asyncio.new_event_loop()
     found: list[SharedRefresh] = []
 
@@ -360,84 +293,9 @@ def test_who_waits_for_a_loop_that_stops_starts_another(refreshes: Refreshes, th
     assert len(found) == 2
 
 
-def test_a_closed_loop_is_not_waited_for(anyio_backend: Any) -> None:
-    """A loop that was closed over a refresh can't be called any more, which harms nobody."""
-    name, options = anyio_backend
-    begun: list[SharedRefresh] = []
-
-    async def hang(refresh: SharedRefresh) -> None:
-        begun.append(refresh)
-        await asyncio.get_running_loop().create_future()
-
-    async def end(refresh: SharedRefresh) -> None:
-        begun.append(refresh)
-        coordinator.end(refresh, None)
-
-    async def start() -> asyncio.Task[None]:
-        coordinator.join_or_start(native())
-        await until(lambda: begun)
-        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
-        return task
-
-    async def call() -> None:
-        with anyio.fail_after(HANG):
-            await coordinator.join_or_start(native()).wait(native())
-
-    coordinator = RefreshCoordinator(hang)
-    loop = asyncio.new_event_loop()
-    task = loop.run_until_complete(start())
-    loop.close()
-    coordinator._run = end
-    anyio.run(call, backend=name, backend_options=options)
-    # asyncio complains of tasks that are left pending.
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-
-    assert len(begun) == 2
-    assert begun[0].is_over
-
-
-@each_pair
-@pytest.mark.usefixtures("quick_looks")
-def test_a_loop_that_blocks_is_left_behind(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """Who waits for a refresh in a loop that does not turn starts another, which the first leaves be."""
-    resume = threading.Event()
-
-    async def block() -> None:
-        first = refreshes.join()
-        await until(lambda: refreshes.begun and first._elsewhere)
-        assert resume.wait(HANG)
-        await until(lambda: first.is_over)
-        second = refreshes.join()
-        assert second is not first
-        with anyio.fail_after(HANG):
-            await first.wait(native())
-        refreshes.let_go()
-        with anyio.fail_after(HANG):
-            await second.wait(native())
-        assert second.result is refreshes.result
-
-    async def wait() -> None:
-        await until(lambda: refreshes.begun)
-        first = refreshes.join()
-        with anyio.fail_after(HANG):
-            await first.wait(native())
-        assert first.is_over
-        assert first.result is None
-        second = refreshes.join()
-        assert second.predecessor is first
-        assert second.loop.is_same(native())
-        resume.set()
-        with anyio.fail_after(HANG):
-            await second.wait(native())
-
-    run_together((here, block), (there, wait))
-
-    assert len(refreshes.begun) == 2
-
-
 @pytest.mark.slow
 def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """A loop that is busy for less is waited for."""
+    """A loop is waited for until it has been busy for five seconds."""
     resume = threading.Event()
     elapsed: list[float] = []
 
@@ -465,7 +323,7 @@ def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refres
 def test_a_loop_that_turns_slowly_is_waited_for(
     refreshes: Refreshes, here: Any, there: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loop that is busy again and again, but answers in between, is not left behind."""
+    """A loop that is busy again and again, but turns in between, is not left behind."""
     monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 0.01)
     monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.3)
 
@@ -489,11 +347,11 @@ def test_a_loop_that_turns_slowly_is_waited_for(
     assert refreshes.begun[0].result is refreshes.result
 
 
-@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.usefixtures("quick_watch")
 def test_a_loop_does_not_take_its_own_stall_for_anothers(
     anyio_backend: Any, refreshes: Refreshes
 ) -> None:
-    """When both loops stood still, as in a machine that slept, the refresh gets its time to answer."""
+    """After both loops stood still, as on a machine that slept, the refresh gets its full time."""
     has_begun, resume = threading.Event(), threading.Event()
 
     async def stand_still() -> None:
@@ -509,7 +367,7 @@ def test_a_loop_does_not_take_its_own_stall_for_anothers(
             tasks.start_soon(refreshes.begun[0].wait, native())
             await until(has_begun.is_set)
             time.sleep(0.8)  # noqa: ASYNC251 - it is to block the loop
-            # From now on that has 0.4 s, in 20 turns of this loop.
+            # The refresh now has 0.4 s, in 20 turns of this loop.
             resume.set()
             refreshes.let_go()
 
@@ -519,7 +377,7 @@ def test_a_loop_does_not_take_its_own_stall_for_anothers(
 
 
 def test_a_loop_that_waited_may_end(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """What looks after a refresh elsewhere does not hold up the end of its own loop."""
+    """A watcher does not delay the end of its own loop."""
     has_ended = threading.Event()
     left: list[float] = []
 
@@ -554,9 +412,9 @@ def test_a_loop_that_waited_may_end(anyio_backend: Any, refreshes: Refreshes) ->
 
 
 @each_pair
-@pytest.mark.usefixtures("nobody_looks")
+@pytest.mark.usefixtures("no_watch")
 def test_superseding_wakes_all(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """Who waits for a superseded refresh, wherever, wakes up with nothing, and finds the next one."""
+    """Waiters of a superseded refresh, in any loop, wake up without a result and find the next one."""
 
     async def start() -> None:
         first = refreshes.join()
@@ -585,9 +443,9 @@ def test_superseding_wakes_all(refreshes: Refreshes, here: Any, there: Any) -> N
     assert refreshes.begun[1].predecessor is None
 
 
-@pytest.mark.usefixtures("nobody_looks")
+@pytest.mark.usefixtures("no_watch")
 def test_superseding_from_another_loop(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """Whoever waits in the refresh's own loop is woken from another thread, too."""
+    """Waiters in the refresh's own loop are also woken from another thread."""
 
     async def start() -> None:
         refresh = refreshes.join()
@@ -606,7 +464,7 @@ def test_superseding_from_another_loop(anyio_backend: Any, refreshes: Refreshes)
 
 
 async def test_the_end_of_a_superseded_refresh_ends_no_other(refreshes: Refreshes) -> None:
-    """The one that took its place stays the one under way."""
+    """The refresh that replaced it stays under way."""
     first = refreshes.join()
     refreshes.coordinator.supersede()
     second = refreshes.join()
@@ -621,7 +479,7 @@ async def test_the_end_of_a_superseded_refresh_ends_no_other(refreshes: Refreshe
 
 
 async def test_superseding_nothing(refreshes: Refreshes) -> None:
-    """Where no refresh is under way, superseding is a change and no more."""
+    """Superseding without a refresh only announces a change."""
     with refreshes.coordinator.sleeper() as sleeper:
         changed = sleeper.changed
         refreshes.coordinator.supersede()
@@ -631,8 +489,8 @@ async def test_superseding_nothing(refreshes: Refreshes) -> None:
     assert refreshes.begun == []
 
 
-def test_a_change_wakes_who_sleeps(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """Whoever sleeps until something changes, in any loop, is woken by the end of a refresh."""
+def test_a_change_wakes_sleepers(anyio_backend: Any, refreshes: Refreshes) -> None:
+    """A task that sleeps until something changes, in any loop, is woken by the end of a refresh."""
     asleep: list[object] = []
 
     async def sleep() -> None:
@@ -654,7 +512,7 @@ def test_a_change_wakes_who_sleeps(anyio_backend: Any, refreshes: Refreshes) -> 
 
 
 async def test_a_change_is_announced_once(refreshes: Refreshes) -> None:
-    """A change wakes those who took it before, and not those who come later."""
+    """A change wakes earlier sleepers, and not later ones."""
     with refreshes.coordinator.sleeper() as sleeper:
         taken = sleeper.changed
         assert taken is sleeper.changed
@@ -666,7 +524,7 @@ async def test_a_change_is_announced_once(refreshes: Refreshes) -> None:
 
 
 async def test_keepers(refreshes: Refreshes) -> None:
-    """Something keeps the token fresh from the first sleeper's coming to the last one's leaving."""
+    """The token is kept fresh as long as there is a sleeper."""
     coordinator = refreshes.coordinator
     assert not coordinator.keeps_fresh
     with coordinator.sleeper():

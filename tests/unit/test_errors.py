@@ -64,7 +64,8 @@ COPIES = [
 def test_copies(
     *, error: TaxizerError, retryable: bool, clone: Callable[[TaxizerError], TaxizerError]
 ) -> None:
-    """A copy is of the same class, with message and fields."""
+    """A copy is of the same class, with message, fields and `retryable`."""
+    assert error.retryable is retryable
     twin = clone(error)
 
     assert type(twin) is type(error)
@@ -88,20 +89,9 @@ def test_notes_survive(error: TaxizerError, clone: Callable[[TaxizerError], Taxi
     assert twin.__notes__ == ["while invoicing", "and again"]
 
 
-@pytest.mark.parametrize(("error", "retryable"), ERRORS)
-def test_says_whether_to_try_again(*, error: TaxizerError, retryable: bool) -> None:
-    """Each error says whether the same call can succeed later."""
-    assert error.retryable is retryable
-
-
 @pytest.mark.parametrize(
     "cls",
-    [
-        AuthError,
-        CredentialsRejectedError,
-        TokenEndpointUnavailableError,
-        TokenResponseError,
-    ],
+    [AuthError, CredentialsRejectedError, TokenEndpointUnavailableError, TokenResponseError],
 )
 def test_fields(cls: type[AuthError]) -> None:
     """Each error about tokens carries endpoint, status and time of the next try, or None."""
@@ -110,12 +100,7 @@ def test_fields(cls: type[AuthError]) -> None:
 
     assert (bare.endpoint, bare.status_code, bare.retry_at) == (None, None, None)
     assert (full.endpoint, full.status_code, full.retry_at) == ("/c", 429, WHEN)
-
-
-def test_a_response_error_has_an_excerpt() -> None:
-    """An undocumented answer is described in a field of its own."""
     assert TokenResponseError("told").excerpt == ""
-    assert TokenResponseError("told", excerpt="an HTML page").excerpt == "an HTML page"
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,14 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from taxizer_async import TaxizerAuth
 from taxizer_async._core.event_loops import GRACE, EventLoop, start_task
 from tests.support.limits import HANG
 from tests.support.loops import native, run_together, until
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
-    from taxizer_async.testing import Sandbox
     from tests.support.loops import Refreshes
 
 
@@ -99,7 +97,7 @@ def test_a_loop_that_does_not_run_is_gone_until_it_does() -> None:
     native_loop.close()
 
 
-async def test_a_task_has_a_context_of_its_own() -> None:
+async def test_a_task_has_its_own_context() -> None:
     """A task does not see the context of the code that starts it."""
     _mark.set("the caller's")
     seen: list[str] = []
@@ -179,24 +177,31 @@ def test_an_eager_task_factory_changes_nothing() -> None:
     assert order == ["started", "nothing"]
 
 
-def test_a_task_may_finish_when_its_loop_ends(anyio_backend: Any) -> None:
-    """A task that needs another 0.3 s when its loop ends gets them."""
-    done: list[float] = []
+def _end_of_loop(
+    backend: Any, body: Callable[[], Coroutine[Any, Any, None]], **options: float
+) -> float:
+    """Start a task in a new loop, end the loop once all wait, and return the seconds that took."""
     tasks: list[object] = []
 
-    async def body() -> None:
-        await anyio.sleep(0.3)
-        done.append(time.monotonic())
-
     async def main() -> None:
-        tasks.append(start_task(native(), body, Context()))
+        tasks.append(start_task(native(), body, Context(), **options))
         await anyio.wait_all_tasks_blocked()
 
     began = time.monotonic()
-    _run(anyio_backend, main)
+    _run(backend, main)
+    return time.monotonic() - began
 
-    assert len(done) == 1
-    assert 0.29 <= done[0] - began < HANG
+
+def test_a_task_may_finish_when_its_loop_ends(anyio_backend: Any) -> None:
+    """A task that needs another 0.3 s when its loop ends gets them."""
+    done: list[bool] = []
+
+    async def body() -> None:
+        await anyio.sleep(0.3)
+        done.append(True)
+
+    assert 0.29 <= _end_of_loop(anyio_backend, body) < HANG
+    assert done == [True]
 
 
 def test_a_task_that_had_no_turn_may_finish(anyio_backend: Any) -> None:
@@ -216,46 +221,34 @@ def test_a_task_that_had_no_turn_may_finish(anyio_backend: Any) -> None:
     assert done == [True]
 
 
-def _end_of_what_hangs(backend: Any, **options: float) -> float:
-    """Return how long a loop takes to end if a task in it hangs until it is cancelled."""
+@pytest.mark.parametrize(
+    ("options", "grace"),
+    [
+        pytest.param({}, 2.0, marks=pytest.mark.slow, id="default"),
+        pytest.param({"grace": 0.0}, 0.0, id="none"),
+        pytest.param({"grace": 0.2}, 0.2, id="short"),
+    ],
+)
+def test_a_task_that_hangs_is_ended(
+    anyio_backend: Any, options: dict[str, float], grace: float
+) -> None:
+    """When its loop ends, a hanging task is cancelled after its grace period, two seconds by default."""
     ended: list[bool] = []
-    tasks: list[object] = []
 
     async def body() -> None:
         try:
             await anyio.sleep_forever()
-        except BaseException:
+        finally:
             ended.append(True)
-            raise
 
-    async def main() -> None:
-        tasks.append(start_task(native(), body, Context(), **options))
-        await anyio.wait_all_tasks_blocked()
-
-    began = time.monotonic()
-    _run(backend, main)
-    elapsed = time.monotonic() - began
-    assert ended == [True]
-    return elapsed
-
-
-@pytest.mark.slow
-def test_a_task_that_hangs_is_ended(anyio_backend: Any) -> None:
-    """When its loop ends, a task gets two seconds to finish."""
     assert GRACE == 2.0
-    assert 1.99 <= _end_of_what_hangs(anyio_backend) < HANG
-
-
-@pytest.mark.parametrize("grace", [0.0, 0.2])
-def test_a_task_gets_as_long_as_was_said(anyio_backend: Any, grace: float) -> None:
-    """The starter of a task chooses its grace period; without one it ends with all others."""
-    elapsed = _end_of_what_hangs(anyio_backend, grace=grace)
-
+    elapsed = _end_of_loop(anyio_backend, body, **options)
     assert grace - 0.01 <= elapsed < (1.9 if grace == 0 else HANG)
+    assert ended == [True]
 
 
 def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) -> None:
-    """A task that is started in the grace period of another gets one of its own, and no more."""
+    """A task that is started in the grace period of another gets its own, and no more."""
     done: list[str] = []
     tasks: list[object] = []
 
@@ -272,57 +265,28 @@ def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) 
         tasks.append(start_task(native(), last, Context(), grace=0.3))
         done.append("body")
 
-    async def main() -> None:
-        tasks.append(start_task(native(), body, Context()))
-        await anyio.wait_all_tasks_blocked()
-
-    began = time.monotonic()
-    _run(anyio_backend, main)
-
+    assert 0.34 <= _end_of_loop(anyio_backend, body) < HANG
     assert done == ["body", "last", "ended"]
-    assert 0.34 <= time.monotonic() - began < HANG
 
 
-def test_what_is_shielded_outlasts_the_time_to_finish(anyio_backend: Any) -> None:
-    """Shielded clean-up of a task is not cut off."""
-    cleaned: list[bool] = []
-    tasks: list[object] = []
+def test_shielded_clean_up_is_not_cut_off(anyio_backend: Any) -> None:
+    """A task reaches the end of a shield, entered before or after its grace period ended."""
+    done: list[str] = []
 
     async def body() -> None:
         try:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.2)
+                done.append("shielded")
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(0.05)
-                cleaned.append(True)
+                done.append("cleaned")
 
-    async def main() -> None:
-        tasks.append(start_task(native(), body, Context(), grace=0.01))
-        await anyio.wait_all_tasks_blocked()
+    _end_of_loop(anyio_backend, body, grace=0.05)
 
-    _run(anyio_backend, main)
-
-    assert cleaned == [True]
-
-
-def test_what_is_shielded_already_is_not_cut_off(anyio_backend: Any) -> None:
-    """A task that is shielded when its grace period ends reaches the end of the shield."""
-    done: list[str] = []
-    tasks: list[object] = []
-
-    async def body() -> None:
-        with anyio.CancelScope(shield=True):
-            await anyio.sleep(0.2)
-            done.append("shielded")
-        await anyio.sleep_forever()
-
-    async def main() -> None:
-        tasks.append(start_task(native(), body, Context(), grace=0.05))
-        await anyio.wait_all_tasks_blocked()
-
-    _run(anyio_backend, main)
-
-    assert done == ["shielded"]
+    assert done == ["shielded", "cleaned"]
 
 
 def test_a_loop_with_waiters_is_not_kept(anyio_backend: Any, refreshes: Refreshes) -> None:
@@ -383,47 +347,3 @@ def test_a_loop_that_waited_for_another_is_not_kept(
 
     assert len(refreshes.begun) == 1
     assert [loop() for loop in loops] == [None]
-
-
-def test_a_loop_that_kept_fresh_is_not_kept(anyio_backend: Any, sandbox: Sandbox) -> None:
-    """An auth does not keep alive an event loop in which `keep_fresh` ran."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
-    loops: list[Any] = []
-
-    async def main() -> None:
-        loops.append(ref(native()))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(auth.keep_fresh)
-            await auth.token()
-            await anyio.wait_all_tasks_blocked()
-            assert auth.status().keep_fresh_running
-            tasks.cancel_scope.cancel()
-
-    _run(anyio_backend, main)
-    gc.collect()
-
-    assert not auth.status().keep_fresh_running
-    assert [loop() for loop in loops] == [None]
-
-
-def test_a_loop_that_is_closed_over_keep_fresh_keeps_nothing_fresh(sandbox: Sandbox) -> None:
-    """A `keep_fresh` whose loop was stopped for good does not count as running."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
-    loop = asyncio.new_event_loop()
-
-    async def main() -> asyncio.Task[None]:
-        task = asyncio.ensure_future(auth.keep_fresh())
-        await auth.token()
-        await anyio.wait_all_tasks_blocked()
-        assert auth.status().keep_fresh_running
-        return task
-
-    async def end(task: asyncio.Task[None]) -> None:
-        assert auth.status().keep_fresh_running
-        task.cancel()
-        await asyncio.wait([task])
-
-    task = loop.run_until_complete(main())
-    assert not auth.status().keep_fresh_running
-    loop.run_until_complete(end(task))
-    loop.close()

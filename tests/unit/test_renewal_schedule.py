@@ -104,7 +104,7 @@ def test_an_endless_life() -> None:
 @pytest.mark.report(22)
 @pytest.mark.parametrize("lifetime", [1.0, 10.0, 60.0, 900.0, 3600.0, 86_400.0])
 def test_a_fleet_spreads(lifetime: float) -> None:
-    """A hundred processes whose tokens expire together do not renew together (report 22)."""
+    """The tokens of a hundred processes that expire together are not renewed together (report 22)."""
     draw = random.Random(22).random  # noqa: S311 - no secret
     policy = RenewalPolicy()
     moments = sorted(policy.schedule(lifetime, draw()).renew_after for _ in range(100))

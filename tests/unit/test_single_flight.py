@@ -32,7 +32,7 @@ def _end(refresh: SharedRefresh, result: CachedToken | None = None) -> None:
 
 
 async def test_begins_with_nothing(refresh: SharedRefresh) -> None:
-    """A refresh that is under way has neither an end nor a result."""
+    """A refresh begins without an end, a result or waiters."""
     assert not refresh.is_over
     assert refresh.result is None
     assert refresh.lease is None
@@ -41,7 +41,7 @@ async def test_begins_with_nothing(refresh: SharedRefresh) -> None:
 
 
 async def test_its_end_wakes_all(refresh: SharedRefresh) -> None:
-    """All who wait for a refresh wake up when it ends, and find what came of it."""
+    """All waiters wake up when the refresh ends, and find its result."""
     found: list[object] = []
     cached = make_cached()
 
@@ -63,7 +63,7 @@ async def test_its_end_wakes_all(refresh: SharedRefresh) -> None:
 
 
 async def test_it_ends_once(refresh: SharedRefresh) -> None:
-    """Whoever ends a refresh for the second time changes nothing of it, and is told."""
+    """A second end changes nothing and returns False."""
     first, second = make_cached("1"), make_cached("2")
 
     assert refresh.finish(first) is True
@@ -72,8 +72,8 @@ async def test_it_ends_once(refresh: SharedRefresh) -> None:
     assert refresh.result is first
 
 
-async def test_its_end_lets_go_of_all(refresh: SharedRefresh) -> None:
-    """What is over holds neither its task nor the refresh before it, however many there were."""
+async def test_its_end_drops_references(refresh: SharedRefresh) -> None:
+    """A refresh that is over holds neither its task nor the refresh before it."""
     _end(refresh)
     later = SharedRefresh(native(), refresh)
     assert later.predecessor is refresh
@@ -83,8 +83,8 @@ async def test_its_end_lets_go_of_all(refresh: SharedRefresh) -> None:
     assert later.task is None
 
 
-async def test_a_cancelled_waiter_hurts_nobody(refresh: SharedRefresh) -> None:
-    """A waiter who is cancelled leaves at once; the refresh and other waiters do not notice."""
+async def test_a_cancelled_waiter_affects_no_other(refresh: SharedRefresh) -> None:
+    """A cancelled waiter leaves at once; the refresh and other waiters do not notice."""
     woken: list[str] = []
     scopes: dict[str, anyio.CancelScope] = {}
 
@@ -109,7 +109,7 @@ async def test_a_cancelled_waiter_hurts_nobody(refresh: SharedRefresh) -> None:
 
 
 async def test_all_waiters_are_cancelled(refresh: SharedRefresh) -> None:
-    """A refresh whose waiters have all left goes on, and whoever comes then waits for it."""
+    """A refresh goes on after all its waiters have left, and can be waited for again."""
     found: list[object] = []
 
     async def wait() -> None:
@@ -135,7 +135,7 @@ async def test_all_waiters_are_cancelled(refresh: SharedRefresh) -> None:
 
 @pytest.mark.report(5)
 async def test_a_waiter_cancelled_as_it_ends(refresh: SharedRefresh) -> None:
-    """A waiter who is cancelled in the very tick of the end takes no wake-up along (report 5)."""
+    """A waiter that is cancelled in the very tick of the end loses no wake-up (report 5)."""
     woken: list[int] = []
     scopes: dict[int, anyio.CancelScope] = {}
 
@@ -156,8 +156,8 @@ async def test_a_waiter_cancelled_as_it_ends(refresh: SharedRefresh) -> None:
     assert len(refresh.waits) == 4
 
 
-async def test_who_keeps_it_fresh_waits_for_nothing(refresh: SharedRefresh) -> None:
-    """A wait that keeps no caller waiting is none that is told of."""
+async def test_a_wait_for_no_caller_is_not_counted(refresh: SharedRefresh) -> None:
+    """The wait of `keep_fresh`, which keeps no caller waiting, is not counted."""
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: refresh.wait(native(), counts=False))
@@ -169,7 +169,7 @@ async def test_who_keeps_it_fresh_waits_for_nothing(refresh: SharedRefresh) -> N
 
 
 async def _run_inside(body: Callable[[RefreshCoordinator, SharedRefresh], object]) -> list[object]:
-    """Run *body*, which returns something to await, in a refresh; return what it raised or gave."""
+    """Run *body* in a refresh, and return its results or errors."""
     outcomes: list[object] = []
 
     async def run(refresh: SharedRefresh) -> None:
@@ -187,7 +187,7 @@ async def _run_inside(body: Callable[[RefreshCoordinator, SharedRefresh], object
 
 
 async def test_a_refresh_does_not_wait_for_itself() -> None:
-    """Who asks for a token from within the login that would bring it is told, and does not hang."""
+    """A login that asks for its own token gets an error instead of hanging."""
 
     async def join(coordinator: RefreshCoordinator, refresh: SharedRefresh) -> None:
         joined = coordinator.join_or_start(native())
@@ -201,7 +201,7 @@ async def test_a_refresh_does_not_wait_for_itself() -> None:
 
 
 async def test_what_a_refresh_started_may_wait() -> None:
-    """A task that the refresh does not wait for is a caller like others, though it has its context."""
+    """A task that the refresh started may wait for it, though it has its context."""
     served: list[SharedRefresh] = []
 
     async def wait(refresh: SharedRefresh) -> None:
@@ -222,8 +222,8 @@ async def test_what_a_refresh_started_may_wait() -> None:
     assert len(served) == 1
 
 
-async def test_a_refresh_has_a_context_of_its_own() -> None:
-    """It sees nothing of what the caller who started it has in its context, such as the URL it asks."""
+async def test_a_refresh_has_its_own_context() -> None:
+    """A refresh sees nothing of its starter's context, such as a request id."""
     _mark.set("the caller's")
 
     async def look(_: RefreshCoordinator, _refresh: SharedRefresh) -> str:

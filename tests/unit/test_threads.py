@@ -102,8 +102,8 @@ async def test_what_a_call_raises_is_raised(error: type[BaseException]) -> None:
     assert await calls.run(lambda: 7) == 7
 
 
-async def test_no_call_is_made_for_who_is_cancelled_already() -> None:
-    """A cancelled task makes no call."""
+async def test_a_cancelled_task_makes_no_call() -> None:
+    """A task that is cancelled already makes no call."""
     made: list[int] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -218,6 +218,6 @@ def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPa
     ],
     ids=repr,
 )
-def test_a_lack_of_threads_is_told_by_what_python_says(error: Exception, *, lacks: bool) -> None:
+def test_a_lack_of_threads_is_known_by_its_message(error: Exception, *, lacks: bool) -> None:
     """The lack of a thread is recognized by Python's messages, as there is no class for it."""
     assert lacks_thread(error) is lacks

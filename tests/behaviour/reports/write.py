@@ -36,10 +36,10 @@ _HEAD: Final = """\
 What users of comparable credential clients ran into, and the tests that would fail if it happened here.
 Written by `python -m tests.behaviour.reports.write` when all of these tests had passed; don't edit it.
 
-{counts}
+{count} reports:
 
-| Report | The fault | Where | Applies | Tests | Result |
-| --: | --- | --- | --- | --- | --- |
+| Report | The fault | Where | Tests | Result |
+| --: | --- | --- | --- | --- |
 """
 
 #: The cases that are marked with each number.
@@ -63,27 +63,18 @@ def missing(marked: Mapping[int, list[str]], passed: Iterable[str]) -> list[str]
 def render(catalogue: Iterable[Report], marked: Mapping[int, list[str]]) -> str:
     """Return the text of the file, if all that is *marked* has passed."""
     reports = sorted(catalogue, key=lambda report: report.number)
-    waiting = [report for report in reports if report.waits]
-    begun = sum(report.number in marked for report in waiting)
-    held = sum(report.number in marked for report in reports) - begun
-    counts = (
-        f"{len(reports)} reports: {held} apply and are held, {len(waiting)} wait for what they are "
-        f"about ({begun} of them are held in part), {len(reports) - held - len(waiting)} do not apply."
-    )
     rows = [_row(report, marked.get(report.number, [])) for report in reports]
-    return _HEAD.format(counts=counts) + "".join(rows)
+    return _HEAD.format(count=len(reports)) + "".join(rows)
 
 
 def _row(report: Report, cases: list[str]) -> str:
     tests = Counter(case.partition("[")[0] for case in cases)
-    result = f"{'in part: ' if report.waits else ''}{len(cases)} passed" if cases else "—"
     cells = [
         str(report.number),
-        report.fault,
+        report.fault + (f" ({report.note})" if report.note else ""),
         ", ".join(map(_link, report.links)),
-        report.status.value + (f" ({report.note})" if report.note else ""),
-        "<br>".join(f"`{test}`" for test in sorted(tests)) or "—",
-        result,
+        "<br>".join(f"`{test}`" for test in sorted(tests)),
+        f"{len(cases)} passed",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from taxizer_async._core.exchange import Outcome
     from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.conftest import NotePoints
     from tests.behaviour.cancellation.ways import Way
 
 
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("call", ["connect", "connect-again", "refresh"])
 @pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
 async def test_a_call_can_be_cancelled_wherever_it_waits(
-    sandbox: Sandbox, anyio_backend: str, way: Way, call: str, note_points: NotePoints
+    sandbox: Sandbox, way: Way, call: str
 ) -> None:
     """Cancelled at its k-th wait, for each k, a call ends as cancelled or with its whole outcome."""
-    assert anyio_backend in ("asyncio", "trio")
     opened: list[httpx.AsyncClient] = []
     outcomes: list[Outcome] = []
 
@@ -58,7 +56,7 @@ async def test_a_call_can_be_cancelled_wherever_it_waits(
         assert all(client.is_closed for client in opened)
         if not strike.struck:
             break
-    note_points(k - 1, 8)
+    assert k - 1 >= 8
 
 
 async def test_what_is_no_exception_leaves_unchanged(sandbox: Sandbox) -> None:

@@ -10,14 +10,7 @@ import anyio
 import pytest
 
 from taxizer_async.stores.file import FileTokenStore
-from tests.behaviour.cancellation.cases import (
-    cold_call,
-    cold_request,
-    cold_with_files,
-    renewal_after_a_401,
-    renewal_of_a_dead_token,
-    renewal_of_need,
-)
+from tests.behaviour.cancellation import cases
 from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
 from tests.behaviour.cancellation.world import BusyStore, World
 from tests.support.limits import HANG
@@ -29,18 +22,17 @@ if TYPE_CHECKING:
 
     from taxizer_async.testing import Sandbox
     from tests.behaviour.cancellation.cases import Case
-    from tests.behaviour.cancellation.conftest import NotePoints
     from tests.behaviour.cancellation.ways import Call, Strike, Way
 
 
 #: With the number of checkpoints that there are at least, whatever the loop and the way.
 CASES: dict[Case, int] = {
-    cold_call: 1,
-    cold_request: 7,
-    cold_with_files: 7,
-    renewal_of_need: 7,
-    renewal_of_a_dead_token: 7,
-    renewal_after_a_401: 7,
+    cases.cold_call: 1,
+    cases.cold_request: 7,
+    cases.cold_with_files: 7,
+    cases.renewal_of_need: 7,
+    cases.renewal_of_a_dead_token: 7,
+    cases.renewal_after_a_401: 7,
 }
 each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
 
@@ -70,16 +62,9 @@ async def strike_a_follower(
 @pytest.mark.parametrize(("case", "least"), CASES.items(), ids=[case.__name__ for case in CASES])
 @each_way
 async def test_a_follower_changes_nothing(
-    sandbox: Sandbox,
-    tmp_path: Path,
-    anyio_backend: str,
-    way: Way,
-    case: Case,
-    least: int,
-    note_points: NotePoints,
+    sandbox: Sandbox, tmp_path: Path, way: Way, case: Case, least: int
 ) -> None:
     """The refresh that it waits for takes one exchange, its first caller is served, the next one, too."""
-    assert anyio_backend in ("asyncio", "trio")
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
@@ -97,15 +82,14 @@ async def test_a_follower_changes_nothing(
             assert world.tokens == tokens + 1
         if not strike.struck:
             break
-    note_points(k - 1, least)
+    assert k - 1 >= least
 
 
 @each_way
 async def test_who_follows_a_waiter_for_the_lease_changes_nothing(
-    sandbox: Sandbox, tmp_path: Path, anyio_backend: str, way: Way, note_points: NotePoints
+    sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
     """The refresh, which waits while another client has the lease, logs in once that is given back."""
-    assert anyio_backend in ("asyncio", "trio")
     for k in itertools.count(1):
         store = BusyStore(FileTokenStore(tmp_path / str(k)), leases=float("inf"))
         async with World(sandbox, store) as world:
@@ -122,4 +106,4 @@ async def test_who_follows_a_waiter_for_the_lease_changes_nothing(
             assert world.tokens == 1
         if not strike.struck:
             break
-    note_points(k - 1, 7)
+    assert k - 1 >= 7

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.conftest import NotePoints
     from tests.behaviour.cancellation.ways import Way
 
 
@@ -30,11 +29,8 @@ each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES
 
 
 @each_way
-async def test_keep_fresh_loses_nothing(
-    sandbox: Sandbox, anyio_backend: str, way: Way, note_points: NotePoints
-) -> None:
+async def test_keep_fresh_loses_nothing(sandbox: Sandbox, way: Way) -> None:
     """From its login to its second renewal: the refresh that it has started goes on without it."""
-    assert anyio_backend in ("asyncio", "trio")
     sandbox.lifetime = 40.0
     for k in itertools.count(1):
         clock = ManualClock(start=time.time(), autojump=True)
@@ -51,15 +47,14 @@ async def test_keep_fresh_loses_nothing(
             assert len(world.asked) == world.tokens == begun + (not was_fresh)
         if begun >= 3:
             break
-    note_points(k, 15)
+    assert k >= 15
 
 
 @each_way
 async def test_forget_forgets_here_and_harms_nothing(
-    sandbox: Sandbox, tmp_path: Path, anyio_backend: str, way: Way, note_points: NotePoints
+    sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
     """The token is gone here at once; the next call takes what the store still has, or logs in."""
-    assert anyio_backend in ("asyncio", "trio")
     for k in itertools.count(1):
         store = FileTokenStore(tmp_path / str(k))
         async with World(sandbox, store) as world:
@@ -76,15 +71,14 @@ async def test_forget_forgets_here_and_harms_nothing(
             assert world.tokens == 2
         if not strike.struck:
             break
-    note_points(k - 1, 2)
+    assert k - 1 >= 2
 
 
 @each_way
 async def test_forget_during_a_login_harms_nobody(
-    sandbox: Sandbox, tmp_path: Path, anyio_backend: str, way: Way, note_points: NotePoints
+    sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
     """Who logs in meanwhile gets a token that was asked for after it, as if it were not cancelled."""
-    assert anyio_backend in ("asyncio", "trio")
     for k in itertools.count(1):
         async with World(sandbox, FileTokenStore(tmp_path / str(k))) as world:
             with anyio.fail_after(HANG):
@@ -98,4 +92,4 @@ async def test_forget_during_a_login_harms_nobody(
             assert world.tokens == 1
         if not strike.struck:
             break
-    note_points(k - 1, 2)
+    assert k - 1 >= 2

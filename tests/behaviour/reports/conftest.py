@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from taxizer_async import TaxizerAuth
 from taxizer_async.testing import ManualClock, Sandbox
+from tests.support.callers import auth_of
 
 from .collect import marks_of
 from .write import TESTS, Marked, collect
+
+
+if TYPE_CHECKING:
+    from taxizer_async import TaxizerAuth
 
 
 #: What this session has collected, if that is all there is.
@@ -42,4 +46,4 @@ def _clock() -> ManualClock:
 
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox) -> TaxizerAuth:
-    return TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
+    return auth_of(sandbox)

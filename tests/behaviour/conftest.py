@@ -63,7 +63,7 @@ def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
 
 @pytest.fixture(name="aging_auth")
 def _aging_auth(make_auth: Callable[..., TaxizerAuth]) -> TaxizerAuth:
-    """One whose token ages as the test says."""
+    """One that ages its token by the clock of the test."""
     return make_auth(store=None)
 
 

@@ -62,7 +62,7 @@ def run_together(*loops: tuple[Any, Main]) -> None:
 
 @final
 class Refreshes:
-    """A coordinator whose refreshes run until they are released, and then end with *result*."""
+    """A coordinator with refreshes that run until they are released, and then end with *result*."""
 
     def __init__(self, result: CachedToken) -> None:
         self.result = result

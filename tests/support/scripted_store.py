@@ -1,4 +1,4 @@
-"""A store whose every answer, and the life of whose leases, the test decides."""
+"""A store that answers, and leases that live, as the test says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class ScriptedLease:
-    """A lease whose life the test decides."""
+    """A lease that lives as long as the test says."""
 
     store: ScriptedStore
     inner: Lease

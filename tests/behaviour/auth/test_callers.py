@@ -1,4 +1,4 @@
-"""A login is nobody's: callers leave, hurry and time out, and it goes on by its own limits."""
+"""A login belongs to no caller: callers leave or time out, and it goes on within its own limits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_all_callers_may_leave(sandbox: Sandbox, auth: TaxizerAuth) -> Non
 async def test_deadlines_shorter_than_a_login_cost_one_exchange(
     sandbox: Sandbox, auth: TaxizerAuth, way: str
 ) -> None:
-    """Callers that wait 0.2 s for a login of 0.5 s give up until it is done, and then all succeed."""
+    """Callers that wait 0.2 s for a login of 0.5 s give up until it is done; then all succeed."""
     statuses: list[int] = []
 
     async def send() -> None:
@@ -146,7 +146,7 @@ def test_a_credentials_callable_that_hangs_holds_nobody_for_ever(
 async def test_a_save_outlives_the_caller(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """The token is saved though its caller leaves meanwhile."""
+    """The token is saved even if its caller leaves meanwhile."""
     auth = make_auth()
     with anyio.CancelScope() as scope:
 

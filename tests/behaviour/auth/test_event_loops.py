@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def log_in_as_the_second(auth: TaxizerAuth, gate: Gate) -> None:
-    """Have *auth* log in while an earlier login of its is held at *gate*, and let both go then."""
+    """Have *auth* log in while its earlier login is held at *gate*; then release both."""
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
@@ -60,7 +60,7 @@ def test_a_loop_that_is_closed_in_mid_login_holds_nobody_up(
 def test_loops_that_come_and_go_are_not_kept(
     sandbox: Sandbox, anyio_backend: tuple[str, Any]
 ) -> None:
-    """A shared auth, `keep_fresh` in each loop, and no loop that is still alive in the end."""
+    """An auth that serves twenty loops, each with a `keep_fresh`, keeps none of them alive."""
     auth = auth_of(sandbox)
     loops: list[weakref.ref[object]] = []
 
@@ -85,7 +85,7 @@ def test_loops_that_come_and_go_are_not_kept(
 def test_a_loop_that_blocks_in_mid_login_is_left_behind(
     sandbox: Sandbox, anyio_backend: tuple[str, Any]
 ) -> None:
-    """Another thread's loop goes on by itself after a few seconds."""
+    """If the loop that runs a login blocks, another thread's loop logs in by itself after a few seconds."""
     auth = auth_of(sandbox)
     served = threading.Event()
 
@@ -116,8 +116,8 @@ def test_a_loop_that_blocks_in_mid_login_is_left_behind(
 
 
 @pytest.mark.invariant(6)
-def test_a_keep_fresh_whose_loop_stands_still_counts_as_gone(sandbox: Sandbox) -> None:
-    """A status says whether `keep_fresh` runs, not whether it was ever begun."""
+def test_a_keep_fresh_counts_as_gone_when_its_loop_stands_still(sandbox: Sandbox) -> None:
+    """`keep_fresh_running` is False once the loop of `keep_fresh` stands still."""
     auth = auth_of(sandbox)
     loop = asyncio.new_event_loop()
     task = loop.create_task(auth.keep_fresh())
@@ -149,7 +149,7 @@ def _eager() -> asyncio.AbstractEventLoop:
 
 
 @pytest.mark.parametrize("make_loop", [_uvloop, _eager], ids=["uvloop", "eager"])
-def test_all_of_it_works(
+def test_other_event_loops_work_alike(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, make_loop: object
 ) -> None:
     """A cold start, a revocation, a caller that leaves and an outage end as on any other loop."""
@@ -188,7 +188,7 @@ def test_all_of_it_works(
 def test_short_programs_finish_the_renewal_that_they_begin(
     sandbox: Sandbox, backend: str, options: dict[str, Any]
 ) -> None:
-    """Of many loops that come and go while a renewal is due, one renews, and it is not cut off."""
+    """Of many short-lived loops that find a renewal due, one renews, and it is not cut off."""
     clock = ManualClock(start=time.time())
     auth = auth_of(sandbox, clock=clock)
 

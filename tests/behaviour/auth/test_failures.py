@@ -91,7 +91,7 @@ async def test_a_changed_secret_is_tried_at_once(
 async def test_an_outage_fails_callers_at_once_until_the_next_try(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """Without a live token callers get the cause and the time of the next try; then it works again."""
+    """Without a live token callers get the cause and the time of the next try, which succeeds."""
     await aging_auth.token()
     clock.advance(LIFETIME + 1)
     sandbox.fail("refresh", Fault.status(503))
@@ -140,7 +140,7 @@ async def test_outages_are_remembered_for_longer_and_longer(
 async def test_a_login_ends_with_its_time(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """Attempts go on for 30 s, at most 4 s apart; all of them are one typed error."""
+    """A login is attempted for 30 s, at most 4 s apart, and then fails with one typed error."""
     made = 0
 
     def http_client() -> httpx.AsyncClient:
@@ -164,7 +164,7 @@ async def test_a_login_ends_with_its_time(
 @pytest.mark.invariant(21)
 @pytest.mark.report(125)
 async def test_forget_forgets_failures(sandbox: Sandbox, clock: ManualClock) -> None:
-    """After a refused pair the next request asks the server."""
+    """After `forget` a refused pair is sent again at once."""
     sandbox.fail("connect", Fault.status(400), times=1)
     auth = TaxizerAuth(
         Credentials(sandbox.client_id, sandbox.credentials.client_secret),
@@ -182,7 +182,7 @@ async def test_forget_forgets_failures(sandbox: Sandbox, clock: ManualClock) -> 
 async def test_credentials_are_asked_for_anew_for_each_login(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
 ) -> None:
-    """A callable is asked once per Connect."""
+    """A credentials callable is called once per login."""
     asked = 0
 
     async def from_vault() -> Credentials:
@@ -203,7 +203,7 @@ async def test_credentials_are_asked_for_anew_for_each_login(
 async def test_another_client_id_is_another_token(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """When the callable returns another clientId, the login and the record are that one's."""
+    """When the callable returns another clientId, the login and the record are for that one."""
     names = iter(["another", "sandbox-client"])
 
     def rotated() -> Credentials:
@@ -224,7 +224,7 @@ async def test_another_client_id_is_another_token(
 async def test_a_vault_that_is_down_is_backed_off(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """What a callable raises is told by its class, remembered, and tried again."""
+    """An error of a credentials callable is reported by its class, remembered, and retried later."""
     down = True
     asked = 0
 
@@ -254,7 +254,7 @@ async def test_a_vault_that_is_down_is_backed_off(
 async def test_a_refusal_is_remembered_through_another_failure(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """A pair that was refused is not sent again because the vault was down in between."""
+    """A refused pair is not sent again just because its callable failed in between."""
     vault_is_down = False
 
     def from_vault() -> Credentials:
@@ -276,7 +276,7 @@ async def test_a_refusal_is_remembered_through_another_failure(
 async def test_a_broken_factory_keeps_the_refresh_token(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """If no HTTP client can be made nothing was sent, so the refresh token is still good."""
+    """If no HTTP client can be made, nothing was sent and the refresh token stays good."""
     broken = False
 
     def http_client() -> httpx.AsyncClient:

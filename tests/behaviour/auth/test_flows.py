@@ -29,7 +29,7 @@ REFUSALS = pytest.mark.parametrize("refusals", [0, 1, 2])
 
 @pytest.fixture(name="auth")
 def _auth(sandbox: Sandbox) -> TaxizerAuth:
-    """Return one that takes no token for hopeless, so that a flow reaches its last yield."""
+    """Return one that gives up on no token, so that a flow reaches its last yield."""
     return auth_of(sandbox, policy=RenewalPolicy(refused_interval=1e-6, unauthorized_budget=9))
 
 
@@ -59,7 +59,7 @@ async def renew_at_once(auth: TaxizerAuth, sandbox: Sandbox) -> None:
 async def test_a_flow_that_another_task_closes_blocks_nobody(
     sandbox: Sandbox, auth: TaxizerAuth, refusals: int
 ) -> None:
-    """A generator that one task has brought to a yield, and another closes there, holds nothing."""
+    """A flow that is closed at a yield by another task holds nothing."""
     flows: list[AsyncGenerator[httpx.Request, httpx.Response]] = []
 
     async def begin_it() -> None:
@@ -81,7 +81,7 @@ async def test_a_flow_that_another_task_closes_blocks_nobody(
 async def test_a_flow_that_nobody_closes_blocks_nobody(
     sandbox: Sandbox, auth: TaxizerAuth, refusals: int
 ) -> None:
-    """A generator that its task drops at a yield, and that only the collector ends, holds nothing."""
+    """A flow that is dropped at a yield, and ended by the garbage collector, holds nothing."""
 
     async def begin_and_drop() -> None:
         await begin(auth, sandbox, refusals)
@@ -102,7 +102,7 @@ async def test_a_flow_that_nobody_closes_blocks_nobody(
 async def test_an_outer_flow_that_never_closes_it_blocks_nobody(
     sandbox: Sandbox, auth: TaxizerAuth, refusals: int
 ) -> None:
-    """An auth that drives it by sending alone leaves nothing behind when a request breaks off."""
+    """A flow that its outer auth never closes holds nothing after its request failed."""
     left_open: list[AsyncGenerator[httpx.Request, httpx.Response]] = []
 
     class Outer(httpx.Auth):
@@ -138,7 +138,7 @@ async def test_an_outer_flow_that_never_closes_it_blocks_nobody(
 async def test_a_request_that_waits_for_its_answer_blocks_nobody(
     sandbox: Sandbox, auth: TaxizerAuth, refusals: int
 ) -> None:
-    """While one request, sent once or again after 401s, is not answered, others are, renewal and all."""
+    """While one request waits for its answer, others are answered, even through a renewal."""
     if refusals:
         sandbox.fail(LONG_PATH, Fault.unauthorized(), times=refusals)
     sandbox.fail(LONG_PATH, Fault.hang())
@@ -153,7 +153,7 @@ async def test_a_request_that_waits_for_its_answer_blocks_nobody(
 @pytest.mark.report(8)
 @pytest.mark.report(9)
 async def test_a_login_through_the_authenticated_client_does_not_recurse(sandbox: Sandbox) -> None:
-    """If http_client returns a client that has the auth itself, one login is made."""
+    """An http_client that returns a client with the same auth causes one login."""
 
     def client_with_auth() -> httpx.AsyncClient:
         return httpx.AsyncClient(auth=auth)

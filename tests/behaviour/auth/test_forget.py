@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def test_forget_tells_when_the_store_keeps_the_token(
     make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A record that could not be dropped is an error; here the token is gone all the same."""
+    """`forget` raises if the store keeps the record; this process drops the token all the same."""
     auth = make_auth()
     await auth.token()
     store.down = {"clear"}
@@ -37,7 +37,7 @@ async def test_forget_tells_when_the_store_keeps_the_token(
 async def test_forget_during_a_login_drops_what_comes_of_it(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A token that was asked for before forget() is neither saved nor used, by whoever waits for it."""
+    """A token that was requested before forget() is neither saved nor given to a waiter."""
     auth = make_auth()
     jwts: list[str] = []
 
@@ -68,7 +68,7 @@ async def test_forget_during_a_refresh_brings_nothing_back(
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """Neither the mark nor its removal nor a late save puts back what was forgotten."""
+    """Neither a mark nor a late save puts back what was forgotten."""
     auth = make_auth()
     await auth.token()
     clock.advance(1_000)
@@ -105,10 +105,10 @@ async def test_forget_during_a_refresh_brings_nothing_back(
 
 
 @pytest.mark.invariant(25)
-async def test_who_comes_during_forget_does_not_bring_the_token_back(
+async def test_a_caller_during_forget_does_not_bring_the_token_back(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A record that is still there while the store is being cleared is not adopted once more."""
+    """A caller that comes while the store is being cleared does not adopt the record that is still there."""
     auth = make_auth()
     old = await auth.token()
     adopted: list[bool] = []
@@ -126,7 +126,7 @@ async def test_who_comes_during_forget_does_not_bring_the_token_back(
 
 
 @pytest.mark.invariant(25)
-async def test_who_waits_for_a_token_that_is_forgotten_gets_another(
+async def test_a_waiter_for_a_forgotten_token_gets_another(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
     """A token that is forgotten while its lease is given back reaches no caller."""

@@ -42,7 +42,7 @@ each_auth = pytest.mark.parametrize(
 
 
 class Slow:
-    """A listener that hears nothing to the end until it is let go."""
+    """A listener that blocks until it is let go."""
 
     def __init__(self) -> None:
         self.begun: list[type[Event]] = []
@@ -63,7 +63,7 @@ async def once() -> AsyncIterator[bytes]:
 @pytest.mark.report(140)
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 async def test_no_request_waits_for_a_listener(sandbox: Sandbox, library: Any) -> None:
-    """Not at a login, after a 401, with a 401 that is handed back, or on the way to another origin."""
+    """A request waits for no listener at a login, after a 401 or on the way to another origin."""
     slow = Slow()
     build = TaxizerAuth if library is httpx else taxizer_async.httpx2.TaxizerAuth
     auth = build(sandbox.credentials, base_url=sandbox.base_url, policy=PATIENT, on_event=slow)
@@ -91,7 +91,7 @@ async def test_no_request_waits_for_a_listener(sandbox: Sandbox, library: Any) -
 @pytest.mark.invariant(23)
 @pytest.mark.report(140)
 async def test_a_deadline_loses_neither_the_request_nor_the_event(sandbox: Sandbox) -> None:
-    """A request in time for its deadline is answered, and what the listener is told is not cut off."""
+    """A deadline of the caller's does not cut off what a listener is told."""
     slow = Slow()
     auth = auth_of(sandbox, policy=PATIENT, on_event=slow)
     async with client_of(auth) as client:
@@ -111,7 +111,7 @@ async def test_a_deadline_loses_neither_the_request_nor_the_event(sandbox: Sandb
 
 @pytest.mark.invariant(23)
 async def test_callers_that_leave_take_no_event_along(sandbox: Sandbox) -> None:
-    """When all who waited for a login are gone, listeners hear of it all the same."""
+    """Listeners hear of a login even if all its callers have left."""
     heard: list[type[Event]] = []
     auth = auth_of(sandbox, on_event=lambda e: heard.append(type(e)))
     with sandbox.hold("connect") as gate:
@@ -128,7 +128,7 @@ async def test_callers_that_leave_take_no_event_along(sandbox: Sandbox) -> None:
 
 
 async def test_a_listener_may_ask_for_a_token(sandbox: Sandbox) -> None:
-    """One that hears of a failed login tries again, and neither waits for the other."""
+    """A listener that hears of a failed login may log in, and neither waits for the other."""
     heard: list[type[Event]] = []
     policy = RenewalPolicy(hook_timeout=3 * HANG, outage_backoff=0.001, backoff=60.0)
     auth = auth_of(sandbox, policy=policy)
@@ -179,7 +179,7 @@ async def test_listeners_are_added_and_removed(sandbox: Sandbox, build: Any) -> 
 
 @each_auth
 def test_a_listener_is_callable(sandbox: Sandbox, build: Any) -> None:
-    """What can't be called is refused when it is added, and not shown."""
+    """A listener that can't be called is refused when it is added, and not shown."""
     auth = build(sandbox.credentials, base_url=sandbox.base_url)
     with pytest.raises(
         taxizer_async.ConfigurationError, match=r"^a listener must be a callable, not str$"

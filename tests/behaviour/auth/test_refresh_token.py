@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 async def test_the_refresh_token_is_tried_first(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """Renewal ahead of need, of need and after a 401 costs no login."""
+    """No renewal, ahead of need, of need or after a 401, costs a login."""
     await aging_auth.token()
     for age in (DUE, PRESSING, 1_000):
         clock.advance(age)
@@ -96,7 +96,7 @@ async def test_the_mark_is_written_before_it_is_sent(
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """After a process died in mid-refresh the next one finds the token marked as spent, and logs in."""
+    """The refresh token is marked as spent before it is sent: after a crash the next process logs in."""
     auth = make_auth()
     await auth.token()
     clock.advance(PRESSING)
@@ -143,7 +143,7 @@ async def test_the_mark_is_written_before_it_is_sent(
 async def test_a_spent_or_refused_one_leads_to_one_login(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock, fault: Fault, age: float
 ) -> None:
-    """One that may have arrived, or was refused, is never sent again: one Connect follows."""
+    """A refresh token that may have arrived, or was refused, is not sent again: one Connect follows."""
     await aging_auth.token()
     clock.advance(age)
     sandbox.fail("refresh", fault, times=1)
@@ -180,7 +180,7 @@ async def test_one_in_doubt_stays_spent(
     down: set[str],
     age: float,
 ) -> None:
-    """After an outage in which it may have been taken it is not sent again, and one login is enough."""
+    """A refresh token that may have arrived is not sent again after the outage: one login is made."""
     store.down = down
     auth = make_auth(policy=RenewalPolicy(backoff=60.0, attempt_timeout=1.0))
     await auth.token()
@@ -215,7 +215,7 @@ async def test_one_in_doubt_stays_spent(
 async def test_a_sick_refresh_endpoint_is_nobodys_failure(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, fault: Fault
 ) -> None:
-    """Connect follows in the same refresh; AppRefreshToken is asked again only after 60 s."""
+    """If AppRefreshToken fails, Connect follows at once; AppRefreshToken is asked again after 60 s."""
     sandbox.lifetime = 20.0
     auth = make_auth(policy=RenewalPolicy(attempt_timeout=1.0))
     await auth.token()
@@ -238,7 +238,7 @@ async def test_a_sick_refresh_endpoint_is_nobodys_failure(
 async def test_a_refresh_token_outlives_an_outage(
     sandbox: Sandbox, clock: ManualClock, status: int | None, state: str
 ) -> None:
-    """After an outage in which it certainly did not arrive, the refresh token is what is sent."""
+    """A refresh token that certainly did not arrive is sent again after the outage."""
     auth = auth_of(sandbox, clock=clock, policy=ONE_TRY)
     async with client_of(auth) as client:
         assert (await client.post(PATH)).status_code == 200
@@ -269,7 +269,7 @@ async def test_a_refresh_token_outlives_an_outage(
 def test_a_forked_child_leaves_its_parents_alone(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, down: set[str]
 ) -> None:
-    """A child uses the parent's JWT, logs in for itself to renew, and never spends the parent's."""
+    """A forked child uses its parent's JWT, but logs in to renew and never sends its parent's refresh token."""
     store.down = down
     auth = make_auth()
 
@@ -294,7 +294,7 @@ def test_a_forked_child_leaves_its_parents_alone(
 async def test_tokens_of_the_refresh_endpoint_that_never_work_lead_to_a_login(
     sandbox: Sandbox,
 ) -> None:
-    """A request that is refused twice succeeds by a login, and AppRefreshToken is asked no more."""
+    """If renewed tokens are refused, a login follows in the same request, and AppRefreshToken is passed over."""
 
     def refuse_what_was_renewed(event: Event) -> None:
         if isinstance(event, Renewed):
@@ -314,7 +314,7 @@ async def test_tokens_of_the_refresh_endpoint_that_never_work_lead_to_a_login(
 async def test_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
     make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, clock: ManualClock
 ) -> None:
-    """While the new tokens are being saved, nobody sees the new JWT."""
+    """While the new tokens are being saved, callers still get the old JWT."""
     auth = make_auth()
     old = await auth.token()
     clock.advance(DUE)

@@ -1,4 +1,4 @@
-"""`refused`: what users of `token()` do about a refusal that they see elsewhere."""
+"""`refused`: how users of `token()` report a refusal that they see elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACE = "GET wss://taxizer.test/v1/feed"
 
 
 @pytest.mark.report(126)
-async def test_all_who_tell_of_a_token_share_one_renewal(
+async def test_all_reports_about_a_token_share_one_renewal(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
     """Twenty workers that see the same revocation get the same new token from one exchange."""
@@ -47,7 +47,7 @@ async def test_all_who_tell_of_a_token_share_one_renewal(
 
 @pytest.mark.report(126)
 async def test_a_token_of_another_time_costs_nothing(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Whoever tells of a token that was replaced since gets the one in use."""
+    """A report about a token that was replaced since is answered with the one in use."""
     old = await auth.token()
     new = await auth.refused(old)
 
@@ -59,7 +59,7 @@ async def test_a_token_of_another_time_costs_nothing(sandbox: Sandbox, auth: Tax
 async def test_a_place_that_refuses_what_others_accept_gets_no_other(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
-    """It is told None once its second token is refused, and the token stays good for others."""
+    """A place that refuses a second token gets None, and the token stays good for others."""
     async with client_of(auth) as client:
         await client.get("/v1/x")
         second = await auth.refused(await auth.token(), place=PLACE)
@@ -76,7 +76,7 @@ async def test_a_place_that_refuses_what_others_accept_gets_no_other(
 @pytest.mark.report(126)
 @pytest.mark.parametrize("status", [503, 401])
 async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
-    """If no other token can be had, for now or for good, there is none."""
+    """`refused` returns None if no other token can be had, now or ever."""
     auth = auth_of(sandbox, policy=ONE_TRY)
     token = await auth.token()
     sandbox.revoke()
@@ -92,7 +92,7 @@ async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
 @pytest.mark.report(126)
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:  # noqa: FBT001
-    """A token that was forgotten is replaced by a login, and if that fails by none."""
+    """A forgotten token is replaced by a login; if that fails `refused` returns None."""
     auth = auth_of(sandbox, policy=ONE_TRY)
     token = await auth.token()
     await auth.forget()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 async def test_renewal_is_due_in_the_last_minutes_and_spread(
     sandbox: Sandbox, lifetime: float, earliest: float, latest: float
 ) -> None:
-    """It is due from 5 min before the end, or a quarter of the life, and not for all at one moment."""
+    """A renewal is due within the last 5 min, or the last quarter of a shorter life, at a jittered moment."""
     sandbox.lifetime = lifetime
     due_at = []
     for _ in range(16):
@@ -64,7 +64,7 @@ async def test_an_outage_costs_nothing_while_the_token_lives(
     events: list[Event],
     age: float,
 ) -> None:
-    """With the token endpoint down, requests go on with the live token, and tries are backed off."""
+    """With AppRefreshToken down requests go on with the live token, and tries are backed off."""
     await aging_auth.token()
     clock.advance(age)
     sandbox.fail("refresh", Fault.status(503))
@@ -111,7 +111,7 @@ async def test_tries_ahead_of_need_are_single_and_backed_off(
 async def test_a_failed_renewal_is_logged_and_then_forgotten(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Callers keep the old token, a warning says why there is no other, and a success ends it."""
+    """A failed renewal is logged as a warning, and the next success clears it."""
     old = await aging_auth.token()
     clock.advance(DUE)
     sandbox.fail("refresh", Fault.status(503), times=1)
@@ -139,7 +139,7 @@ async def test_callers_wait_from_must_renew_on(
     age: float,
     waits: bool,
 ) -> None:
-    """Who comes while another renews waits for it in the last 30 s, or the last tenth, of a life."""
+    """Callers wait for a renewal under way in the last 30 s, or the last tenth, of a life."""
     sandbox.lifetime = lifetime
     old = await aging_auth.token()
     clock.advance(age)
@@ -190,7 +190,7 @@ async def log_in(sandbox: Sandbox, auth: TaxizerAuth, clock: ManualClock, *, sec
 async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
-    """Half of what is left, and who has waited goes on with the token that lives."""
+    """A caller waits for half of the token's remaining life, and then goes on with it."""
     auth = make_auth(policy=RenewalPolicy(attempt_timeout=4 * HANG))
     jwt = await log_in(sandbox, auth, clock, seconds=0.02)
     advance_to_near_the_end(clock, auth)
@@ -209,10 +209,10 @@ async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
 
 
 @pytest.mark.invariant(8)
-async def test_a_dying_token_is_not_gone_on_with_while_a_renewal_may_be_well(
+async def test_a_slow_renewal_is_waited_for_to_the_end(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:
-    """If a renewal usually takes longer than what is left it is waited for."""
+    """A caller waits to the end if the last login took longer than the token has left."""
     jwt = await log_in(sandbox, aging_auth, clock, seconds=20.0)
     advance_to_near_the_end(clock, aging_auth)
     tokens: list[str] = []
@@ -232,7 +232,7 @@ async def test_a_dying_token_is_not_gone_on_with_while_a_renewal_may_be_well(
 async def test_a_renewal_that_fails_fails_nobody_while_the_token_lives(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:
-    """Not even who asked for it, and nobody asks again before the back-off is over."""
+    """A failed renewal of need fails no caller, and is not repeated before its back-off is over."""
     before = await aging_auth.token()
     clock.advance(PRESSING)
     sandbox.fail("refresh", Fault.status(503))
@@ -244,10 +244,10 @@ async def test_a_renewal_that_fails_fails_nobody_while_the_token_lives(
 
 
 @pytest.mark.invariant(4)
-async def test_what_failed_while_the_token_lived_is_no_answer_once_it_has_ended(
+async def test_an_ended_token_is_renewed_despite_the_back_off(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:
-    """The back-off ends with the token: then there is a try, which may well succeed."""
+    """Once the token has ended, the next caller renews at once despite the back-off."""
     before = await aging_auth.token()
     advance_to_near_the_end(clock, aging_auth)
     sandbox.fail("refresh", Fault.status(503), times=1)
@@ -262,7 +262,7 @@ async def test_what_failed_while_the_token_lived_is_no_answer_once_it_has_ended(
 async def test_a_token_that_dies_under_its_renewal_gets_a_full_one(
     sandbox: Sandbox, clock: ManualClock
 ) -> None:
-    """One attempt ahead of need that fails is no answer for callers without a token."""
+    """Callers that joined a renewal of one attempt get a full one when it fails and their token has ended."""
     policy = RenewalPolicy(must_renew=1.0)
     auth = auth_of(sandbox, clock=clock, policy=policy)
     statuses: list[int] = []
@@ -289,10 +289,10 @@ async def test_a_token_that_dies_under_its_renewal_gets_a_full_one(
 
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("remaining", [100.0, 0.5])
-async def test_a_living_token_is_not_waited_to_death(
+async def test_a_living_token_is_used_while_another_client_has_the_lease(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], remaining: float
 ) -> None:
-    """While another client keeps the lease, callers go on with the token that they have."""
+    """While another client keeps the lease, callers go on with their living token."""
     clock = ManualClock(start=time.time())
     store = ScriptedStore(clock)
     auth = make_auth(clock=clock, store=store, policy=RenewalPolicy(attempt_timeout=2.0))

@@ -1,4 +1,4 @@
-"""What a login does with threads, files and descriptors, where they lack, and as a program ends."""
+"""Threads, files and descriptors: what needs them, what happens without them, and how a program ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.invariant(23)
 async def test_clients_are_made_in_a_worker_thread(sandbox: Sandbox) -> None:
-    """The loop's own thread makes no client, as that reads files."""
+    """An http_client is called in a worker thread, as making a client reads files."""
     makers: list[int] = []
 
     def http_client() -> httpx.AsyncClient:
@@ -47,7 +47,7 @@ async def test_clients_are_made_in_a_worker_thread(sandbox: Sandbox) -> None:
 async def test_files_are_handled_in_worker_threads(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop's own thread opens, syncs and replaces no file of a store's."""
+    """A file store opens, syncs and replaces files in worker threads only."""
     threads: set[int] = set()
 
     def noted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,7 @@ def _secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_lack_of_threads_passes(
     sandbox: Sandbox, clock: ManualClock, secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who lacks a thread for a callable may come again, and a second later has a token."""
+    """A login that finds no thread for a callable fails with a retryable error, and succeeds a second later."""
     assert secret_file.exists()
     auth = TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url, clock=clock)
     with monkeypatch.context() as patch:
@@ -109,7 +109,7 @@ async def test_a_lack_of_threads_passes(
 async def test_a_lack_of_descriptors_passes(
     sandbox: Sandbox, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who lacks a descriptor may come again, and has a token once there is one."""
+    """A login that finds no descriptor fails with a retryable error, and succeeds once there is one."""
     # One that has read no bundle yet.
     monkeypatch.setattr(TaxizerAuth, "_library", HttpLibrary(httpx))
     auth = auth_of(sandbox, clock=clock, policy=ONE_TRY)
@@ -138,7 +138,7 @@ async def test_a_lack_of_descriptors_passes(
 async def test_a_secret_that_is_being_replaced_passes(
     sandbox: Sandbox, clock: ManualClock, secret_file: Path, content: str | None
 ) -> None:
-    """A secret file that is empty or gone is a mistake at the start only; later it passes."""
+    """A secret file that is empty or gone is a wrong configuration at the start, and retryable later."""
     auth = TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url, clock=clock)
     secret_file.unlink()
     if content is not None:
@@ -253,7 +253,7 @@ anyio.run(main, backend=backend)
 def test_what_hangs_does_not_keep_a_program(
     sandbox: Sandbox, tmp_path: Path, backend: str, what: str
 ) -> None:
-    """A program ends though calls of its own still hang in threads."""
+    """A program ends even if its callables still hang in threads."""
     folder = str(tmp_path / "tokens")
     command = [sys.executable, "-c", HANG_AND_END, sandbox.base_url, backend, what, folder]
     done = subprocess.run(command, capture_output=True, check=True, timeout=END, text=True)

@@ -282,7 +282,7 @@ async def test_a_lease_is_extended_while_the_exchange_runs(
 async def test_a_lost_heartbeat_does_not_fail_the_exchange(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
-    """A login whose lease is lost meanwhile still brings a token."""
+    """A login that loses its lease meanwhile still brings a token."""
     store.heartbeat = 0.001
     sandbox.connect_latency = 0.05
     auth = make_auth()
@@ -345,7 +345,7 @@ class SyncStore:
 async def test_a_sync_store_is_told_and_costs_no_request(
     sandbox: Sandbox, events: list[Event]
 ) -> None:
-    """A store whose methods are not async is reported once as failing, and not called again."""
+    """A store with methods that are not async is reported once as failing, and not called again."""
     store = SyncStore()
     auth = auth_of(sandbox, store=store, on_event=events.append)
     async with client_of(auth) as client:
@@ -400,7 +400,7 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:
-    """A refresh token whose mark went into the store is not sent from memory after another spent it."""
+    """A refresh token that was marked in the store is not sent from memory after another client spent it."""
     store.down = {"lease"}
     auth = make_auth()
     await auth.token()

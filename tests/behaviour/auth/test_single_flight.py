@@ -321,7 +321,7 @@ PATHS = [f"/v1/Part{number}" for number in range(5)]
 async def test_staggered_refusals_spend_one_refresh_token(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
-    """Twenty calls whose 401s for one token come in five waves cost one refresh, and no reuse."""
+    """Twenty 401s for one token that come in five waves cost one refresh."""
     await auth.token()
     answers: list[int] = []
 

@@ -81,7 +81,7 @@ async def test_a_refusal_of_everything_ends(sandbox: Sandbox, auth: TaxizerAuth)
 
 
 async def _see_one_place_refuse(client: httpx.AsyncClient, *, is_streamed: bool) -> None:
-    """Have one place refuse two tokens that another accepts; if *is_streamed* it is not sent the second at once."""
+    """Have one place refuse two tokens that another accepts; a streamed request is not sent again at once."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"invoice"

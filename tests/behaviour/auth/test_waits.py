@@ -1,4 +1,4 @@
-"""What is told of callers who waited for a token."""
+"""The event about callers that waited for a token."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def awaited(events: list[Event]) -> list[TokenAwaited]:
     return [event for event in events if isinstance(event, TokenAwaited)]
 
 
-async def test_all_who_waited_for_one_login_are_told_of_at_once(
+async def test_all_callers_of_one_login_are_in_one_event(
     sandbox: Sandbox, aging_auth: TaxizerAuth, events: list[Event]
 ) -> None:
-    """One event for a crowd, with a time for each, the leader's among them."""
+    """One event tells of all callers of a login, with a time for each, the leader's included."""
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("connect") as gate:
             for _ in range(20):
@@ -42,10 +42,10 @@ async def test_all_who_waited_for_one_login_are_told_of_at_once(
     assert min(event.waits) > 0
 
 
-async def test_who_gave_up_waited_too(
+async def test_a_cancelled_caller_has_waited(
     sandbox: Sandbox, aging_auth: TaxizerAuth, events: list[Event]
 ) -> None:
-    """A caller who is cancelled is told of with the time until then."""
+    """A cancelled caller counts with the time that it waited."""
     async with anyio.create_task_group() as tasks:
         with sandbox.hold("connect") as gate:
             tasks.start_soon(aging_auth.token)
@@ -63,10 +63,10 @@ async def test_who_gave_up_waited_too(
     assert max(event.waits) >= 0.05
 
 
-async def test_who_waited_in_vain_waited_too(
+async def test_callers_of_a_failed_login_have_waited(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
 ) -> None:
-    """A login that fails was waited for; who is served the failure from memory was not kept waiting."""
+    """Callers of a login that fails have waited; those that get its failure from memory have not."""
     sandbox.fail("connect", Fault.status(503))
     auth = make_auth(policy=ONE_TRY)
     for _ in range(3):
@@ -80,7 +80,7 @@ async def test_who_waited_in_vain_waited_too(
 async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
     aging_auth: TaxizerAuth, clock: ManualClock, events: list[Event]
 ) -> None:
-    """Of the login one caller is told, of the renewal none."""
+    """Nobody waits for a renewal ahead of need."""
     await aging_auth.token()
     clock.advance(DUE)
     async with anyio.create_task_group() as tasks:
@@ -95,7 +95,7 @@ async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
 async def test_with_keep_fresh_nobody_waits(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
 ) -> None:
-    """What `keep_fresh` waits for is no caller's wait."""
+    """The waits of `keep_fresh` are not counted."""
     clock = ManualClock()
     auth = make_auth(clock=clock, store=None)
     async with anyio.create_task_group() as tasks:

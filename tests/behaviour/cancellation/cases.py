@@ -1,4 +1,4 @@
-"""What a refresh may be in the middle of: each makes a world, and the call that gets a token there."""
+"""Where a refresh may be interrupted: each case makes a world, and the call that gets a token there."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ CASES: dict[Case, int] = {
 
 
 async def strike_alone(world: World, call: Call, way: Way, k: int) -> Strike:
-    """Cancel the only caller: what it has started gets the token, with nobody waiting for it."""
+    """Cancel the only caller: the refresh that it started gets the token with nobody waiting for it."""
     tokens = world.tokens
     with anyio.fail_after(HANG):
         strike = await way(call, k)
@@ -76,7 +76,7 @@ async def strike_all(world: World, call: Call, way: Way, k: int) -> Strike:
 
 
 async def strike_the_first(world: World, call: Call, way: Way, k: int) -> Strike:
-    """Cancel the caller who starts the refresh, while another waits for it."""
+    """Cancel the caller that starts the refresh, while another waits for it."""
     strikes: list[Strike] = []
 
     async def be_struck() -> None:
@@ -120,7 +120,7 @@ async def check_that_what_was_started_goes_on(world: World, tokens: int) -> None
 async def test_cancelled_callers_change_nothing(
     sandbox: Sandbox, tmp_path: Path, way: Way, case: Case, least: int, strike_some: StrikeSome
 ) -> None:
-    """There is one token, for exactly as many exchanges as it takes, and the next caller uses it."""
+    """Cancelled callers cost no exchange, and the next caller uses the one token."""
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:

@@ -60,7 +60,7 @@ async def test_a_call_can_be_cancelled_wherever_it_waits(
 
 
 async def test_what_is_no_exception_leaves_unchanged(sandbox: Sandbox) -> None:
-    """An interruption, here raised by the user's factory, is not taken for a network failure."""
+    """An exception that is no Exception passes through, and is not taken for a network failure."""
 
     class Interruption(BaseException):
         pass

@@ -1,4 +1,4 @@
-"""Who joins a login or renewal that is under way is cancelled at each checkpoint: nobody notices."""
+"""Callers that join a login or renewal under way are cancelled at each checkpoint: nobody notices."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES
 async def strike_a_follower(
     world: World, call: Call, way: Way, k: int, let_go: Callable[[], None]
 ) -> Strike:
-    """Cancel a call that joins a refresh, which is let go once the call waits, or is over."""
+    """Cancel a call that joins a refresh; the refresh is let go once the call waits or is over."""
     tokens, waiting = world.tokens, world.waiting
     strikes: list[Strike] = []
 
@@ -64,7 +64,7 @@ async def strike_a_follower(
 async def test_a_follower_changes_nothing(
     sandbox: Sandbox, tmp_path: Path, way: Way, case: Case, least: int
 ) -> None:
-    """The refresh that it waits for takes one exchange, its first caller is served, the next one, too."""
+    """A cancelled follower costs no exchange, and the other callers are served."""
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
@@ -86,10 +86,10 @@ async def test_a_follower_changes_nothing(
 
 
 @each_way
-async def test_who_follows_a_waiter_for_the_lease_changes_nothing(
+async def test_a_follower_of_a_wait_for_the_lease_changes_nothing(
     sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
-    """The refresh, which waits while another client has the lease, logs in once that is given back."""
+    """A cancelled follower of a refresh that waits for the lease changes nothing: it logs in later."""
     for k in itertools.count(1):
         store = BusyStore(FileTokenStore(tmp_path / str(k)), leases=float("inf"))
         async with World(sandbox, store) as world:

@@ -30,7 +30,7 @@ each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES
 
 @each_way
 async def test_keep_fresh_loses_nothing(sandbox: Sandbox, way: Way) -> None:
-    """From its login to its second renewal: the refresh that it has started goes on without it."""
+    """A refresh that `keep_fresh` started goes on without it."""
     sandbox.lifetime = 40.0
     for k in itertools.count(1):
         clock = ManualClock(start=time.time(), autojump=True)
@@ -54,7 +54,7 @@ async def test_keep_fresh_loses_nothing(sandbox: Sandbox, way: Way) -> None:
 async def test_forget_forgets_here_and_harms_nothing(
     sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
-    """The token is gone here at once; the next call takes what the store still has, or logs in."""
+    """A cancelled `forget` drops the token here; the next call adopts what the store still has, or logs in."""
     for k in itertools.count(1):
         store = FileTokenStore(tmp_path / str(k))
         async with World(sandbox, store) as world:
@@ -78,7 +78,7 @@ async def test_forget_forgets_here_and_harms_nothing(
 async def test_forget_during_a_login_harms_nobody(
     sandbox: Sandbox, tmp_path: Path, way: Way
 ) -> None:
-    """Who logs in meanwhile gets a token that was asked for after it, as if it were not cancelled."""
+    """A login during a cancelled `forget` brings a token that was requested after it."""
     for k in itertools.count(1):
         async with World(sandbox, FileTokenStore(tmp_path / str(k))) as world:
             with anyio.fail_after(HANG):

@@ -77,7 +77,7 @@ async def call_until_cut(world: World, call: Call, cut: CutOff) -> list[Exceptio
 
 
 async def check_that_it_failed(world: World, errors: list[Exception]) -> None:
-    """See that all were told, that nobody tries again before its time, and that one may after it."""
+    """See that all were told, that nothing is tried before the back-off is over, and that it may be then."""
     status = world.auth.status()
     assert status.last_error is not None
     assert "the event loop ended" in status.last_error
@@ -90,7 +90,7 @@ async def check_that_it_failed(world: World, errors: list[Exception]) -> None:
         assert len(errors) == 2
         assert all("the event loop ended" in str(error) for error in errors)
         if status.state is TokenState.REFUSED:
-            # Who was not refused goes on with the token.
+            # A caller that was not refused goes on with the token.
             await world.auth.token()
         else:
             with pytest.raises(TokenEndpointUnavailableError, match="served from memory"):
@@ -118,7 +118,7 @@ async def check_that_it_failed(world: World, errors: list[Exception]) -> None:
 async def test_a_refresh_that_is_cut_off_is_a_failed_try(
     sandbox: Sandbox, tmp_path: Path, way: Way, case: Case, least: int
 ) -> None:
-    """What it got is kept; what it did not get is asked for once more, after the back-off."""
+    """A refresh that is cut off keeps what it got; the rest is asked for once more, after the back-off."""
     for k in itertools.count(1):
         world, call = await case(sandbox, tmp_path / str(k))
         async with world:
@@ -146,7 +146,7 @@ async def test_a_refresh_that_is_cut_off_is_a_failed_try(
 
 @final
 class SlowToSave:
-    """A store that does not get done with a save."""
+    """A store that never ends a save."""
 
     def __init__(self) -> None:
         self.inner = MemoryTokenStore()
@@ -169,7 +169,7 @@ class SlowToSave:
 
 @pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)
 async def test_a_token_that_was_not_saved_yet_is_not_lost(sandbox: Sandbox, way: Way) -> None:
-    """A refresh that is cut off while it saves leaves its token to this process, who waits gets it."""
+    """A refresh that is cut off while it saves leaves its token to its process and its callers."""
     store = SlowToSave()
     async with World(sandbox, store) as world:
         with anyio.fail_after(HANG):
@@ -188,7 +188,7 @@ async def test_a_token_that_was_not_saved_yet_is_not_lost(sandbox: Sandbox, way:
 def test_a_loop_that_ends_cuts_off_what_takes_too_long(
     sandbox: Sandbox, anyio_backend: Any
 ) -> None:
-    """A login that hangs ends two seconds after its loop; the next loop may try after the back-off."""
+    """A login that hangs ends two seconds after its loop; the next loop logs in after the back-off."""
     backend, options = anyio_backend
     clock = ManualClock(start=time.time(), autojump=True)
     auth = auth_of(sandbox, clock=clock)
@@ -214,7 +214,7 @@ def test_a_loop_that_ends_cuts_off_what_takes_too_long(
 
 
 def test_a_loop_that_ends_waits_for_a_login(sandbox: Sandbox, anyio_backend: Any) -> None:
-    """A login that nobody waits for any more gets the time it needs as its loop ends, and is kept."""
+    """A loop that ends lets a login finish that nobody waits for, and its token is kept."""
     backend, options = anyio_backend
     auth = auth_of(sandbox)
     sandbox.connect_latency = 0.5

@@ -1,4 +1,4 @@
-"""What a call that is cancelled finds: an auth with a store and a client of its own, on real sockets."""
+"""The surroundings of a cancelled call: an auth with its store and its client, on real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATH = "/v1/Invoices/GenerateInvoice"
 @final
 class BusyStore:
     """
-    Another store, as long as somebody else seems to have its lease.
+    A store that for a time acts as if another client had its lease.
 
     Args:
         inner: That store.
@@ -63,7 +63,7 @@ class BusyStore:
 
 @final
 class RemoteStore:
-    """A store in memory that is as far away as one in a network: it waits before it does anything."""
+    """A store in memory that waits before each operation, like one in a network."""
 
     def __init__(self) -> None:
         self.inner = MemoryTokenStore()
@@ -181,14 +181,14 @@ class World:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for the refresh under way, the one who started it included."""
+        """How many callers wait for the refresh under way, the leader included."""
         refresh = self.coordinator._current
         return 0 if refresh is None else len(refresh._since)
 
     async def wait_until_idle(self) -> None:
         """Wait until no refresh is under way; join none, and start none."""
         with anyio.fail_after(HANG):
-            while self.is_refreshing:  # noqa: ASYNC110 - who waits for its event is a caller
+            while self.is_refreshing:  # noqa: ASYNC110 - a wait for its event would count as a caller
                 await anyio.sleep(0.001)
 
     async def send(self) -> None:
@@ -197,7 +197,7 @@ class World:
         assert answer.status_code == 200
 
     async def check_that_all_is_well(self) -> None:
-        """Send a plain request, and see that nothing was left behind that holds others up."""
+        """Send a plain request, and see that nothing is left behind that would hold others up."""
         with anyio.fail_after(HANG):
             await self.send()
         await self.wait_until_idle()
@@ -207,10 +207,10 @@ class World:
         await self.check_that_the_lease_is_free()
 
     async def check_that_the_lease_is_free(self) -> None:
-        """See that whoever had it has given it back."""
+        """See that the lease was given back."""
         store = self.store.inner if isinstance(self.store, BusyStore) else self.store
         with anyio.fail_after(HANG):
-            # A thread that was left alone by who was cut off may be at it for another moment.
+            # A thread of the call that was cut off may be at it for another moment.
             while (lease := await store.lease(self.key)) is None:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
             await lease.release()

@@ -1,4 +1,4 @@
-"""The two libraries whose clients we extend."""
+"""The two libraries that our clients extend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""httpx and httpx2, each with the classes that are for it."""
+"""httpx and httpx2, each with our classes for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Library:
     One of them.
 
     Attributes:
-        module: The library itself, whose names are the same.
+        module: The library; both have the same names.
         adapter: Our module for it.
     """
 

@@ -1,4 +1,4 @@
-"""Bodies that only httpx and httpx2 know, in requests whose token was revoked."""
+"""Bodies that only httpx and httpx2 know, sent with a revoked token."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_multipart_with_a_pipe_gets_its_401_back(sandbox: Sandbox, clien
 async def test_a_sync_stream_is_the_librarys_to_refuse(
     sandbox: Sandbox, client: Any, kind: str
 ) -> None:
-    """A sync iterator in an async client fails as it does without us, and nothing is sent."""
+    """A sync iterator in an async client is the library's own error, and nothing is sent."""
 
     def sync_chunks() -> Iterator[bytes]:
         yield b"invoice"

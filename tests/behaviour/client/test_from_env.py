@@ -57,7 +57,7 @@ async def test_arguments_go_before_the_environment(
 def test_a_missing_variable_is_told_at_once(
     client_class: Any, environment: pytest.MonkeyPatch, name: str
 ) -> None:
-    """An incomplete environment fails at construction, by the variable's name."""
+    """An incomplete environment fails at construction, with the name of the missing variable."""
     environment.delenv(name)
     with pytest.raises(ConfigurationError, match=name):
         client_class.from_env()

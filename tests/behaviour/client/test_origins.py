@@ -91,7 +91,7 @@ async def test_the_token_goes_to_its_origin(base_url: str, url: str) -> None:
     ],
 )
 async def test_the_token_goes_to_no_other_origin(base_url: str, url: str) -> None:
-    """What differs in scheme, host or port gets no token, however much it looks alike."""
+    """A URL that differs in scheme, host or port gets no token, however similar it looks."""
     try:
         request_url = str(httpx.URL(url))
     except httpx.InvalidURL:

@@ -55,7 +55,7 @@ async def test_the_refused_hop_is_sent_again(
 async def test_redirects_that_follow_are_in_the_history_too(
     sandbox: Sandbox, library: Library
 ) -> None:
-    """A redirect, a 401, its resend, which is a redirect as well, and a 401 again: all are told."""
+    """The history has each redirect and each cured 401, in order."""
     sandbox.fail(PATH, to("/v1/first", 303))
     sandbox.fail("/v1/first", Fault.unauthorized(), times=1)
     sandbox.fail("/v1/first", to("/v1/second", 302))
@@ -72,7 +72,7 @@ async def test_redirects_that_follow_are_in_the_history_too(
 async def test_a_401_that_is_handed_back_keeps_its_redirects(
     sandbox: Sandbox, library: Library
 ) -> None:
-    """Its history has the redirects and the 401s before it."""
+    """A 401 that is handed back has the redirects and 401s before it in its history."""
     sandbox.fail(PATH, to("/v1/sick", 303))
     sandbox.fail("/v1/sick", Fault.unauthorized())
     async with library.taxizer_client(sandbox, follow_redirects=True) as client:
@@ -89,7 +89,7 @@ async def test_a_401_that_is_handed_back_keeps_its_redirects(
 async def test_an_acceptance_elsewhere_is_one_of_the_redirecting_place(
     sandbox: Sandbox, library: Library
 ) -> None:
-    """A place that refused, and now redirects away, is forgiven; where it leads to never had the token."""
+    """A place that refused, and now redirects elsewhere, has accepted the token; the target has not."""
     other = sandbox.base_url.replace("127.0.0.1", "localhost")
     sandbox.fail(PATH, Fault.unauthorized())
     sandbox.fail("/v1/public", Fault.status(200))

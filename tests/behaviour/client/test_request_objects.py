@@ -28,7 +28,7 @@ BODIES: list[dict[str, Any]] = [{"content": b"invoice"}, {"files": {"f": b"invoi
 async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
     sandbox: Sandbox, library: Library, body: dict[str, Any]
 ) -> None:
-    """All succeed, each with a body of its own."""
+    """A request object that is sent many times at once over a revocation succeeds each time."""
     statuses: list[int] = []
     async with library.taxizer_client(sandbox) as client:
         await client.get("/v1/x")
@@ -58,7 +58,7 @@ async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
 async def test_it_leaves_the_token_behind_when_it_is_given_another_hosts_url(
     sandbox: Sandbox, library: Library, onlooker: Onlooker
 ) -> None:
-    """What was sent to the API, and then is sent elsewhere, carries no token there."""
+    """A request object that was sent to the API carries no token when it is sent elsewhere."""
     async with library.taxizer_client(sandbox) as client:
         request = client.build_request("POST", PATH, content=b"invoice")
         assert (await client.send(request)).status_code == 200
@@ -76,7 +76,7 @@ async def test_it_leaves_the_token_behind_when_it_is_given_another_hosts_url(
 async def test_a_header_of_the_users_own_stays_where_the_token_may_not_go(
     sandbox: Sandbox, library: Library, onlooker: Onlooker
 ) -> None:
-    """What the user put there after it was sent with the token is the user's."""
+    """An Authorization that the user sets after a send is sent to another origin unchanged."""
     async with library.taxizer_client(sandbox) as client:
         request = client.build_request("POST", PATH)
         await client.send(request)
@@ -91,7 +91,7 @@ async def test_a_header_of_the_users_own_stays_where_the_token_may_not_go(
 @pytest.mark.invariant(18)
 @pytest.mark.report(127)
 async def test_two_tenants_may_share_it_at_once(sandbox: Sandbox, library: Library) -> None:
-    """Sent by two clients at a time, each request has the token of its own client's tenant."""
+    """A request object that two clients send at once has each client's own token."""
     statuses: dict[str, list[int]] = {"one": [], "two": []}
     with Sandbox(client_id="other", client_secret="another") as other:
         mine = library.auth(sandbox)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class OwnError(Exception):
-    """As a user's library has one."""
+    """An error of the user's own library."""
 
 
 async def raise_for_status(response: Any) -> None:
@@ -105,7 +105,7 @@ async def send_over_a_revocation(
 async def test_our_client_fails_no_request(
     sandbox: Sandbox, library: Library, hook: Hook, sent: list[int | Exception]
 ) -> None:
-    """Whatever the hook raises on a 401 that is cured, nobody hears of it."""
+    """What a hook raises on a cured 401 is not raised."""
     async with library.taxizer_client(sandbox, event_hooks={"response": [hook]}) as client:
         await client.get("/v1/x")
         await send_over_a_revocation(sandbox, client, sent)
@@ -118,7 +118,7 @@ async def test_our_client_fails_no_request(
 async def test_hooks_may_be_added_later(
     sandbox: Sandbox, library: Library, sent: list[int | Exception]
 ) -> None:
-    """Those that are put into the client's lists, or set in their place, are run like the first ones."""
+    """Hooks that are added or set later are run like those given at the start."""
     seen: list[int] = []
 
     async def see(response: Any) -> None:
@@ -144,7 +144,7 @@ async def test_hooks_may_be_added_later(
 async def test_what_it_raised_is_raised_when_the_401_is_handed_back(
     sandbox: Sandbox, library: Library, hook: Hook, sent: list[int | Exception]
 ) -> None:
-    """A hook has its say on a 401 that is not cured, and on whatever else is an error."""
+    """What a hook raises on a 401 that is handed back, or on another error, is raised."""
     sandbox.fail(PATH, Fault.unauthorized())
     async with library.taxizer_client(sandbox, event_hooks={"response": [hook]}) as client:
         await client.get("/v1/x")
@@ -161,7 +161,7 @@ async def test_what_it_raised_is_raised_when_the_401_is_handed_back(
 
 @pytest.mark.report(122)
 async def test_a_401_of_another_server_is_not_held_back(sandbox: Sandbox, library: Library) -> None:
-    """What never had the token is raised on, and costs nothing."""
+    """What a hook raises on a foreign 401 is raised at once, and costs nothing."""
     foreign = sandbox.base_url.replace("127.0.0.1", "localhost")
     hooks = {"response": [raise_for_status]}
     async with library.taxizer_client(sandbox, event_hooks=hooks) as client:
@@ -178,7 +178,7 @@ async def test_a_401_of_another_server_is_not_held_back(sandbox: Sandbox, librar
 async def test_a_plain_client_fails_those_in_flight_alone(
     sandbox: Sandbox, library: Library, hook: Hook, sent: list[int | Exception]
 ) -> None:
-    """The auth is not told of the 401, but learns of it from the exception: the next succeeds."""
+    """With a plain client a hook that raises fails the requests in flight; the next one succeeds."""
     auth = library.auth(sandbox)
     async with library.plain_client(auth, event_hooks={"response": [hook]}) as client:
         await client.get("/v1/x")
@@ -195,7 +195,7 @@ async def test_a_plain_client_fails_those_in_flight_alone(
 async def test_an_exception_around_a_good_request_changes_nothing(
     sandbox: Sandbox, library: Library
 ) -> None:
-    """Whoever handles a 401, of whatever kind, and sends another request meanwhile renews nothing."""
+    """A request that is sent while a 401 of another one is being handled renews nothing."""
     auth = library.auth(sandbox)
     async with library.plain_client(auth) as client:
         sandbox.fail(PATH, Fault.unauthorized('Bearer error="insufficient_scope"'))
@@ -216,7 +216,7 @@ async def test_an_exception_around_a_good_request_changes_nothing(
 @pytest.mark.invariant(16)
 @pytest.mark.report(122)
 async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Library) -> None:
-    """Whoever still handles it, when the token has turned out to be good, does not renew it."""
+    """The exception of a 401 counts once, even if it is still handled when other flows end."""
     auth = library.auth(sandbox)
 
     def flow() -> Any:
@@ -242,7 +242,7 @@ async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Lib
 
 
 class OddError(Exception):
-    """Whose response is not what one thinks."""
+    """Has a response that is not one."""
 
     def __init__(self, response: object) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ class ForeignResponse:
 async def test_an_exception_is_what_comes_out_whatever_its_response_is(
     sandbox: Sandbox, library: Library, response: object
 ) -> None:
-    """An exception of a hook's that ends a request is not hidden by what is looked for in it."""
+    """An exception of a hook is raised unchanged, whatever its `response` is."""
 
     async def fail(_: Any) -> None:
         raise OddError(response)

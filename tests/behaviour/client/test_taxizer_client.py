@@ -77,7 +77,7 @@ async def test_options_of_the_auth_reach_it(
 
 
 async def test_options_of_httpx_reach_it(library: Library, sandbox: Sandbox) -> None:
-    """All that the library's AsyncClient takes can be given."""
+    """Each option of the library's AsyncClient can be given."""
     async with library.taxizer_client(
         sandbox,
         headers={"X-Mine": "1"},
@@ -98,7 +98,7 @@ async def test_options_of_httpx_reach_it(library: Library, sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("option", ["transport", "mounts"])
 async def test_a_login_needs_a_way_of_its_own(library: Library, option: str) -> None:
-    """With a transport or mounts it is unclear how to log in, and http_client makes it clear."""
+    """With transport= or mounts= the client also needs http_client=, to know how to log in."""
     value = library.module.AsyncHTTPTransport() if option == "transport" else {"all://": None}
     options: dict[str, Any] = {option: value}
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_another_auth_is_refused(library: Library, auth: Any, *, is_given: bool)
 
 
 def test_an_unknown_option_is_refused(library: Library) -> None:
-    """A misspelt option is a TypeError, as with httpx."""
+    """A misspelt option is a TypeError, as it is with the library."""
     with pytest.raises(TypeError, match="time_out"):
         library.adapter.TaxizerClient(PAIR, time_out=3)
 
@@ -166,7 +166,7 @@ def test_a_wrong_base_url_is_a_typed_error(library: Library, base_url: str) -> N
 
 
 async def test_a_base_url_may_have_blanks_around_it(library: Library, sandbox: Sandbox) -> None:
-    """What the auth accepts as base_url the client accepts, too: a newline at the end is common."""
+    """A base_url with blanks or a newline around it works, as it does for the auth."""
     async with library.adapter.TaxizerClient(
         sandbox.credentials, base_url=f" {sandbox.base_url}\n"
     ) as client:
@@ -179,7 +179,7 @@ async def test_a_base_url_may_have_blanks_around_it(library: Library, sandbox: S
 async def test_logins_of_one_client_build_no_tls_context_each(
     library: Library, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    """Reading the CA bundle stops the loop for long, so a client's logins do it once at most."""
+    """The logins of a client read the CA bundle once at most, as that takes long."""
     build, built = ssl.create_default_context, 0
 
     def count(**arguments: Any) -> ssl.SSLContext:

@@ -138,7 +138,7 @@ async def test_other_statuses_are_no_tokens(
 async def test_a_refusal_is_the_apis_own(
     serve: Callable[..., RawServer], raw: bytes, outcome: Outcome
 ) -> None:
-    """Neither a page of a firewall or a proxy nor a truncated answer refuses the credentials."""
+    """Only the API's own answer refuses credentials: no page of a firewall or proxy, and no truncated answer."""
     server = serve((raw,))
 
     assert await Asker(server.base_url).connect(attempts=1) == outcome
@@ -212,7 +212,7 @@ async def test_a_token_is_read_in_any_unicode_encoding(
 
 
 async def test_a_compressed_token_is_read(sandbox: Sandbox, asker: Asker) -> None:
-    """A proxy may compress without being asked."""
+    """A compressed answer is read, though none was asked for."""
     packed = gzip.compress(TOKEN.encode())
     sandbox.fail("connect", Fault.junk(packed, headers={"Content-Encoding": "gzip"}))
 

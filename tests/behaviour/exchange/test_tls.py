@@ -52,7 +52,7 @@ async def test_an_authority_of_ones_own_is_given_by_the_factory(
 
 
 async def test_a_strange_certificate_is_refused(https: RawServer) -> None:
-    """The default client sends nothing to a server whose certificate it can't verify, and says why."""
+    """The default client sends nothing to a server with a certificate that it can't verify, and says why."""
     outcome = await Asker(https.base_url).connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
@@ -99,7 +99,7 @@ async def test_the_tls_context_is_built_once(
 
 @final
 class _Replaced:
-    """A server whose CA can be replaced, and the bundle that its clients trust."""
+    """A server with a replaceable CA, and the bundle that its clients trust."""
 
     def __init__(self, serve: Callable[..., RawServer], bundle: Path) -> None:
         self._certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -2,8 +2,8 @@
 Writes tests/REPORTS.md: which field report is held by which test.
 
 ``python -m tests.behaviour.reports.write``, from the root of the repository, runs the tests that are marked with a
-report, and writes the file if each of their cases passed: none failed, none was skipped. So whoever
-compares the file with the marks, as `test_reports` does, needs to count the cases, not to run them.
+report, and writes the file if each of their cases passed: none failed, none was skipped. So `test_reports`, which
+compares the file with the marks, only counts the cases and does not run them.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _link(path: str) -> str:
 
 def _observe(arguments: list[str], *, quiet: bool) -> tuple[dict[str, Any], int, str]:
     """Run pytest with *arguments*; return what `collect.py` saw, the exit code and the output."""
-    # Options of whoever runs the suite would choose other tests.
+    # Its options might choose other tests.
     environment = {name: os.environ[name] for name in os.environ if name != "PYTEST_ADDOPTS"}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "seen.json"

@@ -1,4 +1,4 @@
-"""A sandbox whose secret is easy to find."""
+"""A sandbox with a secret that is easy to find."""
 
 from __future__ import annotations
 

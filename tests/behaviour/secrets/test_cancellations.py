@@ -1,4 +1,4 @@
-"""Nothing secret is seen in what a cancelled or timed-out caller gets."""
+"""A cancelled or timed-out caller sees no secret."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[ob
 
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("where", ["connect", "refresh"])
-async def test_nothing_is_seen_by_who_started_a_refresh_and_is_cancelled(
+async def test_nothing_is_seen_by_a_cancelled_leader(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
 ) -> None:
-    """Who is cancelled in the middle of the login or renewal that it started sees no canary."""
+    """A caller that is cancelled in the login or renewal that it started sees no canary."""
     async with client_of(auth) as client:
         if where == "refresh":
             await client.get("/v1/x")
@@ -64,7 +64,7 @@ async def test_nothing_is_seen_by_who_started_a_refresh_and_is_cancelled(
 
 
 @pytest.mark.parametrize("where", ["connect", "refresh"])
-async def test_nothing_is_seen_by_who_times_out(
+async def test_nothing_is_seen_by_a_caller_that_times_out(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
 ) -> None:
     """The TimeoutError of a caller's own limit, and all that led to it, shows no canary."""
@@ -107,10 +107,10 @@ async def test_nothing_is_seen_by_asyncios_own_ways(
     assert exposed(caught.value, task, auth, auth.status()) == []
 
 
-async def test_nothing_is_seen_by_who_waits_too_and_is_cancelled(
+async def test_nothing_is_seen_by_a_cancelled_waiter(
     sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]]
 ) -> None:
-    """Who waits for a login that another caller started, and is cancelled, sees no canary."""
+    """A caller that is cancelled while it waits for another's login sees no canary."""
     with sandbox.hold("connect") as gate:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
@@ -147,7 +147,7 @@ def test_nothing_is_seen_of_a_login_that_ends_with_its_loop(
 async def test_nothing_is_seen_of_a_vault_that_is_waited_for(
     sandbox: Sandbox, exposed: Callable[..., list[str]]
 ) -> None:
-    """Who is cancelled while an async callable gets the credentials sees no secret of its arguments."""
+    """A caller that is cancelled while an async callable runs sees no secret of its arguments."""
     asked = anyio.Event()
 
     async def vault(client_id: str, client_secret: str) -> Credentials:
@@ -165,7 +165,7 @@ async def test_nothing_is_seen_of_a_vault_that_is_waited_for(
 async def test_nothing_is_seen_of_a_vault_in_a_thread(
     sandbox: Sandbox, exposed: Callable[..., list[str]]
 ) -> None:
-    """Who is cancelled while a sync callable gets the credentials sees no secret of its arguments."""
+    """A caller that is cancelled while a sync callable runs sees no secret of its arguments."""
     asked, done = threading.Event(), threading.Event()
 
     def vault(client_id: str, client_secret: str) -> Credentials:

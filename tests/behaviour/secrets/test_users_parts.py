@@ -78,7 +78,7 @@ class LeakyStore:
 async def test_nothing_is_seen_of_a_failing_store(
     sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], operation: str
 ) -> None:
-    """A store whose errors quote the token fails no request, and shows no canary."""
+    """A store with errors that quote the token fails no request, and shows no canary."""
     store = LeakyStore(operation)
     auth = auth_of(sandbox, store=store, on_event=events.append)
     async with client_of(auth) as client:
@@ -103,7 +103,7 @@ async def test_nothing_is_seen_of_a_failing_store(
 async def test_nothing_is_seen_of_a_failing_hook(
     sandbox: Sandbox, exposed: Callable[..., list[str]], *, is_async: bool
 ) -> None:
-    """A hook whose error quotes the secret is logged by the error's class."""
+    """An error of a hook that quotes the secret is logged by its class."""
 
     def hook(_: Event) -> NoReturn:
         raise LeakyError(SECRET, *sandbox.issued_jwts)
@@ -177,7 +177,7 @@ async def test_nothing_is_seen_of_a_failing_factory(
 async def test_nothing_is_seen_of_a_failing_transport(
     sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], kind: type[Exception]
 ) -> None:
-    """A transport of the user's whose error quotes the request shows no canary."""
+    """An error of the user's transport that quotes the request shows no canary."""
 
     class LeakyTransport(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Nothing secret is seen in the error of a constructor that was given it in a wrong way."""
+"""The error of a constructor shows no secret that was passed to it in a wrong way."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def given(client_secret: str) -> Credentials:
 def test_nothing_is_seen_of_credentials_of_a_wrong_type(
     build: Callable[..., object], credentials: Any, exposed: Callable[..., list[str]]
 ) -> None:
-    """Who passes the secret itself in place of Credentials is told so without it."""
+    """The error about a secret in place of Credentials does not show it."""
     with pytest.raises(ConfigurationError) as caught:
         build(credentials)
 
@@ -85,7 +85,7 @@ def test_nothing_is_seen_of_a_callable_with_the_secret_in_it(
 def test_nothing_is_seen_of_a_secret_in_another_argument(
     build: Callable[..., object], argument: str, wrong: Any, exposed: Callable[..., list[str]]
 ) -> None:
-    """A secret that was passed where none belongs is in no frame, whichever argument is at fault."""
+    """A secret that was passed as another argument is in no frame, whichever argument is at fault."""
     with pytest.raises(ConfigurationError) as caught:
         build(Credentials("sandbox-client", "another"), base_url="nonsense", **{argument: wrong})
 
@@ -146,7 +146,7 @@ def test_nothing_is_seen_of_a_password_in_a_url(
 
 @pytest.mark.parametrize("kind", [Secret, Credentials, TaxizerAuth, TaxizerClient])
 def test_a_half_built_object_has_a_repr(kind: type[Any]) -> None:
-    """An error reporter that captures the locals of a failing constructor is not made to fail."""
+    """The repr of a half-built object works, so that an error reporter can show a failing constructor."""
     assert "cnry" not in repr(object.__new__(kind))
 
 
@@ -164,7 +164,7 @@ def test_an_error_of_a_policy_is_plain(
 def test_nothing_is_seen_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, exposed: Callable[..., list[str]]
 ) -> None:
-    """An environment with a secret but no clientId, twice, as a path or in a URL, does not show it."""
+    """The error about an incomplete or contradictory environment does not show the secret in it."""
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET", SECRET)
     with pytest.raises(ConfigurationError) as incomplete:
         TaxizerClient.from_env()

@@ -1,4 +1,4 @@
-"""A server of aiohttp's that calls Taxizer for each of its requests; as a program it tells its port, and its end."""
+"""An aiohttp server that calls Taxizer for each request; as a program it prints its port and its end."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Reply:
 
 
 class Stream(Protocol):
-    """An answer whose body was not read."""
+    """An answer with its body unread."""
 
     @property
     def status(self) -> int: ...

@@ -61,7 +61,7 @@ def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
 
 @pytest.fixture(name="session")
 async def _session(sandbox: Sandbox, auth: TaxizerAuth) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session whose token was revoked."""
+    """A session with a revoked token."""
     async with open_session(auth) as session:
         await status_of(session)
         sandbox.revoke()
@@ -108,7 +108,7 @@ async def test_what_aiohttp_keeps_in_memory_is_sent_again(
 async def test_a_compressed_body_is_sent_again(
     sandbox: Sandbox, session: aiohttp.ClientSession
 ) -> None:
-    """What is compressed on its way is compressed anew."""
+    """A body that aiohttp compresses is compressed again for the resend."""
     assert await status_of(session, data=b"invoice" * 100, compress="deflate") == 200
     (_, first), (_, second) = arrived(sandbox)
     assert first == second != b""
@@ -181,7 +181,7 @@ def read_by_aiohttp(content: bytes) -> aiohttp.StreamReader:
 
 
 async def test_a_wait_for_100_continue_is_begun_anew(sandbox: Sandbox) -> None:
-    """A server that refuses a request before its body came gets the whole of the next one."""
+    """A request with Expect: 100-continue that is refused before its body is sent again whole."""
     heads: list[bytes] = []
     bodies: list[bytes] = []
 
@@ -210,8 +210,8 @@ async def test_a_wait_for_100_continue_is_begun_anew(sandbox: Sandbox) -> None:
     assert bodies == [b"invoice"]
 
 
-async def test_a_body_whose_sending_a_401_cut_short_is_sent_whole(sandbox: Sandbox) -> None:
-    """A server that refuses a request without reading it gets all of the next one."""
+async def test_a_body_that_a_401_cut_short_is_sent_whole(sandbox: Sandbox) -> None:
+    """A body that a 401 cut short is sent again whole."""
     bodies: list[bytes] = []
     body = b"x" * 900_000
 
@@ -278,7 +278,7 @@ async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
 async def test_a_redirect_from_elsewhere_is_a_request_of_its_own(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> None:
-    """Aiohttp redirects above its middlewares: the hop to the API has the token, the one before not."""
+    """A redirect from elsewhere to the API is a request of its own, and has the token."""
     foreign = sandbox.base_url.replace("127.0.0.1", "localhost")
     to = {"Location": f"{sandbox.base_url}/v1/x"}
     sandbox.fail("/v1/away", Fault.status(302, headers=to))
@@ -302,7 +302,7 @@ async def test_a_challenge_in_a_second_header_counts(sandbox: Sandbox) -> None:
 async def test_a_host_that_aiohttp_leaves_as_it_is_gets_no_token(
     sandbox: Sandbox, auth: TaxizerAuth, events: list[Event]
 ) -> None:
-    """A host that is no ASCII, as a redirect's may be without requoting, is another origin."""
+    """A host that is not ASCII, as aiohttp sends it without requoting, is another origin."""
     async with open_session(auth) as session:
         with pytest.raises(aiohttp.ClientConnectorDNSError):
             await session.get(URL("http://tax\u0456zer.invalid/v1/x", encoded=True))
@@ -393,7 +393,7 @@ async def test_cookies_and_headers_of_a_session_are_sent_again(
 
 
 async def test_raise_for_status_is_about_the_last_answer(sandbox: Sandbox) -> None:
-    """A session that raises for a status does so for what is handed back, and for no login."""
+    """`raise_for_status` of a session applies to the answer that is handed back, and to no login."""
     forgetful = RenewalPolicy(rejected_for=1e-6)
     auth = auth_of(sandbox, policy=forgetful)
     async with open_session(auth, raise_for_status=True) as session:
@@ -412,7 +412,7 @@ async def test_raise_for_status_is_about_the_last_answer(sandbox: Sandbox) -> No
 async def test_errors_of_aiohttp_show_no_token(
     sandbox: Sandbox, auth: TaxizerAuth, how: str
 ) -> None:
-    """What aiohttp tells of a request in its errors, whose repr has all headers, has no token."""
+    """The errors of aiohttp, which show all headers of a request, show no token."""
     faults = {
         "raise-for-status": Fault.status(403),
         "no-json": Fault.status(200, body="x"),
@@ -512,11 +512,11 @@ async def test_the_auth_may_be_httpx2s(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("auth", [None, ("user", "password"), TaxizerAuth])
 def test_another_kind_of_auth_is_refused(auth: Any) -> None:
-    """What is no TaxizerAuth is told by its type."""
+    """Another kind of auth is refused by the name of its type."""
     with pytest.raises(ConfigurationError, match=f"TaxizerAuth, not {type(auth).__name__}"):
         TaxizerMiddleware(auth)
 
 
-def test_a_repr_says_whose_it_is(auth: TaxizerAuth) -> None:
+def test_a_repr_names_the_auth(auth: TaxizerAuth) -> None:
     """The repr names the auth, and nothing secret."""
     assert repr(TaxizerMiddleware(auth)) == f"<TaxizerMiddleware of {auth!r}>"

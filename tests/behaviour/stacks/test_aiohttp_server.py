@@ -136,7 +136,7 @@ async def test_options_of_the_session_reach_it(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("option", ["base_url", "auth"])
 def test_what_it_brings_itself_is_refused(option: str) -> None:
-    """An address or an auth of the session is told at once; the auth is made by make_auth."""
+    """A base_url or auth for the session is refused at once, and the error names make_auth."""
     options: dict[str, Any] = {option: "https://api.example"}
     with pytest.raises(ConfigurationError, match=f"its own {option}: give make_auth="):
         taxizer_ctx(**options)
@@ -185,7 +185,7 @@ class BrokenClock:
 async def test_a_keep_fresh_that_fails_is_told(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure is logged when it happens, requests go on, and the end raises it, all closed."""
+    """A failure of keep_fresh is logged at once and raised at the end; requests go on meanwhile."""
     app = app_with(taxizer_ctx(partial(auth_of, sandbox, clock=BrokenClock())))
     runner = web.AppRunner(app)
     await runner.setup()
@@ -226,7 +226,7 @@ def running_shop() -> Iterator[tuple[subprocess.Popen[str], int]]:
 async def test_requests_in_flight_are_answered_when_the_server_is_asked_to_end(
     sandbox: Sandbox, where: str, number: signal.Signals
 ) -> None:
-    """A signal in the midst of logins or requests loses none, and the program ends with no complaint."""
+    """A signal during logins or requests loses none of them, and the program ends cleanly."""
     statuses: list[int] = []
     # Before the program starts, as it logs in at once.
     with sandbox.hold(where) as gate, running_shop() as (process, port):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="sender")
 async def _sender(sandbox: Sandbox, stack: Stack, auth: Auth) -> AsyncIterator[Sender]:
-    """A client whose token was revoked."""
+    """A client with a revoked token."""
     async with stack.open(auth) as sender:
         await sender.send("GET", "/v1/x")
         sandbox.revoke()
@@ -39,7 +39,7 @@ async def chunks() -> AsyncIterator[bytes]:
 
 
 class Chunks:
-    """Can be iterated any number of times, which nobody can know."""
+    """Can be iterated any number of times, but does not say so."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return chunks()
@@ -142,7 +142,7 @@ async def test_a_head_and_an_empty_answer_are_sent_again(sandbox: Sandbox, sende
 async def test_an_endless_answer_is_streamed_while_tokens_are_renewed(
     sandbox: Sandbox, sender: Sender
 ) -> None:
-    """A stream is opened after a 401, goes on through a renewal, and is left when one wants."""
+    """An endless answer is streamed after a 401 and through a renewal, and can be left at any time."""
     async with sender.stream("/v1/stream") as stream:
         assert stream.status == 200
         sandbox.revoke()

@@ -59,7 +59,7 @@ def _sandbox() -> Iterator[Sandbox]:
 async def test_a_failed_login_is_an_error_of_ours(
     sandbox: Sandbox, stack: Stack, fault: Fault, kind: type[AuthError]
 ) -> None:
-    """Each way to fail has its class on each stack, is told to all who wait, and sends nothing."""
+    """Each kind of failure has its class, reaches all callers, and sends no request."""
     sandbox.fail("connect", fault)
     auth = stack.make_auth(sandbox, policy=ONE_TRY)
     raised: list[AuthError] = []
@@ -80,7 +80,7 @@ async def test_a_failed_login_is_an_error_of_ours(
 
 
 async def test_a_login_that_nobody_answers_is_an_outage(sandbox: Sandbox, stack: Stack) -> None:
-    """A port that is closed is told as what it is, by the operating system's name for it."""
+    """A closed port is reported by the operating system's words for it."""
     auth = stack.make_auth(sandbox, policy=ONE_TRY)
     sandbox.stop()
     async with stack.open(auth) as sender:
@@ -120,7 +120,7 @@ async def test_an_api_that_is_gone_is_the_stacks_own_error(
 async def test_a_renewal_that_fails_after_a_401_is_an_error_of_ours(
     sandbox: Sandbox, stack: Stack
 ) -> None:
-    """A 401 whose renewal and login fail raises; the connection of the 401 is free again."""
+    """If the renewal and the login after a 401 fail, the request raises, and its connection is free."""
     auth = stack.make_auth(sandbox, policy=RenewalPolicy(backoff=60.0, outage_backoff=0.001))
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)

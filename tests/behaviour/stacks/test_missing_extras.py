@@ -1,4 +1,4 @@
-"""A module of an adapter whose library is not installed."""
+"""Adapters without their library."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def test_any_spelling_of_the_origin_gets_the_token(
 async def test_a_host_has_several_spellings(
     sandbox: Sandbox, stack: Stack, events: list[Event], base_url: str, written: str
 ) -> None:
-    """Addresses and names that are the same are the same origin, so that a login is tried."""
+    """Other spellings of an address or a name are the same origin."""
     credentials_asked: list[None] = []
 
     def credentials() -> Any:
@@ -213,7 +213,7 @@ async def test_a_401_after_a_redirect_within_the_origin_is_renewed(
 async def test_a_redirect_that_is_not_followed_is_handed_back(
     stack: Stack, auth: Auth, onlooker: Onlooker
 ) -> None:
-    """Who follows no redirects gets them."""
+    """A redirect that is not followed is the answer."""
     async with stack.open(auth) as sender:
         reply = await sender.send("GET", redirect(onlooker.url, 307))
 

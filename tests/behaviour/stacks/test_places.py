@@ -36,7 +36,7 @@ SICK = "/v1/Reports/Mine"
 async def test_a_place_that_always_refuses_costs_the_others_nothing(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
-    """It causes one renewal at most; all other requests succeed, and a revocation is cured for them."""
+    """A place that always answers 401 causes one renewal at most, and other requests succeed."""
     sandbox.fail(SICK, Fault.unauthorized())
     sandbox.refresh_latency = 0.05
     async with stack.open(auth) as sender:
@@ -94,7 +94,7 @@ async def test_a_401_during_an_outage_of_the_login_fails_nobody_else(
 async def test_a_refusal_is_told_once_per_token(
     sandbox: Sandbox, stack: Stack, auth: Auth, events: list[Event]
 ) -> None:
-    """Of 200 requests to a place that always answers 401 two events tell: one for each token."""
+    """200 requests to a place that always answers 401 cause two events: one for each token."""
     sandbox.fail(SICK, Fault.unauthorized())
     async with stack.open(auth) as sender:
         await sender.send("POST", PATH)
@@ -112,7 +112,7 @@ async def test_a_refusal_is_told_once_per_token(
 async def test_an_answer_of_a_gateway_does_not_vouch_for_a_token(
     sandbox: Sandbox, stack: Stack
 ) -> None:
-    """A 503 or 429 is no acceptance: a revoked token is renewed though others get those for it."""
+    """A 503 or 429 does not show that a token is good: a revoked one is renewed all the same."""
     clock = ManualClock(autojump=True)
     auth = stack.make_auth(sandbox, clock=clock)
     async with stack.open(auth) as sender:
@@ -184,7 +184,7 @@ PACKED = gzip.compress(b"no" * 10_000)
 async def test_the_body_of_a_401_does_not_matter(
     sandbox: Sandbox, stack: Stack, script: Script
 ) -> None:
-    """Whatever it is, the token is renewed and the request sent again, over a pool of one."""
+    """Whatever the body of a 401 is, the token is renewed and the request sent again, over one connection."""
     with RawServer(script, (answer(b"fine", "Connection: close"),)) as server:
         auth = stack.make_auth(sandbox, extra_origins=[server.base_url])
         async with stack.open(auth, connections=1) as sender:

@@ -125,7 +125,7 @@ async def test_a_dead_token_is_replaced_before_anything_is_sent(
 async def test_with_keep_fresh_no_request_renews(
     sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
 ) -> None:
-    """While `keep_fresh` is at it, requests go on with the old token and ask for no new one."""
+    """While `keep_fresh` renews, requests go on with the old token and start no renewal."""
     await aging_auth.token()
     async with stack.open(aging_auth) as sender, anyio.create_task_group() as tasks:
         tasks.start_soon(aging_auth.keep_fresh)
@@ -166,7 +166,7 @@ async def test_each_way_to_a_token_is_told_once(
 async def test_forget_makes_the_next_request_log_in(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
-    """A client goes on after `forget`, with a token of a new login."""
+    """After `forget` the next request logs in."""
     async with stack.open(auth) as sender:
         await sender.send("GET", PATH)
         await auth.forget()
@@ -204,7 +204,7 @@ async def test_a_file_is_shared_with_another_stack(
 async def test_cold_stacks_that_share_a_file_log_in_once(
     sandbox: Sandbox, stack: Stack, tmp_path: Path
 ) -> None:
-    """Of five auths on one file store that start at once a single one logs in."""
+    """Of five auths that share a file store and start at once one logs in."""
     auths = [stack.make_auth(sandbox, store=FileTokenStore(tmp_path / "tokens")) for _ in range(5)]
 
     async def send(auth: Auth) -> Reply:

@@ -176,7 +176,7 @@ async def test_a_pool_of_one_connection_is_enough(
 async def test_a_401_with_a_long_body_is_read_to_its_end(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
-    """What is too long to have come with its head is read, so that its connection is free again."""
+    """The long body of a 401 is read, so that its connection is free again."""
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)
         sandbox.fail(PATH, Fault.status(401, body="x" * 2_000_000), times=1)

@@ -55,13 +55,6 @@ async def test_each_exchange_gets_a_client_that_is_closed_after_it(sandbox: Sand
     assert all(client.is_closed for client in clients)
 
 
-async def test_the_class_itself_is_a_factory(sandbox: Sandbox) -> None:
-    """The class `httpx.AsyncClient` can be passed itself."""
-    assert isinstance(
-        await Asker(sandbox.base_url, http_client=httpx.AsyncClient).connect(), Issued
-    )
-
-
 @pytest.mark.parametrize(
     ("returned", "problem"),
     [

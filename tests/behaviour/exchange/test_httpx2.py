@@ -11,10 +11,9 @@ import httpx
 import httpx2
 import pytest
 
-from taxizer_async import ConfigurationError
 from taxizer_async._auth.on_httpx import HTTPX
-from taxizer_async._core.exchange import Issued, Malformed, Unavailable
-from taxizer_async.httpx2 import HTTPX2, TaxizerAuth, TaxizerClient
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Unavailable
+from taxizer_async.httpx2 import HTTPX2
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.raw_server import RawServer, answer, flood, hang, reset
 from tests.support.token_calls import Asker
@@ -120,25 +119,6 @@ def _full_port(servers: contextlib.ExitStack) -> int:
     return int(listener.getsockname()[1])
 
 
-async def test_logins_go_over_httpx2(sandbox: Sandbox) -> None:
-    """A login is sent by a client of httpx2, and by none of httpx."""
-    made: list[httpx2.AsyncClient] = []
-
-    def make() -> httpx2.AsyncClient:
-        made.append(httpx2.AsyncClient())
-        return made[-1]
-
-    async with TaxizerClient(
-        sandbox.credentials, base_url=sandbox.base_url, http_client=make
-    ) as client:
-        answered = await client.get("/v1/x")
-
-    assert isinstance(answered, httpx2.Response)
-    assert answered.status_code == 200
-    assert len(made) == 1
-    assert made[0].is_closed
-
-
 @pytest.mark.parametrize(
     ("made", "complaint"),
     [
@@ -151,6 +131,7 @@ async def test_http_client_returns_a_client_of_httpx2(
     sandbox: Sandbox, made: Any, complaint: str
 ) -> None:
     """The error about an http_client of another library names the client that is wanted."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, http_client=made)
-    with pytest.raises(ConfigurationError, match=rf"{complaint}.*fresh httpx2\.AsyncClient"):
-        await auth.token()
+    outcome = await Asker(sandbox.base_url, library=HTTPX2, http_client=made).connect()
+
+    assert isinstance(outcome, Misconfigured)
+    assert f"{complaint}: it must return a fresh httpx2.AsyncClient" in outcome.reason

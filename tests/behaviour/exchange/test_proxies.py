@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import trustme
 
 from taxizer_async._core.exchange import Issued, Unavailable
+from tests.support.certificates import tls_contexts
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.raw_server import answer
 from tests.support.token_calls import Asker
@@ -67,10 +66,7 @@ async def test_a_tunnel_shows_the_proxy_nothing(
     serve: Callable[..., RawServer], proxies: Callable[..., ForwardProxy]
 ) -> None:
     """Over https the proxy sees a CONNECT, and neither path nor secret."""
-    authority = trustme.CA()
-    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(served)
-    authority.configure_trust(trusting)
+    served, trusting = tls_contexts()
     server = serve((answer(b'{"jwtToken": "j-1"}'),), tls=served)
     proxy = proxies()
     asker = Asker(
@@ -97,15 +93,3 @@ async def test_a_proxy_that_refuses_a_tunnel_leaves_the_secret_unsent(
     assert "cnry" not in outcome.reason
     assert len(proxy.lines) == (2 if call == "connect" else 1)
     assert proxy.lines[0].startswith("CONNECT api.example:443 ")
-
-
-async def test_a_proxy_that_is_not_there_is_a_typed_failure() -> None:
-    """A proxy that refuses connections is reported like any refused connection."""
-    asker = Asker(
-        "https://api.example", http_client=lambda: httpx.AsyncClient(proxy="http://127.0.0.1:1")
-    )
-    outcome = await asker.connect(attempts=1)
-
-    assert isinstance(outcome, Unavailable)
-    assert outcome.not_processed
-    assert "pa55word" not in outcome.reason

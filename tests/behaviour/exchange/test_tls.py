@@ -14,6 +14,7 @@ from taxizer_async._auth.options import ClientOptions
 from taxizer_async._core.exchange import Issued, Unavailable
 from taxizer_async._http import library as _http_library
 from taxizer_async._http.library import HttpLibrary
+from tests.support.certificates import tls_contexts
 from tests.support.raw_server import answer
 from tests.support.token_calls import PAIR, Asker
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from taxizer_async.testing import Sandbox
     from tests.support.raw_server import RawServer
 
 
@@ -33,9 +33,7 @@ def _authority() -> trustme.CA:
 
 @pytest.fixture(name="https")
 def _https(serve: Callable[..., RawServer], authority: trustme.CA) -> RawServer:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return serve((answer(b'{"jwtToken": "j-1"}'),), tls=context)
+    return serve((answer(b'{"jwtToken": "j-1"}'),), tls=tls_contexts(authority)[0])
 
 
 @pytest.mark.report(94)
@@ -43,8 +41,7 @@ async def test_an_authority_of_ones_own_is_given_by_the_factory(
     https: RawServer, authority: trustme.CA
 ) -> None:
     """With the CA in the factory's client both calls work over https."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    _, context = tls_contexts(authority)
     asker = Asker(https.base_url, http_client=lambda: httpx.AsyncClient(verify=context))
 
     assert isinstance(await asker.connect(), Issued)
@@ -211,12 +208,3 @@ async def test_plain_http_to_a_tls_port_is_a_typed_failure(https: RawServer) -> 
     outcome = await Asker(plain).connect(attempts=1)
 
     assert isinstance(outcome, Unavailable)
-
-
-async def test_tls_to_a_plain_port_is_a_typed_failure(sandbox: Sandbox) -> None:
-    """An https base_url of a server that speaks plain HTTP gives a failure before anything is sent."""
-    secure = sandbox.base_url.replace("http", "https")
-    outcome = await Asker(secure).connect(attempts=1)
-
-    assert isinstance(outcome, Unavailable)
-    assert outcome.not_processed

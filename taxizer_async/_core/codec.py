@@ -1,7 +1,7 @@
 """
-JSON to values and back: the only module that knows the API's field names and cattrs.
+JSON to tokens and back: only this module knows the API's names of their fields.
 
-Nothing here raises because of what the server sent, as a traceback would contain the body (see
+Nothing here raises because of what the server sent, as a traceback would show the body (see
 `_core.secret`).
 """
 
@@ -13,15 +13,19 @@ import re
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import cattrs
 
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from taxizer_async._core.models import Credentials, Token
+from taxizer_async._core.models import Token
 from taxizer_async._core.secret import Secret
+
+
+if TYPE_CHECKING:
+    from taxizer_async._core.models import Credentials
 
 
 # Strings, which `re` compiles and caches at first use, so that imports do not pay for it.
@@ -35,7 +39,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 @attrs.frozen(kw_only=True)
 class Decoded:
-    """A token, and the names of the fields whose values could not be read."""
+    """A token, and the names of its expiries that could not be read."""
 
     token: Token
     unreadable: tuple[str, ...]
@@ -43,24 +47,29 @@ class Decoded:
 
 @attrs.frozen
 class Undecodable:
-    """A description of a body that holds no token, without any value from it."""
+    """A body that holds no token, described without any value from it."""
 
     excerpt: str
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
     """Return the body of a Connect request (API reference, "Auth/Connect")."""
-    return json.dumps(_converter().unstructure(credentials)).encode()
+    return json.dumps(
+        {
+            "clientId": credentials.client_id,
+            "clientSecret": credentials.client_secret.reveal(),
+        }
+    ).encode()
 
 
 def encode_refresh_token(refresh_token: Secret) -> bytes:
     """Return the body of a refresh request (API reference, "Auth/AppRefreshToken")."""
-    return json.dumps({"refreshToken": _converter().unstructure(refresh_token)}).encode()
+    return json.dumps({"refreshToken": refresh_token.reveal()}).encode()
 
 
 def decode_token(body: bytes) -> Decoded | Undecodable:
     """
-    Read the object of nine fields that both endpoints answer.
+    Read the object of nine fields that both endpoints return.
 
     Unknown fields are ignored, a byte order mark is accepted, and every field except the JWT may be null
     or missing. A JWT that would not be valid in a header is refused.
@@ -75,8 +84,10 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
     token: Token = _converter().structure(payload, Token)
     unreadable = tuple(
         wire
-        for name, wire in _EXPIRIES.items()
-        if payload.get(wire) not in (None, "") and getattr(token, name) is None
+        for name, (wire, read) in _FIELDS.items()
+        if read is _timestamp
+        and payload.get(wire) not in (None, "")
+        and getattr(token, name) is None
     )
     return Decoded(token=token, unreadable=unreadable)
 
@@ -105,7 +116,7 @@ def parse_timestamp(text: str) -> datetime | None:
     Return a timestamp of the API as an aware UTC value; None if *text* is not a full timestamp.
 
     ASP.NET backends write 0 to 9 fractional digits, `Z`, `z`, offsets, and a space for `T`. Without a zone
-    it is UTC, as the names of the fields say. A moment that `datetime` can't hold becomes its first or last.
+    it is UTC, as the fields' names say. A moment that `datetime` can't hold becomes its first or last one.
     """
     # `datetime.fromisoformat` alone would also read dates, week dates and more.
     match = re.fullmatch(_TIMESTAMP, text.strip())
@@ -122,14 +133,8 @@ def parse_timestamp(text: str) -> datetime | None:
         return _EARLIEST if moment.year == 1 else _LATEST
 
 
-_EXPIRIES: Final = {
-    "expires_at": "jwtTokenExpireAtUTC",
-    "refresh_expires_at": "refreshTokenExpireAtUTC",
-}
-
-
 def parse_json(body: bytes) -> Any:
-    """Return the value of *body*, with numbers as floats; a unique object if it is not JSON."""
+    """Return the value of *body*, with numbers as floats; `_NOT_JSON` if it is not JSON."""
     try:
         # Python refuses to parse integers of thousands of digits, and no field is an integer.
         return json.loads(body, parse_int=float)
@@ -185,33 +190,28 @@ def _timestamp(value: Any, _: Any) -> datetime | None:
     return parse_timestamp(value) if isinstance(value, str) else None
 
 
+#: The fields of a token: their names in JSON, and what reads their values.
+_FIELDS: Final = {
+    "app_id": ("appId", _text),
+    "app_name": ("appName", _text),
+    "account_id": ("accountId", _text),
+    "account_name": ("accountName", _text),
+    "username": ("username", _text),
+    "jwt": ("jwtToken", _secret),
+    "expires_at": ("jwtTokenExpireAtUTC", _timestamp),
+    "refresh_token": ("refreshToken", _secret),
+    "refresh_expires_at": ("refreshTokenExpireAtUTC", _timestamp),
+}
+
+
 # Built at the first login, so that imports do not pay for it.
 @functools.cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_unstructure_hook(Secret, Secret.reveal)
-    converter.register_unstructure_hook(
-        Credentials,
-        make_dict_unstructure_fn(
-            Credentials,
-            converter,
-            client_id=override(rename="clientId"),
-            client_secret=override(rename="clientSecret"),
-        ),
-    )
     converter.register_unstructure_hook(datetime, datetime.isoformat)
     fields: dict[str, Any] = {
-        "app_id": override(rename="appId", struct_hook=_text),
-        "app_name": override(rename="appName", struct_hook=_text),
-        "account_id": override(rename="accountId", struct_hook=_text),
-        "account_name": override(rename="accountName", struct_hook=_text),
-        "username": override(rename="username", struct_hook=_text),
-        "jwt": override(rename="jwtToken", struct_hook=_secret),
-        "expires_at": override(rename=_EXPIRIES["expires_at"], struct_hook=_timestamp),
-        "refresh_token": override(rename="refreshToken", struct_hook=_secret),
-        "refresh_expires_at": override(
-            rename=_EXPIRIES["refresh_expires_at"], struct_hook=_timestamp
-        ),
+        name: override(rename=wire, struct_hook=read) for name, (wire, read) in _FIELDS.items()
     }
     converter.register_structure_hook(Token, make_dict_structure_fn(Token, converter, **fields))
     converter.register_unstructure_hook(Token, make_dict_unstructure_fn(Token, converter, **fields))

@@ -1,7 +1,7 @@
 """
 Where events go: to the `taxizer_async` logger at once, and to listeners a little later.
 
-Listeners are the user's code. They run in tasks of their own, so nothing waits for them, and what they
+Listeners are the user's code. They run in separate tasks, so that nothing waits for them, and what they
 raise is logged. Each listener has a queue per event loop: it hears the events of a loop in order, and a
 slow listener delays no other. Where no event loop runs, listeners are called directly.
 """
@@ -15,13 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from taxizer_async._core import events
-from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.event_loops import (
     EventLoop,
     find_running_loop,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 EventHook: TypeAlias = Callable[["Event"], Awaitable[None] | None]
 
-#: Seconds that listeners get for the rest of their events when their event loop ends.
+#: Seconds that a listener gets for the rest of its events when its event loop ends.
 _GRACE: Final = 1.0
 
 _log: Final = logging.getLogger("taxizer_async")
@@ -60,42 +59,25 @@ _LEVELS: Final[dict[type[Event], int]] = {
 }
 
 
-def check_listener(listener: Any, name: str) -> ConfigurationError | None:
-    """Return the error to raise if *listener*, which was passed as *name*, is not callable."""
-    if callable(listener):
-        return None
-    return ConfigurationError(f"{name} must be a callable, not {type(listener).__name__}")
-
-
 @final
 class EventLog:
     """
     Logs events and passes them to listeners, which are async, or sync and quick.
 
-    Args:
-        hook: The first listener.
-        timeout: Seconds that an async listener may take for an event.
-
-    Raises:
-        ConfigurationError: If *hook* is not callable.
+    *hook* is the first one. An async listener may take *timeout* seconds for an event.
     """
 
     __slots__ = ("_listeners", "_timeout")
 
     def __init__(self, hook: EventHook | None, *, timeout: float) -> None:
-        wrong = None if hook is None else check_listener(hook, "on_event")
-        if wrong is not None:
-            # Not in a frame that raises: see `_core.secret`.
-            del hook
-            raise wrong
         self._timeout = timeout
-        # A dictionary keeps the order, and copies in one step while other threads change it.
+        # A dictionary keeps the order, and is copied in one step while other threads change it.
         self._listeners: dict[_Listener, None] = {}
         if hook is not None:
             self._add(hook, "on_event")
 
     def add_listener(self, listener: EventHook) -> Callable[[], None]:
-        """Pass events to *listener*, which was checked, from now on; return a function that ends that."""
+        """Pass events to *listener* from now on; return a function that ends that."""
         added = self._add(listener, "a listener")
 
         def remove() -> None:
@@ -139,7 +121,7 @@ class EventLog:
 
 @final
 class _Listener:
-    """A callable, and the queue of events that it has in each event loop."""
+    """A callable, and its queues of events, one per event loop."""
 
     __slots__ = ("_call", "_name", "_queues", "_timeout", "is_removed")
 
@@ -262,13 +244,12 @@ class _Queue:
         self.task_id: int | None = None
 
     def put(self, event: Event, native: object) -> None:
-        """Add *event*, in the running loop *native*, which is the queue's own."""
+        """Add *event*; *native* is the queue's loop, which runs here."""
         self._events.append(event)
         self._put += 1
         if not self._is_running:
             self._is_running = True
-            # Only the loop refers to the task: any other reference to it would keep a loop alive that
-            # was dropped together with the task.
+            # The task is not kept: it would keep alive a loop that was dropped together with it.
             start_task(native, self._deliver, Context(), grace=_GRACE)
 
     async def heard_all(self) -> None:
@@ -284,7 +265,7 @@ class _Queue:
                     await heard.wait()
 
     def give_up_if_closed(self) -> None:
-        """Log the events that are left if the loop was closed before the task ended."""
+        """Log how many events are left if the loop was closed before the task ended."""
         if self._loop.is_closed:
             self._give_up()
 

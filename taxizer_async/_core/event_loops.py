@@ -1,5 +1,5 @@
 """
-Event loops as other threads see them, and the independent tasks of refreshes and listeners.
+Event loops as other threads see them, and tasks that no caller can cancel.
 
 Only this module depends on which backend of anyio is in use.
 """
@@ -29,22 +29,23 @@ GRACE: Final = 2.0
 
 
 def running_loop() -> object:
-    """Return the running event loop: asyncio's, or trio's token."""
+    """
+    Return the running event loop: asyncio's, or trio's token.
+
+    Raises:
+        NoEventLoopError: If none runs in this thread.
+    """
     # anyio's own look-up takes ten times as long, and every caller that waits for a token comes here.
     # Unlike the public function, this one raises nothing.
     loop = asyncio._get_running_loop()  # noqa: SLF001
     # Where trio runs as a guest in asyncio's loop there is no asyncio task.
     if loop is not None and asyncio.current_task(loop) is not None:
         return loop
-    # Only trio is left, and anyio where nothing runs: that says so.
     trio = sys.modules.get("trio")
     if trio is not None:
         with contextlib.suppress(RuntimeError):
             return trio.lowlevel.current_trio_token()
-    # Imported late, as it would be a good part of the cost of `import taxizer_async`.
-    from anyio.lowlevel import current_token  # noqa: PLC0415
-
-    return current_token().native_token
+    raise anyio.NoEventLoopError
 
 
 def find_running_loop() -> object | None:
@@ -56,7 +57,7 @@ def find_running_loop() -> object | None:
 
 
 def is_cancelled() -> bool:
-    """Return whether the running task itself is cancelled, after a cancellation was raised in it."""
+    """Return whether a cancellation that was raised in the running task is its own."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # in trio, no other task's cancellation is raised here
@@ -66,12 +67,7 @@ def is_cancelled() -> bool:
 
 @final
 class EventLoop:
-    """
-    A weak reference to an event loop.
-
-    Args:
-        native: asyncio's loop, or trio's token.
-    """
+    """A weak reference to an event loop, which *native* is: asyncio's loop, or trio's token."""
 
     __slots__ = ("_native",)
 
@@ -88,7 +84,8 @@ class EventLoop:
         native = self._native()
         if isinstance(native, asyncio.AbstractEventLoop):
             return not native.is_running()
-        return not self.call_soon(_nothing)
+        # As long as trio runs, a call can be scheduled.
+        return not self.call_soon(lambda: None)
 
     @property
     def is_closed(self) -> bool:
@@ -112,7 +109,7 @@ class EventLoop:
 
 
 class Cancellable(Protocol):
-    """A task that was started; keep a reference, as asyncio does not."""
+    """A task that was started. The caller has to keep a reference, as asyncio does not."""
 
     def cancel(self) -> object:
         """End it at once."""
@@ -123,15 +120,9 @@ def start_task(
     native: object, body: Body, context: Context, *, grace: float = GRACE
 ) -> Cancellable:
     """
-    Run *body* in a new task in the running loop, outside all cancel scopes of the caller.
+    Run *body* in a new task of the running loop *native*, outside all cancel scopes of the caller.
 
     When the loop ends, the task gets *grace* seconds to finish. *body* must not raise.
-
-    Args:
-        native: The running loop: asyncio's loop, or trio's token.
-        body: Returns the coroutine to run.
-        context: The context of the task.
-        grace: Seconds.
     """
     if isinstance(native, asyncio.AbstractEventLoop):
         end, followers = anyio.CancelScope(), list[_Task]()
@@ -152,14 +143,7 @@ def start_task(
 
 
 def call_later(native: object, seconds: float, call: Callable[[], object]) -> Cancellable:
-    """
-    Make *call* in the running loop after *seconds*; it must not raise.
-
-    Args:
-        native: The running loop: asyncio's loop, or trio's token.
-        seconds: How long to wait.
-        call: What to call.
-    """
+    """Make *call* in the running loop *native* after *seconds*; it must not raise."""
     if isinstance(native, asyncio.AbstractEventLoop):
         return native.call_later(seconds, call)
     return start_task(native, partial(_call_after, seconds, call), Context())
@@ -171,7 +155,7 @@ class _Task(asyncio.Task[None]):
     A task that is not cancelled with all others when its loop ends.
 
     `asyncio.run`, `asyncio.Runner` and aiohttp's `run_app` cancel all tasks while the loop is stopped,
-    and then run it until they are done. Cancel scopes and timeouts cancel while it is running.
+    then run it until they are done. Cancel scopes and timeouts cancel while the loop runs.
     """
 
     #: Unlike asyncio's own cancellation, this respects shields and does not get lost.
@@ -221,7 +205,3 @@ async def _end_after_grace(scope: anyio.CancelScope, grace: float) -> None:
         await anyio.sleep_forever()
     finally:
         scope.deadline = min(scope.deadline, anyio.current_time() + grace)
-
-
-def _nothing() -> None:
-    """Do nothing: that it can be scheduled shows that the loop runs."""

@@ -19,11 +19,8 @@ class PerProcess(Generic[T]):
     """
     A value that a forked child makes anew.
 
-    The parent's may be in use there, and a lock in it may be held by a thread that the child does not
-    have. The child keeps the parent's value alive, as collecting it could end what the parent uses.
-
-    Args:
-        make: Returns a new value.
+    The parent's value may be in use there, and a lock in it may be held by a thread that the child does
+    not have. The child keeps it alive, as collecting it could end what the parent uses.
     """
 
     __slots__ = ("_inherited", "_make", "_pid", "_value")

@@ -23,7 +23,7 @@ class UnreadySecretError(ConfigurationError):
     """
     A credential is empty, or its file can't be read.
 
-    At the start of a program that is a mistake; later it may only mean that the file is being replaced.
+    When a program starts, that is a mistake; later, the file may just be being replaced.
     """
 
 

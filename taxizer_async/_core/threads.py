@@ -1,7 +1,7 @@
 """
-Blocking calls made in threads, outside the event loop and any thread limit of the user's.
+Blocking calls in threads, which no limit of the user's on threads counts.
 
-The threads are daemons, so that a call that hangs does not keep the process from exiting.
+They are daemons, so that a call that hangs does not keep the process from exiting.
 """
 
 from __future__ import annotations
@@ -37,12 +37,7 @@ _NO_THREAD: Final = (
 
 @final
 class NoThreadError(RuntimeError):
-    """
-    No thread can be started.
-
-    Attributes:
-        at_exit: Whether the reason is that the interpreter exits, rather than too many threads.
-    """
+    """No thread can be started: too many run, or the interpreter exits (*at_exit*)."""
 
     def __init__(self, *, at_exit: bool) -> None:
         super().__init__("no thread can be started")
@@ -51,12 +46,7 @@ class NoThreadError(RuntimeError):
 
 @final
 class TooManyCallsError(TimeoutError):
-    """
-    A call was not made, as too many earlier ones hang.
-
-    Attributes:
-        calls: How many.
-    """
+    """A call was not made, as so many earlier *calls* hang."""
 
     def __init__(self, calls: int) -> None:
         super().__init__(f"{calls} earlier calls have not been answered")
@@ -81,10 +71,9 @@ def call_aside(call: Callable[[], object]) -> None:
 @final
 class AbandonableCalls:
     """
-    Calls that may hang, and that a cancellation therefore leaves behind.
+    Calls that may hang: a cancelled caller leaves its call behind.
 
-    Args:
-        limit: How many may be under way at a time; each takes a thread.
+    At most *limit* of them are under way at a time, each in a thread.
     """
 
     __slots__ = ("_free", "_limit")
@@ -97,9 +86,9 @@ class AbandonableCalls:
         """
         Make *call* in a thread, in an empty context, and return what it returns.
 
-        If no thread can be started, the call is made in the loop's own, unless it *needs_thread* because
-        it may take long. As the interpreter exits it is made there in any case: the loop has nothing else
-        to do then.
+        If no thread can be started, the call is made in the event loop's thread, unless it *needs_thread*
+        because it may take long. While the interpreter exits it is made there in any case: the loop has
+        nothing else to do.
 
         Raises:
             TooManyCallsError: If *limit* calls hang already.
@@ -114,7 +103,7 @@ class AbandonableCalls:
             raise TooManyCallsError(self._limit)
         answer: Future[T] = Future()
         waiter = _Waiter()
-        # A weak reference, so that a thread that hangs does not keep a loop that has ended.
+        # A weak reference, so that a call that hangs does not keep alive a loop that has ended.
         work = partial(_work, call, answer, ref(waiter), free)
         try:
             _start(work)
@@ -127,7 +116,7 @@ class AbandonableCalls:
         try:
             return answer.result()
         finally:
-            # Its exception has this frame in its traceback: a cycle.
+            # The traceback of its exception has this frame, which would be a cycle.
             del answer
 
 
@@ -142,7 +131,7 @@ class _Waiter:
         self.done = anyio.Event()
 
     def wake(self) -> None:
-        """End the wait; may be called in any thread."""
+        """End the wait; callable in any thread."""
         self._loop.call_soon(self.done.set)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import anyio
 import pytest
 
-from taxizer_async import ConfigurationError
+from taxizer_async import ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._core import events
 from taxizer_async._core.event_log import _LEVELS, EventLog
 from tests.support.limits import HANG
@@ -165,4 +165,4 @@ async def test_a_hook_that_adds(log: pytest.LogCaptureFixture) -> None:
 def test_a_hook_is_callable(hook: Any) -> None:
     """A hook that is not callable is refused when it is passed, not when it is needed (report 31)."""
     with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
-        EventLog(hook, timeout=HANG)
+        TaxizerAuth(Credentials("id", "secret"), on_event=hook)

@@ -11,8 +11,8 @@ TaxizerError
 └── TokenStoreError                        an explicit store call failed
 ```
 
-An error has plain fields, never a request, a response, a header or a body. How one is raised without
-a secret in its traceback is told in `_core.secret`.
+An error has plain fields, never a request, a response, a header or a body. `_core.secret` says how to
+raise one without a secret in its traceback.
 """
 
 from __future__ import annotations
@@ -40,13 +40,12 @@ class TaxizerError(Exception):
     Base class of the errors of this package.
 
     Attributes:
-        retryable: Whether the same call can succeed later without a change of code or
-            configuration.
+        retryable: Whether the same call can succeed later without a change of code or configuration.
     """
 
     retryable: bool = False
 
-    # Without this, exceptions with keyword-only arguments can be neither pickled nor copied.
+    # By default, exceptions with keyword-only arguments can be neither pickled nor copied.
     def __reduce__(
         self,
     ) -> tuple[
@@ -99,17 +98,17 @@ class TokenEndpointUnavailableError(AuthError):
     """
     The token endpoint could not be reached, timed out, or answered 429 or 5xx, at every attempt.
 
-    It is also raised if another client of the same store held the lease all the time, or if this machine
-    lacked a thread, a file descriptor or memory.
+    This also covers a lease that another client of the same store held all the time, and a lack of threads,
+    file descriptors or memory on this machine.
     """
 
 
 class TokenResponseError(AuthError):
     """
-    The token endpoint answered something that is not documented.
+    The response of the token endpoint is not a documented one.
 
     Attributes:
-        excerpt: A description of the answer, without any value from it.
+        excerpt: A description of the response, without any value from it.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """
-What a client tells its operator: one value for each thing that happens.
+What a client tells its operator: one class for each thing that can happen.
 
-Events have plain fields and hold no secret. The log that hands them out is in `_core.event_log`.
+Events have plain fields and hold no secret. `_core.event_log` hands them out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _now() -> datetime:
 
 @attrs.frozen(kw_only=True)
 class _Timed:
-    """An event that says when it happened: *at* is aware, in UTC, by the machine's clock."""
+    """An event that says when it happened: *at* is aware, in UTC, by this machine's clock."""
 
     at: datetime = attrs.field(factory=_now, eq=False, repr=False)
 
@@ -45,7 +45,7 @@ class Renewed(_Timed):
 
 @attrs.frozen(kw_only=True)
 class Adopted:
-    """A token that another client had saved in the store was taken over."""
+    """This client took over a token that another one had saved in the store."""
 
     expires_at: datetime | None
 
@@ -53,7 +53,7 @@ class Adopted:
 @attrs.frozen(kw_only=True)
 class RefreshRefused(_Timed):
     """
-    AppRefreshToken refused or failed, and a login follows; *reason* says why.
+    AppRefreshToken refused or failed, and a login follows.
 
     That took *elapsed* seconds and ended *at*. *error* is the name of
     `TokenEndpointUnavailableError` or `TokenResponseError`.
@@ -73,8 +73,8 @@ class ExchangeFailed(_Timed):
     If it was *ahead_of_need*, requests go on with the token they have. The next attempt is made at
     *retry_at* (aware, UTC).
 
-    *kind* is the endpoint that was asked for *elapsed* seconds, up to *at*; None if the user's part
-    failed, so that none was asked. *error* names the class that callers get.
+    *kind* is the endpoint that was asked, for *elapsed* seconds up to *at*; None if no endpoint was asked,
+    as the user's part failed. *error* names the class that callers get.
     """
 
     reason: str
@@ -89,7 +89,7 @@ class ExchangeFailed(_Timed):
 @attrs.frozen(kw_only=True)
 class TokenAwaited:
     """
-    Callers waited until there was a new token, or none: one event for all of them.
+    Callers waited for a new token, which came or did not: one event for all of them.
 
     *waits* has the seconds that each waited, including those that gave up.
     """
@@ -101,9 +101,9 @@ class TokenAwaited:
 @attrs.frozen(kw_only=True)
 class LeaseAwaited(_Timed):
     """
-    Another client, or another event loop of this process, was renewing, and was waited for.
+    This client waited for another one, or for another event loop of this process, which was renewing.
 
-    The wait took *elapsed* seconds and ended *at*: the lease was "acquired", the other brought a token or
+    The wait took *elapsed* seconds and ended *at*: the lease was "acquired", the other one brought a token or
     a failure ("served"), or the wait reached its limit ("gave_up").
     """
 
@@ -113,7 +113,7 @@ class LeaseAwaited(_Timed):
 
 @attrs.frozen(kw_only=True)
 class TokenRefused:
-    """A request was answered 401; *renewing* is False if the 401 is handed back at once."""
+    """A request got a 401; *renewing* is False if the 401 is handed back at once."""
 
     renewing: bool
 

@@ -1,8 +1,8 @@
 """
 The outcomes of asking a token endpoint, and the protocol of the object that asks.
 
-Outcomes are values rather than exceptions because all callers that waited share one, and because an
-exception's frames would show what was sent.
+Outcomes are values rather than exceptions, as all callers that waited share one, and as the frames of an
+exception would show what was sent.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ class Issued:
     A token was issued.
 
     Attributes:
-        token: The token.
-        lifetime: Seconds from *requested_at* until it expires; None if the answer did not say.
+        lifetime: Seconds from *requested_at* until it expires; None if unknown.
         refresh_lifetime: The same for its refresh token.
         requested_at: `Clock.monotonic` just before the request was sent.
-        elapsed: Seconds until the answer was received, retries included.
+        elapsed: Seconds until the response was received, retries included.
     """
 
     token: Token
@@ -50,11 +49,10 @@ class Refused:
 @attrs.frozen(kw_only=True)
 class Unavailable:
     """
-    No answer, or one that asks to try later.
+    There was no response, or one that asks to try later.
 
     Attributes:
         reason: What happened, as part of a message.
-        status_code: The status of the answer, if there was one.
         retry_after: Seconds that the server asked to wait.
         not_processed: Whether it is certain that the server did not process the request.
     """
@@ -68,11 +66,10 @@ class Unavailable:
 @attrs.frozen(kw_only=True)
 class Malformed:
     """
-    An answer that the API does not document.
+    The API does not document such a response.
 
     Attributes:
-        status_code: Its status.
-        excerpt: A description without any value from it.
+        excerpt: A description of it without any value from it.
         is_the_apis: Whether it is JSON, and so comes from the API: another attempt would get the same.
             The pages of proxies, gateways and firewalls are not JSON.
     """
@@ -107,11 +104,7 @@ class RetryBudget:
 
 
 class Exchange(Protocol):
-    """
-    Asks a token endpoint.
-
-    Neither method raises because of what the network or the server does.
-    """
+    """Asks a token endpoint; it raises nothing because of what the network or the server does."""
 
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         """Log in."""

@@ -65,11 +65,11 @@ class Credentials:
     @classmethod
     def from_env(cls) -> Self:
         """
-        Read `TAXIZER_CLIENT_ID` and `TAXIZER_CLIENT_SECRET`, or the files that `…_FILE` variants name.
+        Read `TAXIZER_CLIENT_ID` and `TAXIZER_CLIENT_SECRET`, or the files that their `_FILE` variants name.
 
         A trailing newline is stripped. Pass the method itself (`Credentials.from_env`) as the
-        *credentials* of a client to have the environment or a rotated file read anew at each login; then
-        a file that is empty or can't be read, as it is being replaced, is a retryable `AuthError`.
+        *credentials* of a client to read the environment or a rotated file anew at each login; then a file
+        that is empty or can't be read, as it is being replaced, is a retryable `AuthError`.
 
         Raises:
             ConfigurationError: If a variable is missing, empty, set twice or names an unreadable file.
@@ -86,14 +86,14 @@ class Token:
     The response of Connect and AppRefreshToken (API reference, "Auth/Connect").
 
     Attributes:
-        app_id: `appId`; None where the server left it out, as for the next four.
+        app_id: `appId`; None if the server left it out, as for the next four.
         app_name: `appName`.
         account_id: `accountId`; not a UUID.
         account_name: `accountName`.
         username: `username`.
         jwt: `jwtToken`, the bearer token; opaque.
         expires_at: `jwtTokenExpireAtUTC`, aware, by the server's clock; None if unknown.
-        refresh_token: `refreshToken`; None if there was none.
+        refresh_token: `refreshToken`, if there was one.
         refresh_expires_at: `refreshTokenExpireAtUTC`, likewise.
     """
 

@@ -1,7 +1,7 @@
 """
 All durations and limits, and the pure rules that use them.
 
-Nothing here reads a clock, waits or keeps state. All durations are in seconds.
+Nothing here reads a clock, waits or keeps state. Durations are in seconds.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import attrs
 from taxizer_async._core.errors import ConfigurationError
 
 
-#: The largest part of its life in which a token is renewed ahead of need.
+#: The largest part of a token's life in which it is renewed ahead of need.
 AHEAD_SHARE: Final = 0.25
-#: The largest part of its life in which callers wait for a new token.
+#: The largest part of a token's life in which callers wait for a new one.
 MUST_SHARE: Final = 0.1
-#: The part of the time ahead of need over which the renewals of a fleet are spread.
+#: The part of the time ahead of need over which a fleet spreads its renewals.
 JITTER_SHARE: Final = 0.2
-#: A shorter lifetime means nothing, as `Date` has whole seconds: such a token is used until refused.
+#: A shorter lifetime means nothing, as `Date` has whole seconds: the token is used until it is refused.
 SHORTEST_LIFETIME: Final = 0.5
-#: How often `keep_fresh` reads the clock, as no timer fires while the machine sleeps.
+#: How often `keep_fresh` reads the clock, as timers stand still while the machine sleeps.
 KEEP_FRESH_INTERVAL: Final = 10.0
-#: How often the store is read between two attempts at a lease that another client holds: many wait for
-#: the token, but a holder rarely dies.
+#: How often the store is read between two attempts to get a lease that another client holds: the token is
+#: what most wait for, as a holder rarely dies.
 POLLS_PER_LEASE_ATTEMPT: Final = 4
-#: The longest pause, on average, between two reads of a store whose lease another client holds.
+#: The longest pause, on average, between two reads of a store while another client holds the lease.
 LONGEST_LEASE_POLL: Final = 0.25
-#: How long it is remembered that a place accepts tokens.
+#: How long an acceptance by a place counts as evidence that others accept what one refuses.
 ACCEPTANCE_COUNTS: Final = 600.0
-#: How often that is noted at most.
+#: How often an acceptance by the same place is noted at most.
 ACCEPTANCE_NOTED_EVERY: Final = 60.0
-#: Seconds within which other places show whether a token is good that one place has refused.
+#: How long other places may take to show whether a token that one place refused is good.
 OTHERS_TELL_WITHIN: Final = 1.0
 #: The longest wait of a caller for the replacement of a refused token.
 LONGEST_WAIT_FOR_REPLACEMENT: Final = 10.0
 #: How often a refresh on another event loop is checked.
 WATCH_INTERVAL: Final = 0.25
-#: How long its loop may take to react before the refresh is abandoned.
+#: How long that loop may take to react before its refresh is abandoned.
 BLOCKED_AFTER: Final = 5.0
 #: The longest pause between two attempts, unless `backoff` is longer.
 LONGEST_RETRY_WAIT: Final = 4.0
-#: A healthy exchange takes at most this many times as long as the last one; `keep_fresh` starts that long
+#: A healthy exchange takes at most this many times as long as the last one. `keep_fresh` starts that long
 #: before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
 #: The longest credible life of a token.
@@ -65,29 +65,29 @@ class RenewalPolicy:
     When tokens are renewed, how hard that is tried, and how long failures are remembered.
 
     Attributes:
-        renew_ahead: Seconds before expiry at which one caller starts a renewal while others go on with the
+        renew_ahead: Seconds before expiry at which one caller starts a renewal while all go on with the
             old token; a quarter of the lifetime if that is less.
         must_renew: Seconds before expiry at which callers wait for a new token; a tenth of the lifetime if
             that is less.
         unknown_lifetime: The assumed lifetime of a token without an expiry.
         refused_interval: The shortest interval between renewals of tokens that are expired on arrival
-            (they are used until refused), and after a 401 for a token that was just issued.
+            (they are used until refused), and between those after 401s for a token that was just issued.
         unauthorized_budget: How many renewals 401s may cause ...
         unauthorized_window: ... within this time; after that a 401 is handed back.
         attempt_timeout: The limit of a single request of a login or renewal.
         connect_timeout: The limit of opening its connection.
         exchange_timeout: The limit of a login or renewal as a whole: getting the credentials, waiting for
             the lease, all requests, and the pauses between them.
-        backoff: The first of those pauses; it doubles each time up to 4 s, with jitter.
+        backoff: The first of those pauses; they double up to 4 s, with jitter.
         retry_after_limit: The longest `Retry-After` that is honoured.
-        rejected_for: How long a refusal of the credentials is served from memory.
-        outage_backoff: How long the first failure of another kind is; it doubles up to ...
+        rejected_for: How long calls fail from memory after the credentials were refused.
+        outage_backoff: How long they do so after the first failure of another kind; this doubles up to ...
         outage_backoff_limit: ... this.
         refresh_passed_over: How long AppRefreshToken is not used after it failed without refusing ...
         refresh_distrusted: ... and after a token that it issued was refused without ever being accepted.
         store_timeout: The limit of a single call to the token store.
-        lease_poll: The first pause between two reads of a store whose lease another client holds; it grows
-            by half each time up to 0.25 s, with jitter.
+        lease_poll: The first pause between two reads of a store while another client holds the lease; pauses
+            grow by half each time up to 0.25 s, with jitter.
         hook_timeout: How long an async listener may take for an event.
 
     Raises:
@@ -128,8 +128,8 @@ class RenewalPolicy:
         """
         Return the schedule of a token that lasts *lifetime* seconds.
 
-        If *lifetime* is too short to be true (expired on arrival, or an unset date), the token is used
-        until it is refused. *jitter* in [0, 1) spreads the renewals of a fleet.
+        If that is too short to be true (expired on arrival, or an unset date), the token is used until it is
+        refused. *jitter* in [0, 1) spreads the renewals of a fleet.
         """
         if lifetime < SHORTEST_LIFETIME:
             return RenewalSchedule(
@@ -147,57 +147,43 @@ class RenewalPolicy:
 
     def retry_wait(self, attempt: int, jitter: float, retry_after: float | None) -> float:
         """Return the wait after the *attempt*-th attempt, from 1; *jitter* in [0, 1) shortens it by up to half."""
-        longest = max(self.backoff, LONGEST_RETRY_WAIT)
-        own = min(longest, self.backoff * 2.0 ** min(attempt - 1, _DOUBLINGS)) * (1 - jitter / 2)
-        if retry_after is None:
-            return own
-        return max(own, min(retry_after, self.retry_after_limit))
+        wait = _doubled(self.backoff, attempt, max(self.backoff, LONGEST_RETRY_WAIT))
+        return self._prolonged(wait * (1 - jitter / 2), retry_after)
 
     def follower_timeout(self, remaining: float, last_elapsed: float) -> float:
         """
-        Return how long a caller waits for a renewal by another.
+        Return how long a caller waits for the renewal of a token that has *remaining* seconds left.
 
-        Args:
-            remaining: Seconds that the old token has left; the caller waits for half of that, so that the
-                token can still be used.
-            last_elapsed: Seconds that the last exchange took, 0 if unknown. If less than a healthy exchange
-                needs is left, waiting for the new token is better than using one that is about to expire.
+        That is half of them, so that it can still use the token. If a healthy exchange needs longer, by the
+        last one (*last_elapsed* seconds, 0 if unknown), that long: the token is about to expire anyhow.
         """
         usual = HEALTHY_FACTOR * last_elapsed or self.attempt_timeout
         return max(remaining / 2, min(usual, self.attempt_timeout))
 
     def outage_wait(self, failures: int, retry_after: float | None) -> float:
         """Return how long the *failures*-th outage in a row (from 1) is remembered."""
-        own = min(
-            self.outage_backoff * 2.0 ** min(failures - 1, _DOUBLINGS), self.outage_backoff_limit
-        )
-        if retry_after is None:
-            return own
-        return max(own, min(retry_after, self.retry_after_limit))
+        wait = _doubled(self.outage_backoff, failures, self.outage_backoff_limit)
+        return self._prolonged(wait, retry_after)
+
+    def _prolonged(self, wait: float, retry_after: float | None) -> float:
+        return max(wait, min(retry_after or 0.0, self.retry_after_limit))
 
 
 class Freshness(enum.Enum):
     """How a token may be used at its age."""
 
     FRESH = enum.auto()
-    #: It is used, and one caller starts a renewal.
+    #: Callers use it, and one of them starts a renewal.
     RENEW_AHEAD = enum.auto()
     #: It still works, but callers wait for the next one.
     MUST_RENEW = enum.auto()
-    #: It has expired or was refused, or there is none.
+    #: It has expired or was refused, or there is no token.
     EXPIRED = enum.auto()
 
 
 @attrs.frozen(kw_only=True)
 class RenewalSchedule:
-    """
-    When a token is renewed, in seconds since it was requested.
-
-    Attributes:
-        renew_after: From then on one caller renews, ahead of need.
-        must_after: From then on callers wait for the new token.
-        ends_after: From then on it is expired.
-    """
+    """When a token is renewed ahead of need, must be renewed, and ends, in seconds since it was requested."""
 
     renew_after: float
     must_after: float
@@ -210,7 +196,7 @@ class RenewalSchedule:
         return max(self.ends_after / 2, min(self.renew_after, self.must_after - margin))
 
     def freshness(self, age: float) -> Freshness:
-        """Return how a token may be used that was requested *age* seconds ago."""
+        """Return how to use a token that was requested *age* seconds ago."""
         if age < self.renew_after:
             return Freshness.FRESH
         if age < self.must_after:
@@ -226,14 +212,8 @@ def time_of_sending(
     """
     Return when a request for a token was sent, by the clock that the token's expiry refers to.
 
-    That is the server's clock, if its `Date` is credible: by it the token must have some time left, but
-    not more than 400 days. All times are epoch seconds.
-
-    Args:
-        expires_at: When the token expires, by the server's clock.
-        sent_at: When the request was sent, by our clock.
-        received_at: When the answer was received, by our clock.
-        server_date: The `Date` of the answer, if it had one.
+    That is the server's clock if *server_date*, its `Date`, is credible: by it the token must have some time
+    left, but not more than 400 days. *sent_at* and *received_at* are by our clock. All are epoch seconds.
     """
     if server_date is None:
         return sent_at
@@ -242,6 +222,10 @@ def time_of_sending(
     if expires_at is None or 0 < expires_at - server_date <= LONGEST_LIFE:
         return server_date
     return sent_at if 0 < expires_at - sent_at <= LONGEST_LIFE else server_date
+
+
+def _doubled(first: float, times: int, most: float) -> float:
+    return min(first * 2.0 ** min(times - 1, _DOUBLINGS), most)
 
 
 def _problem_of_duration(value: object) -> str | None:

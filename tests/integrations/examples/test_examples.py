@@ -65,7 +65,7 @@ def readiness(service: Server) -> httpx.Response:
 
 
 def test_a_service_submits_invoices(service: Server, sandbox: Sandbox, tmp_path: Path) -> None:
-    """What Taxizer answered comes back, after one login, which is kept in the store."""
+    """Taxizer's answer comes back, after one login, which is kept in the store."""
     answers = [submit(service) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200] * 3
@@ -103,7 +103,7 @@ def test_processes_of_a_service_share_one_login(
     assert not [service.said for service in services for alarm in ALARMS if alarm in service.said]
 
 
-def test_a_service_tells_what_taxizer_refuses_and_does_not_send_again(
+def test_a_service_reports_a_refusal_and_does_not_send_again(
     service: Server, sandbox: Sandbox
 ) -> None:
     """A refusal is a 502 and silence a 504, and an invoice is sent once in either case."""
@@ -122,7 +122,7 @@ def test_a_service_tells_what_taxizer_refuses_and_does_not_send_again(
 def test_a_service_lives_on_while_there_is_no_token(
     program: str, sandbox: Sandbox, tmp_path: Path, fault: Fault, status: int
 ) -> None:
-    """Its clients are told what kind of failure it is, the probe that restarts stays well."""
+    """Its clients get the kind of failure, and the liveness probe stays well."""
     sandbox.fail("connect", fault)
     with serve(program, sandbox, tmp_path) as service:
         answer = submit(service)
@@ -139,7 +139,7 @@ def test_a_service_lives_on_while_there_is_no_token(
 def test_a_service_answers_what_is_under_way_when_it_ends(
     service: Server, sandbox: Sandbox, program: str
 ) -> None:
-    """SIGTERM lets requests come to their end, and leaves no word of complaint."""
+    """After SIGTERM requests under way are answered, and nothing is complained of."""
     url = service.url
     with sandbox.hold("resource") as gate, ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(submit, service) for _ in range(3)]
@@ -187,7 +187,7 @@ def test_the_script_submits_a_batch(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_the_script_sends_ten_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The limiter holds: with ten held back, no eleventh arrives."""
+    """While ten requests are under way, no eleventh arrives."""
     with sandbox.hold("resource") as gate, ThreadPoolExecutor(1) as pool:
         done = pool.submit(run_script, sandbox, tmp_path, 30)
         gate.wait_until(10, PATIENCE)
@@ -199,8 +199,8 @@ def test_the_script_sends_ten_at_a_time(sandbox: Sandbox, tmp_path: Path) -> Non
     assert sandbox.counters.resources_ok == 30
 
 
-def test_the_script_tells_what_failed(sandbox: Sandbox, tmp_path: Path) -> None:
-    """One that was refused, one that was cut off: the rest is submitted all the same."""
+def test_the_script_reports_what_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    """After a refusal and a broken connection the rest is submitted all the same."""
     sandbox.fail("resource", Fault.status(422), times=1)
     sandbox.fail("resource", Fault.reset(), times=1)
     done = run_script(sandbox, tmp_path, 20)
@@ -211,8 +211,8 @@ def test_the_script_tells_what_failed(sandbox: Sandbox, tmp_path: Path) -> None:
     assert done.stdout.count("not answered, so it may have been taken: ReadError") == 1
 
 
-def test_the_script_tells_that_the_login_was_refused(sandbox: Sandbox, tmp_path: Path) -> None:
-    """One login is tried for all of the batch, and no line has the secret."""
+def test_the_script_reports_a_refused_login(sandbox: Sandbox, tmp_path: Path) -> None:
+    """One login is tried for the whole batch, and no line shows the secret."""
     sandbox.fail("connect", Fault.status(400))
     done = run_script(sandbox, tmp_path, 20)
 

@@ -40,7 +40,7 @@ def _environment(sandbox: Sandbox, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(name="fleet")
 def _fleet(environment: dict[str, str]) -> Iterator[Server]:
-    """Two workers that are ready; each logs in or waits for who does."""
+    """Start two workers; each logs in or waits for the other's login."""
     arguments = ("worker", "worker_fleet:broker", "--app-dir", str(EXAMPLES), "--workers", "2")
     with Server("-m", "taskiq", *arguments, environment=environment) as fleet:
         yield fleet
@@ -82,10 +82,10 @@ def test_a_fleet_submits_each_invoice_once_and_logs_in_once(
     assert not [alarm for alarm in ALARMS if alarm in fleet.said], fleet.said
 
 
-def test_a_fleet_tells_what_was_not_taken(
+def test_a_fleet_reports_what_was_not_taken(
     sandbox: Sandbox, environment: dict[str, str], fleet: Server, tmp_path: Path
 ) -> None:
-    """A refusal and silence are told by line, and neither invoice is sent again."""
+    """A refusal and silence are reported by line, and neither invoice is sent again."""
     sandbox.fail(PATH, Fault.status(422), times=1)
     sandbox.fail(PATH, Fault.reset(), times=1)
     with enqueue(environment, tmp_path, 3) as program:

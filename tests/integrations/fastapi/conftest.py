@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 import pytest
@@ -12,12 +12,7 @@ import pytest
 from fastapi import FastAPI, WebSocket
 
 from taxizer_async import RenewalPolicy, TaxizerClient
-from taxizer_async.fastapi import (
-    Taxizer,
-    add_exception_handlers,
-    health_router,
-    taxizer_lifespan,
-)
+from taxizer_async.fastapi import Taxizer, add_exception_handlers, health_router, taxizer_lifespan
 
 
 if TYPE_CHECKING:
@@ -28,19 +23,20 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
 
 
+MakeClient: TypeAlias = "Callable[[], TaxizerClient]"
 PATH = "/v1/Invoices/GenerateInvoice"
 
 
 @pytest.fixture(name="make_client")
-def _make_client(sandbox: Sandbox) -> Callable[[], TaxizerClient]:
-    # An outage is told after the first attempt.
+def _make_client(sandbox: Sandbox) -> MakeClient:
+    # An outage is reported after the first attempt.
     once = RenewalPolicy(backoff=60.0)
     return lambda: TaxizerClient(sandbox.credentials, base_url=sandbox.base_url, policy=once)
 
 
 @pytest.fixture(name="app")
-def _app(make_client: Callable[[], TaxizerClient]) -> FastAPI:
-    """Return an application without `keep_fresh`, so that requests are what asks for tokens."""
+def _app(make_client: MakeClient) -> FastAPI:
+    """Return an application without `keep_fresh`, so that only requests ask for tokens."""
     app = FastAPI(lifespan=taxizer_lifespan(make_client, keep_fresh=False))
     add_exception_handlers(app)
     app.include_router(health_router())
@@ -69,7 +65,7 @@ def _app(make_client: Callable[[], TaxizerClient]) -> FastAPI:
 async def asking(
     app: ASGIApp, state: Mapping[str, Any] | None = None
 ) -> AsyncGenerator[httpx.AsyncClient]:
-    """Return a client of *app*, whose requests have *state* as a server would give it to them."""
+    """Return a client of *app* that passes *state* to its requests, as a server does."""
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": dict(state or {})}, receive, send)

@@ -1,4 +1,4 @@
-"""A service that real servers run: it reads where the API is, and the store, from its environment."""
+"""A service that real servers run; it reads its settings from the environment."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import os
 from fastapi import FastAPI
 
 from taxizer_async import TaxizerClient
-from taxizer_async.fastapi import (
-    Taxizer,
-    add_exception_handlers,
-    health_router,
-    taxizer_lifespan,
-)
+from taxizer_async.fastapi import Taxizer, add_exception_handlers, health_router, taxizer_lifespan
 from taxizer_async.stores.file import FileTokenStore
 
 
 def make_client() -> TaxizerClient:
-    """Return a client whose token all workers share."""
+    """Return a client that shares its token with all workers."""
     return TaxizerClient.from_env(store=FileTokenStore(os.environ["TAXIZER_STORE_PATH"]))
 
 
@@ -28,7 +23,7 @@ app.include_router(health_router())
 
 @app.post("/invoices")
 async def submit(taxizer: Taxizer) -> dict[str, int]:
-    """Send a request on, and tell which worker did and how often that one has logged in."""
+    """Send a request on; return the status, this worker and its logins."""
     response = await taxizer.post("/v1/Invoices/GenerateInvoice", json={})
     return {
         "status": response.status_code,

@@ -1,4 +1,4 @@
-"""The dependency: the same client wherever it is asked for, and a clear word where there is none."""
+"""The dependency: the same client everywhere, and a clear error where there is none."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from tests.integrations.fastapi.conftest import PATH, asking
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from taxizer_async.testing import Sandbox
+    from tests.integrations.fastapi.conftest import MakeClient
 
 
 async def burst(app: FastAPI, state: Mapping[str, object] | None = None) -> list[int]:
@@ -46,7 +47,7 @@ async def burst(app: FastAPI, state: Mapping[str, object] | None = None) -> list
 def test_requests_share_one_login(
     app: FastAPI, sandbox: Sandbox, backend: Literal["asyncio", "trio"]
 ) -> None:
-    """One after the other they have the same client, on either event loop."""
+    """Requests in a row have the same client, on either event loop."""
     with TestClient(app, backend=backend) as tester:
         answers = [tester.post("/invoices").json() for _ in range(3)]
 
@@ -69,7 +70,7 @@ async def test_requests_at_once_share_one_login(app: FastAPI, sandbox: Sandbox) 
 async def test_clients_made_per_request_share_the_login_of_their_store(
     app: FastAPI, sandbox: Sandbox
 ) -> None:
-    """Fifty requests whose dependency builds a client each cause one Connect."""
+    """Fifty requests, each with a client of a dependency override, cause one Connect."""
     sandbox.connect_latency = 0.1
     store = MemoryTokenStore()
 
@@ -87,13 +88,13 @@ async def test_clients_made_per_request_share_the_login_of_their_store(
 
 
 def test_a_websocket_has_it(app: FastAPI) -> None:
-    """It is no matter whether a connection is of HTTP or a WebSocket."""
+    """A WebSocket gets the client, too."""
     with TestClient(app) as tester, tester.websocket_connect("/late") as socket:
         assert socket.receive_json() == 200
 
 
 def test_mounted_applications_have_it(app: FastAPI, sandbox: Sandbox) -> None:
-    """A mounted FastAPI and a mounted Starlette, whose lifespans are not run, have the same client."""
+    """A mounted FastAPI and a mounted Starlette have the same client, though their lifespans do not run."""
     inner = FastAPI()
 
     @inner.post("/invoices")
@@ -111,8 +112,8 @@ def test_mounted_applications_have_it(app: FastAPI, sandbox: Sandbox) -> None:
     assert sandbox.counters.connects == 1
 
 
-def test_starlette_alone_has_it(make_client: Callable[[], TaxizerClient], sandbox: Sandbox) -> None:
-    """What needs no FastAPI works without one, below a mount, too."""
+def test_starlette_alone_has_it(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Starlette without FastAPI has it, below a mount, too."""
     route = Route("/invoices", submit_plain, methods=["POST"])
     app = Starlette(
         routes=[route, Mount("/below", routes=[route])], lifespan=taxizer_lifespan(make_client)
@@ -125,9 +126,9 @@ def test_starlette_alone_has_it(make_client: Callable[[], TaxizerClient], sandbo
 
 
 def test_an_override_takes_its_place(
-    app: FastAPI, make_client: Callable[[], TaxizerClient], sandbox: Sandbox
+    app: FastAPI, make_client: MakeClient, sandbox: Sandbox
 ) -> None:
-    """A test may give another client, whether or not the lifespan runs; health asks it, too."""
+    """A test may override the client, whether or not the lifespan runs; the probes use it, too."""
     other = make_client()
     app.dependency_overrides[get_taxizer] = lambda: other
     tester = TestClient(app)
@@ -138,7 +139,7 @@ def test_an_override_takes_its_place(
     assert sandbox.counters.connects == 1
 
 
-def test_a_test_client_that_was_not_entered_is_told_so(app: FastAPI) -> None:
+def test_a_test_client_that_was_not_entered_fails(app: FastAPI) -> None:
     """The error says what to do, in an endpoint, a WebSocket and a probe."""
     tester = TestClient(app)
     with pytest.raises(RuntimeError, match=r"with TestClient\(app\) as client"):

@@ -1,4 +1,4 @@
-"""What a client of the application is told when no token can be had."""
+"""What a client of the application gets when there is no token."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from tests.integrations.fastapi.conftest import PATH
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
     from taxizer_async.testing import Sandbox
+    from tests.integrations.fastapi.conftest import MakeClient
 
 
 @attrs.frozen
@@ -47,7 +46,7 @@ class WithoutDenial:
 
 JUNK = b"<html>canary-of-the-answer</html>"
 OUTAGE = Fault.status(503, headers={"Retry-After": "40"})
-#: What goes wrong at Connect; what is answered then; and whether there is a word on when to try again.
+#: The fault at Connect, the status of the answer, and whether it has `Retry-After`.
 CASES = [
     pytest.param(OUTAGE, 503, True, id="outage"),
     pytest.param(Fault.reset(), 503, True, id="network"),
@@ -62,7 +61,7 @@ CASES = [
 def test_an_auth_error_is_answered(
     app: FastAPI, sandbox: Sandbox, fault: Fault, *, status: int, hint: bool
 ) -> None:
-    """As 503 with the seconds until the next try, or as 502, and without a word of what was said."""
+    """The answer is 503 with `Retry-After`, or 502, and quotes nothing."""
     sandbox.fail("connect", fault)
     with TestClient(app) as tester:
         answer = tester.post("/invoices")
@@ -78,7 +77,7 @@ def test_an_auth_error_is_answered(
 
 
 def test_retry_after_is_the_time_of_the_next_try(app: FastAPI, sandbox: Sandbox) -> None:
-    """It is whole seconds, rounded up, of what the server asked for."""
+    """`Retry-After` follows the server's own, in whole seconds, rounded up."""
     sandbox.fail("connect", OUTAGE)
     with TestClient(app) as tester:
         seconds = [int(tester.post("/invoices").headers["Retry-After"]) for _ in range(2)]
@@ -88,7 +87,7 @@ def test_retry_after_is_the_time_of_the_next_try(app: FastAPI, sandbox: Sandbox)
 
 
 def test_a_vault_that_is_down_is_a_503(sandbox: Sandbox) -> None:
-    """A credentials callable that fails is an outage of the application's own."""
+    """A failing credentials callable is answered with 503."""
 
     def ask_vault() -> Credentials:
         raise OSError("canary")  # noqa: EM101 - it stands for any
@@ -116,7 +115,7 @@ def test_a_vault_that_is_down_is_a_503(sandbox: Sandbox) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_other_errors_are_left_alone(app: FastAPI, error: Exception) -> None:
-    """Those of the user's, and of a wrong set-up, are for the server's log: a plain 500."""
+    """Other errors, also of a wrong set-up, stay a plain 500."""
 
     @app.get("/broken")
     async def fail() -> None:
@@ -132,8 +131,8 @@ def test_other_errors_are_left_alone(app: FastAPI, error: Exception) -> None:
 
 
 @pytest.mark.parametrize("seconds", [90.5, 0.2, -5.0])
-def test_retry_after_is_rounded_up_and_never_nothing(app: FastAPI, seconds: float) -> None:
-    """Who waits for it is not too early; a time that is over is a second from now."""
+def test_retry_after_is_rounded_up(app: FastAPI, seconds: float) -> None:
+    """`Retry-After` is never too early, and at least one second."""
     retry_at = datetime.now(UTC) + timedelta(seconds=seconds)
 
     @app.get("/raised")
@@ -150,7 +149,7 @@ def test_retry_after_is_rounded_up_and_never_nothing(app: FastAPI, seconds: floa
 
 
 def test_an_error_without_a_time_has_no_retry_after(app: FastAPI) -> None:
-    """There is no guess in its place."""
+    """Without the time of the next try there is no `Retry-After`."""
 
     @app.get("/raised")
     async def fail() -> None:
@@ -169,7 +168,7 @@ def test_an_error_without_a_time_has_no_retry_after(app: FastAPI) -> None:
 def test_a_websocket_is_refused_with_the_same_answer(
     app: FastAPI, sandbox: Sandbox, fault: Fault, status: int
 ) -> None:
-    """Before it is accepted it is still an HTTP request."""
+    """A WebSocket that is not accepted yet is still an HTTP request."""
     sandbox.fail("connect", fault)
     with (
         TestClient(app) as tester,
@@ -189,7 +188,7 @@ def test_a_websocket_is_refused_with_the_same_answer(
 def test_a_websocket_is_closed_with_a_code(
     app: FastAPI, sandbox: Sandbox, fault: Fault, code: int, when: str
 ) -> None:
-    """One that is open, or that a server without denial answers is at, is told by the code."""
+    """An open WebSocket, or one of a server without denial responses, is closed with a code."""
     sandbox.fail("connect", fault)
     if when == "early":
         app.add_middleware(WithoutDenial)
@@ -205,7 +204,7 @@ def test_a_websocket_is_closed_with_a_code(
 
 
 def test_a_websocket_that_was_closed_is_left_closed(app: FastAPI) -> None:
-    """An error after the end has nobody to tell."""
+    """An error after the end changes nothing."""
 
     async def close_and_fail(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -223,8 +222,8 @@ def test_a_websocket_that_was_closed_is_left_closed(app: FastAPI) -> None:
     assert caught.value.code == 4000
 
 
-def test_a_mounted_application_has_handlers_of_its_own(app: FastAPI, sandbox: Sandbox) -> None:
-    """It answers for itself, and so has to be given them."""
+def test_a_mounted_application_needs_its_own_handlers(app: FastAPI, sandbox: Sandbox) -> None:
+    """A mounted application answers its errors itself."""
     sandbox.fail("connect", Fault.status(400))
     inner = FastAPI()
 
@@ -241,9 +240,7 @@ def test_a_mounted_application_has_handlers_of_its_own(app: FastAPI, sandbox: Sa
         assert tester.post("/inner/invoices").status_code == 502
 
 
-def test_starlette_alone_answers_the_same(
-    make_client: Callable[[], TaxizerClient], sandbox: Sandbox
-) -> None:
+def test_starlette_alone_answers_the_same(make_client: MakeClient, sandbox: Sandbox) -> None:
     """The handlers need no FastAPI."""
     sandbox.fail("connect", OUTAGE)
 

@@ -1,4 +1,4 @@
-"""The probes: what is alive, what is ready, and that an outage elsewhere kills nobody."""
+"""The probes: liveness, readiness, and that an outage elsewhere restarts no process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 @attrs.frozen
 class StandIn:
-    """A client, as far as a probe looks at it."""
+    """The part of a client that a probe uses."""
 
     standing: AuthStatus
 
@@ -69,9 +69,9 @@ class StandIn:
         pytest.param(attrs.evolve(FAILING, usable=True), 200, id="failing with a token"),
         pytest.param(FAILING, 503, id="failing"),
         pytest.param(attrs.evolve(FAILING, keep_fresh_running=True), 503, id="failing, kept"),
-        # Without requests nobody tries, so it would be out of the balancer for ever.
+        # Not ready, it would get no requests, and so never try again.
         pytest.param(attrs.evolve(FAILING, retry_at=LONG_AGO), 200, id="has failed"),
-        # It tries by itself, and is not back before it has succeeded.
+        # keep_fresh tries again, so it is ready once that has succeeded.
         pytest.param(
             attrs.evolve(FAILING, retry_at=LONG_AGO, keep_fresh_running=True),
             503,
@@ -80,7 +80,7 @@ class StandIn:
     ],
 )
 def test_when_it_is_ready(app: FastAPI, status: AuthStatus, code: int) -> None:
-    """It is unless a request would fail, and life goes on in any case."""
+    """A process is ready unless a request would fail, and alive in any case."""
     app.dependency_overrides[get_taxizer] = lambda: StandIn(status)
     tester = TestClient(app)
     ready = tester.get("/health/ready")
@@ -90,7 +90,7 @@ def test_when_it_is_ready(app: FastAPI, status: AuthStatus, code: int) -> None:
 
 
 def test_it_is_ready_before_and_after_its_login(app: FastAPI, sandbox: Sandbox) -> None:
-    """Asking costs no login, and who has none yet gets one with its first request."""
+    """A probe causes no login; the first request does."""
     with TestClient(app) as tester:
         cold = tester.get("/health/ready")
         exchanges = sandbox.counters.exchanges
@@ -103,8 +103,8 @@ def test_it_is_ready_before_and_after_its_login(app: FastAPI, sandbox: Sandbox) 
     assert warm.headers["Cache-Control"] == "no-store"
 
 
-def test_it_tells_the_status_without_a_secret(app: FastAPI, sandbox: Sandbox) -> None:
-    """Each field is there, as JSON, and no part of the token or of the credentials is."""
+def test_it_shows_the_status_without_a_secret(app: FastAPI, sandbox: Sandbox) -> None:
+    """The answer has each field of the status, and no secret."""
     with TestClient(app) as tester:
         tester.post("/invoices")
         told = tester.get("/health/ready")
@@ -120,7 +120,7 @@ def test_it_tells_the_status_without_a_secret(app: FastAPI, sandbox: Sandbox) ->
 def test_it_is_alive_and_not_ready_while_no_token_can_be_had(
     app: FastAPI, sandbox: Sandbox, fault: Fault
 ) -> None:
-    """The probe that restarts goes on as before; the other one says why, and until when."""
+    """Liveness stays well; readiness says why it fails, and until when."""
     sandbox.fail("connect", fault)
     with TestClient(app) as tester:
         tester.post("/invoices")
@@ -136,7 +136,7 @@ def test_it_is_alive_and_not_ready_while_no_token_can_be_had(
 async def test_it_is_ready_again_without_a_request_once_the_outage_is_over(
     sandbox: Sandbox,
 ) -> None:
-    """keep_fresh tries by itself, so a pod that gets no requests comes back."""
+    """keep_fresh tries by itself, so a pod without requests becomes ready again."""
     app = FastAPI()
     app.include_router(health_router())
     sandbox.fail("connect", Fault.status(503))
@@ -160,7 +160,7 @@ async def test_it_is_ready_again_without_a_request_once_the_outage_is_over(
 
 
 def test_the_paths_are_a_choice_and_the_schema_has_none_of_them(app: FastAPI) -> None:
-    """They may be anywhere, and are no part of what the application offers its clients."""
+    """The probes may have any path, and are not in the schema."""
     app.include_router(health_router("/internal/taxizer"))
     with TestClient(app) as tester:
         for probe in ("live", "ready"):
@@ -172,7 +172,7 @@ def test_the_paths_are_a_choice_and_the_schema_has_none_of_them(app: FastAPI) ->
 
 
 def test_the_router_keeps_the_applications_guards(app: FastAPI) -> None:
-    """A dependency that it is included with is asked first."""
+    """A dependency of the included router guards the probes."""
 
     def refuse() -> NoReturn:
         raise HTTPException(401)

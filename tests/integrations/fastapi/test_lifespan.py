@@ -23,17 +23,16 @@ from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from taxizer_async.testing import Sandbox
+    from tests.integrations.fastapi.conftest import MakeClient
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
-async def test_the_client_is_open_for_as_long_as_it_lasts(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """It is opened at the start, logs in by itself, and is closed at the end."""
+async def test_the_client_is_open_for_as_long_as_it_lasts(make_client: MakeClient) -> None:
+    """The client is opened at the start, logs in by itself, and is closed at the end."""
     app = Starlette()
     async with taxizer_lifespan(make_client)(app) as state:
         client: TaxizerClient = state["taxizer"]
@@ -47,10 +46,8 @@ async def test_the_client_is_open_for_as_long_as_it_lasts(
     assert not client.auth.status().keep_fresh_running
 
 
-async def test_keep_fresh_is_a_choice(
-    make_client: Callable[[], TaxizerClient], sandbox: Sandbox
-) -> None:
-    """Without it nobody logs in before a request does."""
+async def test_keep_fresh_is_a_choice(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """Without `keep_fresh` the first request logs in."""
     async with taxizer_lifespan(make_client, keep_fresh=False)(Starlette()) as state:
         await anyio.wait_all_tasks_blocked()
         assert not state["taxizer"].auth.status().keep_fresh_running
@@ -58,10 +55,8 @@ async def test_keep_fresh_is_a_choice(
     assert sandbox.counters.connects == 0
 
 
-async def test_the_users_lifespan_runs_within_and_adds_its_state(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """It finds the client open at its start and at its end, and what it yields is kept."""
+async def test_the_users_lifespan_runs_within_and_adds_its_state(make_client: MakeClient) -> None:
+    """The user's lifespan finds the client open at its start and at its end, and its state is kept."""
     seen: list[bool] = []
 
     @contextlib.asynccontextmanager
@@ -78,10 +73,8 @@ async def test_the_users_lifespan_runs_within_and_adds_its_state(
     assert seen == [False, False]
 
 
-async def test_the_users_lifespan_may_yield_nothing(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """One without state is the older form, and as good."""
+async def test_the_users_lifespan_may_yield_nothing(make_client: MakeClient) -> None:
+    """A lifespan without state is served, too."""
 
     @contextlib.asynccontextmanager
     async def own(_: Starlette) -> AsyncGenerator[None]:
@@ -94,14 +87,10 @@ async def test_the_users_lifespan_may_yield_nothing(
 @pytest.mark.parametrize("keep_fresh", [True, False])
 @pytest.mark.parametrize("failure", [ValueError("mine"), SystemExit(3)], ids=["error", "exit"])
 @pytest.mark.parametrize("when", ["start", "end"])
-async def test_what_the_users_lifespan_raises_is_raised_as_it_is(
-    make_client: Callable[[], TaxizerClient],
-    *,
-    keep_fresh: bool,
-    failure: BaseException,
-    when: str,
+async def test_an_error_of_the_users_lifespan_is_raised_as_it_is(
+    make_client: MakeClient, *, keep_fresh: bool, failure: BaseException, when: str
 ) -> None:
-    """No exception group is around it, whenever it is raised, and the client is closed."""
+    """The error is in no exception group, and the client is closed."""
     app = Starlette()
 
     @contextlib.asynccontextmanager
@@ -119,10 +108,8 @@ async def test_what_the_users_lifespan_raises_is_raised_as_it_is(
     assert app.state.taxizer.is_closed
 
 
-async def test_what_is_raised_within_reaches_the_user_and_goes_on(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """The user's lifespan sees a failure of the server, and so does who runs it, as it is."""
+async def test_an_error_of_the_server_passes_the_users_lifespan(make_client: MakeClient) -> None:
+    """The user's lifespan sees an error of the server, which goes on as it is."""
     failure, seen = OSError("server"), []
 
     @contextlib.asynccontextmanager
@@ -141,10 +128,8 @@ async def test_what_is_raised_within_reaches_the_user_and_goes_on(
     assert caught.value is failure
 
 
-async def test_a_cancelled_lifespan_closes_the_client(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """A scope that ends around it is what ends it, and leaves nothing open."""
+async def test_a_cancelled_lifespan_closes_the_client(make_client: MakeClient) -> None:
+    """A cancelled lifespan ends with its scope, and closes the client."""
     app = Starlette()
     with anyio.CancelScope() as scope:
         async with taxizer_lifespan(make_client)(app):
@@ -156,10 +141,8 @@ async def test_a_cancelled_lifespan_closes_the_client(
 
 
 @on_asyncio
-async def test_a_lifespan_task_that_is_cancelled_ends_as_cancelled(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """The cancellation of asyncio goes through the task group."""
+async def test_a_lifespan_task_that_is_cancelled_ends_as_cancelled(make_client: MakeClient) -> None:
+    """A cancellation by asyncio is raised as `CancelledError`."""
     app, started = Starlette(), asyncio.Event()
 
     async def serve() -> None:
@@ -176,9 +159,7 @@ async def test_a_lifespan_task_that_is_cancelled_ends_as_cancelled(
     assert app.state.taxizer.is_closed
 
 
-async def test_what_the_client_stands_on_is_closed_after_it(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
+async def test_the_store_is_closed_after_the_client(make_client: MakeClient) -> None:
     """A context manager in place of the client closes its store once the client is closed."""
     closed: list[bool] = []
 
@@ -195,11 +176,9 @@ async def test_what_the_client_stands_on_is_closed_after_it(
 
 
 async def test_a_keeper_that_fails_ends_nothing(
-    make_client: Callable[[], TaxizerClient],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If keep_fresh were at fault, that is logged, and requests go on."""
+    """An error of keep_fresh is logged, and requests go on."""
 
     async def fail() -> None:
         raise ZeroDivisionError
@@ -220,7 +199,7 @@ async def test_a_keeper_that_fails_ends_nothing(
 def test_by_default_the_client_is_that_of_the_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read when the application starts, not when it is imported."""
+    """The environment is read when the application starts, not when it is imported."""
     app = FastAPI(lifespan=taxizer_lifespan())
 
     @app.get("/where")
@@ -236,10 +215,8 @@ def test_by_default_the_client_is_that_of_the_environment(
         assert tester.get("/where").json() == sandbox.base_url
 
 
-def test_an_application_starts_again_with_a_client_of_its_own(
-    make_client: Callable[[], TaxizerClient],
-) -> None:
-    """A second start after the end of the first has a client that is open."""
+def test_an_application_starts_again_with_a_new_client(make_client: MakeClient) -> None:
+    """A second start has a new, open client."""
     made: list[TaxizerClient] = []
 
     def make() -> TaxizerClient:
@@ -259,8 +236,8 @@ def test_an_application_starts_again_with_a_client_of_its_own(
     assert [client.is_closed for client in made] == [True, True]
 
 
-def test_a_router_may_bring_it(make_client: Callable[[], TaxizerClient]) -> None:
-    """The lifespan of a router that is included is the application's, too."""
+def test_a_router_may_bring_it(make_client: MakeClient) -> None:
+    """The lifespan of an included router runs with the application's."""
     router = APIRouter(lifespan=taxizer_lifespan(make_client))
 
     @router.get("/inner")

@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-UVICORN = (
-    "-m",
-    "uvicorn",
-    "tests.integrations.fastapi.service:app",
-    "--app-dir",
-    str(ROOT),
-    "--port",
-    "0",
-)
+SERVICE = "tests.integrations.fastapi.service:app"
+UVICORN = ("-m", "uvicorn", SERVICE, "--app-dir", str(ROOT), "--port", "0")
 WORKERS = 4
 #: The parent of workers leaves its listening socket open.
 UVICORNS_OWN = ("-W", "ignore:unclosed <socket:ResourceWarning")
-#: What nothing that a server says may have in it.
+#: Words that no output of a server may contain.
 ALARMS = ("Traceback", "Warning", "ERROR", "WARNING", "sandbox-secret")
 
 
@@ -60,7 +53,7 @@ def _start(sandbox: Sandbox, tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def post(url: str) -> dict[str, int]:
-    """Send a request over a connection of its own, so that any worker may get it."""
+    """Send a request over a new connection, so that any worker may get it."""
     answer: dict[str, int] = httpx.post(f"{url}/invoices", timeout=PATIENCE).json()
     return answer
 
@@ -89,14 +82,14 @@ def test_workers_share_one_login(start: Callable[..., Server], sandbox: Sandbox)
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    # One alone dies by the signal that it was sent, once it has done all that there is to do.
+    # A single process dies by the signal, once its work is done.
     [((), -signal.SIGTERM), (("--workers", "2"), 0)],
     ids=["alone", "workers"],
 )
 def test_requests_under_way_are_answered_when_it_ends(
     start: Callable[..., Server], sandbox: Sandbox, options: tuple[str, ...], code: int
 ) -> None:
-    """SIGTERM lets them come to their end; then all is closed, without a word of complaint."""
+    """After SIGTERM requests under way are answered, and all is closed without a complaint."""
     server = start(*options)
     server.wait_for("Application startup complete", times=2 if options else 1)
     with sandbox.hold("resource") as gate, ThreadPoolExecutor(5) as pool:
@@ -123,7 +116,7 @@ def test_a_request_during_a_login_is_answered_when_it_ends(
         server.wait_for("Application startup complete")
         answer = pool.submit(post, server.url)
         gate.wait_until(1, PATIENCE)
-        # That may be keep_fresh's login; the request is under way once it is here.
+        # The login may be keep_fresh's; the trace shows that the request is under way.
         server.wait_for("Started scope={'type': 'http'")
         server.terminate()
         server.wait_for("Waiting for connections to close")
@@ -139,7 +132,7 @@ def test_a_request_during_a_login_is_answered_when_it_ends(
 def test_an_end_that_does_not_wait_closes_all(
     start: Callable[..., Server], sandbox: Sandbox
 ) -> None:
-    """A server that cancels its requests ends in time, and the lifespan ends well."""
+    """A server that cancels its requests ends in time, and so does the lifespan."""
     server = start("--timeout-graceful-shutdown", "1")
     server.wait_for("Application startup complete")
     with sandbox.hold("resource") as gate, ThreadPoolExecutor(1) as pool:
@@ -152,15 +145,3 @@ def test_an_end_that_does_not_wait_closes_all(
     assert (code, status) == (-signal.SIGTERM, 500)
     assert "Application shutdown complete" in server.said
     assert "Warning" not in server.said, server.said
-
-
-def test_a_start_without_credentials_says_what_is_missing(tmp_path: Path) -> None:
-    """It ends at once, with the variable's name."""
-    with Server(
-        *UVICORN,
-        environment={"TAXIZER_STORE_PATH": str(tmp_path / "tokens")},
-    ) as server:
-        code = server.end()
-
-    assert code == 3
-    assert "ConfigurationError: TAXIZER_CLIENT_ID is not set" in server.said

@@ -41,7 +41,7 @@ class Recorded:
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.telemetry = TaxizerTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
-        #: The auths whose events are recorded.
+        #: The auths that report here.
         self.auths: list[TaxizerAuth] = []
 
     def close(self) -> None:

@@ -180,7 +180,7 @@ async def test_a_refused_renewal(
     assert connect.attributes == exchange("connect") | server(sandbox)
 
 
-async def test_a_renewal_that_was_lost_on_the_way(
+async def test_a_renewal_without_an_answer(
     sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
 ) -> None:
     """Without an answer there is no status, and the error type is a class."""
@@ -236,8 +236,8 @@ async def test_a_failed_login(
     assert (count.value, count.attributes) == (1, span.attributes)
 
 
-async def test_what_was_not_sent_is_no_exchange(make_auth: MakeAuth, recorded: Recorded) -> None:
-    """If the credentials or the client could not be had, no exchange is recorded."""
+async def test_an_unsent_request_is_no_exchange(make_auth: MakeAuth, recorded: Recorded) -> None:
+    """Without credentials or a client no exchange is recorded."""
 
     def fail() -> Any:
         raise ZeroDivisionError
@@ -460,11 +460,7 @@ async def test_the_users_own_hook(
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_the_users_own_hook_fails(
-    *,
-    is_async: bool,
-    make_auth: MakeAuth,
-    recorded: Recorded,
-    caplog: pytest.LogCaptureFixture,
+    *, is_async: bool, make_auth: MakeAuth, recorded: Recorded, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception of the user's hook is logged, and costs neither the request nor the telemetry."""
 

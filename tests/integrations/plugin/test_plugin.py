@@ -144,7 +144,7 @@ def test_a_fixture_can_be_overridden(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_who_does_not_ask_pays_nothing(
+def test_a_run_without_fixtures_pays_nothing(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that uses none of the fixtures loads only the plugin's file."""

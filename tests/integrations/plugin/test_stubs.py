@@ -93,12 +93,8 @@ async def test_every_documented_field_is_there(auth: TaxizerAuth) -> None:
         router.post(CONNECT).respond(json=token_response(username="somebody"))
         token = await auth.token()
 
-    assert (token.app_name, token.account_id, token.username) == (
-        "InvoiceApp",
-        "acc12345",
-        "somebody",
-    )
-    assert token.account_name == "MainAccount"
+    assert (token.app_name, token.username) == ("InvoiceApp", "somebody")
+    assert (token.account_id, token.account_name) == ("acc12345", "MainAccount")
     assert token.app_id == "3fa85f64-5717-4562-b3fc-2c963f66afa6"
     assert token.expires_at is not None
     assert token.refresh_expires_at == token.expires_at

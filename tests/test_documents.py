@@ -44,13 +44,13 @@ ERRORS = {
     if isinstance(value, type) and issubclass(value, TaxizerError)
 }
 
-#: What a reader replaces by their own.
+#: Values that a reader replaces.
 CLIENT_ID, CLIENT_SECRET = "your-client-id", "your-client-secret"
 FOLDER, REDIS_URL = "/var/lib/my-service/tokens", "redis://redis.internal:6379/0"
 
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
 
-#: What a server, and who asks it, do with a block that has this in it.
+#: Code that replaces the last line of a block that serves.
 SERVED = {
     "FastAPI(": """
 from starlette.testclient import TestClient
@@ -148,7 +148,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 
 def test_each_event_is_explained() -> None:
-    """Each event has its line in the documentation, with all that it says and its level."""
+    """The documentation has a line for each event, with its fields and its level."""
     told = re.findall(r"^\| `(\w+)\((.*?)\)` \| (\w+) \|", OPERATIONS, re.MULTILINE)
 
     assert sorted(told) == sorted(
@@ -173,14 +173,14 @@ def test_each_field_of_the_status_is_explained() -> None:
 
 
 def test_each_error_has_an_entry_in_the_runbook() -> None:
-    """Whoever meets an error finds what to do."""
+    """The runbook has an entry for each error."""
     entries = re.findall(r"^### (\w+Error)$", OPERATIONS, re.MULTILINE)
 
     assert set(entries) == ERRORS - {"TaxizerError"}
 
 
-def test_the_speed_that_is_told_was_measured() -> None:
-    """The README's figures are those of the last run, to the letter."""
+def test_the_speed_in_the_readme_was_measured() -> None:
+    """The README quotes the figures of the last run."""
     results = (ROOT / "benchmarks" / "results.md").read_text("utf-8")
     _, summary, _ = re.split(r"^<!-- .* -->$", results, flags=re.MULTILINE)
 

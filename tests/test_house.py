@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, and what the outside sees."""
+"""The rules of the house: which room may import which, and what is public."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import taxizer_async
 
 PACKAGE = Path(taxizer_async.__file__).parent
 
-#: The rooms, and those that each may import from. The root holds the public modules.
+#: The rooms, and the rooms that each may import from. The root holds the public modules.
 ROOMS = {
     "_version": set(),
     "_core": {"_core"},
@@ -31,7 +31,7 @@ ROOMS = {
 ROOMS[""] = {*ROOMS, ""}
 ROOMS["testing"] = {*ROOMS, "testing"}
 ROOMS["_cli"] = {*ROOMS, "_cli"}
-#: Where these may be named; the parts of a package count as it does.
+#: Where each library may be named; the parts of a package count as it does.
 RESERVED = {
     "httpx": {"_http", "_auth", "_cli"},
     "cattrs": {"_core.codec", "_cli.demo.worker", "invoices"},
@@ -48,7 +48,7 @@ RESERVED = {
     "typer": {"_cli"},
     "rich": {"_cli"},
 }
-#: What asks nothing of the network or the disk.
+#: Modules without I/O.
 WITHOUT_IO = {
     *("_core.policy", "_http.headers", "_core.codec", "_core.exchange"),
     *("_token.cached_token", "_token.failures", "_token.cache", "_token.places"),
@@ -92,7 +92,7 @@ def internal(path: Path) -> set[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_downward(module: str) -> None:
     """A module imports from its own room, and from those below it."""
-    # Naming a package on the way to a part of it is no import of what it re-exports.
+    # "from taxizer_async import x" also names the root, which is no import of its names.
     named = {room(name) for name in internal(MODULES[module]) - {""}}
 
     assert named <= ROOMS[room(module)]
@@ -122,14 +122,14 @@ def test_libraries_are_named_in_their_rooms_only(library: str, rooms: set[str]) 
 
 @pytest.mark.parametrize("module", sorted(WITHOUT_IO))
 def test_pure_modules_stay_pure(module: str) -> None:
-    """What is arithmetic and state imports neither anyio nor anything that waits."""
+    """Modules of values and state import neither anyio nor anything that waits."""
     waiting = {"anyio", "asyncio", "httpx", "time", "socket", "pathlib", "random"}
     assert not {name.split(".")[0] for name in imports(MODULES[module])} & waiting
 
 
 def test_the_root_imports_its_four_dependencies_and_no_extra() -> None:
-    """`import taxizer_async` loads httpx, attrs, cattrs and anyio, and nothing of an extra's."""
-    # What the four load themselves (httpx has a command line of its own) is not ours to judge.
+    """`import taxizer_async` loads httpx, attrs, cattrs and anyio, and no extra."""
+    # The four may load more themselves: httpx has a command line.
     code = (
         "import sys, httpx, attrs, cattrs, anyio; before = set(sys.modules); import taxizer_async; "
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"

@@ -183,7 +183,7 @@ async def test_a_stampede_is_one_login(sandbox: Sandbox, response: httpx.Respons
 
 
 async def test_a_revocation_is_one_renewal(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Requests whose token was revoked under way cause one exchange, and all get through."""
+    """Requests with a token that is revoked under way cause one exchange, and all succeed."""
     statuses: list[int] = []
     limits = httpx.Limits(max_connections=20)
     async with httpx.AsyncClient(

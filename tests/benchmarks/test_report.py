@@ -26,7 +26,7 @@ SECTION = Section(
     name="fleet",
     title="Fleet",
     about="Eight processes.",
-    tables=(Table("Logins", ("who", "logins"), (("taxizer_async", "1"), ("others", "8"))),),
+    tables=(Table("Logins", ("contender", "logins"), (("taxizer_async", "1"), ("others", "8"))),),
     claims=(KEPT, MISSED),
     remarks=("They share a file.",),
     summary=(Row("logins of eight processes", {"own": "1", "peer": "8"}),),
@@ -72,7 +72,7 @@ def test_a_table_becomes_markdown() -> None:
     assert markdown(SECTION.tables[0]).splitlines() == [
         "Logins:",
         "",
-        "| who | logins |",
+        "| contender | logins |",
         "| --- | ---: |",
         "| taxizer_async | 1 |",
         "| others | 8 |",
@@ -83,7 +83,7 @@ def test_a_table_is_aligned_on_a_terminal() -> None:
     """Figures end below each other."""
     assert plain(SECTION.tables[0]).splitlines() == [
         "Logins",
-        "who            logins",
+        "contender      logins",
         "-------------  ------",
         "taxizer_async       1",
         "others              8",

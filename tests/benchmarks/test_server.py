@@ -70,7 +70,7 @@ def test_a_refresh_over_oauth_rotates(site: Site) -> None:
 
 
 def test_a_wrong_secret_is_refused(site: Site) -> None:
-    """The facade lets nobody in whom the sandbox would not."""
+    """The facade accepts only what the sandbox accepts."""
     answer = ask(
         site, grant_type="client_credentials", client_id=site.target.client_id, client_secret="no"
     )
@@ -90,7 +90,7 @@ def test_the_pair_may_come_as_basic_auth() -> None:
 
 
 def test_orders_reach_the_sandbox(site: Site) -> None:
-    """Down, up, revoke and reset do what they are called."""
+    """Down, up, revoke and reset do what their names say."""
     site.down()
     while_down = log_in(site)
     site.up()
@@ -106,15 +106,15 @@ def test_orders_reach_the_sandbox(site: Site) -> None:
     assert site.counters()["exchanges"] == 0
 
 
-def test_tokens_may_be_said_to_live_longer(site: Site) -> None:
-    """For those whose renewal is a fixed time ahead."""
+def test_a_token_may_claim_a_longer_life(site: Site) -> None:
+    """A longer stated life suits contenders that renew a fixed time ahead."""
     site.set(told_longer=225)
 
     assert log_in(site).json()["expires_in"] == 315
 
 
-async def test_taxizers_own_contract_is_as_ever(site: Site) -> None:
-    """The facade stands beside it, not before it."""
+async def test_taxizers_own_contract_stays(site: Site) -> None:
+    """The facade leaves Taxizer's own endpoints as they are."""
     target = site.target
     credentials = Credentials(target.client_id, target.client_secret)
     async with TaxizerClient(credentials, base_url=target.base_url, trust_env=False) as client:
@@ -125,7 +125,7 @@ async def test_taxizers_own_contract_is_as_ever(site: Site) -> None:
 
 
 def test_an_order_that_is_unknown_ends_the_server() -> None:
-    """A misspelt order can't pass for one that was carried out."""
+    """A misspelt order ends the server."""
     with Service() as service:
         service.open("site")
         with pytest.raises(RuntimeError, match="has ended"):

@@ -97,6 +97,11 @@ def client_of(auth: TaxizerAuth, **options: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(auth=auth, base_url=auth.base_url, **options)
 
 
+def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:
+    """Return the status and the body of each request to the API."""
+    return [(entry.status, entry.body) for entry in sandbox.resource_log]
+
+
 def flow_of(auth: TaxizerAuth) -> AsyncGenerator[httpx.Request, httpx.Response]:
     """Return the flow of a request to the API, not begun."""
     return auth.async_auth_flow(httpx.Request("POST", auth.base_url + PATH))

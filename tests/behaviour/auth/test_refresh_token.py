@@ -329,3 +329,60 @@ async def test_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
 
     assert used == [True]
     assert new.jwt != old.jwt
+
+
+async def test_without_a_store_a_private_refresh_token_is_used(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A token that never was in the store is renewed by refresh while the store is down."""
+    store.down = {"lease"}
+    auth = make_auth()
+    await auth.token()
+    clock.advance(PRESSING)
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
+
+
+@pytest.mark.invariant(24)
+async def test_without_a_store_a_shared_refresh_token_is_let_be(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A refresh token that others may hold too is not sent without the lease."""
+    auth = make_auth()
+    await auth.token()
+    store.down = {"lease"}
+    clock.advance(PRESSING)
+    await auth.token()
+
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+
+
+@pytest.mark.invariant(24)
+async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A refresh token that was marked in the store is not sent from memory after another client spent it."""
+    store.down = {"lease"}
+    auth = make_auth()
+    await auth.token()
+    store.down = set()
+    clock.advance(PRESSING)
+    sandbox.fail("refresh", Fault.status(429), times=1)
+    await auth.token()
+    await make_auth().token()
+    assert sandbox.counters.refreshes_ok == 1
+
+    store.down = {"lease"}
+    clock.advance(61)
+    await auth.token()
+    assert sandbox.counters.reuses == 0

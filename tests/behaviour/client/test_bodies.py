@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.callers import PATH
+from tests.support.callers import PATH, arrived
 
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ async def test_a_stream_that_was_read_is_sent_again(sandbox: Sandbox, client: An
     answer = await client.send(request)
 
     assert answer.status_code == 200
-    arrived = [(entry.status, entry.body) for entry in sandbox.resource_log]
-    assert arrived == [(401, b"invoice"), (200, b"invoice")]
+    assert arrived(sandbox) == [(401, b"invoice"), (200, b"invoice")]
 
 
 async def test_a_401_of_a_stream_can_be_streamed(sandbox: Sandbox, client: Any) -> None:

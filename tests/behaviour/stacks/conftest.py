@@ -69,8 +69,3 @@ async def send_all(sender: Sender, requests: int, path: str = PATH) -> list[int]
     """Send all at once; return the statuses."""
     replies = await gather(*[lambda: sender.send("POST", path, json={})] * requests)
     return [reply.status for reply in replies]
-
-
-def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:
-    """Return the status and the body of each request to the API."""
-    return [(entry.status, entry.body) for entry in sandbox.resource_log]

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.support.callers import PATH
-
-from .conftest import arrived
+from tests.support.callers import PATH, arrived
 
 
 if TYPE_CHECKING:

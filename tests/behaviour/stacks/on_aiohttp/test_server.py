@@ -38,11 +38,6 @@ if TYPE_CHECKING:
 _REQUESTS: Final = 20
 
 
-@pytest.fixture(name="anyio_backend", params=[False, True], ids=["asyncio", "uvloop"])
-def _anyio_backend(request: pytest.FixtureRequest) -> object:
-    return "asyncio", {"use_uvloop": request.param}
-
-
 @contextlib.asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
     """Serve on loopback; the start and the end are in tasks of their own, as with some runners."""

@@ -21,8 +21,9 @@ from taxizer_async import (
     TokenRefused,
 )
 from taxizer_async.testing import Fault
-from tests.support.callers import auth_of, client_of
+from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
+from tests.support.policies import PATIENT
 
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from taxizer_async import Event
     from taxizer_async.testing import Sandbox
 
-
-PATH = "/v1/Devices/Register"
-#: A listener that waits for a test is given more time than the test.
-PATIENT = RenewalPolicy(hook_timeout=3 * HANG)
 
 each_auth = pytest.mark.parametrize(
     "build", [TaxizerAuth, taxizer_async.httpx2.TaxizerAuth], ids=["httpx", "httpx2"]

@@ -20,6 +20,7 @@ from taxizer_async import (
 from taxizer_async.testing import Fault, ManualClock
 from tests.support.callers import PATH, auth_of, client_of, failure_of
 from tests.support.forking import exit_code, fork, needs_fork
+from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, ONE_TRY, PRESSING
 from tests.support.refreshes import cut_off, renew, settle
 
@@ -182,7 +183,8 @@ async def test_one_in_doubt_stays_spent(
 ) -> None:
     """A refresh token that may have arrived is not sent again after the outage: one login is made."""
     store.down = down
-    auth = make_auth(policy=RenewalPolicy(backoff=60.0, attempt_timeout=1.0))
+    seconds = 1.0 if fault == Fault.hang() else HANG
+    auth = make_auth(policy=RenewalPolicy(backoff=60.0, attempt_timeout=seconds))
     await auth.token()
     clock.advance(age)
     sandbox.fail("refresh", fault)

@@ -161,7 +161,7 @@ async def test_callers_wait_from_must_renew_on(
     assert sandbox.counters.exchanges == 2
 
 
-#: So long before its end, of which a waiter waits for half.
+#: Seconds before the end of a token; a caller waits for half of them.
 REMAINING = 0.6
 
 

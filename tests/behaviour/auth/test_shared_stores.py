@@ -22,7 +22,7 @@ from taxizer_async import (
 )
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock
-from tests.support.callers import auth_of, client_of
+from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import LIFETIME, PRESSING
@@ -87,7 +87,7 @@ async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
     sandbox.revoke()
     for auth in (first, second):
         async with client_of(auth) as client:
-            assert (await client.post("/v1/Devices/Register")).status_code == 200
+            assert (await client.post(PATH)).status_code == 200
 
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
@@ -350,7 +350,7 @@ async def test_a_sync_store_is_told_and_costs_no_request(
     auth = auth_of(sandbox, store=store, on_event=events.append)
     async with client_of(auth) as client:
         for _ in range(3):
-            assert (await client.post("/v1/Devices/Register")).status_code == 200
+            assert (await client.post(PATH)).status_code == 200
     await auth.events_delivered()
 
     failed = [event for event in events if isinstance(event, StoreFailed)]

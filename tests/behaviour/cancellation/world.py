@@ -11,6 +11,7 @@ import httpx
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenState
 from taxizer_async.stores import Lease, StoreKey
+from tests.support.callers import PATH
 from tests.support.limits import HANG
 
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from taxizer_async._token.single_flight import RefreshCoordinator
     from taxizer_async.stores import TokenRecord, TokenStore
     from taxizer_async.testing import ManualClock, Sandbox
-
-
-PATH = "/v1/Invoices/GenerateInvoice"
 
 
 @final

@@ -16,7 +16,6 @@ from taxizer_async import (
     ConfigurationError,
     Credentials,
     MemoryTokenStore,
-    RenewalPolicy,
     TaxizerAuth,
     TaxizerClient,
     TaxizerError,
@@ -114,7 +113,7 @@ async def test_a_pickle_has_the_arguments_and_no_token(
         assert secret.encode() not in pickled
     await again.token()
     assert sandbox.counters.connects_ok == 2
-    assert again._bearer.options.as_kwargs["policy"] == RenewalPolicy(backoff=60.0)
+    assert again._bearer.options.as_kwargs["policy"] == ONE_TRY
     assert again._bearer._origins == auth._bearer._origins
 
 

@@ -20,6 +20,8 @@ from taxizer_async import (
     TokenState,
 )
 from taxizer_async.testing import Fault
+from tests.support.callers import PATH
+from tests.support.policies import ONE_TRY
 
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ async def test_a_client_is_logged_in_and_pointed_at_the_api(
 ) -> None:
     """Requests name paths below base_url and carry the token; a login is made for the first."""
     async with library.taxizer_client(sandbox) as client:
-        answers = [await client.post("/v1/Devices/Register", json={}) for _ in range(3)]
+        answers = [await client.post(PATH, json={}) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert sandbox.counters.exchanges == 1
@@ -60,7 +62,7 @@ async def test_options_of_the_auth_reach_it(
         "base_url": sandbox.base_url,
         "store": store,
         "on_event": events.append,
-        "policy": RenewalPolicy(backoff=60.0),
+        "policy": ONE_TRY,
     }
     async with library.adapter.TaxizerClient(sandbox.credentials, **options) as first:
         await first.get("/v1/x")

@@ -104,12 +104,11 @@ async def test_a_debugging_event_loop_shows_nothing(
 @pytest.mark.invariant(20)
 @pytest.mark.report(68)
 @pytest.mark.report(92)
+@pytest.mark.usefixtures("environment")
 async def test_a_pickled_auth_shows_nothing(
-    sandbox: Sandbox, exposed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, exposed: Callable[..., list[str]]
 ) -> None:
     """The pickle of an auth with a token, and of its store, has neither token nor secret."""
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "sandbox-client")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", sandbox.credentials.client_secret.reveal())
     store = MemoryTokenStore()
     auth = TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url, store=store)
     await auth.token()

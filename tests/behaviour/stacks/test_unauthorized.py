@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from taxizer_async import RenewalPolicy, TokenRefused
+from taxizer_async import TokenRefused
 from taxizer_async.testing import Fault
 from tests.support.callers import PATH
 from tests.support.limits import HANG
+from tests.support.policies import PATIENT
 
 from .conftest import send_all
 
@@ -199,8 +200,7 @@ async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack
             with anyio.fail_after(HANG):
                 statuses.append((await sender.send("GET", "/v1/callback")).status)
 
-    policy = RenewalPolicy(hook_timeout=3 * HANG)
-    auth = stack.make_auth(sandbox, policy=policy, on_event=call_back)
+    auth = stack.make_auth(sandbox, policy=PATIENT, on_event=call_back)
     async with stack.open(auth, connections=1) as sender:
         await sender.send("GET", PATH)
         sandbox.revoke()

@@ -1,5 +1,5 @@
 """
-Stores that share tokens: the `TokenStore` protocol, its values, and the store in memory.
+Stores that share tokens: the `TokenStore` protocol, its values, the store in memory, and the codec of records.
 
 Stores that need an extra have their own modules.
 """
@@ -14,6 +14,7 @@ from taxizer_async.stores._protocol import (
     TokenRecord,
     TokenStore,
 )
+from taxizer_async.stores._record_codec import RecordCodec
 
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FailureStore",
     "Lease",
     "MemoryTokenStore",
+    "RecordCodec",
     "StoreKey",
     "StoreView",
     "TokenRecord",

@@ -7,7 +7,6 @@ Errors are `TokenStoreError`s whose text quotes nothing of the record.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
@@ -47,11 +46,6 @@ class OpaqueBytes:
         return f"OpaqueBytes({len(self.content)} bytes)"
 
 
-def key_digest(key: StoreKey) -> str:
-    """Return a name for the record of *key*; it is unique to the key and reveals no client_id."""
-    return hashlib.sha256(repr((key.base_url, key.client_id)).encode()).hexdigest()[:32]
-
-
 class _Fernet(Protocol):
     def encrypt(self, data: bytes, /) -> bytes: ...
 
@@ -80,6 +74,8 @@ class RecordCipher:
         """
         clear = self._decrypt(data)
         decoded = None if clear is None else decode_record(clear)
+        # Not in a frame that raises: see `_core.secret`.
+        del clear
         if isinstance(decoded, Undecodable):
             msg = f"the record is damaged ({decoded.excerpt}); it is replaced at the next login"
             raise TokenStoreError(msg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from typing import Literal, Protocol, runtime_checkable
 
 import attrs
@@ -16,11 +18,24 @@ class StoreKey:
     base_url: str
     client_id: str
 
+    @property
+    def digest(self) -> str:
+        """
+        A name for the record, fit for a file, a column or a key of any store.
+
+        It is unique to the key, and reveals no client_id.
+        """
+        return hashlib.sha256(repr((self.base_url, self.client_id)).encode()).hexdigest()[:32]
+
 
 @attrs.frozen(kw_only=True)
 class TokenRecord:
     """
     A token as a store keeps it, with durations rather than times, so that no two clocks need to agree.
+
+    A store may drop a record once both lifetimes are over; one of an unknown refresh_lifetime is worth
+    keeping for a month. To drop it sooner costs a login, to keep it longer costs nothing. `RecordCodec`
+    turns records into bytes and back.
 
     Attributes:
         token: The token.
@@ -86,19 +101,33 @@ class StoreView:
 
 
 class Lease(Protocol):
-    """The right to log in or renew for all clients of the store, and to save the result."""
+    """
+    The right to log in or renew for all clients of the store, and to save the result.
+
+    A lease has to end without its holder, who may be killed or stopped. It lasts until it is released, or
+    for about 5 s without a call of `extend`: the others wait that long for a dead holder, and a living one
+    may be late by that much. The holder may come back later, and its `extend` and `save` then do nothing to
+    what its successor has.
+
+    A lease that has ended, but was not taken by another, may be taken up again by `extend` or `save`, or be
+    refused: either is right, as nobody else has saved since.
+    """
 
     @property
     def heartbeat(self) -> float | None:
-        """Seconds between calls of `extend`; None if the lease lasts without them."""
+        """
+        Seconds between calls of `extend`, of which two in a row may get lost: a quarter of the lease.
+
+        None if the lease lasts without them, and ends by itself with the process that holds it.
+        """
         ...
 
     async def extend(self) -> bool:
-        """Keep the lease; return False if it is lost."""
+        """Let the lease last for its full time from now on; return False if it is lost."""
         ...
 
     async def release(self) -> None:
-        """Release the lease; do nothing if it is lost."""
+        """Release the lease, for others to take at once; do nothing if it is lost."""
         ...
 
 
@@ -108,7 +137,7 @@ class TokenStore(Protocol):
 
     Any method may raise anything: requests go on, from the memory of the process, and the failure is
     logged once. No method may block the event loop. Each is called with a timeout
-    (`RenewalPolicy.store_timeout`).
+    (`RenewalPolicy.store_timeout`), and cancelled when that is over.
     """
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
@@ -116,7 +145,12 @@ class TokenStore(Protocol):
         ...
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
-        """Replace the record of *key*, durably; False, and nothing done, if *lease* is lost."""
+        """
+        Replace the record of *key*, durably; False, and nothing done, if *lease* is lost.
+
+        Whether it is lost is decided in the same step that replaces the record. A call that is cancelled
+        has saved all or nothing, and leaves nothing that a later save could meet.
+        """
         ...
 
     async def clear(self, key: StoreKey, /) -> None:
@@ -124,7 +158,12 @@ class TokenStore(Protocol):
         ...
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
-        """Take the lease of *key* if it is free, without waiting; None if another client holds it."""
+        """
+        Take the lease of *key* if it is free, without waiting; None if another client holds it.
+
+        A call that is cancelled has to release what it may have taken, in a moment and in the face of
+        the cancellation, or leave it to end by itself.
+        """
         ...
 
 

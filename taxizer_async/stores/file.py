@@ -15,7 +15,7 @@ import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.threads import AbandonableCalls
-from taxizer_async.stores._encryption import key_digest, make_record_cipher
+from taxizer_async.stores._encryption import make_record_cipher
 from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
@@ -173,7 +173,7 @@ class FileTokenStore:
 
 
 def _file_name(key: StoreKey) -> str:
-    return f"{key_digest(key)}.{RECORD_FORMAT}.json"
+    return f"{key.digest}.{RECORD_FORMAT}.json"
 
 
 def _read_path(path: object) -> Path:

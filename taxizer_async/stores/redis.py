@@ -17,7 +17,7 @@ import anyio
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async.stores._encryption import OpaqueBytes, key_digest, make_record_cipher
+from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
@@ -243,7 +243,7 @@ async def _eval(
 
 def _keys(prefix: str, key: StoreKey) -> list[str]:
     """Return the keys of the lease and the record; the braces put both into one cluster slot."""
-    stem = f"{prefix}taxizer_async:{RECORD_FORMAT}:{{{key_digest(key)}}}"
+    stem = f"{prefix}taxizer_async:{RECORD_FORMAT}:{{{key.digest}}}"
     return [f"{stem}:lease", f"{stem}:token"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -11,7 +12,7 @@ import anyio.lowlevel
 import attrs
 
 from taxizer_async import Secret
-from taxizer_async.stores import StoreKey, TokenRecord
+from taxizer_async.stores import RecordCodec, StoreKey, TokenRecord
 from tests.stores.conftest import make_record
 
 
@@ -249,19 +250,118 @@ class Heartless(Plain):
     lease_class = _HeartlessLease
 
 
-class _ShortLease(PlainLease):
-    heartbeat = 0.05
+class _EndingLease(PlainLease):
+    """Ends by itself after so many heartbeats."""
+
+    heartbeat = 0.02
+    lasts = 4.0
 
     def __init__(self, store: Plain, key: StoreKey) -> None:
         super().__init__(store, key)
-        self.end = time.monotonic() + self.heartbeat / 2
+        self.put_off()
+
+    def put_off(self) -> None:
+        self.end = time.monotonic() + self.heartbeat * self.lasts
+
+    async def extend(self) -> bool:
+        if self.is_held():
+            self.put_off()
+        return self.is_held()
 
     def is_held(self) -> bool:
         return super().is_held() and time.monotonic() < self.end
 
 
-class ShortLived(Plain):
+class Ending(Plain):
+    """Keeps all rules, with leases that end by themselves."""
+
+    lease_class = _EndingLease
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        holder = self.shared.holders.get(self.name(key))
+        if holder is not None and not holder.is_held():
+            del self.shared.holders[holder.key]
+        return await super().lease(key)
+
+    def may_save(self, key: StoreKey, lease: Lease) -> bool:
+        return isinstance(lease, PlainLease) and lease.is_held() and super().may_save(key, lease)
+
+
+class _ShortLease(_EndingLease):
+    lasts = 0.5
+
+
+class ShortLived(Ending):
     lease_class = _ShortLease
+
+
+class _EndlessLease(PlainLease):
+    heartbeat = 0.02
+
+
+class Endless(Plain):
+    """Keeps the lease of a holder that is gone."""
+
+    lease_class = _EndlessLease
+
+
+class _IdleLease(_EndingLease):
+    async def extend(self) -> bool:
+        return self.is_held()
+
+
+class Idle(Ending):
+    """Reports a lease as extended, and does not extend it."""
+
+    lease_class = _IdleLease
+
+
+class MarkerFiles:
+    """
+    Makes a file to take the lease, and removes it to release it: nothing does so for a process that was killed.
+
+    All its rules but that one are kept well enough for one case.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.codec = RecordCodec()
+
+    def path(self, key: StoreKey, kind: str) -> Path:
+        return self.folder / f"{key.digest}.{kind}"
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        try:
+            return self.codec.decode(key, self.path(key, "record").read_bytes(), age=0)
+        except FileNotFoundError:
+            return None
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:  # noqa: ARG002
+        self.path(key, "record").write_bytes(self.codec.encode(key, record))
+        return True
+
+    async def clear(self, key: StoreKey, /) -> None:
+        self.path(key, "record").unlink(missing_ok=True)
+
+    async def lease(self, key: StoreKey, /) -> Lease | None:
+        try:
+            self.path(key, "lease").touch(exist_ok=False)
+        except FileExistsError:
+            return None
+        return _Marker(self.path(key, "lease"))
+
+
+class _Marker:
+    heartbeat = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def extend(self) -> bool:
+        return self.path.exists()
+
+    async def release(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 class Unfenced(Plain):
@@ -398,7 +498,9 @@ BROKEN: Final[dict[type[Plain], str]] = {
     Deaf: "a_lease_can_be_extended_while_it_is_held",
     Stealing: "a_lost_lease_can_not_be_extended",
     Heartless: "a_heartbeat_is_none_or_a_time",
-    ShortLived: "a_lease_lasts_from_one_heartbeat_to_the_next",
+    ShortLived: "a_lease_lasts_for_as_long_as_it_is_extended",
+    Endless: "a_lease_lasts_for_as_long_as_it_is_extended",
+    Idle: "a_lease_lasts_for_as_long_as_it_is_extended",
     Unfenced: "a_save_needs_the_lease",
     Silent: "a_save_needs_the_lease",
     OfAnyKey: "a_save_needs_the_lease_of_its_key",

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import subprocess
 import sys
 
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import attrs
 import pytest
 import redis.asyncio
 
 from cryptography.fernet import Fernet
 
-from taxizer_async.stores import MemoryTokenStore
+from taxizer_async.stores import MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
-from tests.stores.broken import BROKEN, Plain, Shared, Unclearable
+from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Unclearable
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import attempts
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
-    from taxizer_async.stores import TokenStore
     from taxizer_async.testing import StoreFactory, TokenStoreCase
 
 
-cases = pytest.mark.parametrize("case", TOKEN_STORE_CASES, ids=lambda case: case.name)
+#: What takes seconds for a store whose leases end by themselves.
+IN_REAL_TIME = {"a_lease_lasts_for_as_long_as_it_is_extended", "a_killed_holders_lease_ends"}
+quick_cases = pytest.mark.parametrize("case", TOKEN_STORE_CASES, ids=lambda case: case.name)
+cases = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.slow] * (case.name in IN_REAL_TIME))
+        for case in TOKEN_STORE_CASES
+    ],
+)
+IN_ONE_PROCESS = tuple(
+    case.name for case in TOKEN_STORE_CASES if case.name != "a_killed_holders_lease_ends"
+)
+(KILLED,) = (case for case in TOKEN_STORE_CASES if case.name not in IN_ONE_PROCESS)
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 KEYS = [Fernet.generate_key() for _ in range(2)]
 
 
-@cases
+@quick_cases
 async def test_memory(case: TokenStoreCase) -> None:
     shared = MemoryTokenStore()
     await case.run(lambda: shared)
@@ -47,19 +63,32 @@ async def test_memory(case: TokenStoreCase) -> None:
 
 @cases
 async def test_file(case: TokenStoreCase, tmp_path: Path) -> None:
-    await case.run(lambda: FileTokenStore(tmp_path / "tokens"))
+    assert await case.run(partial(FileTokenStore, tmp_path / "tokens"))
 
 
 @cases
 async def test_encrypted_file(case: TokenStoreCase, tmp_path: Path) -> None:
-    await case.run(lambda: FileTokenStore(tmp_path / "tokens", encryption_key=KEYS))
+    assert await case.run(partial(FileTokenStore, tmp_path / "tokens", encryption_key=KEYS))
+
+
+@attrs.frozen
+class InTurn:
+    """Gives the stores of this process in turn, and makes a new one in any other."""
+
+    url: str
+    stores: Iterator[TokenStore]
+
+    def __call__(self) -> TokenStore:
+        return next(self.stores)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (RedisTokenStore.from_url, self.url)
 
 
 @contextlib.asynccontextmanager
 async def _of_url(url: str) -> AsyncIterator[StoreFactory]:
     async with RedisTokenStore.from_url(url) as one, RedisTokenStore.from_url(url) as other:
-        turns = itertools.cycle([one, other])
-        yield lambda: next(turns)
+        yield InTurn(url, itertools.cycle([one, other]))
 
 
 @contextlib.asynccontextmanager
@@ -109,16 +138,18 @@ async def test_redis_cluster(tmp_path: Path) -> None:
                 break
         async with redis.asyncio.RedisCluster.from_url(server.url) as client:
             passed = await check_token_store(lambda: RedisTokenStore(client))
-    assert len(passed) == len(TOKEN_STORE_CASES)
+    assert passed == IN_ONE_PROCESS
 
 
-@cases
-async def test_a_plain_store(case: TokenStoreCase) -> None:
-    """The store that the broken ones are made from keeps all rules."""
+@quick_cases
+@pytest.mark.parametrize("kind", [Plain, Ending])
+async def test_a_plain_store(case: TokenStoreCase, kind: type[Plain]) -> None:
+    """The stores that the broken ones are made from keep all rules."""
     shared = Shared()
-    await case.run(lambda: Plain(shared))
+    await case.run(lambda: kind(shared))
 
 
+@pytest.mark.report(154)
 @pytest.mark.parametrize(("kind", "name"), BROKEN.items(), ids=str)
 async def test_a_broken_store_is_told_its_rule(
     kind: type[Plain], name: str, monkeypatch: pytest.MonkeyPatch
@@ -137,9 +168,46 @@ async def test_a_broken_store_is_told_its_rule(
     assert str(caught.value).endswith(f". {case.advice}")
 
 
+@pytest.mark.report(154)
+async def test_a_store_that_keeps_a_killed_holders_lease_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is taken in another process, which is killed: the store has to notice."""
+    monkeypatch.setattr("taxizer_async.testing._store_suite.harness.LIMIT", 1.0)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[2])])
+
+    with pytest.raises(AssertionError, match=r"^a_killed_holders_lease_ends: .* is not free"):
+        await KILLED.run(partial(MarkerFiles, str(tmp_path)))
+
+
+@pytest.mark.report(154)
+async def test_a_process_that_does_not_share_the_store_is_told() -> None:
+    """A lease that another process can take as well excludes nobody."""
+    with pytest.raises(AssertionError, match="two processes hold the lease"):
+        await KILLED.run(MemoryTokenStore)
+
+
+async def test_a_factory_that_can_not_be_pickled_is_not_tried_elsewhere() -> None:
+    """The case does not count as passed; nor if the other process does not know the factory."""
+    shared = MemoryTokenStore()
+
+    assert not await KILLED.run(lambda: shared)
+    assert not await KILLED.run(Unknown())
+
+
+class Unknown:
+    """A factory that can be pickled, but not unpickled."""
+
+    def __call__(self) -> TokenStore:
+        raise AssertionError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("no_module_of_this_name",)
+
+
 def test_for_each_rule_there_is_a_store_that_breaks_it() -> None:
     """A new case comes with a store that it catches, a rule and advice."""
-    assert {case.name for case in TOKEN_STORE_CASES} == set(BROKEN.values())
+    assert set(IN_ONE_PROCESS) == set(BROKEN.values())
     assert all(case.rule and case.advice for case in TOKEN_STORE_CASES)
 
 
@@ -200,7 +268,7 @@ print(len(anyio.run(check_token_store, lambda: shared)))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True
     )
-    assert int(done.stdout) == len(TOKEN_STORE_CASES)
+    assert int(done.stdout) == len(IN_ONE_PROCESS)
 
 
 async def test_a_factory_may_be_async() -> None:
@@ -211,7 +279,7 @@ async def test_a_factory_may_be_async() -> None:
         await anyio.lowlevel.checkpoint()
         return shared
 
-    assert len(await check_token_store(make)) == len(TOKEN_STORE_CASES)
+    assert await check_token_store(make) == IN_ONE_PROCESS
 
 
 async def test_what_a_store_raises_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

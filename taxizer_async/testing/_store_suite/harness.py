@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ ON_THE_WAY: Final = 5.0
 ROUNDING: Final = 0.01
 
 
+class NotTriedError(Exception):
+    """The factory does not allow what the case wants to try."""
+
+
 class StoreHarness:
     """Gives a case its stores, and keys that no other case uses."""
 
@@ -40,8 +45,19 @@ class StoreHarness:
 
     async def store(self) -> TokenStore:
         """Return a store; all that it returns share their records."""
-        store = self._factory()
-        return await store if inspect.isawaitable(store) else store
+        return await make_store(self._factory)
+
+    def pickled_factory(self) -> bytes:
+        """
+        Return the factory, for another process.
+
+        Raises:
+            NotTriedError: If it can't be pickled.
+        """
+        try:
+            return pickle.dumps(self._factory)
+        except Exception as cause:  # pickle raises whatever its parts raise
+            raise NotTriedError from cause
 
     async def two(self) -> tuple[TokenStore, TokenStore]:
         """Return two stores."""
@@ -91,6 +107,12 @@ def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> Toke
     )
 
 
+async def make_store(factory: StoreFactory) -> TokenStore:
+    """Return a store of *factory*."""
+    store = factory()
+    return await store if inspect.isawaitable(store) else store
+
+
 def require(condition: object, problem: str) -> None:
     """Raise an AssertionError with *problem* unless *condition* holds."""
     if not condition:
@@ -108,10 +130,10 @@ async def leased(store: TokenStore, key: StoreKey) -> Lease:
 
 async def leased_in_turn(store: TokenStore, key: StoreKey) -> Lease:
     """Return the lease once it is free; an abandoned one has to end by itself."""
-    end = anyio.current_time() + LIMIT / 4
+    end = anyio.current_time() + LIMIT / 2
     while (lease := await store.lease(key)) is None:
         require(anyio.current_time() < end, "no holder is left, yet it is not free")
-        await anyio.sleep(0.005)
+        await anyio.sleep(0.01)
     return lease
 
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from taxizer_async.testing._store_suite.harness import (
-    ON_THE_WAY,
     Cases,
     StoreHarness,
     get,
     leased,
+    leased_in_turn,
     make_record,
     put,
     require,
     require_same,
 )
+from taxizer_async.testing._store_suite.other_process import lease_elsewhere
 
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LEASE_CASES: Final = Cases()
 
 _RACERS: Final = 20
+
+_NOT_EXTENDED: Final = "it ended though it was extended"
 
 
 @LEASE_CASES.add
@@ -135,7 +138,7 @@ async def _a_heartbeat_is_none_or_a_time(harness: StoreHarness) -> None:
     """
     `heartbeat` is None, or a positive number of seconds.
 
-    Return a third of the lease's duration, or less; or None if the lease ends with its holder's process.
+    Return a quarter of the lease's duration, or less; or None if the lease ends with its holder's process.
     """
     lease = await leased(await harness.store(), harness.key())
     beat = lease.heartbeat
@@ -144,19 +147,51 @@ async def _a_heartbeat_is_none_or_a_time(harness: StoreHarness) -> None:
 
 
 @LEASE_CASES.add
-async def _a_lease_lasts_from_one_heartbeat_to_the_next(harness: StoreHarness) -> None:
+async def _a_lease_lasts_for_as_long_as_it_is_extended(harness: StoreHarness) -> None:
     """
-    The lease is held until `extend` is due, and no other caller gets it.
+    A lease with a heartbeat ends without it, and not with it.
 
-    Let it last three heartbeats or more, as an answer may be late; each `extend` starts this anew.
+    Let it end by itself four heartbeats after it was taken, and let `extend` put the end off as far again.
     """
     store, other = await harness.two()
-    lease = await leased(store, harness.key())
-    for _ in range(2):
-        await anyio.sleep(min(lease.heartbeat or 0.0, ON_THE_WAY))
-        require(await other.lease(harness.key()) is None, "another got it before that")
-        require(await lease.extend() is True, "it was lost before that")
-    await lease.release()
+    kept = await leased(store, harness.key("-kept"))
+    left = await leased(store, harness.key("-left"))
+    if kept.heartbeat is None:
+        await kept.release()
+        await left.release()
+        return
+    done = anyio.Event()
+
+    async def extend(beat: float) -> None:
+        while not done.is_set():
+            with anyio.move_on_after(beat):
+                await done.wait()
+            require(await other.lease(harness.key("-kept")) is None, _NOT_EXTENDED)
+            require(await kept.extend() is True, _NOT_EXTENDED)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(extend, kept.heartbeat)
+        successor = await leased_in_turn(other, harness.key("-left"))
+        done.set()
+    require(await left.extend() is False, "a lease that another has taken was extended")
+    for lease in (kept, left, successor):
+        await lease.release()
+
+
+@LEASE_CASES.add
+async def _a_killed_holders_lease_ends(harness: StoreHarness) -> None:
+    """
+    A lease excludes other processes, and ends when the process that holds it is killed.
+
+    Have the kernel or the connection end it, or let it end by itself a few heartbeats after the last.
+    """
+    async with lease_elsewhere(harness.pickled_factory(), harness.key()):
+        store = await harness.store()
+        require(await store.lease(harness.key()) is None, "two processes hold the lease")
+        require_same(await get(store, harness.key()), make_record())
+    await (await leased_in_turn(store, harness.key())).release()
+    await put(store, harness.key(), make_record("v-2"))
+    require_same(await get(store, harness.key()), make_record("v-2"))
 
 
 @LEASE_CASES.add

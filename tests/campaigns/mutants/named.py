@@ -19,18 +19,22 @@ _ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 def marked_tests() -> dict[int, tuple[str, ...]]:
-    """Return the node ids of the tests of each invariant, in the order in which they are written."""
+    """Return the node ids of the tests of each invariant, in the order in which they are written; no slow ones."""
     tests: dict[int, tuple[str, ...]] = {}
     for path in sorted((_ROOT / "tests").rglob("test_*.py")):
         text = path.read_text("utf-8")
         if "mark.invariant(" not in text:
             continue
         for node in ast.parse(text).body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not _is_slow(node):
                 node_id = f"{path.relative_to(_ROOT).as_posix()}::{node.name}"
                 for number in _marks_of(node):
                     tests[number] = (*tests.get(number, ()), node_id)
     return tests
+
+
+def _is_slow(test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(ast.unparse(decorator) == "pytest.mark.slow" for decorator in test.decorator_list)
 
 
 def _marks_of(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[int]:

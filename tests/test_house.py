@@ -167,3 +167,16 @@ def test_every_module_says_what_lives_in_it(module: str) -> None:
     text = MODULES[module].read_text("utf-8")
     assert ast.get_docstring(ast.parse(text))
     assert text.count("\n") <= 400
+
+
+def test_no_test_takes_from_another_folders_conftest() -> None:
+    """A test imports from the conftest of its own folder only; what folders share is in tests/support."""
+    tests = Path(__file__).parent
+    borrowed = {
+        f"{path.relative_to(tests)} from {name}"
+        for path in tests.rglob("*.py")
+        for name in imports(path)
+        if name.endswith(".conftest")
+        and name != ".".join((*path.relative_to(tests.parent).parts[:-1], "conftest"))
+    }
+    assert borrowed == set()

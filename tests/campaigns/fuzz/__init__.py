@@ -5,7 +5,7 @@ Run `python -m tests.campaigns.fuzz.run --inputs 200000 --seed 1`. Each input is
 its number alone, so one of them can be fed again: `--target auth --backend trio --seed 1 --only 4711`.
 
 - `draw`: draws from a seed, and spoils good values.
-- `bodies`, `headers`, `replies`, `raw`: answers of a server, from single values up to bytes on the wire.
-- `codec`, `heads`, `urls`, `arguments`, `environment`, `exchange`, `auth`, `wire`: the targets.
+- `bodies`, `headers`, `replies`: answers of a server, from single values up to whole answers.
+- `codec`, `heads`, `urls`, `arguments`, `environment`, `exchange`, `auth`: the targets.
 - `verdict`: which errors are allowed; `campaign`: feeds a target; `run`: the command.
 """

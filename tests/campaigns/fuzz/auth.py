@@ -25,37 +25,37 @@ if TYPE_CHECKING:
     from tests.campaigns.fuzz.campaign import Feed
 
 
-#: Of a resource.
-URL: Final = "https://api.example/v1/Invoices"
+#: A resource.
+_URL: Final = "https://api.example/v1/Invoices"
 
 _PAIR: Final = Credentials("app", CANARY)
 _GOOD: Final = good_reply(Draw(0))
 _FINE: Final = Reply(packed=_GOOD.packed, chunks=(b"fine",))
 _POLICY: Final = RenewalPolicy()
-#: For answers that never end: what they may take.
+#: The policy for answers that never end.
 _HASTE: Final = RenewalPolicy(attempt_timeout=0.02, connect_timeout=0.02, exchange_timeout=0.2)
-#: On a busy machine that may be too little for a good answer, too, so it is asked for so often.
+#: On a busy machine even a good answer may take longer, so it is asked for so often.
 _HASTY_TRIES: Final = 8
-#: Past all that a failure is remembered for.
+#: Seconds after which no failure is remembered.
 _LATER: Final = 600.0
-#: What is raised on the user's own request, and would be without the package.
-RESOURCES_OWN: Final = "the resource's own"
+#: The outcome of a request that fails without the package, too.
+_RESOURCES_OWN: Final = "the resource's own"
 _STEPS: Final = (0.0, 0.0, 0.5, 2.0, 31.0, 3_000.0, 40_000.0)
-#: One in so many inputs goes on to see whether a plain request works again.
+#: The share of inputs that end with a plain request, which must work.
 _RECOVERIES: Final = 0.3
 
 
 @attrs.frozen(kw_only=True)
-class Story:
+class _Story:
     """
     A few requests of one auth object.
 
     Attributes:
-        tokens: What the token endpoints answer.
-        resources: What the API answers.
+        tokens: The answers of the token endpoints.
+        resources: The answers of the API.
         waits: The seconds that pass before each request.
-        streams: Whether the requests' bodies can be sent but once.
-        recovers: Whether both answer as they should in the end.
+        streams: Whether the requests' bodies can be sent only once.
+        recovers: Whether both answer well in the end.
     """
 
     tokens: tuple[Reply, ...]
@@ -70,8 +70,8 @@ class Story:
         return _HASTE if any(each.hangs for each in self.tokens) else _POLICY
 
 
-def _draw_story(draw: Draw) -> Story:
-    return Story(
+def _draw_story(draw: Draw) -> _Story:
+    return _Story(
         tokens=tuple(
             good_reply(draw) if draw.chance(0.4) else reply(draw) for _ in range(draw.few())
         ),
@@ -84,13 +84,13 @@ def _draw_story(draw: Draw) -> Story:
 
 def _resource(draw: Draw) -> Reply:
     given = challenged(draw) if draw.chance(0.6) else reply(draw)
-    while given.packed.is_bomb:  # httpx inflates those, for as long as it takes
+    while given.packed.is_bomb:  # httpx inflates a resource's body, however long it takes
         given = reply(draw)
-    # The user's own timeouts are for those.
+    # Against a hanging resource the user has timeouts.
     return attrs.evolve(given, hangs=False)
 
 
-async def _feed_story(story: Story) -> str:
+async def _feed_story(story: _Story) -> str:
     clock, heard = ManualClock(start=NOW, autojump=True), list["Event"]()
     tokens, resources = Server(*story.tokens), Server(*story.resources)
     auth = TaxizerAuth(
@@ -109,49 +109,47 @@ async def _feed_story(story: Story) -> str:
             client.cookies.clear()
             kinds.append(await _send(client, resources, streams=story.streams))
             await auth.events_delivered()
-            require(not shows_canary(auth.status(), auth, heard), "no secret is told of")
+            require(not shows_canary(auth.status(), auth, heard), "no secret is shown")
     require(tokens.stopped_in_time, f"a body is not read on, as {tokens.pulled:,} bytes were")
     if story.recovers:
         tokens.answer_with(_GOOD)
         async with httpx.AsyncClient(transport=Server(_FINE), auth=auth, trust_env=False) as client:
-            await works_again(client, URL, clock, hasty=story.policy is _HASTE)
+            await _works_again(client, clock, hasty=story.policy is _HASTE)
     return kinds[-1]
 
 
 async def _send(client: httpx.AsyncClient, resources: Server, *, streams: bool) -> str:
     content = _once() if streams else b"{}"
     try:
-        response = await client.post(URL, content=content)
+        response = await client.post(_URL, content=content)
     except Exception as error:  # noqa: BLE001 - judged
         if resources.asked and type(error) is await _plain_error(resources.last):
-            return RESOURCES_OWN
+            return _RESOURCES_OWN
         return judge(error)
-    return told(response)
+    return _kind(response)
 
 
-def told(response: httpx.Response) -> str:
-    """Return what kind of answer the user gets."""
+def _kind(response: httpx.Response) -> str:
+    """Return the kind of answer that the user gets."""
     return "401" if response.status_code == httpx.codes.UNAUTHORIZED else "another status"
 
 
 async def _plain_error(given: Reply) -> type[Exception] | None:
-    """Return what is raised for that answer if there is no auth."""
+    """Return the class of the error that the answer causes without an auth; None if there is none."""
     async with httpx.AsyncClient(transport=Server(given), trust_env=False) as client:
         try:
-            await client.post(URL, content=b"{}")
+            await client.post(_URL, content=b"{}")
         except Exception as error:  # noqa: BLE001 - whatever it is
             return type(error)
     return None
 
 
-async def works_again(
-    client: httpx.AsyncClient, url: str, clock: ManualClock, *, hasty: bool
-) -> None:
-    """See that a request of *client* works, once no failure is remembered any more."""
+async def _works_again(client: httpx.AsyncClient, clock: ManualClock, *, hasty: bool) -> None:
+    """Check that a request of *client* works once no failure is remembered."""
     kind = ""
     for _ in range(_HASTY_TRIES if hasty else 1):
         clock.advance(_LATER)
-        kind = await kind_of(client.post(url, content=b"{}"))
+        kind = await kind_of(client.post(_URL, content=b"{}"))
         if kind == "ok":
             return
     require(False, f"a plain request works again, and does not end in {kind}")  # noqa: FBT003
@@ -170,7 +168,7 @@ def _start() -> Iterator[Feed]:
 AUTH: Final = (
     Target(
         "auth",
-        0.06,
+        0.09,
         _draw_story,
         _start,
         {

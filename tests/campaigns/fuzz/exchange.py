@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import httpx
@@ -32,100 +32,93 @@ from tests.campaigns.fuzz.verdict import CANARY, judge, require, shows_canary
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from taxizer_async._core.exchange import Outcome
     from tests.campaigns.fuzz.draw import Draw
 
 
 _POLICY: Final = RenewalPolicy()
-#: For answers that never end: what they may take.
+#: The policy for answers that never end.
 _HASTE: Final = RenewalPolicy(attempt_timeout=0.02, connect_timeout=0.02)
-#: That, for a machine that is busy.
+#: Seconds for their refresh, on a busy machine.
 _SHORT: Final = 0.2
 
 
 @attrs.frozen(kw_only=True)
-class Asked:
+class _Asked:
     """
     One call of an exchange.
 
     Attributes:
         refreshes: Whether it is a refresh, and not a Connect.
-        secret: What is sent: a refresh token or a clientSecret.
-        attempts: After how many that failed no more are wanted; a refresh makes one anyway.
-        replies: What is answered to them.
-        hasty: Whether little time is given, as an answer may have no end.
+        secret: The refresh token or the clientSecret.
+        attempts: Failed attempts after which no more are wanted; a refresh makes one anyway.
+        replies: The answers.
     """
 
     refreshes: bool
     secret: str
     attempts: int
     replies: tuple[Reply, ...]
-    hasty: bool
+
+    @property
+    def hasty(self) -> bool:
+        """Whether little time is given, as an answer may have no end."""
+        return any(each.hangs for each in self.replies)
 
 
-def _draw_asked(draw: Draw) -> Asked:
+def _draw_asked(draw: Draw) -> _Asked:
     replies = tuple(reply(draw) for _ in range(draw.few()))
-    return draw_asked(draw, replies, hasty=any(each.hangs for each in replies))
-
-
-def draw_asked(draw: Draw, replies: tuple[Reply, ...], *, hasty: bool) -> Asked:
-    """Return a call that *replies* answer."""
-    return Asked(
+    return _Asked(
         refreshes=draw.chance(0.4),
         secret=CANARY + draw.text(),
         attempts=draw.pick((1, 2, 4)),
         replies=replies,
-        hasty=hasty,
     )
 
 
-@final
-class Caller:
-    """Makes one call at *base_url*, and judges what comes of it."""
+async def _feed_asked(asked: _Asked) -> str:
+    server = Server(*asked.replies)
+    kind = _judge(await _ask(asked, server))
+    wanted = 1 if asked.refreshes else asked.attempts
+    require(server.asked <= wanted, "no more requests are made than are wanted")
+    require(server.stopped_in_time, f"a body is not read on, as {server.pulled:,} bytes were")
+    if asked.replies[0].pristine and not asked.hasty:
+        require(kind == "Issued", "a good answer is a token")
+    return kind
 
-    def __init__(
-        self, base_url: str, asked: Asked, http_client: Callable[[], httpx.AsyncClient] | None
-    ) -> None:
-        self._asked = asked
-        self._clock = ManualClock(autojump=True)
-        self._exchange = HttpExchange(
-            base_url=parse_base_url(base_url),
-            policy=_HASTE if asked.hasty else _POLICY,
-            clock=self._clock,
-            random=lambda: 0.5,
-            library=HTTPX,
-            http_client=http_client,
-        )
 
-    async def call(self) -> str:
-        """Call, and judge."""
-        seconds = _SHORT if self._asked.hasty else _POLICY.exchange_timeout
-        failed = itertools.count(1)
-        budget = RetryBudget(
-            deadline=self._clock.monotonic() + seconds,
-            wants_more=lambda: next(failed) < self._asked.attempts,
-        )
-        secret = Secret(self._asked.secret)
-        if self._asked.refreshes:
-            outcome = await self._exchange.refresh(secret, budget)
-        else:
-            pair = Credentials("app", secret)
-            outcome = await self._exchange.connect(pair, budget)
-        return self._judge(outcome)
+async def _ask(asked: _Asked, server: Server) -> Outcome:
+    clock = ManualClock(autojump=True)
+    exchange = HttpExchange(
+        base_url=parse_base_url("https://api.example"),
+        policy=_HASTE if asked.hasty else _POLICY,
+        clock=clock,
+        random=lambda: 0.5,
+        library=HTTPX,
+        http_client=lambda: httpx.AsyncClient(transport=server, trust_env=False),
+    )
+    seconds = _SHORT if asked.hasty else _POLICY.exchange_timeout
+    failed = itertools.count(1)
+    budget = RetryBudget(
+        deadline=clock.monotonic() + seconds, wants_more=lambda: next(failed) < asked.attempts
+    )
+    secret = Secret(asked.secret)
+    if asked.refreshes:
+        return await exchange.refresh(secret, budget)
+    return await exchange.connect(Credentials("app", secret), budget)
 
-    def _judge(self, outcome: Outcome) -> str:
-        require(not shows_canary(outcome), "no secret is seen in an outcome")
-        kind = type(outcome).__name__
-        if isinstance(outcome, Issued):
-            _check_issued(outcome)
-            return kind
-        require(isinstance(outcome, (Refused, Unavailable, Malformed, Misconfigured)), "typed")
-        judge(_failure(outcome).error())
-        after = outcome.retry_after if isinstance(outcome, Unavailable) else None
-        require(after is None or after >= 0, "Retry-After is no time that has gone by")
+
+def _judge(outcome: Outcome) -> str:
+    require(not shows_canary(outcome), "no secret is seen in an outcome")
+    kind = type(outcome).__name__
+    if isinstance(outcome, Issued):
+        _check_issued(outcome)
         return kind
+    require(isinstance(outcome, (Refused, Unavailable, Malformed, Misconfigured)), "typed")
+    judge(_failure(outcome).error())
+    after = outcome.retry_after if isinstance(outcome, Unavailable) else None
+    require(after is None or after >= 0, "Retry-After is no time that has gone by")
+    return kind
 
 
 def _check_issued(issued: Issued) -> None:
@@ -145,20 +138,6 @@ def _failure(cause: Refused | Unavailable | Malformed | Misconfigured) -> Failur
         rejected_until=0.0,
         ahead_of_need=False,
     )
-
-
-async def _feed_asked(asked: Asked) -> str:
-    server = Server(*asked.replies)
-    caller = Caller(
-        "https://api.example", asked, lambda: httpx.AsyncClient(transport=server, trust_env=False)
-    )
-    kind = await caller.call()
-    wanted = 1 if asked.refreshes else asked.attempts
-    require(server.asked <= wanted, "no more requests are made than are wanted")
-    require(server.stopped_in_time, f"a body is not read on, as {server.pulled:,} bytes were")
-    if asked.replies[0].pristine and not asked.hasty:
-        require(kind == "Issued", "a good answer is a token")
-    return kind
 
 
 EXCHANGE: Final = (

@@ -1,4 +1,4 @@
-"""What httpx does without the package: where it fails alike, its error is the user's to see."""
+"""What httpx does without the package: an error that it raises there, too, is the user's to see."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class HttpxRefusesError(Exception):
-    """Options that httpx.AsyncClient refuses by itself, with the error that is named."""
+    """httpx.AsyncClient itself refuses the options, with the error named here."""
 
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return one for all, as making one takes milliseconds."""
+    """Return one context for all inputs, as making one takes milliseconds."""
     return httpx.create_ssl_context()
 
 
@@ -35,7 +35,7 @@ def httpx_may_refuse(options: Callable[[], dict[str, Any]]) -> Iterator[dict[str
     Give *options* for an httpx.AsyncClient.
 
     Raises:
-        HttpxRefusesError: For an error that it raises on them without the package, too.
+        HttpxRefusesError: For an error that it also raises without the package.
     """
     try:
         yield options()
@@ -48,14 +48,10 @@ def httpx_may_refuse(options: Callable[[], dict[str, Any]]) -> Iterator[dict[str
 
 
 @contextmanager
-def generators_may_be_left(*names: str) -> Iterator[None]:
-    """
-    Let httpx leave its generators behind, by the starts of their *names*; all by default.
-
-    It does so where it can't decode a resource's body, and where it is cancelled while it sends.
-    """
+def generators_may_be_left() -> Iterator[None]:
+    """Let httpx leave generators behind, as it does where it can't decode a resource's body."""
     with warnings.catch_warnings():
-        for module in names or ("httpx", "httpcore"):
+        for module in ("httpx", "httpcore"):
             warnings.filterwarnings("ignore", f"Async generator '{module}", ResourceWarning)
         yield
 

@@ -27,7 +27,6 @@ from tests.campaigns.fuzz.exchange import EXCHANGE
 from tests.campaigns.fuzz.heads import HEADS
 from tests.campaigns.fuzz.urls import URLS
 from tests.campaigns.fuzz.verdict import BrokenError
-from tests.campaigns.fuzz.wire import WIRE
 
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from tests.campaigns.fuzz.campaign import Target
 
 
-TARGETS: Final = (*CODEC, *HEADS, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH, *WIRE)
+TARGETS: Final = (*CODEC, *HEADS, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH)
 BACKENDS: Final = ("asyncio", "trio")
 #: Seconds after which a thread names an input that blocks the event loop …
 _STUCK: Final = 4 * DEADLINE

@@ -8,8 +8,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
 import taxizer_async
 
 from taxizer_async import TaxizerError
@@ -19,15 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
 
-#: Stands in all that is secret …
+#: Part of every secret …
 CANARY: Final = "cnry-5ecret"
-#: … and this in what else comes in: no error quotes it, but a frame may hold a token's names.
+#: … and this of other input: no error quotes it, but a frame may hold a token's names.
 ECHO: Final = "cnry-echo"
 
 _PACKAGE: Final = str(Path(taxizer_async.__file__).parent)
-
-#: What httpx raises on an explicit request is the user's to see.
-HTTPX_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
 
 
 class BrokenError(AssertionError):
@@ -97,7 +92,7 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
 
 
 def _safe_repr(value: object) -> str:
-    # Half-made objects have a repr that raises: error reporters survive that, too.
+    # The repr of a half-made object may raise; error reporters survive that, too.
     with contextlib.suppress(Exception):
         return repr(value)
     return ""

@@ -79,6 +79,19 @@ class Refreshes:
         """Join the refresh that is under way, or start one in the running loop."""
         return self.coordinator.join_or_start(native())
 
+    async def begin(self) -> SharedRefresh:
+        """Start the first refresh, and return it once another loop waits for it."""
+        refresh = self.join()
+        await until(lambda: self.begun and refresh._elsewhere)
+        return refresh
+
+    async def follow(self) -> SharedRefresh:
+        """Wait until the first refresh has begun and has ended."""
+        await until(lambda: self.begun)
+        with anyio.fail_after(HANG):
+            await self.begun[0].wait(native())
+        return self.begun[0]
+
     async def _run(self, refresh: SharedRefresh) -> None:
         refresh.enter()
         self.begun.append(refresh)

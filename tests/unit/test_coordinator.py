@@ -119,56 +119,28 @@ async def test_a_refresh_that_can_not_start_is_over(
 @each_pair
 @pytest.mark.usefixtures("no_watch")
 def test_other_loops_are_woken(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """Tasks of other loops, in other threads, wait for the refresh and wake up at its end."""
+    """Tasks of other loops wake up at the end of the refresh; one task of each loop watches it."""
     found: list[object] = []
 
     async def start() -> None:
         refresh = refreshes.join()
         await until(lambda: len(refresh._since) == 6)
+        assert len(refresh._elsewhere) == 2
         refreshes.let_go()
-        await refresh.wait(native())
-        found.append(refresh.result)
+        await wait()
+
+    async def wait() -> None:
+        found.append((await refreshes.follow()).result)
 
     async def follow() -> None:
-        await until(lambda: refreshes.begun)
-
-        async def wait() -> None:
-            refresh = refreshes.join()
-            await refresh.wait(native())
-            found.append(refresh.result)
-
-        with anyio.fail_after(HANG):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(3):
-                    tasks.start_soon(wait)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(wait)
 
     run_together((here, start), (there, follow), (there, follow))
 
     assert found == [refreshes.result] * 7
     assert len(refreshes.begun) == 1
-
-
-@each_pair
-def test_one_watcher_a_loop(refreshes: Refreshes, here: Any, there: Any) -> None:
-    """One task of a loop watches a refresh elsewhere, however many wait for it."""
-    watchers: list[int] = []
-
-    async def start() -> None:
-        refresh = refreshes.join()
-        await until(lambda: len(refresh._since) == 6)
-        watchers.append(len(refresh._elsewhere))
-        refreshes.let_go()
-
-    async def follow() -> None:
-        await until(lambda: refreshes.begun)
-        with anyio.fail_after(HANG):
-            async with anyio.create_task_group() as tasks:
-                for _ in range(3):
-                    tasks.start_soon(refreshes.begun[0].wait, native())
-
-    run_together((here, start), (there, follow), (there, follow))
-
-    assert watchers == [2]
 
 
 def test_a_late_waiter_waits_for_nothing(anyio_backend: Any, refreshes: Refreshes) -> None:
@@ -181,8 +153,7 @@ def test_a_late_waiter_waits_for_nothing(anyio_backend: Any, refreshes: Refreshe
 
     async def follow() -> None:
         await until(lambda: refreshes.begun and refreshes.begun[0].is_over)
-        with anyio.fail_after(HANG):
-            await refreshes.begun[0].wait(native())
+        await refreshes.follow()
 
     run_together((anyio_backend, start), (anyio_backend, follow))
 
@@ -264,27 +235,21 @@ def test_waiters_for_a_loop_that_stops_start_another(refreshes: Refreshes, there
     loop = asyncio.new_event_loop()
     found: list[SharedRefresh] = []
 
-    async def start() -> None:
-        refreshes.join()
-        await until(lambda: refreshes.begun and refreshes.begun[0]._elsewhere)
-
     async def end() -> None:
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
 
     async def wait() -> None:
-        await until(lambda: refreshes.begun)
-        first = refreshes.join()
+        first = await refreshes.follow()
+        assert first.result is None
+        second = refreshes.join()
+        refreshes.let_go()
         with anyio.fail_after(HANG):
-            await first.wait(native())
-            assert first.result is None
-            second = refreshes.join()
-            refreshes.let_go()
             await second.wait(native())
         found.extend((first, second))
 
     thread = threading.Thread(target=run_together, args=[(there, wait)])
     thread.start()
-    loop.run_until_complete(start())
+    loop.run_until_complete(refreshes.begin())
     thread.join(HANG)
     loop.run_until_complete(end())
     loop.close()
@@ -300,16 +265,14 @@ def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refres
     elapsed: list[float] = []
 
     async def block() -> None:
-        refresh = refreshes.join()
-        await until(lambda: refreshes.begun and refresh._elsewhere)
+        await refreshes.begin()
         assert resume.wait(HANG)
         refreshes.let_go()
 
     async def wait() -> None:
         await until(lambda: refreshes.begun)
         began = time.monotonic()
-        with anyio.fail_after(HANG):
-            await refreshes.begun[0].wait(native())
+        await refreshes.follow()
         elapsed.append(time.monotonic() - began)
         resume.set()
 
@@ -328,8 +291,7 @@ def test_a_loop_that_turns_slowly_is_waited_for(
     monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.3)
 
     async def turn_slowly() -> None:
-        refresh = refreshes.join()
-        await until(lambda: refreshes.begun and refresh._elsewhere)
+        refresh = await refreshes.begin()
         for _ in range(8):
             time.sleep(0.1)  # noqa: ASYNC251 - it is to block the loop
             await anyio.sleep(0.001)
@@ -337,12 +299,7 @@ def test_a_loop_that_turns_slowly_is_waited_for(
         refreshes.let_go()
         await refresh.wait(native())
 
-    async def wait() -> None:
-        await until(lambda: refreshes.begun)
-        with anyio.fail_after(HANG):
-            await refreshes.begun[0].wait(native())
-
-    run_together((here, turn_slowly), (there, wait))
+    run_together((here, turn_slowly), (there, refreshes.follow))
 
     assert refreshes.begun[0].result is refreshes.result
 
@@ -355,16 +312,14 @@ def test_a_loop_does_not_take_its_own_stall_for_anothers(
     has_begun, resume = threading.Event(), threading.Event()
 
     async def stand_still() -> None:
-        refresh = refreshes.join()
-        await until(lambda: refreshes.begun and refresh._elsewhere)
+        refresh = await refreshes.begin()
         has_begun.set()
         assert resume.wait(HANG)
         await until(lambda: refresh.is_over)
 
     async def wait() -> None:
-        await until(lambda: refreshes.begun)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(refreshes.begun[0].wait, native())
+            tasks.start_soon(refreshes.follow)
             await until(has_begun.is_set)
             time.sleep(0.8)  # noqa: ASYNC251 - it is to block the loop
             # The refresh now has 0.4 s, in 20 turns of this loop.
@@ -394,10 +349,9 @@ def test_a_loop_that_waited_may_end(anyio_backend: Any, refreshes: Refreshes) ->
         has_ended.set()
 
     async def leave() -> None:
-        await until(lambda: refreshes.begun)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(refreshes.begun[0].wait, native())
-            await until(lambda: refreshes.begun[0]._elsewhere)
+            tasks.start_soon(refreshes.follow)
+            await until(lambda: refreshes.begun and refreshes.begun[0]._elsewhere)
             tasks.cancel_scope.cancel()
         left.append(time.monotonic())
 
@@ -430,13 +384,7 @@ def test_superseding_wakes_all(refreshes: Refreshes, here: Any, there: Any) -> N
             refreshes.coordinator.supersede()
         refreshes.let_go()
 
-    async def follow() -> None:
-        await until(lambda: refreshes.begun)
-        with anyio.fail_after(HANG):
-            await refreshes.begun[0].wait(native())
-        assert refreshes.begun[0].is_over
-
-    run_together((here, start), (there, follow))
+    run_together((here, start), (there, refreshes.follow))
 
     assert len(refreshes.begun) == 2
     assert refreshes.begun[0].result is None
@@ -535,21 +483,15 @@ async def test_keepers(refreshes: Refreshes) -> None:
     assert not coordinator.keeps_fresh
 
 
-async def test_a_loop_has_one_lock(refreshes: Refreshes) -> None:
-    """The refreshes of a loop take turns."""
-    lock = refreshes.coordinator.lock()
-
-    assert refreshes.coordinator.lock() is lock
-
-
 def test_each_loop_has_its_own_lock(anyio_backend: Any, refreshes: Refreshes) -> None:
-    """Two loops do not wait for each other's lock."""
+    """The refreshes of one loop take turns; two loops do not wait for each other's lock."""
     both = threading.Barrier(2)
     locks: list[anyio.Lock] = []
 
     async def take() -> None:
         async with refreshes.coordinator.lock():
             locks.append(refreshes.coordinator.lock())
+            assert locks[-1].locked()
             both.wait(HANG)
 
     run_together((anyio_backend, take), (anyio_backend, take))

@@ -1,20 +1,30 @@
-"""Tokens, records and outcomes with defaults, as they are when a new `ManualClock` is at its start."""
+"""Tokens, records, outcomes and providers with defaults; a `ManualClock` stands at its start."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taxizer_async import RenewalPolicy, Secret, Token
+from taxizer_async import Credentials, RenewalPolicy, Secret, Token
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Issued
 from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.credentials_source import CredentialsSource
+from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing import ManualClock
+from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async._core.exchange import Exchange
     from taxizer_async._token.cache import TokenCache
+    from taxizer_async.stores import TokenStore
 
 
+BASE_URL = "https://apistaging.taxizer.com"
 NOW = ManualClock().monotonic()
 
 
@@ -65,3 +75,22 @@ def issue(cache: TokenCache, cached: CachedToken, *, login: bool = True) -> Cach
     """Have *cache* take *cached* as just issued."""
     assert cache.set_issued(cached, login=login, elapsed=0.1, generation=cache.state.generation)
     return cached
+
+
+def make_provider(
+    exchange: Exchange,
+    store: TokenStore,
+    clock: ManualClock,
+    random: Callable[[], float] = lambda: 0.5,
+) -> TokenProvider:
+    """Return a provider of tokens from *exchange*."""
+    return TokenProvider(
+        endpoints=Endpoints(base_url=BASE_URL, connect="/c", refresh="/r"),
+        credentials=CredentialsSource(Credentials("app", "s3cret")),
+        exchange=exchange,
+        store=store,
+        policy=RenewalPolicy(),
+        clock=clock,
+        random=random,
+        event_log=EventLog(None, timeout=HANG),
+    )

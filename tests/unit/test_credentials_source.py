@@ -19,7 +19,6 @@ from tests.support.threads import refuse_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 PAIR = Credentials("app", "s3cret")
@@ -76,17 +75,6 @@ def _gate() -> Iterator[threading.Event]:
 async def test_gives_credentials(given: Any) -> None:
     """Credentials come from a value or from any callable, sync or async (report 31)."""
     assert await ask_credentials(CredentialsSource(given), seconds=5) == PAIR
-
-
-async def test_from_env_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Credentials.from_env` itself can be given, and reads the environment each time."""
-    source = CredentialsSource(Credentials.from_env)
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "s3cret")
-    assert await ask_credentials(source, seconds=5) == PAIR
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET", "rotated")
-
-    assert await ask_credentials(source, seconds=5) == Credentials("app", "rotated")
 
 
 def test_fixed() -> None:
@@ -166,54 +154,6 @@ async def test_a_configuration_error_says_more(monkeypatch: pytest.MonkeyPatch) 
 
     assert isinstance(answer, Misconfigured)
     assert answer.reason.startswith("TAXIZER_CLIENT_SECRET is not set")
-
-
-@pytest.mark.report(130)
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (None, "TAXIZER_CLIENT_SECRET_FILE does not name a file that can be read (FileNotFound"),
-        (b"", "client_secret is empty"),
-        (b"\n", "client_secret is empty"),
-        (
-            b"\xe4",
-            "TAXIZER_CLIENT_SECRET_FILE does not name a file that can be read (UnicodeDecode",
-        ),
-    ],
-    ids=["gone", "empty", "blank", "half"],
-)
-async def test_a_secret_that_is_being_replaced_is_no_misconfiguration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
-) -> None:
-    """A file that can't be read at the moment is reported, and read again at the next attempt."""
-    file = tmp_path / "secret"
-    monkeypatch.setenv("TAXIZER_CLIENT_ID", "app")
-    monkeypatch.setenv("TAXIZER_CLIENT_SECRET_FILE", str(file))
-    if content is not None:
-        file.write_bytes(content)
-    source = CredentialsSource(Credentials.from_env)
-    answer = await ask_credentials(source, seconds=5)
-    file.write_bytes(b"s3cret")
-
-    assert isinstance(answer, CredentialsUnavailable)
-    assert answer.reason.startswith(f"found that {told}")
-    assert await ask_credentials(source, seconds=5) == PAIR
-
-
-@pytest.mark.report(130)
-async def test_no_thread_for_a_sync_callable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That no thread can be started is reported, and the callable is not called in the loop."""
-    called: list[int] = []
-
-    def read() -> Credentials:
-        called.append(1)
-        return PAIR
-
-    refuse_threads(monkeypatch)
-    answer = await ask_credentials(CredentialsSource(read), seconds=5)
-
-    assert answer == CredentialsUnavailable("was not called, as no thread can be started")
-    assert called == []
 
 
 @pytest.mark.report(131)

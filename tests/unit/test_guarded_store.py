@@ -324,18 +324,6 @@ async def test_a_lost_lease(store: GuardedStore, moody: Moody, operator: Operato
     assert await operator.heard() == []
 
 
-async def test_what_a_store_raises_is_not_quoted(
-    store: GuardedStore, moody: Moody, canary: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The text of a store's exception, which may quote the record, is not logged."""
-    moody.mood = "raising"
-    await store.load(KEY)
-
-    assert "OSError" in caplog.text
-    assert canary not in caplog.text
-    assert canary not in str(store.failing)
-
-
 @pytest.mark.parametrize(
     ("problem", "told"),
     [

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async import Credentials, MemoryTokenStore, RenewalPolicy, Secret, Token
-from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.exchange import Issued
-from taxizer_async._token.credentials_source import CredentialsSource
-from taxizer_async._token.provider import TokenProvider
-from taxizer_async._token.renewal_request import Endpoints
+from taxizer_async import MemoryTokenStore
 from taxizer_async.testing import ManualClock
 from tests.support.refreshes import settle
+from tests.support.tokens import make_issued, make_provider, make_token
 
 
 if TYPE_CHECKING:
-    from taxizer_async._core.exchange import RetryBudget
+    from taxizer_async import Credentials, Secret
+    from taxizer_async._core.exchange import Issued, RetryBudget
+    from taxizer_async._token.provider import TokenProvider
 
 
 class Issuer:
@@ -41,9 +39,8 @@ class Issuer:
         requested_at = self._clock.monotonic()
         self.issued.append(requested_at)
         self._clock.advance(self._latency)
-        number = len(self.issued)
-        return Issued(
-            token=Token(jwt=Secret(f"jwt-{number}"), refresh_token=Secret(f"refresh-{number}")),
+        return make_issued(
+            token=make_token(str(len(self.issued))),
             lifetime=self.lifetime,
             refresh_lifetime=None,
             requested_at=requested_at,
@@ -51,19 +48,9 @@ class Issuer:
         )
 
 
-def provider_of(issuer: Issuer, clock: ManualClock, seed: int = 0) -> TokenProvider:
-    policy = RenewalPolicy()
-    url = "https://apistaging.taxizer.com"
-    return TokenProvider(
-        endpoints=Endpoints(base_url=url, connect=url, refresh=url),
-        credentials=CredentialsSource(Credentials("app", "secret")),
-        exchange=issuer,
-        store=MemoryTokenStore(clock=clock),
-        policy=policy,
-        clock=clock,
-        random=random.Random(seed).random,  # noqa: S311 - jitter
-        event_log=EventLog(None, timeout=policy.hook_timeout),
-    )
+def provider_of(issuer: Issuer, clock: ManualClock) -> TokenProvider:
+    jitter = random.Random(0).random  # noqa: S311 - jitter
+    return make_provider(issuer, MemoryTokenStore(clock=clock), clock, jitter)
 
 
 @pytest.mark.invariant(7)

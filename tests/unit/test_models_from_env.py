@@ -66,16 +66,6 @@ def test_inner_blanks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Credentials.from_env() == Credentials(" app ", "s3\ncret ")
 
 
-def test_a_rotated_file_is_read_anew(put: Callable[[str, bytes], Path]) -> None:
-    """Each call reads the file again."""
-    put(ID, b"app")
-    file = put(SECRET, b"old")
-    Credentials.from_env()
-    file.write_bytes(b"new")
-
-    assert Credentials.from_env() == Credentials("app", "new")
-
-
 @pytest.mark.parametrize("name", [ID, SECRET])
 @pytest.mark.parametrize("empty", [None, ""], ids=["missing", "empty"])
 def test_missing(monkeypatch: pytest.MonkeyPatch, name: str, empty: str | None) -> None:

@@ -10,27 +10,25 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 import pytest
 
-from taxizer_async import Credentials, RenewalPolicy
-from taxizer_async._core.event_log import EventLog
+from taxizer_async import Credentials
 from taxizer_async._token import single_flight
-from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
-from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.stores import MemoryTokenStore, StoreKey
 from tests.support.limits import HANG
 from tests.support.loops import run_together, until
 from tests.support.scripted_store import ScriptedStore
-from tests.support.tokens import make_issued, make_record, make_token
+from tests.support.tokens import BASE_URL, make_issued, make_provider, make_record, make_token
 
 
 if TYPE_CHECKING:
-    from taxizer_async import Secret
+    from taxizer_async import Credentials, Secret
     from taxizer_async._core.exchange import Issued, RetryBudget
+    from taxizer_async._token.provider import TokenProvider
     from taxizer_async.stores import TokenRecord, TokenStore
     from taxizer_async.testing import ManualClock
 
 
-KEY = StoreKey("https://apistaging.taxizer.com", "app")
+KEY = StoreKey(BASE_URL, "app")
 
 
 @final
@@ -77,19 +75,6 @@ class SlowToLoad(ScriptedStore):
 @pytest.fixture(name="exchange")
 def _exchange(clock: ManualClock) -> FirstIsSlow:
     return FirstIsSlow(clock)
-
-
-def make_provider(exchange: FirstIsSlow, store: TokenStore, clock: ManualClock) -> TokenProvider:
-    return TokenProvider(
-        endpoints=Endpoints(base_url=KEY.base_url, connect="/c", refresh="/r"),
-        credentials=CredentialsSource(Credentials("app", "s3cret")),
-        exchange=exchange,
-        store=store,
-        policy=RenewalPolicy(),
-        clock=clock,
-        random=lambda: 0.5,
-        event_log=EventLog(None, timeout=HANG),
-    )
 
 
 async def get(provider: TokenProvider) -> str:

@@ -63,32 +63,6 @@ def test_a_failed_token(leaks: Callable[[BaseException], list[str]]) -> None:
     assert leaks(caught.value) == []
 
 
-@pytest.mark.parametrize(
-    ("variables", "told"),
-    [
-        ({}, "TAXIZER_CLIENT_ID"),
-        ({"TAXIZER_CLIENT_ID_FILE": "/absent"}, "TAXIZER_CLIENT_ID_FILE"),
-        ({"TAXIZER_CLIENT_ID": "app", "TAXIZER_CLIENT_SECRET_FILE": CANARY}, "both"),
-        ({"TAXIZER_CLIENT_ID": " "}, "client_id is empty"),
-    ],
-    ids=["no id", "no file of the id", "two secrets", "a blank id"],
-)
-def test_from_env(
-    monkeypatch: pytest.MonkeyPatch,
-    leaks: Callable[[BaseException], list[str]],
-    variables: dict[str, str],
-    told: str,
-) -> None:
-    """When credentials can't be read, the client_secret is not shown."""
-    for name, value in (variables | {"TAXIZER_CLIENT_SECRET": CANARY}).items():
-        monkeypatch.setenv(name, value)
-
-    with pytest.raises(ConfigurationError, match=told) as caught:
-        Credentials.from_env()
-
-    assert leaks(caught.value) == []
-
-
 def test_the_walk_finds_secrets(leaks: Callable[[BaseException], list[str]]) -> None:
     """The search of these tests does find a secret in a message, a note and a context."""
     error = TokenStoreError("harmless")

@@ -21,14 +21,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from taxizer_async._core import events
-from taxizer_async._core.event_loops import (
-    EventLoop,
-    find_running_loop,
-    is_cancelled,
-    running_loop,
-    start_task,
-)
-from taxizer_async._core.policy import WATCH_INTERVAL
+from taxizer_async._core.event_loops import EventLoop, find_running_loop, is_cancelled, start_task
 from taxizer_async._core.process import PerProcess
 
 
@@ -40,6 +33,8 @@ EventHook: TypeAlias = Callable[["Event"], Awaitable[None] | None]
 
 #: Seconds that a listener gets for the rest of its events when its event loop ends.
 _GRACE: Final = 1.0
+#: Seconds between two looks at what has been delivered: only tests wait for that.
+_LOOKS_EVERY: Final = 0.005
 
 _log: Final = logging.getLogger("taxizer_async")
 
@@ -230,7 +225,6 @@ class _Queue:
         "_listener",
         "_loop",
         "_put",
-        "_waiters",
         "task_id",
     )
 
@@ -240,7 +234,6 @@ class _Queue:
         self._events: deque[Event] = deque()
         self._put = self._heard = 0
         self._is_running = False
-        self._waiters: list[tuple[EventLoop, anyio.Event]] = []
         self.task_id: int | None = None
 
     def put(self, event: Event, native: object) -> None:
@@ -255,14 +248,9 @@ class _Queue:
     async def heard_all(self) -> None:
         """Wait until the listener has heard all events so far, or can hear no more."""
         self.give_up_if_closed()
-        number, here = self._put, EventLoop(running_loop())
-        while self._heard < number and not self._loop.is_gone:
-            heard = anyio.Event()
-            self._waiters.append((here, heard))
-            # The listener may have heard it in between.
-            if self._heard < number:
-                with anyio.move_on_after(WATCH_INTERVAL):
-                    await heard.wait()
+        number = self._put
+        while self._heard < number and not self._loop.is_gone:  # noqa: ASYNC110 - other threads deliver, too
+            await anyio.sleep(_LOOKS_EVERY)
 
     def give_up_if_closed(self) -> None:
         """Log how many events are left if the loop was closed before the task ended."""
@@ -275,7 +263,7 @@ class _Queue:
             while self._events:
                 await self._listener.call(self._events[0])
                 self._events.popleft()
-                self._count(1)
+                self._heard += 1
         finally:
             self.task_id, self._is_running = None, False
             self._give_up()
@@ -285,10 +273,4 @@ class _Queue:
         if number:
             self._events.clear()
             self._listener.miss(number)
-            self._count(number)
-
-    def _count(self, number: int) -> None:
-        self._heard += number
-        waiters, self._waiters = self._waiters, []
-        for loop, heard in waiters:
-            loop.call_soon(heard.set)
+            self._heard += number

@@ -102,9 +102,9 @@ class AbandonableCalls:
         if not free.acquire(blocking=False):
             raise TooManyCallsError(self._limit)
         answer: Future[T] = Future()
-        waiter = _Waiter()
-        # A weak reference, so that a call that hangs does not keep alive a loop that has ended.
-        work = partial(_work, call, answer, ref(waiter), free)
+        loop, done = EventLoop(running_loop()), anyio.Event()
+        # Both are weak references, so that a call that hangs does not keep alive a loop that has ended.
+        work = partial(_work, call, answer, loop, ref(done), free)
         try:
             _start(work)
         except NoThreadError as cause:
@@ -112,7 +112,7 @@ class AbandonableCalls:
                 free.release()
                 raise
             work()
-        await waiter.done.wait()
+        await done.wait()
         try:
             return answer.result()
         finally:
@@ -120,25 +120,11 @@ class AbandonableCalls:
             del answer
 
 
-@final
-class _Waiter:
-    """Waits for a call, on its event loop."""
-
-    __slots__ = ("__weakref__", "_loop", "done")
-
-    def __init__(self) -> None:
-        self._loop = EventLoop(running_loop())
-        self.done = anyio.Event()
-
-    def wake(self) -> None:
-        """End the wait; callable in any thread."""
-        self._loop.call_soon(self.done.set)
-
-
 def _work(
     call: Callable[[], T],
     answer: Future[T],
-    waiter: ref[_Waiter],
+    loop: EventLoop,
+    waiting: ref[anyio.Event],
     free: threading.BoundedSemaphore,
 ) -> None:
     try:
@@ -146,9 +132,9 @@ def _work(
     except BaseException as cause:  # noqa: BLE001 - `run` raises it
         answer.set_exception(cause)
     free.release()
-    waiting = waiter()
-    if waiting is not None:
-        waiting.wake()
+    done = waiting()
+    if done is not None:
+        loop.call_soon(done.set)
 
 
 def _start(call: Callable[[], object]) -> None:

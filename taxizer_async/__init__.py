@@ -1,7 +1,7 @@
 """
 The async credential client for the Taxizer API: log in once, share the token, never lose a request.
 
-`TaxizerClient` is an `httpx.AsyncClient` that does it all; `TaxizerAuth` does it for yours.
+`TaxizerClient` is an `httpx.AsyncClient` that is logged in; `TaxizerAuth` logs in yours.
 """
 
 from taxizer_async._auth.on_httpx import TaxizerAuth, TaxizerClient

@@ -1,4 +1,4 @@
-"""The entry point of the program; it names the extra if that is missing."""
+"""The entry point of the command line, which names the extra that it needs if that is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from taxizer_async._cli.exit_codes import ExitCode
 
 
-#: What the command line imports from its extra. The sandbox's server is imported by the commands that need it.
+#: The command line imports these from its extra; the commands that need the sandbox's server import that.
 _EXTRA: Final = frozenset({"platformdirs", "rich", "typer"})
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, final
 
-from taxizer_async._auth.bearer import Bearer
+from taxizer_async._auth.bearer import UNAUTHORIZED, Bearer
+from taxizer_async._auth.flow import HELD_BACK, MARK
 from taxizer_async._auth.options import AuthOptions, ClientOptions
-from taxizer_async._auth.response_hooks import EventHooks
 from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.models import Credentials
@@ -279,8 +279,35 @@ class ClientBase(Generic[AuthT]):
     @event_hooks.setter
     def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
         self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
-        # What the library runs.
-        self._event_hooks = EventHooks(self._hooks)
+        self._event_hooks = _EventHooks(self._hooks)
+
+
+@final
+class _EventHooks(dict[str, list[Any]]):
+    """
+    What the library runs in place of *hooks*, the user's, which may change.
+
+    An exception of a response hook on a 401 to our token is held back until the auth has seen that 401, as
+    the auth would not learn of it otherwise.
+    """
+
+    def __init__(self, hooks: dict[str, list[Any]]) -> None:
+        super().__init__()
+        self._hooks = hooks
+
+    def __missing__(self, kind: str) -> list[Any]:
+        hooks = self._hooks[kind]
+        return [self._run] if hooks and kind == "response" else hooks
+
+    async def _run(self, response: Any) -> None:
+        try:
+            for hook in self._hooks["response"]:
+                await hook(response)
+        except Exception as error:
+            is_ours = MARK in response.request.extensions
+            if response.status_code != UNAUTHORIZED or not is_ours:
+                raise
+            response.extensions[HELD_BACK] = error
 
 
 def bearer_of(auth: object) -> Bearer:

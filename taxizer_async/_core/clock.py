@@ -36,7 +36,7 @@ class Clock(Protocol):
 
 
 def find_boot_clock() -> Callable[[], float]:
-    """Return a clock that never jumps and counts the machine's sleep, or else `time.monotonic`."""
+    """Return a clock that never jumps and counts the machine's sleep; `time.monotonic` if there is none."""
     # `time.monotonic` stands still while Linux or macOS sleeps.
     name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
     try:
@@ -48,7 +48,7 @@ def find_boot_clock() -> Callable[[], float]:
     return clock
 
 
-#: Returns the seconds since the machine started, or since another fixed moment.
+#: Returns seconds since the machine started, or since another fixed moment.
 boot_time: Final = find_boot_clock()
 
 

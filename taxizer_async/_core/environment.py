@@ -1,4 +1,4 @@
-"""The environment variables that configure a client, and the files that their `_FILE` variants name."""
+"""Reads the environment variables that configure a client, and the files that their `_FILE` variants name."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ Events have plain fields and hold no secret. `_core.event_log` hands them out.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, TypeAlias
 
 import attrs
@@ -16,15 +17,11 @@ import attrs
 ExchangeKind: TypeAlias = Literal["connect", "refresh"]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @attrs.frozen(kw_only=True)
 class _Timed:
     """An event that says when it happened: *at* is aware, in UTC, by this machine's clock."""
 
-    at: datetime = attrs.field(factory=_now, eq=False, repr=False)
+    at: datetime = attrs.field(factory=partial(datetime.now, UTC), eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

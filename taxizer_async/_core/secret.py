@@ -2,10 +2,9 @@
 Strings that must not be shown, and the rule about frames.
 
 Error reporters and debuggers record the local variables of every frame in a traceback. So an exception
-is raised from a frame that holds no secret: a function that finds a problem returns the error as a
-value, or deletes its secret locals before it raises; and it raises after the `except` block, so that
-`__context__` keeps neither the cause nor the cause's frames. Other modules refer to this rule as "see
-`_core.secret`".
+is raised in a frame that holds no secret: a function that finds a problem returns it as a value, or
+deletes its secret variables before it raises. It raises after the `except` block, so that `__context__`
+keeps neither the cause nor the cause's frames. Other modules refer to this rule as "see `_core.secret`".
 """
 
 from __future__ import annotations

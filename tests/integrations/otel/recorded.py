@@ -1,6 +1,8 @@
-"""What the real SDK has recorded, as plain values."""
+"""A sandbox, a clock and a store for auths that report to the real SDK, and what it recorded."""
 
 from __future__ import annotations
+
+import time
 
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,13 +14,17 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from taxizer_async import TaxizerAuth
 from taxizer_async.otel import TaxizerTelemetry
+from taxizer_async.testing import ManualClock
+from tests.support.scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from taxizer_async import TaxizerAuth
+    from taxizer_async._core.event_log import EventHook
+    from taxizer_async.testing import Sandbox
 
 
 @attrs.frozen
@@ -34,15 +40,32 @@ class Point:
 class Recorded:
     """The providers of one test, and what they recorded."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.clock = ManualClock(start=time.time())
+        self.store = ScriptedStore(self.clock)
         self._spans = InMemorySpanExporter()
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         self._reader = InMemoryMetricReader()
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.telemetry = TaxizerTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
-        #: The auths that report here.
-        self.auths: list[TaxizerAuth] = []
+        self._auths: list[TaxizerAuth] = []
+
+    def auth(
+        self, *, name: str | None = None, then: EventHook | None = None, **options: Any
+    ) -> TaxizerAuth:
+        """Make an auth that reports here."""
+        hook = self.telemetry.hook(name=name, then=then)
+        arguments: dict[str, Any] = {
+            "credentials": self.sandbox.credentials,
+            "base_url": self.sandbox.base_url,
+            "clock": self.clock,
+            "store": self.store,
+            "on_event": hook,
+        }
+        self._auths.append(hook.bind(TaxizerAuth(**(arguments | options))))
+        return self._auths[-1]
 
     def close(self) -> None:
         self.tracers.shutdown()
@@ -50,7 +73,7 @@ class Recorded:
 
     async def complete(self) -> None:
         """Wait until all events are recorded."""
-        for auth in self.auths:
+        for auth in self._auths:
             await auth.events_delivered()
 
     def spans(self) -> list[ReadableSpan]:

@@ -36,9 +36,6 @@ from tests.support.scripted_store import ScriptedStore
 
 
 if TYPE_CHECKING:
-    from taxizer_async.testing import ManualClock, Sandbox
-
-    from .conftest import MakeAuth
     from .recorded import Recorded
 
 
@@ -49,8 +46,8 @@ ONCE = RenewalPolicy(backoff=60.0)
 QUICK = RenewalPolicy(lease_poll=0.005)
 
 
-def server(sandbox: Sandbox) -> dict[str, Any]:
-    return {"server.address": "127.0.0.1", "server.port": sandbox.port}
+def server(recorded: Recorded) -> dict[str, Any]:
+    return {"server.address": "127.0.0.1", "server.port": recorded.sandbox.port}
 
 
 def exchange(kind: str, outcome: str = "success", **more: Any) -> dict[str, Any]:
@@ -75,44 +72,43 @@ def exchanges(recorded: Recorded) -> dict[tuple[str, str], float]:
     }
 
 
-async def log_in_slowly(auth: TaxizerAuth, sandbox: Sandbox, clock: ManualClock) -> None:
+async def log_in_slowly(recorded: Recorded) -> None:
     """Log in for three callers; the login takes two seconds."""
+    auth = recorded.auth()
     async with anyio.create_task_group() as tasks:
-        with sandbox.hold("connect") as gate:
+        with recorded.sandbox.hold("connect") as gate:
             for _ in range(3):
                 tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
             await anyio.wait_all_tasks_blocked()
-            clock.advance(2.0)
+            recorded.clock.advance(2.0)
 
 
-async def test_a_cold_start(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_cold_start(recorded: Recorded) -> None:
     """One login is one span of its duration and one count; three waits are recorded."""
-    await log_in_slowly(make_auth(), sandbox, clock)
+    await log_in_slowly(recorded)
     await recorded.complete()
 
     (span,) = recorded.spans()
     assert (span.name, span.kind) == ("taxizer.connect", SpanKind.INTERNAL)
-    assert span.attributes == exchange("connect") | server(sandbox)
+    assert span.attributes == exchange("connect") | server(recorded)
     assert span.status.status_code is StatusCode.UNSET
     assert span.start_time is not None
     assert span.end_time is not None
     assert span.end_time - span.start_time == pytest.approx(2e9, abs=1e6)
     (count,) = recorded.points("taxizer.exchanges")
-    assert (count.value, count.attributes) == (1, exchange("connect") | server(sandbox))
+    assert (count.value, count.attributes) == (1, exchange("connect") | server(recorded))
     (duration,) = recorded.points("taxizer.exchange.duration")
     assert duration.count == 1
     assert duration.value == pytest.approx(2.0)
     (wait,) = recorded.points("taxizer.token.wait.duration")
-    assert (wait.count, wait.attributes) == (3, server(sandbox))
+    assert (wait.count, wait.attributes) == (3, server(recorded))
     assert wait.value > 0
 
 
-async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Recorded) -> None:
+async def test_the_fast_path_records_nothing(recorded: Recorded) -> None:
     """A caller that finds a fresh token does not wait, and is not counted."""
-    auth = make_auth()
+    auth = recorded.auth()
     for _ in range(5):
         await auth.token()
     await recorded.complete()
@@ -120,12 +116,9 @@ async def test_the_fast_path_records_nothing(make_auth: MakeAuth, recorded: Reco
     assert [point.count for point in recorded.points("taxizer.token.wait.duration")] == [1]
 
 
-async def test_units(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_units(recorded: Recorded) -> None:
     """Units are UCUM's, names share one namespace, and buckets suit seconds."""
-    auth = make_auth()
-    await log_in_slowly(auth, sandbox, clock)
+    await log_in_slowly(recorded)
 
     units = {metric.name: metric.unit for metric in recorded.metrics()}
     assert units == {
@@ -138,11 +131,9 @@ async def test_units(
     assert duration.data.data_points[0].explicit_bounds[0] == pytest.approx(0.005)
 
 
-async def test_a_span_of_a_login_is_in_no_requests_trace(
-    make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_span_of_a_login_is_in_no_requests_trace(recorded: Recorded) -> None:
     """A login belongs to all requests that wait for it, so its span is a root."""
-    auth = make_auth()
+    auth = recorded.auth()
     with recorded.tracers.get_tracer("service").start_as_current_span("request"):
         await auth.token()
     await recorded.complete()
@@ -151,11 +142,11 @@ async def test_a_span_of_a_login_is_in_no_requests_trace(
     assert connect.parent is None
 
 
-async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Recorded) -> None:
+async def test_a_renewal(recorded: Recorded) -> None:
     """A refresh is an exchange of kind `refresh`."""
-    auth = make_auth()
+    auth = recorded.auth()
     await auth.token()
-    clock.advance(PRESSING)
+    recorded.clock.advance(PRESSING)
     await auth.token()
     await recorded.complete()
 
@@ -163,36 +154,32 @@ async def test_a_renewal(clock: ManualClock, make_auth: MakeAuth, recorded: Reco
     assert exchanges(recorded) == {("connect", "success"): 1, ("refresh", "success"): 1}
 
 
-async def test_a_refused_renewal(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_refused_renewal(recorded: Recorded) -> None:
     """A refused refresh is a failure, and the login after it a separate success."""
-    auth = make_auth()
+    auth = recorded.auth()
     await auth.token()
-    sandbox.revoke_refresh_tokens()
-    clock.advance(PRESSING)
+    recorded.sandbox.revoke_refresh_tokens()
+    recorded.clock.advance(PRESSING)
     await auth.token()
     await recorded.complete()
 
     _, refresh, connect = recorded.spans()
-    assert refresh.attributes == failed("refresh", 400) | server(sandbox)
+    assert refresh.attributes == failed("refresh", 400) | server(recorded)
     assert refresh.status.status_code is StatusCode.ERROR
-    assert connect.attributes == exchange("connect") | server(sandbox)
+    assert connect.attributes == exchange("connect") | server(recorded)
 
 
-async def test_a_renewal_without_an_answer(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_renewal_without_an_answer(recorded: Recorded) -> None:
     """Without an answer there is no status, and the error type is a class."""
-    auth = make_auth()
+    auth = recorded.auth()
     await auth.token()
-    sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
-    clock.advance(PRESSING)
+    recorded.sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
+    recorded.clock.advance(PRESSING)
     await auth.token()
     await recorded.complete()
 
     refresh = recorded.spans()[1]
-    assert refresh.attributes == exchange("refresh", "failure") | server(sandbox) | {
+    assert refresh.attributes == exchange("refresh", "failure") | server(recorded) | {
         "error.type": "TokenEndpointUnavailableError"
     }
 
@@ -214,113 +201,97 @@ async def test_a_renewal_without_an_answer(
     ],
     ids=["503", "401", "junk", "reset"],
 )
-async def test_a_failed_login(
-    sandbox: Sandbox,
-    make_auth: MakeAuth,
-    recorded: Recorded,
-    fault: Fault,
-    attributes: dict[str, Any],
-) -> None:
+async def test_a_failed_login(recorded: Recorded, fault: Fault, attributes: dict[str, Any]) -> None:
     """A failure is one error span and one count, however many callers it fails."""
-    sandbox.fail("connect", fault)
-    auth = make_auth(policy=ONCE)
+    recorded.sandbox.fail("connect", fault)
+    auth = recorded.auth(policy=ONCE)
     for _ in range(3):
         with pytest.raises(AuthError):
             await auth.token()
     await recorded.complete()
 
     (span,) = recorded.spans()
-    assert span.attributes == attributes | server(sandbox)
+    assert span.attributes == attributes | server(recorded)
     assert span.status.status_code is StatusCode.ERROR
     (count,) = recorded.points("taxizer.exchanges")
     assert (count.value, count.attributes) == (1, span.attributes)
 
 
-async def test_an_unsent_request_is_no_exchange(make_auth: MakeAuth, recorded: Recorded) -> None:
+async def test_an_unsent_request_is_no_exchange(recorded: Recorded) -> None:
     """Without credentials or a client no exchange is recorded."""
 
     def fail() -> Any:
         raise ZeroDivisionError
 
     with pytest.raises(AuthError):
-        await make_auth(credentials=fail).token()
+        await recorded.auth(credentials=fail).token()
     with pytest.raises(ConfigurationError):
-        await make_auth(http_client=fail).token()
+        await recorded.auth(http_client=fail).token()
     await recorded.complete()
 
     assert recorded.spans() == []
     assert recorded.points("taxizer.exchanges") == []
 
 
-async def test_a_401(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) -> None:
+async def test_a_401(recorded: Recorded) -> None:
     """A refused token is counted once, and its renewal is recorded as usual."""
-    auth = make_auth()
-    async with httpx.AsyncClient(auth=auth, base_url=sandbox.base_url) as client:
+    auth = recorded.auth()
+    async with httpx.AsyncClient(auth=auth, base_url=recorded.sandbox.base_url) as client:
         await client.post("/v1/Devices/Register")
-        sandbox.revoke()
+        recorded.sandbox.revoke()
         await client.post("/v1/Devices/Register")
     await recorded.complete()
 
     (refusal,) = recorded.points("taxizer.token.refusals")
     assert refusal.value == 1
-    assert refusal.attributes == server(sandbox) | {"taxizer.token.renewing": True}
+    assert refusal.attributes == server(recorded) | {"taxizer.token.renewing": True}
     assert exchanges(recorded) == {("connect", "success"): 1, ("refresh", "success"): 1}
 
 
-async def test_a_store_that_fails(
-    sandbox: Sandbox, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_store_that_fails(recorded: Recorded) -> None:
     """An outage of the store is counted once, with the operation that failed first."""
-    store.down = {"load", "save", "lease"}
-    auth = make_auth()
+    recorded.store.down = {"load", "save", "lease"}
+    auth = recorded.auth()
     await auth.token()
     await auth.token()
     await recorded.complete()
 
     (failure,) = recorded.points("taxizer.store.failures")
     assert failure.value == 1
-    assert failure.attributes == server(sandbox) | {"taxizer.store.operation": "lease"}
+    assert failure.attributes == server(recorded) | {"taxizer.store.operation": "lease"}
 
 
-async def wait_for_lease(
-    auth: TaxizerAuth, clock: ManualClock, store: ScriptedStore, then: Any, *, looks: int
-) -> None:
+async def wait_for_lease(recorded: Recorded, auth: TaxizerAuth, then: Any, *, looks: int) -> None:
     """Make *auth* wait a second for the lease, do *then*, and let it poll so often again."""
 
     async def pass_a_look(seconds: float) -> None:
-        await clock.wait_until_asleep()
-        clock.advance(seconds)
+        await recorded.clock.wait_until_asleep()
+        recorded.clock.advance(seconds)
 
-    store.busy = True
+    recorded.store.busy = True
     with anyio.fail_after(HANG):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(auth.token)
             for _ in range(POLLS_PER_LEASE_ATTEMPT):
                 await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
-            await clock.wait_until_asleep()
+            await recorded.clock.wait_until_asleep()
             await then()
             for _ in range(looks):
                 await pass_a_look(1.0 / POLLS_PER_LEASE_ATTEMPT)
 
 
-async def test_a_wait_for_the_lease(
-    sandbox: Sandbox,
-    clock: ManualClock,
-    store: ScriptedStore,
-    make_auth: MakeAuth,
-    recorded: Recorded,
-) -> None:
+async def test_a_wait_for_the_lease(recorded: Recorded) -> None:
     """The wait for the lease is a span before that of the login."""
 
     async def free() -> None:
-        store.busy = False
+        recorded.store.busy = False
 
-    await wait_for_lease(make_auth(policy=QUICK), clock, store, free, looks=POLLS_PER_LEASE_ATTEMPT)
+    await wait_for_lease(recorded, recorded.auth(policy=QUICK), free, looks=POLLS_PER_LEASE_ATTEMPT)
     await recorded.complete()
 
     lease, connect = recorded.spans()
     assert lease.name == "taxizer.lease.wait"
-    assert lease.attributes == server(sandbox) | {"taxizer.lease.wait.outcome": "acquired"}
+    assert lease.attributes == server(recorded) | {"taxizer.lease.wait.outcome": "acquired"}
     assert lease.end_time is not None
     assert lease.start_time is not None
     assert lease.end_time - lease.start_time == pytest.approx(2e9, abs=1e6)
@@ -331,18 +302,16 @@ async def test_a_wait_for_the_lease(
     assert wait.value == pytest.approx(2.0)
 
 
-async def test_a_wait_that_another_client_ends(
-    clock: ManualClock, store: ScriptedStore, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_a_wait_that_another_client_ends(recorded: Recorded) -> None:
     """A waiting process is served by the holder's token: an adoption, not an exchange."""
-    others = ScriptedStore(clock)
-    others.inner = store.inner
-    other = make_auth(name="other", store=others)
+    others = ScriptedStore(recorded.clock)
+    others.inner = recorded.store.inner
+    other = recorded.auth(name="other", store=others)
 
     async def log_in() -> None:
         await other.token()
 
-    await wait_for_lease(make_auth(name="this", policy=QUICK), clock, store, log_in, looks=1)
+    await wait_for_lease(recorded, recorded.auth(name="this", policy=QUICK), log_in, looks=1)
     await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
@@ -353,37 +322,33 @@ async def test_a_wait_that_another_client_ends(
     assert count.attributes["taxizer.auth.name"] == "other"
 
 
-async def test_a_wait_that_is_given_up(
-    sandbox: Sandbox,
-    clock: ManualClock,
-    store: ScriptedStore,
-    make_auth: MakeAuth,
-    recorded: Recorded,
-) -> None:
+async def test_a_wait_that_is_given_up(recorded: Recorded) -> None:
     """At its limit the wait ends, and the refresh with it."""
 
     async def let_time_pass() -> None:
-        clock.advance(RenewalPolicy().exchange_timeout)
+        recorded.clock.advance(RenewalPolicy().exchange_timeout)
 
     with pytest.RaisesGroup(TokenEndpointUnavailableError, flatten_subgroups=True):
-        await wait_for_lease(make_auth(policy=QUICK), clock, store, let_time_pass, looks=0)
+        await wait_for_lease(recorded, recorded.auth(policy=QUICK), let_time_pass, looks=0)
     await recorded.complete()
 
     (wait,) = recorded.points("taxizer.lease.wait.duration")
     assert wait.attributes["taxizer.lease.wait.outcome"] == "gave_up"
-    assert sandbox.counters.exchanges == 0
+    assert recorded.sandbox.counters.exchanges == 0
 
 
-async def test_the_life_that_is_left(
-    sandbox: Sandbox, clock: ManualClock, recorded: Recorded
-) -> None:
+async def test_the_life_that_is_left(recorded: Recorded) -> None:
     """The gauge follows the clock; there is no point without a token, or once the auth is gone."""
     hook = recorded.telemetry.hook()
-    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock))
+    auth = hook.bind(
+        TaxizerAuth(
+            recorded.sandbox.credentials, base_url=recorded.sandbox.base_url, clock=recorded.clock
+        )
+    )
     assert recorded.points("taxizer.token.expires_in") == []
     await auth.token()
     (before,) = recorded.points("taxizer.token.expires_in")
-    clock.advance(100.0)
+    recorded.clock.advance(100.0)
     (after,) = recorded.points("taxizer.token.expires_in")
 
     assert before.value == pytest.approx(900, abs=2)
@@ -393,12 +358,12 @@ async def test_the_life_that_is_left(
     assert recorded.points("taxizer.token.expires_in") == []
 
 
-async def test_two_auths(sandbox: Sandbox, make_auth: MakeAuth, recorded: Recorded) -> None:
+async def test_two_auths(recorded: Recorded) -> None:
     """Two auths of one API are told apart by their names in all that is recorded."""
-    sandbox.lifetime = 900
-    one, two = make_auth(name="one", store=None), make_auth(name="two", store=None)
+    recorded.sandbox.lifetime = 900
+    one, two = recorded.auth(name="one", store=None), recorded.auth(name="two", store=None)
     await one.token()
-    sandbox.lifetime = 500
+    recorded.sandbox.lifetime = 500
     await two.token()
     await recorded.complete()
 
@@ -411,18 +376,22 @@ async def test_two_auths(sandbox: Sandbox, make_auth: MakeAuth, recorded: Record
     assert left == {"one": pytest.approx(900, abs=2), "two": pytest.approx(500, abs=2)}
 
 
-async def test_a_hook_is_of_one_auth(sandbox: Sandbox, recorded: Recorded) -> None:
+async def test_a_hook_is_of_one_auth(recorded: Recorded) -> None:
     """A hook accepts only one auth, as it could not tell two apart."""
     hook = recorded.telemetry.hook()
-    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=hook))
+    auth = hook.bind(
+        TaxizerAuth(recorded.sandbox.credentials, base_url=recorded.sandbox.base_url, on_event=hook)
+    )
     with pytest.raises(ConfigurationError, match="another"):
         hook.bind(auth)
 
 
-async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -> None:
+async def test_an_auth_that_is_not_bound(recorded: Recorded) -> None:
     """Without `bind` everything but the server and the gauge is recorded."""
     auth = TaxizerAuth(
-        sandbox.credentials, base_url=sandbox.base_url, on_event=recorded.telemetry.hook()
+        recorded.sandbox.credentials,
+        base_url=recorded.sandbox.base_url,
+        on_event=recorded.telemetry.hook(),
     )
     await auth.token()
     await auth.events_delivered()
@@ -433,9 +402,7 @@ async def test_an_auth_that_is_not_bound(sandbox: Sandbox, recorded: Recorded) -
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-async def test_the_users_own_hook(
-    *, is_async: bool, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_the_users_own_hook(*, is_async: bool, recorded: Recorded) -> None:
     """The user's hook receives each event before the span is made, and is awaited if it is async."""
     heard: list[tuple[Event, int]] = []
     told = anyio.Event()
@@ -449,7 +416,7 @@ async def test_the_users_own_hook(
         await anyio.lowlevel.checkpoint()
         sync_hook(event)
 
-    await make_auth(then=async_hook if is_async else sync_hook).token()
+    await recorded.auth(then=async_hook if is_async else sync_hook).token()
     with anyio.fail_after(HANG):
         await told.wait()
     await recorded.complete()
@@ -460,7 +427,7 @@ async def test_the_users_own_hook(
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 async def test_the_users_own_hook_fails(
-    *, is_async: bool, make_auth: MakeAuth, recorded: Recorded, caplog: pytest.LogCaptureFixture
+    *, is_async: bool, caplog: pytest.LogCaptureFixture, recorded: Recorded
 ) -> None:
     """An exception of the user's hook is logged, and costs neither the request nor the telemetry."""
 
@@ -470,7 +437,7 @@ async def test_the_users_own_hook_fails(
     async def async_hook(_: Event) -> None:
         raise ZeroDivisionError
 
-    await make_auth(then=async_hook if is_async else sync_hook).token()
+    await recorded.auth(then=async_hook if is_async else sync_hook).token()
     await recorded.complete()
 
     assert len(recorded.spans()) == 1
@@ -478,9 +445,7 @@ async def test_the_users_own_hook_fails(
     assert "on_event failed with ZeroDivisionError on LoggedIn" in errors
 
 
-async def test_an_sdk_that_fails(
-    make_auth: MakeAuth, recorded: Recorded, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_sdk_that_fails(recorded: Recorded, caplog: pytest.LogCaptureFixture) -> None:
     """A span processor that raises fails no request, and the user's hook still receives events."""
 
     class Broken(SpanProcessor):
@@ -489,45 +454,45 @@ async def test_an_sdk_that_fails(
 
     recorded.tracers.add_span_processor(Broken())
     heard: list[Event] = []
-    await make_auth(then=heard.append).token()
+    await recorded.auth(then=heard.append).token()
     await recorded.complete()
 
     assert LoggedIn in [type(event) for event in heard]
     assert "on_event failed with ZeroDivisionError on LoggedIn" in caplog.text
 
 
-async def test_no_secret_is_recorded(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth, recorded: Recorded
-) -> None:
+async def test_no_secret_is_recorded(recorded: Recorded) -> None:
     """No exporter ever gets a token or the clientSecret."""
-    auth = make_auth(policy=ONCE)
+    auth = recorded.auth(policy=ONCE)
     await auth.token()
-    refresh_token = sandbox.issued_refresh_tokens[-1]
+    refresh_token = recorded.sandbox.issued_refresh_tokens[-1]
     for fault in (Fault.junk(refresh_token.encode()), Fault.status(400, body="sandbox-secret")):
-        sandbox.fail("refresh", fault, times=1)
-        sandbox.fail("connect", fault, times=1)
-        clock.advance(PRESSING + 100)
+        recorded.sandbox.fail("refresh", fault, times=1)
+        recorded.sandbox.fail("connect", fault, times=1)
+        recorded.clock.advance(PRESSING + 100)
         with pytest.raises(AuthError):
             await auth.token()
-    rejected = make_auth(credentials=Credentials("sandbox-client", "canary-secret"), store=None)
+    rejected = recorded.auth(credentials=Credentials("sandbox-client", "canary-secret"), store=None)
     with pytest.raises(AuthError):
         await rejected.token()
     await recorded.complete()
 
     text = recorded.text()
     assert "taxizer.refresh" in text
-    secrets = [*sandbox.issued_jwts, *sandbox.issued_refresh_tokens]
+    secrets = [*recorded.sandbox.issued_jwts, *recorded.sandbox.issued_refresh_tokens]
     assert not [each for each in (*secrets, "sandbox-secret", "canary-secret") if each in text]
 
 
-async def test_without_an_sdk(sandbox: Sandbox) -> None:
+async def test_without_an_sdk(recorded: Recorded) -> None:
     """With the API alone, or before an SDK is set up, nothing is recorded and nothing fails."""
     hook = TaxizerTelemetry().hook()
-    auth = hook.bind(TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, on_event=hook))
+    auth = hook.bind(
+        TaxizerAuth(recorded.sandbox.credentials, base_url=recorded.sandbox.base_url, on_event=hook)
+    )
     await auth.token()
 
     assert not trace.get_current_span().is_recording()
-    assert sandbox.counters.connects == 1
+    assert recorded.sandbox.counters.connects == 1
 
 
 def test_a_missing_extra_is_named() -> None:

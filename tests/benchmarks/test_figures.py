@@ -40,8 +40,7 @@ def test_nothing_measured_is_no_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "expected"),
-    [(0.0, 1), (0.5, 500), (0.99, 990), (0.999, 999), (1.0, 1000)],
+    ("share", "expected"), [(0.0, 1), (0.5, 500), (0.99, 990), (0.999, 999), (1.0, 1000)]
 )
 def test_a_percentile_is_a_value_that_was_measured(share: float, expected: int) -> None:
     """Of a thousand, p99.9 is the second longest."""

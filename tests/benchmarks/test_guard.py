@@ -18,8 +18,6 @@ import pytest
 
 from benchmarks.bench import undisturbed
 from taxizer_async import TaxizerAuth
-from taxizer_async.testing import Fault, ManualClock
-from tests.support.refreshes import renew
 
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Times what the static header executes: it was 1.2 of both when this was written.
 MOST = 1.4
-CROWD = 1_000
-IN_FLIGHT = 200
 PATH = "/v1/Invoices"
 
 
@@ -109,8 +105,7 @@ async def take(lock: anyio.Lock) -> None:
 
 
 def settled(
-    count: Callable[[Coroutine[Any, Any, None]], int],
-    make: Callable[[], Coroutine[Any, Any, None]],
+    count: Callable[[Coroutine[Any, Any, None]], int], make: Callable[[], Coroutine[Any, Any, None]]
 ) -> int:
     """Return the second of two counts: Python may begin to trace a function at its second call only."""
     # A finaliser of somebody else's garbage would be counted, too.
@@ -130,9 +125,7 @@ def _response(sandbox: Sandbox) -> httpx.Response:
 
 @COUNTS
 async def test_a_fresh_token_costs_little_more_than_a_static_header(
-    count: Callable[[Coroutine[Any, Any, None]], int],
-    auth: TaxizerAuth,
-    response: httpx.Response,
+    count: Callable[[Coroutine[Any, Any, None]], int], auth: TaxizerAuth, response: httpx.Response
 ) -> None:
     """Instructions of Python, and calls of functions: at most 40 % more."""
     finish(drive(auth, response))  # the first answer is noted, once
@@ -145,9 +138,7 @@ async def test_a_fresh_token_costs_little_more_than_a_static_header(
 
 @COUNTS
 async def test_a_lock_would_be_noticed(
-    count: Callable[[Coroutine[Any, Any, None]], int],
-    auth: TaxizerAuth,
-    response: httpx.Response,
+    count: Callable[[Coroutine[Any, Any, None]], int], auth: TaxizerAuth, response: httpx.Response
 ) -> None:
     """Even one that is free, and taken without waiting."""
     finish(drive(auth, response))
@@ -170,49 +161,3 @@ async def test_a_count_is_the_same_each_time(auth: TaxizerAuth, response: httpx.
     finish(drive(auth, response))
 
     assert len({settled(counted_opcodes, lambda: drive(auth, response)) for _ in range(5)}) == 1
-
-
-async def test_a_stampede_is_one_login(sandbox: Sandbox, response: httpx.Response) -> None:
-    """A thousand cold coroutines cause one exchange."""
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
-    async with anyio.create_task_group() as group:
-        for _ in range(CROWD):
-            group.start_soon(drive, auth, response)
-
-    assert sandbox.counters.exchanges == 1
-
-
-async def test_a_revocation_is_one_renewal(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Requests with a token that is revoked under way cause one exchange, and all succeed."""
-    statuses: list[int] = []
-    limits = httpx.Limits(max_connections=20)
-    async with httpx.AsyncClient(
-        auth=auth, base_url=sandbox.base_url, limits=limits, timeout=30, trust_env=False
-    ) as client:
-
-        async def send() -> None:
-            statuses.append((await client.post(PATH, json={})).status_code)
-
-        await send()
-        sandbox.revoke()
-        sandbox.reset_counters()
-        async with anyio.create_task_group() as group:
-            for _ in range(IN_FLIGHT):
-                group.start_soon(send)
-
-    assert statuses == [200] * (1 + IN_FLIGHT)
-    assert sandbox.counters.exchanges == 1
-
-
-async def test_an_outage_is_asked_after_once_in_a_back_off_step(sandbox: Sandbox) -> None:
-    """Callers in a row within one step make one call between them, while the token lives."""
-    clock = ManualClock()
-    auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, clock=clock)
-    await auth.token()
-    sandbox.fail("refresh", Fault.status(503))
-    sandbox.reset_counters()
-    clock.advance(sandbox.lifetime * 0.85)
-    for _ in range(50):
-        await renew(auth)
-
-    assert sandbox.counters.exchanges == 1

@@ -1,4 +1,4 @@
-"""Values for tests of the core, and the search for a secret in a traceback."""
+"""Fixtures for tests of one module."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-import traceback
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -18,6 +16,7 @@ from hypothesis import settings
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async.testing._manual_clock import ManualClock
+from tests.support.canaries import exposures
 from tests.support.loops import Refreshes
 from tests.support.tokens import make_cached
 
@@ -73,52 +72,10 @@ def _refreshes() -> Refreshes:
     return Refreshes(make_cached())
 
 
-def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    if error is None or id(error) in seen:
-        return
-    seen.add(id(error))
-    yield error
-    yield from _chain(error.__cause__, seen)
-    yield from _chain(error.__context__, seen)
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _chain(each, seen)
-
-
-def _safe_repr(value: object) -> str:
-    # The repr of a half-made object may raise, which error reporters survive, too.
-    with contextlib.suppress(Exception):
-        return repr(value)
-    return ""
-
-
 @pytest.fixture(name="leaks")
 def _leaks() -> Callable[[BaseException], list[str]]:
-    """Return the places in an exception, its causes, notes and foreign frames that show the canary."""
-
-    def leaks(error: BaseException) -> list[str]:
-        found = []
-        for each in _chain(error, set()):
-            texts = {
-                "str": str(each),
-                "repr": repr(each),
-                "args": repr(each.args),
-                "vars": repr(vars(each)),
-                "notes": repr(getattr(each, "__notes__", ())),
-            }
-            found += [f"{type(each).__name__}: {k}" for k, v in texts.items() if CANARY in v]
-            for frame, line in traceback.walk_tb(each.__traceback__):
-                file = Path(frame.f_code.co_filename).name
-                if file.startswith("test_"):
-                    continue
-                found += [
-                    f"{file}:{line} {name}"
-                    for name, value in frame.f_locals.items()
-                    if CANARY in _safe_repr(value)
-                ]
-        return found
-
-    return leaks
+    """Return the places in an exception, its causes and the package's frames that show the canary."""
+    return lambda error: exposures([CANARY], [], [error])
 
 
 @pytest.fixture(name="in_child")

@@ -53,10 +53,7 @@ TEXTS = {
     "accountName": "account_name",
     "username": "username",
 }
-EXPIRIES = {
-    "jwtTokenExpireAtUTC": "expires_at",
-    "refreshTokenExpireAtUTC": "refresh_expires_at",
-}
+EXPIRIES = {"jwtTokenExpireAtUTC": "expires_at", "refreshTokenExpireAtUTC": "refresh_expires_at"}
 OPTIONAL = TEXTS | EXPIRIES | {"refreshToken": "refresh_token"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.text(),

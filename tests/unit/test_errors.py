@@ -90,8 +90,7 @@ def test_notes_survive(error: TaxizerError, clone: Callable[[TaxizerError], Taxi
 
 
 @pytest.mark.parametrize(
-    "cls",
-    [AuthError, CredentialsRejectedError, TokenEndpointUnavailableError, TokenResponseError],
+    "cls", [AuthError, CredentialsRejectedError, TokenEndpointUnavailableError, TokenResponseError]
 )
 def test_fields(cls: type[AuthError]) -> None:
     """Each error about tokens carries endpoint, status and time of the next try, or None."""

@@ -128,9 +128,7 @@ def _make_pipe(file: Path) -> None:
     [
         pytest.param(Path.unlink, "FileNotFoundError", id="no file"),
         pytest.param(
-            lambda f: f.unlink() or f.mkdir(),
-            "IsADirectoryError|PermissionError",
-            id="a directory",
+            lambda f: f.unlink() or f.mkdir(), "IsADirectoryError|PermissionError", id="a directory"
         ),
         pytest.param(
             lambda f: f.write_bytes("c4n4ry-5ecret".encode("utf-16")),

@@ -140,8 +140,7 @@ def test_retry_wait_is_at_least_half(attempt: int, jitter: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "wait"),
-    [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, 5.0), (10**9, 5.0)],
+    ("failures", "wait"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, 5.0), (10**9, 5.0)]
 )
 def test_outage_wait(failures: int, wait: float) -> None:
     """An outage is remembered for 1 s, doubling up to 5 s, however many there are."""

@@ -161,11 +161,7 @@ class Complaints(logging.Handler):
         self._note(f"{type(problem.exc_value).__name__}: {problem.exc_value}")
 
     def note_warning(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        *_: object,
-        **__: object,
+        self, message: Warning | str, category: type[Warning], *_: object, **__: object
     ) -> None:
         """Note a warning."""
         self._note(f"{category.__name__}: {message}")

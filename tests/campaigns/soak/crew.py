@@ -13,13 +13,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 
-from taxizer_async import (
-    Credentials,
-    MemoryTokenStore,
-    TaxizerAuth,
-    TaxizerClient,
-    TaxizerError,
-)
+from taxizer_async import Credentials, MemoryTokenStore, TaxizerAuth, TaxizerClient, TaxizerError
 from tests.campaigns.soak.caller import CANCELLED_WITHIN, Caller, Member
 from tests.campaigns.soak.judge import STUCK_AFTER, Judge
 from tests.campaigns.soak.weather import LONGEST_BACKOFF, POLICY

@@ -91,10 +91,7 @@ _SAVED: Final = (
     "junk",
 )
 #: The answers of a burst; a definite refusal by Connect can't be saved from.
-_BURSTS: Final = {
-    "connect": _SAVED,
-    "refresh": (*_SAVED, "refused"),
-}
+_BURSTS: Final = {"connect": _SAVED, "refresh": (*_SAVED, "refused")}
 
 
 @attrs.frozen(kw_only=True)

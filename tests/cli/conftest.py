@@ -41,6 +41,16 @@ from taxizer_async.__main__ import main
 sys.exit(main())
 """
 
+#: Runs the program with logins that give up after a second.
+IMPATIENT: Final = """
+import functools, sys
+from taxizer_async import RenewalPolicy
+from taxizer_async._cli import app
+policy = RenewalPolicy(exchange_timeout=1.0)
+app.TaxizerAuth = functools.partial(app.TaxizerAuth, policy=policy)
+sys.exit(app.run())
+"""
+
 
 class Run(Protocol):
     def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]: ...
@@ -68,6 +78,10 @@ def run_python(*args: str, env: Mapping[str, str]) -> subprocess.CompletedProces
         timeout=PATIENCE,
         check=False,
     )
+
+
+def run_impatiently(*args: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return run_python("-c", IMPATIENT, *args, env=env)
 
 
 def run_without(

@@ -19,6 +19,7 @@ from .conftest import (
     clean_environment,
     error_of,
     rows_of,
+    run_impatiently,
     run_without,
     secrets_of,
 )
@@ -121,11 +122,11 @@ def test_refused(run: Run, sandbox: Sandbox, account: dict[str, str], command: s
         pytest.param(Fault.status(404, body=CLIENT_CANARY), id="404"),
     ],
 )
-def test_unavailable(run: Run, sandbox: Sandbox, account: dict[str, str], fault: Fault) -> None:
+def test_unavailable(sandbox: Sandbox, account: dict[str, str], fault: Fault) -> None:
     """A token endpoint that gives no token is one line on stderr without a secret, and exit code 3."""
     sandbox.fail("connect", fault)
 
-    assert error_of(run("token", **account), 3)
+    assert error_of(run_impatiently("token", env=account), 3)
 
 
 def test_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]
 
-#: The outage outlasts the demo.
+#: The outage outlasts the demo, and logins give up after some seconds.
 BROKEN = """
-import sys
-from taxizer_async._cli.demo import scenario
+import functools, sys
+from taxizer_async import RenewalPolicy
+from taxizer_async._cli.demo import load, scenario
+policy = RenewalPolicy(exchange_timeout=4.0)
+load.TaxizerAuth = functools.partial(load.TaxizerAuth, policy=policy)
 scenario.OUTAGE_ANSWERS = 99
 from taxizer_async.__main__ import main
 sys.exit(main())

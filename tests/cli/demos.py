@@ -35,6 +35,16 @@ class Ran:
     def table(self) -> dict[str, str]:
         return dict(re.findall(r"│ (.+?) +│ +(.+?) │", self.stdout))
 
+    def check(self) -> None:
+        """Check that no request failed, and that no login or renewal was one too many."""
+        table = self.table
+
+        assert (self.code, self.stderr) == (0, "")
+        assert table["failures"] == "0"
+        assert table["logins"] == "2"
+        assert table["renewals"] == "2"
+        assert table["calls to token endpoints"] == "7"
+
     @property
     def workers(self) -> list[list[int]]:
         """The counts of each worker: requests, failures, logins, renewals, adoptions."""

@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -46,24 +45,19 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     It is drawn live if stdout is a terminal and the variable CI is not set.
     """
     console = Console()
-    live = Live(console=console, refresh_per_second=12) if _draws() else None
-    drawing: AbstractContextManager[object] = live or nullcontext()
+    live = sys.stdout.isatty() and not os.environ.get("CI")
+    columns = (BarColumn(_BAR_WIDTH), TextColumn("{task.description}"))
     summary: Summary | None = None
     _handle_signals()
     try:
-        with drawing:
-            display = Display(console, live)
-            summary = anyio.run(run_demo, requests, display, workers, backend=backend)
+        with ProgressBar(*columns, console=console, disable=not live) as bar:
+            summary = anyio.run(run_demo, requests, Display(bar), workers, backend=backend)
     # trio raises it in a group.
     except* KeyboardInterrupt:
         pass
     if summary is not None:
         _show_summary(console, summary)
     return summary
-
-
-def _draws() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("CI")
 
 
 def _handle_signals() -> None:
@@ -81,39 +75,29 @@ def _interrupt(*_: object) -> None:
 
 @final
 class Display:
-    """
-    Prints a line for each step, and shows the progress.
+    """Prints a line for each step; the progress is a *bar*, or a line for each tenth if that is disabled."""
 
-    That is a bar below the lines if *live* draws it, and else a line for each tenth of the requests.
-    """
-
-    def __init__(self, console: Console, live: Live | None) -> None:
-        self._console = console
-        self._live = live
+    def __init__(self, bar: ProgressBar) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None)
         self._tenths = 0
 
     def __call__(self, news: Progress | Step) -> None:
         """Show *news*."""
+        live = not self._bar.disable
         if isinstance(news, Step):
-            ending = " ✔" if self._live and news.over else ""
+            ending = " ✔" if live and news.over else ""
             self._print(news.elapsed, news.phase, _STYLES[news.phase], news.text + ending)
-        elif self._live is not None:
-            self._live.update(_draw(news))
+        elif live:
+            text = _describe(news)
+            self._bar.update(self._task, description=text, completed=news.done, total=news.requests)
         elif (tenths := news.done * 10 // news.requests) > self._tenths:
             self._tenths = tenths
             self._print(news.elapsed, "requests", "", _describe(news))
 
     def _print(self, elapsed: float, subject: str, style: str, text: str) -> None:
         parts = (f"{elapsed:5.1f} s  ", (f"{subject:<10}", style), f"  {text}")
-        self._console.print(Text.assemble(*parts), soft_wrap=True)
-
-
-def _draw(progress: Progress) -> Table:
-    picture = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=progress.requests, completed=progress.done, width=_BAR_WIDTH)
-    picture.add_row()
-    picture.add_row(bar, _describe(progress))
-    return picture
+        self._bar.console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def _describe(progress: Progress) -> str:

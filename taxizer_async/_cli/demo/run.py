@@ -17,7 +17,7 @@ import attrs
 
 from taxizer_async._cli.demo.load import Counts, LoadGenerator, Workload
 from taxizer_async._cli.demo.scenario import FIRST_LIFETIME, Phase, Progress, Scenario
-from taxizer_async._cli.demo.workers import MIN_REQUESTS, Workers, shared_store, start_workers
+from taxizer_async._cli.demo.workers import Workers, shared_store, start_workers
 from taxizer_async._cli.store_config import StoreConfig, StoreKind
 from taxizer_async.testing import Sandbox
 
@@ -87,13 +87,9 @@ async def run_demo(requests: int, report: Report, workers: Workers | None = None
     Without *workers* this process sends them.
 
     Raises:
-        ValueError: If there are fewer than `MIN_REQUESTS` for each process.
         ConfigurationError: If this machine lacks what the workers need.
     """
     processes = 1 if workers is None else workers.number
-    if requests < MIN_REQUESTS * processes:
-        msg = f"the demo takes at least {MIN_REQUESTS * processes} requests, not {requests}"
-        raise ValueError(msg)
     in_flight = max(1, min(int(requests * _IN_FLIGHT), _MAX_IN_FLIGHT) // processes)
     sandbox = Sandbox(
         lifetime=FIRST_LIFETIME,

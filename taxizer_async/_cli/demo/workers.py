@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from taxizer_async._cli.demo.load import Workload
 
 
-#: Per process: fewer are over before there is anything to see.
-MIN_REQUESTS: Final = 20
-
 _PROGRAM: Final = "taxizer_async._cli.demo.worker"
 #: Bytes; the last counts hold a latency per request.
 _MAX_LINE: Final = 1 << 26

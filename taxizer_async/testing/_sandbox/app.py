@@ -10,9 +10,9 @@ import asyncio
 import time
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Final, final
 
-from taxizer_async.testing._sandbox.endpoints import Endpoints, EndpointSettings
+from taxizer_async.testing._sandbox.endpoints import Endpoints
 from taxizer_async.testing._sandbox.gate import first_of
 from taxizer_async.testing._sandbox.messages import Answer, Request, answer_fault
 
@@ -24,20 +24,11 @@ if TYPE_CHECKING:
     from taxizer_async.testing._sandbox.gate import Signal
     from taxizer_async.testing._sandbox.recorder import Recorder
     from taxizer_async.testing._sandbox.server import Receive, Send
-    from taxizer_async.testing._sandbox.tokens import TokenIssuer
+    from taxizer_async.testing._sandbox.tokens import Settings, TokenIssuer
 
 
 #: Seconds between the chunks of an endless body.
 _CHUNK_PAUSE: Final = 0.05
-
-
-class AppSettings(EndpointSettings, Protocol):
-    """Settings that may change while the sandbox runs; see `Sandbox`."""
-
-    connect_latency: float
-    refresh_latency: float
-    resource_latency: float
-    send_date: bool
 
 
 @final
@@ -45,30 +36,25 @@ class SandboxApp:
     """Serves the contract; an ASGI application."""
 
     def __init__(
-        self,
-        settings: AppSettings,
-        recorder: Recorder,
-        issuer: TokenIssuer,
-        fault_plan: FaultPlan,
+        self, settings: Settings, recorder: Recorder, issuer: TokenIssuer, fault_plan: FaultPlan
     ) -> None:
         self._settings = settings
         self._recorder = recorder
+        self._issuer = issuer
         self._endpoints = Endpoints(settings, issuer)
         self._fault_plan = fault_plan
 
     async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = Request(scope, receive, send)
-        leave = partial(self._recorder.leave, request.record)
         self._recorder.arrive(request.record)
-        request.connection.watch(leave)
         try:
-            await self._handle(request)
+            with request.connection.watched(partial(self._recorder.leave, request.record)):
+                await self._handle(request)
         except asyncio.CancelledError:
             # The server stops; uvicorn would log this as a failure of the app.
             return
         finally:
-            request.connection.unwatch(leave)
             self._finish(request, None)
 
     async def _handle(self, request: Request) -> None:
@@ -91,29 +77,24 @@ class SandboxApp:
         self._finish(request, answer)
         await self._send(request, answer)
 
-    async def _fail(self, request: Request, fault: Fault, healing: Signal) -> None:
-        connection = request.connection
+    async def _fail(self, request: Request, fault: Fault, healed: Signal) -> None:
         if fault.kind == "reset":
             self._finish(request, None)
-            await connection.reset()
+            await request.connection.reset()
         elif fault.kind == "answer":
             answer = answer_fault(fault)
             self._finish(request, answer, processed=False)
             await self._send(request, answer)
         elif fault.kind == "hang":
-            await self._hang(request, fault, healing)
+            await self._hang(request, fault, healed)
         else:
             await self._spoil(request, fault)
 
-    async def _hang(self, request: Request, fault: Fault, healing: Signal) -> None:
-        connection = request.connection
-        abandon = partial(self._finish, request, None)
-        connection.watch(abandon)
-        try:
-            await first_of(healing.wait(), connection.lost.wait(), seconds=fault.seconds)
-        finally:
-            connection.unwatch(abandon)
-        if not connection.lost.is_set():
+    async def _hang(self, request: Request, fault: Fault, healed: Signal) -> None:
+        lost = request.connection.lost
+        with request.connection.watched(partial(self._finish, request, None)):
+            await first_of(healed.wait(), lost.wait(), seconds=fault.seconds)
+        if not lost.is_set():
             await self._process(request)
 
     async def _spoil(self, request: Request, fault: Fault) -> None:
@@ -124,38 +105,31 @@ class SandboxApp:
         elif fault.kind == "edit":
             await self._send(request, answer.edited(fault.fields))
         else:
-            await answer.send_head(request.send, date=self._date())
-            half = answer.body[: len(answer.body) // 2]
-            await request.send({"type": "http.response.body", "body": half, "more_body": True})
+            await self._send_head(request, answer)
+            await request.send_body(answer.body[: len(answer.body) // 2], more=True)
             await request.connection.close()
 
     async def _send(self, request: Request, answer: Answer) -> None:
+        await self._send_head(request, answer)
         if not answer.endless:
-            await answer.send(request.send, date=self._date())
+            await request.send_body(answer.body)
             return
-        await answer.send_head(request.send, date=self._date())
         lost = request.connection.lost
         while not lost.is_set():
-            await request.send(
-                {"type": "http.response.body", "body": b"chunk\n", "more_body": True}
-            )
+            await request.send_body(b"chunk\n", more=True)
             await first_of(lost.wait(), seconds=_CHUNK_PAUSE)
 
+    async def _send_head(self, request: Request, answer: Answer) -> None:
+        settings = self._settings
+        date = time.time() + settings.clock_offset if settings.send_date else None
+        await request.send_head(answer, date)
+
     def _finish(self, request: Request, answer: Answer | None, *, processed: bool = True) -> None:
-        record = request.record
-        if record.finished:
-            return
-        record.finished = True
-        status = None if answer is None else answer.status
-        accepted = processed and answer is not None and answer.ok
-        if record.group != "resource":
-            self._recorder.finish_exchange(record, record.group, status, accepted=accepted)
-            return
-        self._recorder.finish_resource(
-            record,
-            status,
-            accepted=accepted,
-            jwt_id=self._endpoints.jwt_number(request),
+        self._recorder.finish(
+            request.record,
+            None if answer is None else answer.status,
+            accepted=processed and answer is not None and answer.ok,
+            jwt_id=self._issuer.jwt_number(request.bearer),
             body=request.body,
         )
 
@@ -165,7 +139,3 @@ class SandboxApp:
         if group == "connect":
             return self._settings.connect_latency
         return self._settings.refresh_latency
-
-    def _date(self) -> float | None:
-        settings = self._settings
-        return time.time() + settings.clock_offset if settings.send_date else None

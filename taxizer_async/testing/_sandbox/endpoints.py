@@ -1,50 +1,36 @@
-"""
-What each endpoint of a sandbox answers when nothing interferes.
-
-It neither waits nor counts; `app` does.
-"""
+"""What each endpoint of a sandbox answers when nothing interferes; `app` waits and counts."""
 
 from __future__ import annotations
 
 import hmac
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Final, final
 from urllib.parse import parse_qs
 
+from taxizer_async.testing._sandbox.faults import CHALLENGE
 from taxizer_async.testing._sandbox.messages import (
     Answer,
     answer_json,
     answer_problem,
-    answer_unauthorized,
     parse_object,
 )
-from taxizer_async.testing._sandbox.tokens import APP_ID, TokenIssuer, TokenSettings
+from taxizer_async.testing._sandbox.tokens import APP_ID
 
 
 if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
     from taxizer_async.testing._sandbox.messages import Request
+    from taxizer_async.testing._sandbox.tokens import Settings, TokenIssuer
 
 
 _BAD_REQUEST: Final = "The request body is not as documented."
-
-
-class EndpointSettings(TokenSettings, Protocol):
-    """Settings that may change while the sandbox runs; see `Sandbox`."""
-
-    refusal_status: int
-
-    @property
-    def credentials(self) -> Credentials:
-        """The credentials that Connect accepts."""
-        ...
 
 
 @final
 class Endpoints:
     """The documented endpoints, and some resources to try a client on."""
 
-    def __init__(self, settings: EndpointSettings, issuer: TokenIssuer) -> None:
+    def __init__(self, settings: Settings, issuer: TokenIssuer) -> None:
         self._settings = settings
         self._issuer = issuer
 
@@ -57,11 +43,6 @@ class Endpoints:
         if request.record.group == "connect":
             return self._connect(request)
         return self._refresh(request)
-
-    def jwt_number(self, request: Request) -> int | None:
-        """Return the number of the JWT that *request* carries, good or not; None if it was not issued here."""
-        jwt = request.bearer
-        return None if jwt is None else self._issuer.jwt_number(jwt)
 
     def _connect(self, request: Request) -> Answer:
         values = _strings(request.body, "clientId", "clientSecret")
@@ -85,9 +66,8 @@ class Endpoints:
         path = request.record.path
         if not path.startswith("/v1/"):
             return answer_problem(404, "Not Found")
-        jwt = request.bearer
-        if jwt is None or not self._issuer.is_good(jwt):
-            return answer_unauthorized()
+        if not self._issuer.is_good(request.bearer):
+            return answer_problem(401, "Unauthorized", (b"www-authenticate", CHALLENGE.encode()))
         if path == "/v1/stream":
             return Answer(200, ((b"content-type", b"text/plain"),), endless=True)
         if path == "/v1/redirect":

@@ -172,13 +172,21 @@ class _Planned:
 
 
 @final
+@attrs.frozen
+class _Place:
+    """The faults of a place, and the signal that is set when it is healed."""
+
+    queue: collections.deque[_Planned] = attrs.field(factory=collections.deque[_Planned])
+    healed: Signal = attrs.field(factory=Signal)
+
+
+@final
 class FaultPlan:
     """Faults and gates per place: a group of endpoints, or one exact path, which has precedence."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queues: dict[str, collections.deque[_Planned]] = {}
-        self._healings: dict[str, Signal] = {}
+        self._places: dict[str, _Place] = {}
         self._gates: tuple[Gate, ...] = ()
 
     def fail(self, where: str, fault: Fault, times: int | None) -> None:
@@ -188,7 +196,7 @@ class FaultPlan:
             msg = f"times is a positive number or None, not {times}"
             raise ValueError(msg)
         with self._lock:
-            queue = self._queues.setdefault(where, collections.deque())
+            queue = self._places.setdefault(where, _Place()).queue
             if queue and queue[-1].times is None:
                 queue.pop()
             queue.append(_Planned(fault, times))
@@ -198,26 +206,19 @@ class FaultPlan:
         if where is not None:
             _check_place(where)
         with self._lock:
-            healed = set(self._healings) if where is None else {where}
-            signals = [self._healings.pop(place, None) for place in healed]
-            if where is None:
-                self._queues.clear()
-            else:
-                self._queues.pop(where, None)
-        for signal in signals:
-            if signal is not None:
-                signal.set()
+            names = [where] if where is not None else list(self._places)
+            healed = [self._places.pop(name) for name in names if name in self._places]
+        for place in healed:
+            place.healed.set()
 
     def claim(self, group: str, path: str) -> tuple[Fault, Signal] | None:
         """Take the next fault for a request, if there is one, and the signal that is set once it is healed."""
-        if not self._queues:
+        if not self._places:
             return None
         with self._lock:
-            for place in (path, group):
-                queue = self._queues.get(place)
-                if queue:
-                    healing = self._healings.setdefault(place, Signal())
-                    return self._next(place, queue), healing
+            for place in (self._places.get(path), self._places.get(group)):
+                if place is not None and place.queue:
+                    return _next(place.queue), place.healed
         return None
 
     def hold(self, where: str) -> Gate:
@@ -225,10 +226,7 @@ class FaultPlan:
         _check_place(where)
         gate = Gate(where)
         with self._lock:
-            self._gates = (
-                *(other for other in self._gates if not other.released),
-                gate,
-            )
+            self._gates = (*(other for other in self._gates if not other.released), gate)
         return gate
 
     def gates(self, group: str, path: str) -> tuple[Gate, ...]:
@@ -237,15 +235,14 @@ class FaultPlan:
             gate for gate in self._gates if gate.where in {group, path} and not gate.released
         )
 
-    def _next(self, place: str, queue: collections.deque[_Planned]) -> Fault:
-        planned = queue[0]
-        if planned.times is not None:
-            planned.times -= 1
-            if planned.times == 0:
-                queue.popleft()
-        if not queue:
-            del self._queues[place]
-        return planned.fault
+
+def _next(queue: collections.deque[_Planned]) -> Fault:
+    planned = queue[0]
+    if planned.times is not None:
+        planned.times -= 1
+        if planned.times == 0:
+            queue.popleft()
+    return planned.fault
 
 
 def _check_place(where: str) -> None:

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from taxizer_async.testing._sandbox.server import Connection
 
@@ -70,7 +70,7 @@ class Gate:
         self.where = where
         self._signal = Signal()
         self._changed = threading.Condition()
-        self._waiting = 0
+        self._waiting: set[Connection] = set()
         self._released = False
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class Gate:
     def waiting(self) -> int:
         """How many requests it holds back."""
         with self._changed:
-            return self._waiting
+            return len(self._waiting)
 
     @property
     def released(self) -> bool:
@@ -109,9 +109,10 @@ class Gate:
             TimeoutError: If they did not.
         """
         with self._changed:
-            if self._changed.wait_for(lambda: self._waiting >= n, timeout):
+            if self._changed.wait_for(lambda: len(self._waiting) >= n, timeout):
                 return
-            msg = f"{self._waiting} of {n} requests reached {self.where} within {timeout:g} s"
+            came = len(self._waiting)
+        msg = f"{came} of {n} requests reached {self.where} within {timeout:g} s"
         raise TimeoutError(msg)
 
     async def wait_until_async(self, n: int, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the twin's
@@ -125,25 +126,17 @@ class Gate:
 
     async def hold(self, connection: Connection) -> None:
         """Hold the request of *connection* back; the server's loop calls this."""
-        present = True
-
-        def leave() -> None:
-            nonlocal present
-            if present:
-                present = False
-                self._count(-1)
-
-        self._count(1)
-        connection.watch(leave)
+        leave = partial(self._update, self._waiting.discard, connection)
+        self._update(self._waiting.add, connection)
         try:
-            await self._signal.wait()
+            with connection.watched(leave):
+                await self._signal.wait()
         finally:
-            connection.unwatch(leave)
             leave()
 
-    def _count(self, step: int) -> None:
+    def _update(self, change: Callable[[Connection], None], connection: Connection) -> None:
         with self._changed:
-            self._waiting += step
+            change(connection)
             self._changed.notify_all()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 import attrs
 
-from taxizer_async.testing._sandbox.faults import CHALLENGE, Fault
+from taxizer_async.testing._sandbox.faults import Fault
 from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
 from taxizer_async.testing._sandbox.server import CONNECTION
 
@@ -34,17 +34,16 @@ _GROUPS: Final[dict[str, Group]] = {
 
 @final
 class Request:
-    """A request, and the connection that it came over."""
+    """A request, the way to answer it, and the connection that it came over."""
 
-    __slots__ = ("_receive", "_scope", "body", "connection", "headers", "record", "send")
+    __slots__ = ("_receive", "_scope", "_send", "body", "connection", "headers", "record")
 
     def __init__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
-        self.send = send
+        self._send = send
         self.body = b""
-        state = cast("Mapping[str, Connection]", scope["state"])
-        self.connection = state[CONNECTION]
+        self.connection = cast("Mapping[str, Connection]", scope["state"])[CONNECTION]
         self.headers = cast("list[tuple[bytes, bytes]]", scope["headers"])
         path = cast("str", scope["path"])
         self.record = RequestRecord(
@@ -78,6 +77,21 @@ class Request:
         self.body = b"".join(chunks)
         return True
 
+    async def send_head(self, answer: Answer, date: float | None) -> None:
+        """Send status and headers of *answer*, and a Date header unless *date* (Unix seconds) is None."""
+        headers = list(answer.headers)
+        if not answer.endless:
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+        if date is not None and not any(name.lower() == b"date" for name, _ in headers):
+            headers.append((b"date", _http_date(int(date))))
+        await self._send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
+
+    async def send_body(self, body: bytes, *, more: bool = False) -> None:
+        """Send *body*, or a part of it if there is *more*."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
 
 @final
 @attrs.frozen
@@ -94,33 +108,13 @@ class Answer:
         """Whether it is a 2xx."""
         return self.status // 100 == HTTPStatus.OK // 100
 
-    async def send_head(self, send: Send, *, date: float | None) -> None:
-        """Send status and headers; *date* is the server's time in Unix seconds (None: no Date header)."""
-        headers = list(self.headers)
-        if not self.endless:
-            headers.append((b"content-length", b"%d" % len(self.body)))
-        if date is not None and not any(n.lower() == b"date" for n, _ in self.headers):
-            headers.append((b"date", _http_date(int(date))))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": headers,
-            }
-        )
-
-    async def send(self, send: Send, *, date: float | None) -> None:
-        """Send the whole answer."""
-        await self.send_head(send, date=date)
-        await send({"type": "http.response.body", "body": self.body})
-
     def edited(self, fields: tuple[tuple[str, object], ...]) -> Answer:
         """Return a copy with JSON *fields* replaced; the answer itself if its body is no JSON object."""
         content = parse_object(self.body)
         if content is None:
             return self
-        merged = {**content, **dict(fields)}
-        kept = {n: v for n, v in merged.items() if v is not Fault.MISSING}
+        merged = content | dict(fields)
+        kept = {name: value for name, value in merged.items() if value is not Fault.MISSING}
         return attrs.evolve(self, body=json.dumps(kept).encode())
 
 
@@ -133,9 +127,9 @@ def parse_object(body: bytes) -> dict[str, object] | None:
     return cast("dict[str, object]", content) if isinstance(content, dict) else None
 
 
-def answer_json(content: Mapping[str, object], *, status: int = 200) -> Answer:
+def answer_json(content: Mapping[str, object]) -> Answer:
     """Return a JSON answer with *content*."""
-    return Answer(status, _JSON, json.dumps(content).encode())
+    return Answer(200, _JSON, json.dumps(content).encode())
 
 
 def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> Answer:
@@ -144,16 +138,10 @@ def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> An
     return Answer(status, _PROBLEM + headers, body.encode())
 
 
-def answer_unauthorized() -> Answer:
-    """Return the answer to a request without a good token."""
-    challenge = (b"www-authenticate", CHALLENGE.encode())
-    return answer_problem(401, "Unauthorized", challenge)
-
-
 def answer_fault(fault: Fault) -> Answer:
     """Return the answer of *fault*."""
     headers = tuple(
-        (name.encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers
+        (name.encode("latin-1"), text.encode("latin-1")) for name, text in fault.headers
     )
     return Answer(fault.code, headers, fault.content)
 

@@ -24,11 +24,11 @@ Group = Literal["connect", "refresh", "resource"]
 LOG_ENTRIES: Final = 20_000
 LOG_BYTES: Final = 64 * 1024 * 1024
 
-#: The counters of a group: all of its requests, and those that were accepted.
-_NAMES: Final[dict[Group, tuple[str, str]]] = {
-    "connect": ("connects", "connects_ok"),
-    "refresh": ("refreshes", "refreshes_ok"),
-    "resource": ("resources", "resources_ok"),
+#: The counter of each group; the accepted requests are counted beside it, as `…_ok`.
+_COUNTERS: Final[dict[Group, str]] = {
+    "connect": "connects",
+    "refresh": "refreshes",
+    "resource": "resources",
 }
 
 
@@ -114,27 +114,16 @@ class ResourceEntry:
 
 
 @final
+@attrs.define(eq=False)
 class RequestRecord:
     """What is known of one request."""
 
-    __slots__ = (
-        "authorization",
-        "finished",
-        "group",
-        "method",
-        "path",
-        "started_at",
-        "under_way",
-    )
-
-    def __init__(self, group: Group, method: str, path: str, authorization: bytes | None) -> None:
-        self.group: Group = group
-        self.method = method
-        self.path = path
-        self.authorization = authorization
-        self.started_at = time.monotonic()
-        self.under_way = False
-        self.finished = False
+    group: Group
+    method: str
+    path: str
+    authorization: bytes | None
+    started_at: float = attrs.field(factory=time.monotonic)
+    finished: bool = False
 
 
 @final
@@ -143,7 +132,7 @@ class Recorder:
 
     def __init__(self, lock: threading.RLock) -> None:
         self._changed = threading.Condition(lock)
-        self._under_way = 0
+        self._under_way: set[RequestRecord] = set()
         self._body_bytes = 0
         self._counts: collections.Counter[str] = collections.Counter()
         self._paths: collections.Counter[str] = collections.Counter()
@@ -153,69 +142,70 @@ class Recorder:
     def arrive(self, record: RequestRecord) -> None:
         """Count a request whose head has arrived."""
         with self._changed:
-            self._counts[_NAMES[record.group][0]] += 1
+            self._counts[_COUNTERS[record.group]] += 1
             self._paths[record.path] += 1
             if record.group != "resource":
-                record.under_way = True
-                self._under_way += 1
+                self._under_way.add(record)
                 self._note_most()
             self._changed.notify_all()
 
     def leave(self, record: RequestRecord) -> None:
         """No longer count it as under way; a second call does nothing."""
         with self._changed:
-            if record.under_way:
-                record.under_way = False
-                self._under_way -= 1
+            self._under_way.discard(record)
 
-    def finish_exchange(
+    def finish(
         self,
         record: RequestRecord,
-        kind: Literal["connect", "refresh"],
         status: int | None,
         *,
         accepted: bool,
+        jwt_id: int | None = None,
+        body: bytes = b"",
     ) -> None:
-        """Log an auth request, before its answer is sent."""
-        entry = ExchangeEntry(
-            kind=kind,
-            started_at=record.started_at,
-            finished_at=time.monotonic(),
-            status=status,
-            had_authorization_header=record.authorization is not None,
-        )
+        """Log a request before its answer is sent; a second call does nothing."""
         with self._changed:
+            if record.finished:
+                return
+            record.finished = True
             self.leave(record)
-            self._exchanges.append(entry)
-            self._counts[_NAMES[record.group][1]] += accepted
+            self._counts[f"{_COUNTERS[record.group]}_ok"] += accepted
+            if record.group == "resource":
+                self._log_resource(record, status, jwt_id, body)
+            else:
+                self._log_exchange(record, record.group, status)
             self._changed.notify_all()
 
-    def finish_resource(
-        self,
-        record: RequestRecord,
-        status: int | None,
-        *,
-        accepted: bool,
-        jwt_id: int | None,
-        body: bytes,
+    def _log_exchange(
+        self, record: RequestRecord, kind: Literal["connect", "refresh"], status: int | None
     ) -> None:
-        """Log any other request, before its answer is sent."""
-        entry = ResourceEntry(
-            method=record.method,
-            path=record.path,
-            status=status,
-            jwt_id=jwt_id,
-            body=body,
-            received_at=record.started_at,
+        self._exchanges.append(
+            ExchangeEntry(
+                kind=kind,
+                started_at=record.started_at,
+                finished_at=time.monotonic(),
+                status=status,
+                had_authorization_header=record.authorization is not None,
+            )
         )
-        with self._changed:
-            self._resources.append(entry)
-            self._body_bytes += len(body)
-            while len(self._resources) > LOG_ENTRIES or self._body_bytes > LOG_BYTES:
-                self._body_bytes -= len(self._resources.popleft().body)
-            self._counts["resources_ok"] += accepted
-            self._counts["unauthorized"] += status == HTTPStatus.UNAUTHORIZED
-            self._changed.notify_all()
+
+    def _log_resource(
+        self, record: RequestRecord, status: int | None, jwt_id: int | None, body: bytes
+    ) -> None:
+        self._counts["unauthorized"] += status == HTTPStatus.UNAUTHORIZED
+        self._resources.append(
+            ResourceEntry(
+                method=record.method,
+                path=record.path,
+                status=status,
+                jwt_id=jwt_id,
+                body=body,
+                received_at=record.started_at,
+            )
+        )
+        self._body_bytes += len(body)
+        while len(self._resources) > LOG_ENTRIES or self._body_bytes > LOG_BYTES:
+            self._body_bytes -= len(self._resources.popleft().body)
 
     def reuse(self) -> None:
         """Count the reuse of a spent refresh token."""
@@ -226,19 +216,8 @@ class Recorder:
     def snapshot(self) -> SandboxCounters:
         """Return the current counters."""
         with self._changed:
-            counts = self._counts
-            return SandboxCounters(
-                connects=counts["connects"],
-                connects_ok=counts["connects_ok"],
-                refreshes=counts["refreshes"],
-                refreshes_ok=counts["refreshes_ok"],
-                reuses=counts["reuses"],
-                resources=counts["resources"],
-                resources_ok=counts["resources_ok"],
-                unauthorized=counts["unauthorized"],
-                max_concurrent_exchanges=counts["max_concurrent_exchanges"],
-                by_path=MappingProxyType(dict(self._paths)),
-            )
+            paths = MappingProxyType(dict(self._paths))
+            return SandboxCounters(by_path=paths, **self._counts)
 
     def reset(self) -> None:
         """Set the counters to 0, and empty the logs."""
@@ -276,5 +255,5 @@ class Recorder:
             return tuple(self._resources)
 
     def _note_most(self) -> None:
-        most = max(self._counts["max_concurrent_exchanges"], self._under_way)
+        most = max(self._counts["max_concurrent_exchanges"], len(self._under_way))
         self._counts["max_concurrent_exchanges"] = most

@@ -8,6 +8,7 @@ stops.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -27,7 +28,7 @@ except ImportError as cause:
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
     Message = MutableMapping[str, object]
     Receive = Callable[[], Awaitable[Message]]
@@ -70,13 +71,13 @@ class Connection:
         self._watchers: list[Callable[[], None]] = []
         self.lost: asyncio.Event = asyncio.Event()
 
-    def watch(self, callback: Callable[[], None]) -> None:
-        """Call *callback* once the connection is gone."""
+    @contextlib.contextmanager
+    def watched(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call *callback* if the connection is lost in the meantime."""
         self._watchers.append(callback)
-
-    def unwatch(self, callback: Callable[[], None]) -> None:
-        """No longer call *callback*."""
-        if callback in self._watchers:
+        try:
+            yield
+        finally:
             self._watchers.remove(callback)
 
     async def reset(self) -> None:
@@ -98,9 +99,8 @@ class Connection:
     def lose(self) -> None:
         """Mark the connection as gone, and call the callbacks."""
         self.lost.set()
-        for callback in tuple(self._watchers):
+        for callback in self._watchers:
             callback()
-        self._watchers.clear()
 
 
 class _Protocol(H11Protocol):

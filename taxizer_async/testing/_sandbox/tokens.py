@@ -11,11 +11,15 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final, Literal, Protocol, final, get_args
 
+import attrs
+
 
 if TYPE_CHECKING:
     import threading
 
     from collections.abc import Callable
+
+    from taxizer_async._core.models import Credentials
 
 
 APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -26,7 +30,7 @@ _ODD_LIFETIME: Final = 3600.0
 _HEADER: Final = {"alg": "HS256", "typ": "JWT"}
 
 
-#: How a server may write a moment.
+#: How a server may write a time.
 TimestampStyle = Literal[
     "iso-z-ms",
     "iso-z-us",
@@ -43,7 +47,7 @@ TimestampStyle = Literal[
 
 TIMESTAMP_STYLES: Final[tuple[str, ...]] = get_args(TimestampStyle)
 
-#: Styles that do not tell when a token ends.
+#: Styles that do not tell when a token expires.
 TIMELESS_STYLES: Final = frozenset({"unset", "null", "missing"})
 
 #: How ASP.NET writes a date that was never set.
@@ -67,25 +71,33 @@ _SHAPES: Final[dict[str, tuple[str, int, str]]] = {
 }
 
 
-class TokenSettings(Protocol):
+class Settings(Protocol):
     """Settings that may change while the sandbox runs; see `Sandbox`."""
 
     lifetime: float
     refresh_lifetime: float
+    connect_latency: float
+    refresh_latency: float
+    resource_latency: float
     clock_offset: float
     timestamp_style: TimestampStyle
     rotate: bool
     reuse_detection: bool
+    send_date: bool
+    refusal_status: int
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials that Connect accepts."""
+        ...
 
 
 @final
+@attrs.define(eq=False)
 class _Issued:
-    __slots__ = ("good_until", "number", "spent")
-
-    def __init__(self, number: int, good_until: float) -> None:
-        self.number = number
-        self.good_until = good_until
-        self.spent = False
+    number: int
+    good_until: float
+    spent: bool = False
 
 
 @final
@@ -99,7 +111,7 @@ class TokenIssuer:
 
     def __init__(
         self,
-        settings: TokenSettings,
+        settings: Settings,
         lock: threading.RLock,
         on_reuse: Callable[[], None],
     ) -> None:
@@ -137,16 +149,16 @@ class TokenIssuer:
             issued.spent = True
             return self._fields(self._issue_jwt(), *self._issue_refresh_token())
 
-    def jwt_number(self, jwt: str) -> int | None:
+    def jwt_number(self, jwt: str | None) -> int | None:
         """Return the number of *jwt*, good or not; None if it was not issued here."""
         with self._lock:
-            issued = self._jwts.get(jwt)
+            issued = self._jwts.get(jwt or "")
         return None if issued is None else issued.number
 
-    def is_good(self, jwt: str) -> bool:
-        """Return whether *jwt* was issued here, is not revoked, and has not ended."""
+    def is_good(self, jwt: str | None) -> bool:
+        """Return whether *jwt* was issued here, and is neither revoked nor expired."""
         with self._lock:
-            issued = self._jwts.get(jwt)
+            issued = self._jwts.get(jwt or "")
             return (
                 issued is not None
                 and issued.number >= self._first_jwt

@@ -107,8 +107,8 @@ async def opened(
     """Set *contender* up with a sandbox with *settings*; see `Setup` for the other arguments."""
     site = service.open(f"{contender.name} {time.monotonic_ns()}", **settings)
     if early is not None and contender.fixed_early:
-        # Then it renews as early as the others.
-        site.set(told_longer=contender.fixed_early - early)
+        # As its tokens seem to live that much longer, it renews as early as the others.
+        site.set(overstatement=contender.fixed_early - early)
     async with contender.open(
         Setup(target=site.target, early=early, connections=connections, in_memory=in_memory)
     ) as session:

@@ -36,8 +36,8 @@ class Setup:
 
     Attributes:
         target: The sandbox.
-        early: Seconds before the end of a token from which it is renewed, where that can be set; None is
-            the contender's default.
+        early: Seconds before a token expires at which it is renewed, where that can be set; None is the
+            contender's default.
         store: The store of the package that shares the token.
         folder: The folder in which other libraries share the token, if they can.
         connections: How many it may open.
@@ -85,7 +85,7 @@ class Contender:
         open: Sets it up.
         any_loop: Whether it runs on trio.
         blocks: Whether a login blocks the event loop.
-        fixed_early: Seconds before the end of a token from which it is renewed, if that can't be set.
+        fixed_early: Seconds before a token expires at which it is renewed, if that can't be set.
     """
 
     name: str

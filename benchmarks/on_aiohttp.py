@@ -43,7 +43,7 @@ async def open_google(setup: Setup) -> AsyncIterator[Session]:
     Open google-auth: "Asynchronous", an `AsyncAuthorizedSession` over user credentials.
 
     User credentials start with a refresh token, so google-auth does not make the first login itself.
-    It renews 225 s before the end, which can't be set.
+    It renews 225 s before a token expires, which can't be set.
     """
     credentials = google.oauth2.credentials.Credentials(
         token=None,

@@ -1,7 +1,7 @@
 """
 Sandboxes in another process, so that they share no interpreter lock with a client.
 
-The program reads orders from stdin, a line of JSON each, answers each on stdout, and ends with stdin. Each
+The program reads commands from stdin, a line of JSON each, answers each on stdout, and ends with stdin. Each
 sandbox is behind a thin facade that also speaks OAuth 2 at `/oauth/token`. It only translates, so the same
 latency, faults and counters apply.
 """
@@ -42,8 +42,8 @@ class OAuthFacade:
     def __init__(self, app: SandboxApp, sandbox: Sandbox) -> None:
         self._app = app
         self._sandbox = sandbox
-        #: Seconds that `expires_in` is longer than the life of a token.
-        self.told_longer = 0.0
+        #: Seconds by which `expires_in` overstates the life of a token.
+        self.overstatement = 0.0
 
     async def __call__(
         self, scope: MutableMapping[str, object], receive: Receive, send: Send
@@ -67,7 +67,7 @@ class OAuthFacade:
             return {"type": "http.request", "body": encoded, "more_body": False}
 
         translated = {**scope, "path": path, "raw_path": path.encode()}
-        lifetime = self._sandbox.lifetime + self.told_longer
+        lifetime = self._sandbox.lifetime + self.overstatement
         await self._app(translated, receive_translated, _Translator(send, lifetime).send)
 
 
@@ -139,9 +139,9 @@ class Hosted:
         self._server.start()
 
     def change(self, settings: dict[str, float]) -> None:
-        """Set attributes of the sandbox, or `told_longer` of the facade."""
+        """Set attributes of the sandbox, or `overstatement` of the facade."""
         for field, value in settings.items():
-            owner = self._facade if field == "told_longer" else self.sandbox
+            owner = self._facade if field == "overstatement" else self.sandbox
             setattr(owner, field, value)
 
     def stop(self) -> None:
@@ -150,8 +150,8 @@ class Hosted:
 
 
 @final
-class Office:
-    """Carries out orders."""
+class Sandboxes:
+    """Runs commands for sandboxes that have names."""
 
     def __init__(self) -> None:
         self._hosted: dict[str, Hosted] = {}
@@ -161,25 +161,25 @@ class Office:
         for hosted in self._hosted.values():
             hosted.stop()
 
-    def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+    def run(self, command: dict[str, Any]) -> dict[str, Any]:
         """
-        Carry out *order*, and return the answer.
+        Run *command*, and return the answer.
 
         Raises:
-            ValueError: If there is no such order.
+            ValueError: If there is no such command.
         """
-        name = order["name"]
-        if order["do"] == "open":
+        name = command["name"]
+        if command["do"] == "open":
             return self._open(name)
         hosted = self._hosted[name]
-        if order["do"] == "set":
-            hosted.change(order["settings"])
+        if command["do"] == "set":
+            hosted.change(command["settings"])
             return {}
-        carry_out = _ORDERS.get(order["do"])
-        if carry_out is None:
-            msg = f"no such order: {order['do']}"
+        run = _COMMANDS.get(command["do"])
+        if run is None:
+            msg = f"no such command: {command['do']}"
             raise ValueError(msg)
-        return carry_out(hosted.sandbox) or {}
+        return run(hosted.sandbox) or {}
 
     def _open(self, name: str) -> dict[str, Any]:
         hosted = self._hosted[name] = Hosted()
@@ -205,7 +205,7 @@ def _exchanges(sandbox: Sandbox) -> dict[str, Any]:
     return {"entries": [attrs.asdict(entry) for entry in sandbox.exchange_log]}
 
 
-_ORDERS: Final[dict[str, Callable[[Sandbox], dict[str, Any] | None]]] = {
+_COMMANDS: Final[dict[str, Callable[[Sandbox], dict[str, Any] | None]]] = {
     "revoke": Sandbox.revoke,
     "down": _down,
     "up": Sandbox.heal,
@@ -243,14 +243,14 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def main() -> None:
-    """Carry out orders until stdin ends."""
-    office = Office()
+    """Run commands until stdin ends."""
+    sandboxes = Sandboxes()
     try:
         for line in sys.stdin:
-            sys.stdout.write(f"{json.dumps(office.answer(json.loads(line)))}\n")
+            sys.stdout.write(f"{json.dumps(sandboxes.run(json.loads(line)))}\n")
             sys.stdout.flush()
     finally:
-        office.close()
+        sandboxes.close()
 
 
 if __name__ == "__main__":

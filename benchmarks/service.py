@@ -1,4 +1,4 @@
-"""Starts `server.py`, sends it orders, and ends it."""
+"""Starts `server.py`, sends it commands, and ends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import attrs
 
 _PROGRAM = Path(__file__).with_name("server.py")
 #: Seconds that the process may take to end.
-_PATIENCE = 15.0
+_EXIT_TIMEOUT = 15.0
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ def end(process: subprocess.Popen[str]) -> None:
     assert stdout is not None
     stdin.close()
     try:
-        process.wait(_PATIENCE)
+        process.wait(_EXIT_TIMEOUT)
     finally:
         process.kill()
         process.wait()
@@ -59,14 +59,14 @@ class Service:
         end(self._process)
 
     def open(self, name: str, **settings: float) -> Site:
-        """Open a sandbox with *settings*, called *name* in orders."""
-        site = Site(self, name, Target(**self.order("open", name)))
+        """Open a sandbox with *settings*, called *name* in commands."""
+        site = Site(self, name, Target(**self.send("open", name)))
         site.set(**settings)
         return site
 
-    def order(self, what: str, name: str, **details: object) -> dict[str, Any]:
+    def send(self, command: str, name: str, **details: object) -> dict[str, Any]:
         """
-        Send one order, and return the answer.
+        Send one *command* for the sandbox called *name*, and return the answer.
 
         Raises:
             RuntimeError: If the process has ended.
@@ -74,7 +74,7 @@ class Service:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(f"{json.dumps({'do': what, 'name': name, **details})}\n")
+        stdin.write(f"{json.dumps({'do': command, 'name': name, **details})}\n")
         stdin.flush()
         line = stdout.readline()
         if not line:
@@ -95,29 +95,29 @@ class Site:
 
     def set(self, **settings: float) -> None:
         """Change attributes of the sandbox."""
-        self._service.order("set", self._name, settings=settings)
+        self._service.send("set", self._name, settings=settings)
 
     def revoke(self) -> None:
         """Refuse every JWT issued so far."""
-        self._service.order("revoke", self._name)
+        self._service.send("revoke", self._name)
 
     def down(self) -> None:
-        """Have the token endpoints answer 503."""
-        self._service.order("down", self._name)
+        """Let the token endpoints answer 503."""
+        self._service.send("down", self._name)
 
     def up(self) -> None:
-        """Have them answer as usual again."""
-        self._service.order("up", self._name)
+        """Let them answer as usual again."""
+        self._service.send("up", self._name)
 
     def reset(self) -> None:
         """Set the counters to 0."""
-        self._service.order("reset", self._name)
+        self._service.send("reset", self._name)
 
     def counters(self) -> dict[str, int]:
         """Return the counters."""
-        return self._service.order("counters", self._name)
+        return self._service.send("counters", self._name)
 
     def exchanges(self) -> list[dict[str, Any]]:
         """Return the requests to the token endpoints, with times of `time.monotonic`."""
-        entries: list[dict[str, Any]] = self._service.order("exchanges", self._name)["entries"]
+        entries: list[dict[str, Any]] = self._service.send("exchanges", self._name)["entries"]
         return entries

@@ -1,8 +1,8 @@
 """
 A process of a fleet, as a program: `python -m benchmarks.worker`.
 
-The first line of JSON on stdin says which contender it is, and the worker answers that it is ready. It
-answers each "go" with its results.
+The first line of JSON on stdin is its configuration. The worker reports that it is ready, and then its
+results for each further line.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ def find(module: str, name: str) -> Contender:
     raise LookupError(name)
 
 
-async def work(order: dict[str, Any]) -> None:
-    """Run the worker that *order* describes."""
-    store = make_store(order["store"], order["where"])
+async def work(config: dict[str, Any]) -> None:
+    """Run the worker that *config* describes."""
+    store = make_store(config["store"], config["where"])
     setup = Setup(
-        target=Target(**order["target"]),
+        target=Target(**config["target"]),
         store=store,
-        folder=None if order["store"] else order["where"],
+        folder=None if config["store"] else config["where"],
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(close_store, store)
         session = await stack.enter_async_context(
-            find(order["module"], order["contender"]).open(setup)
+            find(config["module"], config["contender"]).open(setup)
         )
-        say(what="ready")
+        report(what="ready")
         while await anyio.to_thread.run_sync(sys.stdin.readline):
-            await burst(session, order["tasks"])
+            await burst(session, config["tasks"])
 
 
 async def burst(session: Session, tasks: int) -> None:
@@ -87,11 +87,11 @@ async def burst(session: Session, tasks: int) -> None:
     async with anyio.create_task_group() as group:
         for _ in range(tasks):
             group.start_soon(send)
-    say(what="done", failed=tally.failed, first=min(began), last=max(began))
+    report(what="done", failed=tally.failed, first=min(began), last=max(began))
 
 
-def say(**content: object) -> None:
-    """Write one line."""
+def report(**content: object) -> None:
+    """Write one line of JSON to stdout."""
     sys.stdout.write(f"{json.dumps(content)}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""What a fleet that shares a token spends: logins, the time to its first requests, and each later one."""
+"""What a fleet that shares a token spends: on logins, until its first requests, and on each later one."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _start(service: Service, name: str, processes: int, login: float) -> Start:
         if store == "redis":
             where = stack.enter_context(RedisServer(Path(folder))).url
         site = service.open(folder, connect_latency=login)
-        order = {
+        config = {
             "contender": contender,
             "module": BY_NAME[contender].open.__module__,
             "store": store,
@@ -196,23 +196,23 @@ def _start(service: Service, name: str, processes: int, login: float) -> Start:
             "target": attrs.asdict(site.target),
             "tasks": TASKS,
         }
-        workers = [stack.enter_context(_Worker(order)) for _ in range(processes)]
+        workers = [stack.enter_context(_Worker(config)) for _ in range(processes)]
         for worker in workers:
-            worker.hear()
+            worker.receive()
         for worker in workers:
-            worker.say("go")
-        told = [worker.hear() for worker in workers]
-    return _start_of(site, told)
+            worker.send("go")
+        reports = [worker.receive() for worker in workers]
+    return _start_of(site, reports)
 
 
-def _start_of(site: Site, told: list[dict[str, Any]]) -> Start:
+def _start_of(site: Site, reports: list[dict[str, Any]]) -> Start:
     exchanges = site.exchanges()
     done_at = min(entry["finished_at"] for entry in exchanges)
     return Start(
         exchanges=len(exchanges),
-        failed=sum(one["failed"] for one in told),
-        first=max(one["first"] for one in told) - done_at,
-        last=max(one["last"] for one in told) - done_at,
+        failed=sum(one["failed"] for one in reports),
+        first=max(one["first"] for one in reports) - done_at,
+        last=max(one["last"] for one in reports) - done_at,
     )
 
 
@@ -251,8 +251,8 @@ async def _steady(
 class _Worker:
     """A worker process; it ends with its stdin."""
 
-    def __init__(self, order: Mapping[str, object]) -> None:
-        self._order = order
+    def __init__(self, config: Mapping[str, object]) -> None:
+        self._config = config
 
     def __enter__(self) -> _Worker:
         self._process = subprocess.Popen(
@@ -261,20 +261,20 @@ class _Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.say(json.dumps(dict(self._order)))
+        self.send(json.dumps(dict(self._config)))
         return self
 
     def __exit__(self, *_: object) -> None:
         end(self._process)
 
-    def say(self, line: str) -> None:
+    def send(self, line: str) -> None:
         stdin = self._process.stdin
         assert stdin is not None
         stdin.write(f"{line}\n")
         stdin.flush()
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         stdout = self._process.stdout
         assert stdout is not None
-        told: dict[str, Any] = json.loads(stdout.readline())
-        return told
+        report: dict[str, Any] = json.loads(stdout.readline())
+        return report

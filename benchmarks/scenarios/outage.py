@@ -31,7 +31,7 @@ class Plan:
     An outage, in seconds.
 
     Attributes:
-        lifetime: How long a token lives; all contenders renew a quarter of that before its end.
+        lifetime: How long a token lives; all contenders renew a quarter of that before it expires.
         down_at: When the token endpoints go down.
         down_for: How long they are down.
         after: How long requests go on after that.
@@ -95,7 +95,7 @@ def run(scale: Scale) -> Section:
         about=(
             f"{1 / _PACE:.0f} requests per second for each, while the token endpoints answer 503. "
             "All renew when a quarter of the token's life is left, by default or by a setting: azure-core puts up to "
-            "60 s on that, at random, so short tokens live to their end there. A figure is failed of sent requests, "
+            "60 s on that, at random, so short tokens live until they expire there. A figure is failed of sent requests, "
             "by when they were sent, and then the calls to the token endpoints in that time. Where there "
             "is no token, all must fail."
         ),
@@ -143,7 +143,12 @@ def _table(plan: Plan, found: dict[str, tuple[Span, ...]]) -> Table:
     return Table(
         f"A token that lives {plan.lifetime:.0f} s; down from {plan.down_at:g} s on, for "
         f"{plan.down_for:.0f} s",
-        ("failed requests; calls", "the token lives", "it has ended", f"{plan.after:.0f} s after"),
+        (
+            "failed requests; calls",
+            "the token lives",
+            "it has expired",
+            f"{plan.after:.0f} s after",
+        ),
         rows,
     )
 
@@ -210,7 +215,7 @@ class _Run:
     def spans(self, one: Open, down_at: float, plan: Plan) -> tuple[Span, ...]:
         calls = [entry["started_at"] for entry in one.site.exchanges()]
         up_at = down_at + plan.down_for
-        # A token's life counts from its first request, so a request at its very end may come too late.
+        # A token's life counts from its first request, so a request just before it expires may come too late.
         end = max(down_at, min(self._began + plan.lifetime - _PACE, up_at))
         found = []
         for begin, until in itertools.pairwise((down_at, end, up_at, up_at + plan.after)):

@@ -1,4 +1,4 @@
-"""How renewals affect a steady load: the latency of each request while tokens end every few seconds."""
+"""How renewals affect a steady load: the latency of each request while tokens expire every few seconds."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ def run(scale: Scale) -> Section:
         ),
         remarks=(
             (
-                "The floor's token never ends, so it shows the machine alone. The p99.9 of so many "
+                "The floor's token never expires, so it shows the machine alone. The p99.9 of so many "
                 "requests is the sixth longest, and varies from run to run with the machine."
             ),
             (
                 f"The lock, Authlib, httpx-auth and azure-core are told to renew {_EARLY:g} s early, as "
                 "taxizer_async does by default, and let all requests wait for the login; azure-core puts up to 60 s on "
-                "that, at random, but not past the end; httpx-auth blocks the "
+                "that, at random, but not past the expiry; httpx-auth blocks the "
                 "event loop meanwhile. google-auth renews 225 s early, which can't "
                 "be set, so it is told that tokens live that much longer."
             ),
@@ -173,11 +173,11 @@ async def _measure(seconds: float, names: tuple[str, ...]) -> dict[str, Course]:
 
 async def _drive(field: dict[str, Open], seconds: float) -> dict[str, Course]:
     runs = {name: _Run(one) for name, one in field.items()}
-    async with anyio.create_task_group() as keepers:
+    async with anyio.create_task_group() as renewing:
         for name, one in field.items():
             if name == KEPT:
                 assert one.session.keep_fresh is not None
-                keepers.start_soon(one.session.keep_fresh)
+                renewing.start_soon(one.session.keep_fresh)
             await one.session.request()
             one.site.set(connect_latency=LOGIN, refresh_latency=LOGIN)
             one.site.reset()
@@ -188,7 +188,7 @@ async def _drive(field: dict[str, Open], seconds: float) -> dict[str, Course]:
                     # Each starts a little later than the one before.
                     start = began + number * _PACE / len(runs)
                     group.start_soon(one_run.send_all, start, seconds)
-        keepers.cancel_scope.cancel()
+        renewing.cancel_scope.cancel()
     return {name: one_run.course(field[name]) for name, one_run in runs.items()}
 
 

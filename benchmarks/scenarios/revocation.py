@@ -24,8 +24,8 @@ _PEERS: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 
 
 @attrs.frozen(kw_only=True)
-class Blow:
-    """The results: seconds with and without a revocation, exchanges, and failed requests."""
+class Result:
+    """Seconds with a revocation and without (*calm*), exchanges, and failed requests."""
 
     wall: float
     calm: float
@@ -40,12 +40,12 @@ def run(scale: Scale) -> Section:
     rows = tuple(
         (
             name,
-            f"{max(blow.exchanges for blow in blows)}",
-            f"{max(blow.failed for blow in blows)}",
-            spread(Sample([blow.wall * 1000 for blow in blows]), 0),
-            spread(Sample([blow.calm * 1000 for blow in blows]), 0),
+            f"{max(result.exchanges for result in results)}",
+            f"{max(result.failed for result in results)}",
+            spread(Sample([result.wall * 1000 for result in results]), 0),
+            spread(Sample([result.calm * 1000 for result in results]), 0),
         )
-        for name, blows in found.items()
+        for name, results in found.items()
     )
     own = found[OWN]
     return Section(
@@ -75,15 +75,18 @@ def run(scale: Scale) -> Section:
             Row(
                 f"{IN_FLIGHT} requests with a token that was revoked: logins and renewals; failed",
                 {
-                    name: f"{max(one.exchanges for one in blows)}; "
-                    f"{max(one.failed for one in blows)}"
-                    for name, blows in found.items()
+                    name: f"{max(one.exchanges for one in results)}; "
+                    f"{max(one.failed for one in results)}"
+                    for name, results in found.items()
                 },
             ),
         ),
         remarks=(
             peers_ahead(
-                {name: Sample([blow.wall for blow in blows]) for name, blows in found.items()},
+                {
+                    name: Sample([result.wall for result in results])
+                    for name, results in found.items()
+                },
                 OWN,
                 PEERS,
                 "Authlib, httpx-auth and azure-core return the 401s to their caller, which is quick. The HTTP "
@@ -91,7 +94,7 @@ def run(scale: Scale) -> Section:
             ),
             (
                 "azure-core drops the token, so the next request logs in; the other two go on "
-                "with the refused one until it would have ended."
+                "with the refused one until it would have expired."
             ),
             (
                 "The hand-written lock is careful: it compares the refused token with the current one. "
@@ -101,16 +104,16 @@ def run(scale: Scale) -> Section:
     )
 
 
-async def _measure(scale: Scale, size: int) -> dict[str, list[Blow]]:
-    found: dict[str, list[Blow]] = {name: [] for name in _PEERS}
+async def _measure(scale: Scale, size: int) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {name: [] for name in _PEERS}
     with Service() as service:
         for number in range(scale.rounds):
             for name in rotated(list(_PEERS), number):
-                found[name].append(await _strike(service, name, size, scale.login))
+                found[name].append(await _measure_one(service, name, size, scale.login))
     return found
 
 
-async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
+async def _measure_one(service: Service, name: str, size: int, login: float) -> Result:
     # Set up anew, as some go on with a refused token, and others renew only so often.
     async with opened(
         service,
@@ -125,9 +128,9 @@ async def _strike(service: Service, name: str, size: int, login: float) -> Blow:
         one.site.revoke()
         one.site.reset()
         tally = Tally()
-        blow = await at_once(partial(tally.count, one.session), size)
-        return Blow(
-            wall=blow.wall,
+        result = await at_once(partial(tally.count, one.session), size)
+        return Result(
+            wall=result.wall,
             calm=calm.wall,
             exchanges=one.site.counters()["exchanges"],
             failed=tally.failed,

@@ -108,7 +108,7 @@ def test_orders_reach_the_sandbox(site: Site) -> None:
 
 def test_a_token_may_claim_a_longer_life(site: Site) -> None:
     """A longer stated life suits contenders that renew a fixed time ahead."""
-    site.set(told_longer=225)
+    site.set(overstatement=225)
 
     assert log_in(site).json()["expires_in"] == 315
 
@@ -129,4 +129,4 @@ def test_an_order_that_is_unknown_ends_the_server() -> None:
     with Service() as service:
         service.open("site")
         with pytest.raises(RuntimeError, match="has ended"):
-            service.order("explode", "site")
+            service.send("explode", "site")

@@ -37,6 +37,10 @@ class Caller:
         """Log in and return the nine fields."""
         return fields(self.connect())
 
+    def jwt(self) -> str:
+        """Log in and return the JWT."""
+        return self.token()["jwtToken"]
+
     def refresh(self, token: str) -> httpx.Response:
         """Renew."""
         return self.client.post(REFRESH, json={"refreshToken": token})

@@ -45,16 +45,16 @@ def test_connect_answers_the_nine_documented_fields(caller: Caller) -> None:
 
 
 def test_a_jwt_looks_like_one(caller: Caller) -> None:
-    """A JWT has a header, claims and a signature, and ends at its stated expiry."""
+    """A JWT has a header, claims and a signature, and its claims state the same expiry as the answer."""
     token = caller.token()
     head, claims, signature = (
         base64.urlsafe_b64decode(part + "==") for part in token["jwtToken"].split(".")
     )
-    said = datetime.fromisoformat(token["jwtTokenExpireAtUTC"])
+    stated = datetime.fromisoformat(token["jwtTokenExpireAtUTC"])
 
     assert json.loads(head) == {"alg": "HS256", "typ": "JWT"}
     assert {"iat", "exp", "jti"} <= set(json.loads(claims))
-    assert abs(json.loads(claims)["exp"] - said.timestamp()) <= 1
+    assert abs(json.loads(claims)["exp"] - stated.timestamp()) <= 1
     assert len(signature) == 32
 
 
@@ -94,7 +94,7 @@ def test_the_auth_endpoints_take_post_only(caller: Caller, path: str) -> None:
 
 
 def test_a_refresh_rotates(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh issues a new JWT and a new refresh token, and the old JWT stays good."""
+    """A refresh issues a new JWT and a new refresh token; the old JWT stays good."""
     old = caller.token()
     new = fields(caller.refresh(old["refreshToken"]))
 
@@ -159,7 +159,7 @@ def test_an_expired_refresh_token_is_refused(sandbox: Sandbox, caller: Caller) -
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer nonsense", "Basic eDp5"])
 def test_a_resource_wants_a_live_bearer(caller: Caller, header: str) -> None:
-    """A resource without a good token answers 401 and says why."""
+    """A request for a resource without a good token is answered with 401 and a challenge."""
     answer = caller.client.get(REGISTER, headers={"Authorization": header})
 
     assert answer.status_code == 401
@@ -176,15 +176,15 @@ def test_a_resource_takes_any_method(caller: Caller, method: str) -> None:
     assert answer.json() == {"path": REGISTER, "app": token["appId"], "received": 5}
 
 
-def test_outside_of_v1_nothing_is_found(caller: Caller) -> None:
-    """A path that is not under /v1 answers 404, with or without a token."""
+def test_a_path_outside_of_v1_is_not_found(caller: Caller) -> None:
+    """A path that is not below /v1 answers 404, with or without a token."""
     assert caller.get("/v2/Devices/Register", "none").status_code == 404
-    assert caller.get("/v1", caller.token()["jwtToken"]).status_code == 404
+    assert caller.get("/v1", caller.jwt()).status_code == 404
 
 
 def test_echo_shows_the_headers_but_no_secret(caller: Caller) -> None:
-    """The echo shows all headers of the request but Authorization."""
-    jwt = caller.token()["jwtToken"]
+    """The echo shows all headers of the request except Authorization."""
+    jwt = caller.jwt()
     headers = [("X-A", "1"), ("X-A", "2"), ("Authorization", f"Bearer {jwt}")]
     echo = caller.client.post("/v1/echo", content=b"123", headers=headers)
 
@@ -197,7 +197,7 @@ def test_echo_shows_the_headers_but_no_secret(caller: Caller) -> None:
 def test_redirect_sends_the_client_elsewhere(caller: Caller, status: int) -> None:
     """A redirect has the requested status and target; it needs a token."""
     path = f"/v1/redirect?to=https://example.com/x&status={status}"
-    answer = caller.get(path, caller.token()["jwtToken"])
+    answer = caller.get(path, caller.jwt())
 
     assert answer.status_code == status
     assert answer.headers["Location"] == "https://example.com/x"
@@ -207,6 +207,6 @@ def test_redirect_sends_the_client_elsewhere(caller: Caller, status: int) -> Non
 @pytest.mark.parametrize("query", ["", "?status=302", "?to=/x&status=200"])
 def test_a_redirect_to_nowhere_is_refused(caller: Caller, query: str) -> None:
     """A redirect without a target, or with another status, answers 400."""
-    answer = caller.get(f"/v1/redirect{query}", caller.token()["jwtToken"])
+    answer = caller.get(f"/v1/redirect{query}", caller.jwt())
 
     assert answer.status_code == 400

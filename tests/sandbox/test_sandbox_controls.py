@@ -24,7 +24,7 @@ def test_revoke_refuses_the_jwts_so_far(sandbox: Sandbox, caller: Caller) -> Non
 
     assert caller.register(old["jwtToken"]).status_code == 401
     assert caller.refresh(old["refreshToken"]).status_code == 200
-    assert caller.register(caller.token()["jwtToken"]).status_code == 200
+    assert caller.register(caller.jwt()).status_code == 200
 
 
 def test_refresh_tokens_can_be_revoked(sandbox: Sandbox, caller: Caller) -> None:
@@ -39,7 +39,7 @@ def test_refresh_tokens_can_be_revoked(sandbox: Sandbox, caller: Caller) -> None
 
 def test_the_secret_can_be_changed(sandbox: Sandbox, caller: Caller) -> None:
     """After a change only the new secret is accepted, and tokens stay good."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     sandbox.change_secret("new-secret")
 
     assert caller.connect("sandbox-secret").status_code == 400
@@ -67,7 +67,7 @@ def test_counters_tell_what_happened(sandbox: Sandbox, caller: Caller) -> None:
     assert counters.by_path[REGISTER] == 2
 
 
-def test_a_snapshot_stays_as_it_is(sandbox: Sandbox, caller: Caller) -> None:
+def test_a_snapshot_does_not_change(sandbox: Sandbox, caller: Caller) -> None:
     """A snapshot of the counters does not change with later requests."""
     before = sandbox.counters
     caller.connect()
@@ -78,7 +78,7 @@ def test_a_snapshot_stays_as_it_is(sandbox: Sandbox, caller: Caller) -> None:
 
 def test_counters_and_logs_start_over(sandbox: Sandbox, caller: Caller) -> None:
     """A reset empties counters and logs, and forgets no token."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     caller.register(jwt)
     sandbox.reset_counters()
 
@@ -104,7 +104,7 @@ def test_the_exchange_log_tells_of_each_exchange(sandbox: Sandbox, caller: Calle
 
 def test_the_resource_log_tells_of_each_request(sandbox: Sandbox, caller: Caller) -> None:
     """The resource log has method, path, status, body, and the number of the JWT."""
-    first, second = caller.token()["jwtToken"], caller.token()["jwtToken"]
+    first, second = caller.jwt(), caller.jwt()
     caller.register(second, b"one")
     sandbox.revoke()
     caller.register(first, b"two")
@@ -158,8 +158,8 @@ def test_a_gate_holds_requests_before_they_are_processed(sandbox: Sandbox, calle
 
 
 def test_a_gate_leaves_other_places_alone(sandbox: Sandbox, caller: Caller) -> None:
-    """A gate holds only its path, and nothing after its block."""
-    jwt = caller.token()["jwtToken"]
+    """A gate holds requests to its path only, and none after its block."""
+    jwt = caller.jwt()
     with sandbox.hold(REGISTER) as gate:
         held = in_thread(lambda: caller.register(jwt))
         gate.wait_until(1)
@@ -209,14 +209,14 @@ def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
     assert second.result(HANG).status_code == 400
 
 
-def test_a_gate_that_nobody_reaches_says_so(sandbox: Sandbox) -> None:
+def test_a_gate_that_no_request_reaches_says_so(sandbox: Sandbox) -> None:
     """Waiting for requests that don't come ends with an error that says how many came."""
     with pytest.raises(TimeoutError, match="0 of 1 requests reached connect"):
         sandbox.hold("connect").wait_until(1, timeout=0.01)
 
 
 def test_a_condition_that_never_holds_times_out(sandbox: Sandbox) -> None:
-    """Waiting for a count in vain ends with an error that shows the counters."""
+    """Waiting in vain for a count ends with an error that shows the counters."""
     with pytest.raises(TimeoutError, match="connects=0"):
         sandbox.wait_until(lambda counters: counters.connects == 1, timeout=0.01)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .caller import Caller
 
 
-def test_a_status_fault_answers_as_told(sandbox: Sandbox, caller: Caller) -> None:
+def test_a_status_fault_answers_as_it_was_made(sandbox: Sandbox, caller: Caller) -> None:
     """A status fault has its code, headers, body and type, and issues nothing."""
     headers = {"Retry-After": "7", "Date": "yesterday"}
     sandbox.fail("connect", Fault.status(503, headers=headers, body="<p>down"))
@@ -35,8 +35,10 @@ def test_a_status_fault_answers_as_told(sandbox: Sandbox, caller: Caller) -> Non
     assert sandbox.counters.connects_ok == 0
 
 
-def test_a_status_fault_without_a_body_is_an_apis_error(sandbox: Sandbox, caller: Caller) -> None:
-    """A status fault without a body says its status as JSON."""
+def test_a_status_fault_without_a_body_looks_like_the_apis_errors(
+    sandbox: Sandbox, caller: Caller
+) -> None:
+    """A status fault without a body answers with its status as JSON."""
     for code, title in ((400, "Bad Request"), (599, "Unknown")):
         sandbox.fail("connect", Fault.status(code), times=1)
         answer = caller.connect()
@@ -75,7 +77,7 @@ def test_an_unauthorized_fault_refuses_a_good_token(
     sandbox: Sandbox, caller: Caller, given: str | None, sent: str | None
 ) -> None:
     """A good token can be refused, with any challenge or none, and counts as a 401."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     sandbox.fail("resource", Fault.unauthorized(given))
     answer = caller.register(jwt)
 
@@ -84,8 +86,8 @@ def test_an_unauthorized_fault_refuses_a_good_token(
     assert sandbox.counters.unauthorized == 1
 
 
-def test_a_reset_comes_as_one(sandbox: Sandbox, caller: Caller) -> None:
-    """A reset reaches the client as RST; nothing is processed."""
+def test_a_reset_aborts_the_connection(sandbox: Sandbox, caller: Caller) -> None:
+    """A reset reaches the client as RST, and nothing is processed."""
     sandbox.fail("connect", Fault.reset())
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=HANG) as raw:
         raw.sendall(b"POST /v1/Auth/Connect HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -99,7 +101,7 @@ def test_a_reset_comes_as_one(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_dropped_answer_was_processed(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh whose answer is dropped has spent the refresh token."""
+    """A refresh spends the refresh token even if its answer is dropped."""
     token = caller.token()
     sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
     with pytest.raises(httpx.ReadError):
@@ -132,10 +134,10 @@ def test_an_edited_answer_has_other_fields(sandbox: Sandbox, caller: Caller) -> 
     assert "refreshToken" not in answer
 
 
-def test_what_is_no_object_cannot_be_edited(sandbox: Sandbox, caller: Caller) -> None:
-    """An edit leaves an answer alone that is no JSON object."""
+def test_only_a_json_object_is_edited(sandbox: Sandbox, caller: Caller) -> None:
+    """An edit leaves an answer alone that is not a JSON object."""
     sandbox.fail("resource", Fault.edit(a=1))
-    answer = caller.get("/v1/redirect?to=/x", caller.token()["jwtToken"])
+    answer = caller.get("/v1/redirect?to=/x", caller.jwt())
 
     assert (answer.status_code, answer.content) == (302, b"")
 
@@ -155,7 +157,7 @@ def test_a_hang_ends_when_healed(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> None:
-    """A hang with seconds lasts that long, and then the request is processed."""
+    """After a hang of some seconds the request is processed."""
     sandbox.fail("connect", Fault.hang(0.1))
     began = time.monotonic()
 
@@ -206,7 +208,7 @@ def test_a_fault_stays_where_it_is_put(sandbox: Sandbox, caller: Caller) -> None
 
 def test_a_path_goes_before_its_group(sandbox: Sandbox, caller: Caller) -> None:
     """A fault of an exact path is met there, and the group's everywhere else."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     sandbox.fail("resource", Fault.status(500))
     sandbox.fail(REGISTER, Fault.status(503))
 
@@ -216,7 +218,7 @@ def test_a_path_goes_before_its_group(sandbox: Sandbox, caller: Caller) -> None:
 
 def test_healing_one_place_leaves_the_others(sandbox: Sandbox, caller: Caller) -> None:
     """Healing a place drops its faults; healing without one drops all."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     sandbox.fail("resource", Fault.status(500))
     sandbox.fail("connect", Fault.status(503))
 

@@ -40,9 +40,9 @@ def test_a_stopped_sandbox_leaves_no_thread_and_no_port(sandbox: Sandbox) -> Non
         httpx.get(sandbox.base_url)
 
 
-def test_stop_waits_for_nobody(sandbox: Sandbox, caller: Caller) -> None:
+def test_stop_waits_for_no_request(sandbox: Sandbox, caller: Caller) -> None:
     """Stopping ends hung, held, slow, streaming and idle connections at once."""
-    jwt = caller.token()["jwtToken"]
+    jwt = caller.jwt()
     sandbox.fail("/v1/hung", Fault.hang())
     sandbox.hold("/v1/held")
     sandbox.connect_latency = 3600
@@ -75,7 +75,7 @@ def test_a_sandbox_that_is_stopped_twice_or_never_started_is_fine() -> None:
 
 def test_a_sandbox_comes_back_on_its_port(sandbox: Sandbox, caller: Caller) -> None:
     """A restarted sandbox serves on the same port and knows its tokens."""
-    jwt, base_url = caller.token()["jwtToken"], sandbox.base_url
+    jwt, base_url = caller.jwt(), sandbox.base_url
     sandbox.stop()
     sandbox.start()
 
@@ -111,7 +111,7 @@ def test_a_port_that_is_taken_is_an_error(sandbox: Sandbox) -> None:
 
 
 def test_there_is_no_base_url_before_the_start() -> None:
-    """The base_url of a sandbox without a port is an error, not a guess."""
+    """A sandbox has no base_url before it has a port; asking for it is an error."""
     with pytest.raises(RuntimeError, match="before it is started"):
         _ = Sandbox().base_url
     assert Sandbox(port=8080).base_url == "http://127.0.0.1:8080"
@@ -134,7 +134,7 @@ def test_two_sandboxes_know_nothing_of_each_other() -> None:
     """A token of one sandbox is refused by another."""
     with Sandbox() as one, Sandbox(client_secret="other") as other:
         with httpx.Client(base_url=one.base_url) as client:
-            jwt = Caller(client).token()["jwtToken"]
+            jwt = Caller(client).jwt()
         with httpx.Client(base_url=other.base_url) as client:
             assert Caller(client).register(jwt).status_code == 401
             assert Caller(client).connect().status_code == 400
@@ -151,7 +151,7 @@ def test_credentials_are_those_of_the_constructor() -> None:
 
 
 def test_a_client_that_leaves_in_mid_body_is_logged(sandbox: Sandbox) -> None:
-    """A request whose body never ends is counted, and ends when its client leaves."""
+    """A request with an unfinished body is counted, and is over when its client leaves."""
     with socket.create_connection(("127.0.0.1", sandbox.port)) as raw:
         raw.sendall(b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123")
         sandbox.wait_until(lambda counters: counters.resources == 1)
@@ -171,14 +171,14 @@ def test_a_stream_goes_on_until_its_client_leaves(caller: Caller) -> None:
 
 
 def test_no_answer_waits_for_an_acknowledgement(caller: Caller) -> None:
-    """On a kept connection, answers come at once: Nagle's algorithm is off."""
-    jwt = caller.token()["jwtToken"]
+    """Answers on a kept connection come at once, as Nagle's algorithm is off."""
+    jwt = caller.jwt()
     took = [caller.register(jwt).elapsed.total_seconds() for _ in range(30)]
 
     assert statistics.median(took) < 0.03
 
 
-def test_what_is_no_http_is_refused(sandbox: Sandbox) -> None:
+def test_bytes_that_are_not_http_are_refused(sandbox: Sandbox) -> None:
     """Bytes that are not HTTP are answered with 400, and the connection closes."""
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=HANG) as raw:
         raw.sendall(b"hello\r\n\r\n")

@@ -22,21 +22,21 @@ def test_an_expired_jwt_is_refused(sandbox: Sandbox, caller: Caller) -> None:
     """An expired JWT is refused, whatever the server's clock says."""
     sandbox.lifetime, sandbox.clock_offset = 1e-9, 86400
 
-    assert caller.register(caller.token()["jwtToken"]).status_code == 401
+    assert caller.register(caller.jwt()).status_code == 401
 
 
 @pytest.mark.parametrize("style", ["unset", "null", "missing"])
 def test_an_odd_expiry_leaves_the_jwt_good(
     sandbox: Sandbox, caller: Caller, style: TimestampStyle
 ) -> None:
-    """A JWT without a stated expiry is good, however short its life."""
+    """A JWT without a stated expiry is good for an hour, however short the lifetime."""
     sandbox.timestamp_style, sandbox.lifetime = style, 1e-9
 
-    assert caller.register(caller.token()["jwtToken"]).status_code == 200
+    assert caller.register(caller.jwt()).status_code == 200
 
 
 def test_a_jwt_that_is_stated_as_expired_is_good(sandbox: Sandbox, caller: Caller) -> None:
-    """With a negative lifetime the expiry lies in the past, and the JWT is good."""
+    """With a negative lifetime the stated expiry has passed, and the JWT is good."""
     sandbox.lifetime = -60
     token = caller.token()
 
@@ -64,7 +64,7 @@ def test_a_timestamp_style_tells_the_same_moment(
     shape: str,
     utc_offset: int,
 ) -> None:
-    """Each style has its format, and tells when the JWT ends."""
+    """Each style has its format, and states when the JWT expires."""
     sandbox.timestamp_style = style
     text = caller.token()["jwtTokenExpireAtUTC"]
     local = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)

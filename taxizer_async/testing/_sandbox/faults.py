@@ -1,8 +1,4 @@
-"""
-What can go wrong at a sandbox, as values, and the plan of which request meets which fault.
-
-`app` carries the faults out.
-"""
+"""What can go wrong at a sandbox, as values, and which request meets which fault; `app` carries them out."""
 
 from __future__ import annotations
 
@@ -45,7 +41,7 @@ class Fault:
     One way to fail, made by a class method for `Sandbox.fail`.
 
     Attributes:
-        kind: How it works; the other attributes matter to some kinds only.
+        kind: How it works. Each of the other attributes matters to some kinds only.
         code: The HTTP status of an "answer".
         headers: The headers of an "answer".
         content: The body of an "answer".
@@ -107,8 +103,8 @@ class Fault:
         """
         Answer 401; nothing is processed.
 
-        *www_authenticate* is the value of the header: None stands for `Bearer error="invalid_token"`, an
-        empty string for no header.
+        *www_authenticate* is the value of the header: None means `Bearer error="invalid_token"`, and an
+        empty string means no header.
         """
         value = CHALLENGE if www_authenticate is None else www_authenticate
         headers = {"WWW-Authenticate": value} if value else {}
@@ -124,9 +120,9 @@ class Fault:
     @classmethod
     def hang(cls, seconds: float | None = None) -> Fault:
         """
-        Answer only after *seconds*, or once healed if that is sooner (None: only once healed).
+        Process the request only after *seconds*, or once healed if that is sooner (None: only once healed).
 
-        The request is processed after the wait, unless its client has left.
+        If its client has left by then, it is not processed.
         """
         return cls(kind="hang", seconds=seconds)
 

@@ -62,8 +62,8 @@ class Gate:
     """
     Holds requests back until it is released; made by `Sandbox.hold`.
 
-    As a context manager it is released at the end. A request whose client leaves no longer counts as
-    waiting; it is still processed after the release, as by a server that does not notice.
+    As a context manager it is released at the end. A request no longer counts as waiting once its client has
+    left; it is still processed after the release, as by a server that does not notice.
     """
 
     def __init__(self, where: str) -> None:

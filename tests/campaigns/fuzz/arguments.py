@@ -189,7 +189,7 @@ def _construct(kind: str, arguments: dict[str, Any], options: dict[str, Any]) ->
 ARGUMENTS: Final = (
     Target(
         "arguments",
-        0.04,
+        0.06,
         _draw_arguments,
         always(_feed_arguments),
         {"ConfigurationError", "token: ok", "token: ConfigurationError"},

@@ -168,7 +168,7 @@ def _start() -> Iterator[Feed]:
 AUTH: Final = (
     Target(
         "auth",
-        0.09,
+        0.11,
         _draw_story,
         _start,
         {

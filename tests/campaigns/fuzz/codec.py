@@ -154,10 +154,10 @@ def _raw(named: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 CODEC: Final = (
-    Target("token", 0.14, body, always(_feed_token), {"Decoded", "Undecodable"}),
-    Target("timestamp", 0.12, headers.timestamp, always(_feed_timestamp), {"datetime", "None"}),
-    Target("record", 0.05, _draw_record, always(_feed_record), {"StoredRecord", "Undecodable"}),
+    Target("token", 0.18, body, always(_feed_token), {"Decoded", "Undecodable"}),
+    Target("timestamp", 0.16, headers.timestamp, always(_feed_timestamp), {"datetime", "None"}),
+    Target("record", 0.09, _draw_record, always(_feed_record), {"StoredRecord", "Undecodable"}),
     Target(
-        "answer", 0.1, _draw_answer, always(_feed_answer), {"inflated", "as it came", "too long"}
+        "answer", 0.14, _draw_answer, always(_feed_answer), {"inflated", "as it came", "too long"}
     ),
 )

@@ -168,7 +168,7 @@ def _make_files(folder: Path, text: bytes) -> None:
 ENVIRONMENT: Final = (
     Target(
         "environment",
-        0.04,
+        0.06,
         _draw_environment,
         _start,
         {"ConfigurationError", "client: ConfigurationError", "token: ok"},

@@ -143,7 +143,7 @@ def _failure(cause: Refused | Unavailable | Malformed | Misconfigured) -> Failur
 EXCHANGE: Final = (
     Target(
         "exchange",
-        0.08,
+        0.1,
         _draw_asked,
         always(_feed_asked),
         {"Issued", "Refused", "Unavailable", "Malformed"},

@@ -24,7 +24,6 @@ from tests.campaigns.fuzz.campaign import DEADLINE, Campaign
 from tests.campaigns.fuzz.codec import CODEC
 from tests.campaigns.fuzz.environment import ENVIRONMENT
 from tests.campaigns.fuzz.exchange import EXCHANGE
-from tests.campaigns.fuzz.heads import HEADS
 from tests.campaigns.fuzz.urls import URLS
 from tests.campaigns.fuzz.verdict import BrokenError
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from tests.campaigns.fuzz.campaign import Target
 
 
-TARGETS: Final = (*CODEC, *HEADS, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH)
+TARGETS: Final = (*CODEC, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH)
 BACKENDS: Final = ("asyncio", "trio")
 #: Seconds after which a thread names an input that blocks the event loop …
 _STUCK: Final = 4 * DEADLINE

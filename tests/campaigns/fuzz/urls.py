@@ -110,5 +110,5 @@ def _is_here(url: httpx.URL) -> bool:
 
 
 URLS: Final = (
-    Target("base-url", 0.07, base_url, always(_feed_base_url), {"URL", "ConfigurationError"}),
+    Target("base-url", 0.1, base_url, always(_feed_base_url), {"URL", "ConfigurationError"}),
 )

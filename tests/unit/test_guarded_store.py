@@ -33,12 +33,12 @@ KEY = StoreKey("https://apistaging.taxizer.com", "app")
 
 
 class Moody:
-    """A store and its lease: does what *mood* says, and raises in the *broken* operations."""
+    """A store, its lease and its operator: does what *mood* says, and raises in the *broken* operations."""
 
     heartbeat: float | None = 0.001
 
     def __init__(self) -> None:
-        self.mood = "good"
+        self.mood: str | Exception = "good"
         self.broken: set[str] = set()
         self.inner = MemoryTokenStore()
         self.saved = True
@@ -46,18 +46,31 @@ class Moody:
         #: What `extend` answers next, and how often it was called.
         self.extensions: list[bool | Exception] = []
         self.beats = 0
+        #: What it gives in place of a record and a lease.
+        self.gives: dict[str, Any] = {}
+        self._heard: list[Event] = []
+        self.event_log = EventLog(self._heard.append, timeout=HANG)
+
+    def guarded(self, timeout: float = HANG) -> GuardedStore:
+        return GuardedStore(self, timeout=timeout, event_log=self.event_log)
+
+    async def heard(self) -> list[Event]:
+        await self.event_log.delivered()
+        return self._heard
 
     async def _be(self, operation: str) -> None:
         await anyio.lowlevel.checkpoint()
         if self.mood == "raising" or operation in self.broken:
             msg = "c4n4ry-5ecret"
             raise OSError(msg)
+        if isinstance(self.mood, Exception):
+            raise self.mood
         if self.mood == "hanging":
             await anyio.sleep_forever()
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         await self._be("load")
-        return await self.inner.load(key)
+        return self.gives["load"] if "load" in self.gives else await self.inner.load(key)
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         await self._be("save")
@@ -69,7 +82,7 @@ class Moody:
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         await self._be("lease")
-        return await self.inner.lease(key)
+        return self.gives["lease"] if "lease" in self.gives else await self.inner.lease(key)
 
     async def extend(self) -> bool:
         await self._be("extend")
@@ -84,47 +97,14 @@ class Moody:
         self.released += 1
 
 
-class Raising(Moody):
-    """A store that raises *problem*."""
-
-    def __init__(self, problem: Exception) -> None:
-        super().__init__()
-        self._problem = problem
-
-    async def _be(self, operation: str) -> None:  # noqa: ARG002
-        raise self._problem
-
-
-class Operator:
-    """A listener that keeps the events."""
-
-    def __init__(self) -> None:
-        self._heard: list[Event] = []
-        self.event_log = EventLog(self._heard.append, timeout=HANG)
-
-    async def heard(self) -> list[Event]:
-        await self.event_log.delivered()
-        return self._heard
-
-
 @pytest.fixture(name="moody")
 def _moody() -> Moody:
     return Moody()
 
 
-@pytest.fixture(name="operator")
-def _operator() -> Operator:
-    return Operator()
-
-
 @pytest.fixture(name="store")
-def _store(moody: Moody, operator: Operator) -> GuardedStore:
-    return GuardedStore(moody, timeout=HANG, event_log=operator.event_log)
-
-
-def hasty(moody: Moody, operator: Operator) -> GuardedStore:
-    """Return a guarded store with a short timeout, for calls that need not succeed."""
-    return GuardedStore(moody, timeout=0.01, event_log=operator.event_log)
+def _store(moody: Moody) -> GuardedStore:
+    return moody.guarded()
 
 
 async def _leased(store: GuardedStore) -> Lease:
@@ -133,7 +113,7 @@ async def _leased(store: GuardedStore) -> Lease:
     return lease
 
 
-async def test_a_good_store(store: GuardedStore, operator: Operator) -> None:
+async def test_a_good_store(moody: Moody, store: GuardedStore) -> None:
     """Results of a working store are passed on, and nothing is reported."""
     assert await store.load(KEY) is None
     lease = await _leased(store)
@@ -145,7 +125,7 @@ async def test_a_good_store(store: GuardedStore, operator: Operator) -> None:
     assert await store.load(KEY) is None
 
     assert store.failing is None
-    assert await operator.heard() == []
+    assert await moody.heard() == []
 
 
 CALLS: dict[str, Callable[[GuardedStore, Moody, TokenRecord], Awaitable[object]]] = {
@@ -160,10 +140,10 @@ ANSWERS = {"save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
 
 @pytest.mark.parametrize("mood", ["raising", "hanging"])
 @pytest.mark.parametrize("operation", CALLS)
-async def test_a_bad_store(moody: Moody, operator: Operator, mood: str, operation: str) -> None:
+async def test_a_bad_store(moody: Moody, mood: str, operation: str) -> None:
     """A store that raises or hangs fails no caller; the call says that the store is down."""
     moody.mood = mood
-    store = hasty(moody, operator)
+    store = moody.guarded(0.01)
     with anyio.fail_after(HANG):
         answer = await CALLS[operation](store, moody, make_record())
 
@@ -174,26 +154,24 @@ async def test_a_bad_store(moody: Moody, operator: Operator, mood: str, operatio
 @pytest.mark.parametrize(
     ("mood", "reason"), [("raising", "OSError"), ("hanging", "no answer within 0.5 s")]
 )
-async def test_a_failure_is_reported(
-    moody: Moody, operator: Operator, mood: str, reason: str
-) -> None:
+async def test_a_failure_is_reported(moody: Moody, mood: str, reason: str) -> None:
     """A failure is reported with its call and its kind."""
     moody.mood = mood
-    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
+    store = moody.guarded(0.5)
     await store.clear(KEY)
 
-    assert await operator.heard() == [StoreFailed(operation="clear", reason=reason)]
+    assert await moody.heard() == [StoreFailed(operation="clear", reason=reason)]
     assert store.failing == f"clear: {reason}"
 
 
-async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
+async def test_reports_changes_only(moody: Moody) -> None:
     """A store that is down is reported once, and once when it is back (invariant 27)."""
-    store = GuardedStore(moody, timeout=0.5, event_log=operator.event_log)
+    store = moody.guarded(0.5)
     for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
         moody.mood = mood
         await store.load(KEY)
 
-    assert await operator.heard() == [
+    assert await moody.heard() == [
         StoreFailed(operation="load", reason="OSError"),
         StoreRecovered(),
         StoreFailed(operation="load", reason="OSError"),
@@ -202,9 +180,7 @@ async def test_reports_changes_only(moody: Moody, operator: Operator) -> None:
     assert store.failing is None
 
 
-async def test_what_works_does_not_excuse_what_fails(
-    store: GuardedStore, moody: Moody, operator: Operator
-) -> None:
+async def test_what_works_does_not_excuse_what_fails(store: GuardedStore, moody: Moody) -> None:
     """A store that can be read but not written has not recovered until it can be written."""
     lease = await _leased(store)
     moody.broken = {"save"}
@@ -219,7 +195,7 @@ async def test_what_works_does_not_excuse_what_fails(
     await store.save(KEY, make_record(), lease)
 
     assert store.failing is None
-    assert await operator.heard() == [
+    assert await moody.heard() == [
         StoreFailed(operation="save", reason="OSError"),
         StoreRecovered(),
     ]
@@ -227,7 +203,7 @@ async def test_what_works_does_not_excuse_what_fails(
 
 @pytest.mark.parametrize("operation", ["clear", "extend", "release"])
 async def test_a_store_recovers_from_a_rare_failure(
-    store: GuardedStore, moody: Moody, operator: Operator, operation: str
+    store: GuardedStore, moody: Moody, operation: str
 ) -> None:
     """One failure of a rare call does not hide that the store works, or that it fails again."""
     moody.broken = {operation}
@@ -248,7 +224,7 @@ async def test_a_store_recovers_from_a_rare_failure(
 
     moody.broken = {"load"}
     await store.load(KEY)
-    assert await operator.heard() == [
+    assert await moody.heard() == [
         StoreFailed(operation=operation, reason="OSError"),
         StoreRecovered(),
         StoreFailed(operation="load", reason="OSError"),
@@ -306,22 +282,22 @@ async def test_keep_ends_with_the_refresh(store: GuardedStore, moody: Moody) -> 
     assert store.failing is None
 
 
-async def test_a_busy_lease(store: GuardedStore, operator: Operator) -> None:
+async def test_a_busy_lease(moody: Moody, store: GuardedStore) -> None:
     """A lease that another client holds is busy, which is not a failure."""
     await _leased(store)
 
     assert await store.lease(KEY) is NoLease.BUSY
-    assert await operator.heard() == []
+    assert await moody.heard() == []
 
 
 @pytest.mark.report(89)
-async def test_a_lost_lease(store: GuardedStore, moody: Moody, operator: Operator) -> None:
+async def test_a_lost_lease(store: GuardedStore, moody: Moody) -> None:
     """A save that the store refuses means that the lease is lost, which is not a failure (report 89)."""
     lease = await _leased(store)
     moody.saved = False
 
     assert await store.save(KEY, make_record(), lease) is SaveResult.LEASE_LOST
-    assert await operator.heard() == []
+    assert await moody.heard() == []
 
 
 @pytest.mark.parametrize(
@@ -335,46 +311,27 @@ async def test_a_lost_lease(store: GuardedStore, moody: Moody, operator: Operato
     ],
 )
 async def test_only_safe_text_is_reported(
-    operator: Operator, problem: Exception, told: str
+    store: GuardedStore, moody: Moody, problem: Exception, told: str
 ) -> None:
     """Our own errors are quoted; of others only the class and the system's reason are."""
-    store = GuardedStore(Raising(problem), timeout=HANG, event_log=operator.event_log)
+    moody.mood = problem
     assert await store.load(KEY) is None
 
-    assert await operator.heard() == [StoreFailed(operation="load", reason=told)]
+    assert await moody.heard() == [StoreFailed(operation="load", reason=told)]
 
 
-async def test_a_misused_store_is_a_misconfiguration(operator: Operator) -> None:
+async def test_a_misused_store_is_a_misconfiguration(store: GuardedStore, moody: Moody) -> None:
     """A `ConfigurationError` reaches callers that take the lease."""
-    store = GuardedStore(
-        Raising(ConfigurationError("not on trio")), timeout=HANG, event_log=operator.event_log
-    )
+    moody.mood = ConfigurationError("not on trio")
 
     assert await store.lease(KEY) == Misconfigured(reason="not on trio")
     assert store.failing is None
 
 
-class Giving(Moody):
-    """A store that gives *record* and *held* in place of a record and a lease."""
-
-    def __init__(self, record: Any = None, cached: Any = None) -> None:
-        super().__init__()
-        self._record = record
-        self._held = cached
-
-    async def load(self, _: StoreKey, /) -> Any:
-        return self._record
-
-    async def lease(self, _: StoreKey, /) -> Any:
-        return self._held
-
-
-class Beating(Moody):
-    """A lease with a heartbeat of any kind."""
-
-    def __init__(self, heartbeat: Any) -> None:
-        super().__init__()
-        self.heartbeat = heartbeat
+def _beating(heartbeat: Any) -> Moody:
+    lease = Moody()
+    lease.heartbeat = heartbeat
+    return lease
 
 
 WRONG_FIELDS: list[dict[str, Any]] = [
@@ -388,26 +345,26 @@ WRONG_FIELDS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("given", ["c4n4ry-5ecret", True, object(), {"token": "x"}, *WRONG_FIELDS])
-async def test_what_is_no_record_is_none(given: Any, operator: Operator) -> None:
+async def test_what_is_no_record_is_none(store: GuardedStore, moody: Moody, given: Any) -> None:
     """A record with unusable values is a failure of the store, reported without its content."""
     is_record = isinstance(given, dict) and given in WRONG_FIELDS
     wrong = attrs.evolve(make_record(), **given) if is_record else given
-    store = GuardedStore(Giving(record=wrong), timeout=HANG, event_log=operator.event_log)
+    moody.gives["load"] = wrong
 
     assert await store.load(KEY) is None
     reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
-    assert await operator.heard() == [StoreFailed(operation="load", reason=reason)]
+    assert await moody.heard() == [StoreFailed(operation="load", reason=reason)]
 
 
 @pytest.mark.parametrize(
     "given",
-    ["token", True, object(), Beating("1"), Beating(0.0), Beating(-1), Beating(math.nan)],
+    ["token", True, object(), *(_beating(each) for each in ("1", 0.0, -1, math.nan))],
     ids=["str", "bool", "object", "text", "zero", "negative", "nan"],
 )
-async def test_what_is_no_lease_is_none(given: Any, operator: Operator) -> None:
+async def test_what_is_no_lease_is_none(store: GuardedStore, moody: Moody, given: Any) -> None:
     """A lease that can be neither extended nor released is a failure of the store."""
-    store = GuardedStore(Giving(cached=given), timeout=HANG, event_log=operator.event_log)
+    moody.gives["lease"] = given
 
     assert await store.lease(KEY) is NoLease.DOWN
     reason = f"it gave {type(given).__name__}, which is no usable Lease"
-    assert await operator.heard() == [StoreFailed(operation="lease", reason=reason)]
+    assert await moody.heard() == [StoreFailed(operation="lease", reason=reason)]

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
@@ -36,34 +37,22 @@ _CHUNK: Final = b" " * 65_536
 #: Chunks that an endless body gives before it can be said that nobody stops it.
 _ENDLESS: Final = 64
 
+_FAULTY: Final[tuple[Callable[[str], Exception], ...]] = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ReadError),
+    *(httpx.WriteError, httpx.RemoteProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol),
+    *(httpx.DecodingError, httpx.InvalidURL, h11.RemoteProtocolError, ssl.SSLCertVerificationError),
+    *(OSError, TimeoutError, RuntimeError, KeyError, RecursionError),
+)
 _FAULTS: Final[tuple[Callable[[], Exception], ...]] = (
-    lambda: httpx.ConnectError(CANARY),
-    lambda: httpx.ConnectTimeout(CANARY),
-    lambda: httpx.PoolTimeout(CANARY),
+    *(partial(each, CANARY) for each in _FAULTY),
+    *(httpx.StreamClosed, anyio.BrokenResourceError, anyio.EndOfStream),
     lambda: httpx.ReadTimeout(""),
-    lambda: httpx.ReadError(CANARY),
-    lambda: httpx.WriteError(CANARY),
-    lambda: httpx.RemoteProtocolError(CANARY),
-    lambda: httpx.ProxyError(CANARY),
-    lambda: httpx.UnsupportedProtocol(CANARY),
-    lambda: httpx.DecodingError(CANARY),
-    lambda: httpx.InvalidURL(CANARY),
-    httpx.StreamClosed,
-    lambda: h11.RemoteProtocolError(CANARY),
     lambda: OSError(errno.ECONNRESET, CANARY),
-    lambda: OSError(CANARY),
     lambda: OSError(-1, CANARY),
-    lambda: TimeoutError(CANARY),
     lambda: ssl.SSLError(1, CANARY),
-    lambda: ssl.SSLCertVerificationError(CANARY),
     lambda: socket.gaierror(-2, CANARY),
-    anyio.BrokenResourceError,
-    anyio.EndOfStream,
     lambda: ExceptionGroup(CANARY, [OSError(errno.EPIPE, CANARY), ValueError(CANARY)]),
     lambda: UnicodeDecodeError("utf-8", CANARY.encode(), 0, 1, CANARY),
-    lambda: RuntimeError(CANARY),
-    lambda: KeyError(CANARY),
-    lambda: RecursionError(CANARY),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from contextlib import nullcontext
@@ -33,42 +32,34 @@ BY_NAME = {target.name: target for target in TARGETS}
 
 #: Inputs that once broke a rule.
 FOUND: list[tuple[str, Any]] = [
-    # httpx decodes a host in Punycode, and encodes a path, without a thought of what that raises.
+    # httpx decodes a host in Punycode, and encodes a path, without regard to what that raises.
     ("base-url", "https://xn--a"),
     ("base-url", "https://xn--99999999"),
     ("base-url", "https://api.example/\ud800"),
-    # A zone that is not ASCII passed for a host, up to where it is compared with another's.
+    # A zone that is not ASCII passed for a host until it was compared with another.
     ("base-url", "https://[::1%\U0001f4a5]"),
     ("arguments", {"to": "TaxizerAuth", "base_url": {"url": "https://[::1%\U0001f4a5]"}}),
-    # A record without one of its fields was no damage, but a KeyError.
+    # A record without one of its fields raised KeyError, instead of counting as damaged.
     (
         "record",
-        json.dumps(
-            {
-                "format": 1,
-                "base_url": "https://api.example",
-                "client_id": "app",
-                "written": {},
-                "version": "v1",
-                "lifetime": 60.0,
-                "age": 0.0,
-                "refresh_spent": False,
-                "token": {"jwtToken": "j"},
-            }
-        ).encode(),
+        (
+            b'{"format": 1, "base_url": "https://api.example", "client_id": "app", "written": {}, '
+            b'"version": "v1", "lifetime": 60.0, "age": 0.0, "refresh_spent": false, '
+            b'"token": {"jwtToken": "j"}}'
+        ),
     ),
-    # Arguments of the wrong type got as far as to where they are used.
+    # Arguments of the wrong type were accepted, and failed in use.
     ("arguments", {"to": "TaxizerAuth", "extra_origins": "None"}),
     ("arguments", {"to": "TaxizerClient", "extra_origins": "secret"}),
     ("arguments", {"to": "TaxizerAuth", "clock": "object"}),
     ("arguments", {"to": "TaxizerAuth", "clock": "0"}),
     ("arguments", {"to": "TaxizerAuth", "policy": "no dict"}),
     ("arguments", {"to": "TaxizerClient", "http_client": "0"}),
-    # A store that gives something else than it should failed the request.
+    # A store that gives something else than it should made the request fail.
     ("arguments", {"to": "TaxizerAuth", "store": "async mock"}),
     ("arguments", {"to": "TaxizerAuth", "store": "store of text"}),
     ("arguments", {"to": "TaxizerAuth", "store": "store of mocks"}),
-    # A secret that was set in place of a path, or in a URL, stood in the frames of a traceback.
+    # A secret in place of a path, or in a URL, was in the frames of a traceback.
     ("environment", {"TAXIZER_CLIENT_ID_FILE": f"/{CANARY}"}),
     (
         "environment",

@@ -207,7 +207,7 @@ async def _keep_fresh(auth: TaxizerAuth) -> None:
     try:
         await auth.keep_fresh()
     except Exception:  # noqa: BLE001 - it is logged
-        # It would end the lifespan, while the server would go on with a closed client.
+        # Raised, it would end the lifespan, while the server went on with a closed client.
         _log.exception("keep_fresh has failed, so requests renew the token")
 
 

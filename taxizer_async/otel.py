@@ -116,27 +116,29 @@ class TaxizerTelemetry:
             "taxizer.exchanges", "{exchange}", "Logins and renewals that were tried."
         )
         self.exchange_duration: Final = _create_histogram(
-            meter, "taxizer.exchange.duration", "What a login or renewal took, retries included."
+            meter,
+            "taxizer.exchange.duration",
+            "Time that a login or renewal took, retries included.",
         )
         self.token_wait: Final = _create_histogram(
-            meter, "taxizer.token.wait.duration", "What a caller waited for a new token."
+            meter, "taxizer.token.wait.duration", "Time that a caller waited for a new token."
         )
         self.lease_wait: Final = _create_histogram(
             meter,
             "taxizer.lease.wait.duration",
-            "What was waited for another client of the same store.",
+            "Time spent waiting for another client of the same store.",
         )
         self.adoptions: Final = meter.create_counter(
             "taxizer.token.adoptions", "{adoption}", "Tokens that were taken over from the store."
         )
         self.refusals: Final = meter.create_counter(
-            "taxizer.token.refusals", "{refusal}", "Tokens that were answered 401."
+            "taxizer.token.refusals", "{refusal}", "Tokens that a 401 refused."
         )
         self.store_failures: Final = meter.create_counter(
             "taxizer.store.failures", "{failure}", "Times that the token store began to fail."
         )
         meter.create_observable_gauge(
-            "taxizer.token.expires_in", [self._observe], "s", "What is left of the token's life."
+            "taxizer.token.expires_in", [self._observe], "s", "Time until the token expires."
         )
         self._lock: Final = threading.Lock()
         self._hooks: Final[weakref.WeakSet[AuthTelemetry]] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""What a `TaxizerAuth` and a `TaxizerClient` are on any library with the names of httpx; subclasses name it."""
+"""`TaxizerAuth` and `TaxizerClient` but for the HTTP library, which subclasses name: httpx or httpx2."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ class AuthBase:
 
     async def keep_fresh(self) -> None:
         """
-        Renew though no request asks, until cancelled: for idle services, and to log in at the start.
+        Keep the token fresh though no request asks for it, until cancelled: for idle services, and to log in
+        at the start.
 
         Failures are logged, reported and tried again, never raised:
         `task_group.start_soon(auth.keep_fresh)`.
@@ -139,7 +140,7 @@ class AuthBase:
         Drop the token here and in the store; the next request logs in.
 
         Raises:
-            TokenStoreError: If the store could not drop it; here it is dropped.
+            TokenStoreError: If the store could not drop it; this process has dropped it.
             AuthError: If a credentials callable failed, so that the account is unknown.
         """
         await self._bearer.provider.forget()
@@ -149,7 +150,7 @@ class AuthBase:
         Call *listener* with each event from now on, as *on_event* is; return a function that ends that.
 
         Any thread may add any number. Each listener hears what happened in an event loop in order, in a
-        task of its own there, so that no request waits for it; one that fails or hangs keeps nothing from
+        task of its own there, so that no request waits for it; one that fails or hangs does not affect
         the others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
         sync listener is called at once, and an async one can't be called.
 
@@ -312,7 +313,7 @@ class _EventHooks(dict[str, list[Any]]):
 
 def bearer_of(auth: object) -> Bearer:
     """
-    Return what does the work of *auth*, for adapters.
+    Return the `Bearer` of *auth*, for adapters.
 
     Raises:
         ConfigurationError: If it is no `TaxizerAuth`.

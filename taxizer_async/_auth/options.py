@@ -78,7 +78,7 @@ class ClientKwargs(AuthKwargs, total=False):
 
 @final
 class AuthOptions:
-    """The arguments of a `TaxizerAuth`; checked by `validate`, as the frame that makes them shows them."""
+    """The arguments of a `TaxizerAuth`, which `validate` checks in a frame that does not show them."""
 
     def __init__(self, credentials: CredentialsLike, **options: Unpack[AuthKwargs]) -> None:
         policy, clock = options.get("policy"), options.get("clock")

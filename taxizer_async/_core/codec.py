@@ -1,5 +1,5 @@
 """
-JSON to tokens and back: only this module knows the API's names of their fields.
+Turns JSON into tokens and back; the only module that knows the names of a token's fields.
 
 Nothing here raises because of what the server sent, as a traceback would show the body (see
 `_core.secret`).
@@ -155,9 +155,9 @@ def _jwt_problem(payload: dict[str, Any]) -> str | None:
         return "without jwtToken"
     jwt = payload["jwtToken"]
     if not isinstance(jwt, str):
-        return "whose jwtToken is not a string"
+        return "with a jwtToken that is not a string"
     if not re.fullmatch(_VISIBLE_ASCII, jwt):
-        return "whose jwtToken is empty or not visible ASCII"
+        return "with a jwtToken that is empty or not visible ASCII"
     return None
 
 
@@ -190,7 +190,7 @@ def _timestamp(value: Any, _: Any) -> datetime | None:
     return parse_timestamp(value) if isinstance(value, str) else None
 
 
-#: The fields of a token: their names in JSON, and what reads their values.
+#: The name in JSON of each field of a token, and the function that reads its value.
 _FIELDS: Final = {
     "app_id": ("appId", _text),
     "app_name": ("appName", _text),

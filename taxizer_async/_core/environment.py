@@ -26,7 +26,7 @@ def find_base_url() -> str:
 
 def find_variable(name: str) -> Secret | None:
     """
-    Read the environment variable *name*, or the file that its `_FILE` variant names; None without both.
+    Read the environment variable *name*, or the file that its `_FILE` variant names; None if neither is set.
 
     A trailing newline is stripped, and an empty variable counts as unset.
 

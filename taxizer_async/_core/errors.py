@@ -4,10 +4,10 @@ The error tree.
 ```
 TaxizerError
 ├── ConfigurationError (ValueError)        what you passed or set is wrong
-├── AuthError                              no usable token could be had
+├── AuthError                              there is no usable token
 │   ├── CredentialsRejectedError           Connect refused the pair
 │   ├── TokenEndpointUnavailableError      network, timeout, 429, 5xx
-│   └── TokenResponseError                 an answer that is not what is documented
+│   └── TokenResponseError                 an undocumented response
 └── TokenStoreError                        an explicit store call failed
 ```
 
@@ -61,14 +61,14 @@ class ConfigurationError(TaxizerError, ValueError):
 
 class AuthError(TaxizerError):
     """
-    No usable token could be had.
+    There is no usable token.
 
     A subclass is raised, except when a *credentials* callable failed, or its secret file was empty or
     missing because it was being replaced.
 
     Attributes:
         endpoint: The path of the token endpoint that was asked, if one was.
-        status_code: The HTTP status of its answer, if there was one.
+        status_code: The HTTP status of its response, if there was one.
         retry_at: When the next attempt is made (aware, UTC); until then calls fail at once, from memory.
     """
 
@@ -105,7 +105,7 @@ class TokenEndpointUnavailableError(AuthError):
 
 class TokenResponseError(AuthError):
     """
-    The response of the token endpoint is not a documented one.
+    The token endpoint returned an undocumented response.
 
     Attributes:
         excerpt: A description of the response, without any value from it.

@@ -8,6 +8,7 @@ slow listener delays no other. Where no event loop runs, listeners are called di
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import threading
@@ -21,7 +22,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from taxizer_async._core import events
-from taxizer_async._core.event_loops import EventLoop, find_running_loop, is_cancelled, start_task
+from taxizer_async._core.event_loops import EventLoop, is_cancelled, running_loop, start_task
 from taxizer_async._core.process import PerProcess
 
 
@@ -86,7 +87,9 @@ class EventLog:
         _log.log(_LEVELS[type(event)], "%s", event)
         if not self._listeners:
             return
-        native = find_running_loop()
+        native = None
+        with contextlib.suppress(anyio.NoEventLoopError):
+            native = running_loop()
         for listener in list(self._listeners):
             if native is None:
                 listener.call_directly(event)

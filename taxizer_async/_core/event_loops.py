@@ -48,14 +48,6 @@ def running_loop() -> object:
     raise anyio.NoEventLoopError
 
 
-def find_running_loop() -> object | None:
-    """Return the running event loop; None if none runs in this thread."""
-    try:
-        return running_loop()
-    except anyio.NoEventLoopError:
-        return None
-
-
 def is_cancelled() -> bool:
     """Return whether a cancellation that was raised in the running task is its own."""
     try:
@@ -67,7 +59,7 @@ def is_cancelled() -> bool:
 
 @final
 class EventLoop:
-    """A weak reference to an event loop, which *native* is: asyncio's loop, or trio's token."""
+    """A weak reference to *native*, an event loop: asyncio's loop, or trio's token."""
 
     __slots__ = ("_native",)
 

@@ -86,7 +86,7 @@ class ExchangeFailed(_Timed):
 @attrs.frozen(kw_only=True)
 class TokenAwaited:
     """
-    Callers waited for a new token, which came or did not: one event for all of them.
+    Callers waited for a new token, with or without success: one event for all of them.
 
     *waits* has the seconds that each waited, including those that gave up.
     """
@@ -98,7 +98,7 @@ class TokenAwaited:
 @attrs.frozen(kw_only=True)
 class LeaseAwaited(_Timed):
     """
-    This client waited for another one, or for another event loop of this process, which was renewing.
+    This client waited while another one, or another event loop of this process, was renewing.
 
     The wait took *elapsed* seconds and ended *at*: the lease was "acquired", the other one brought a token or
     a failure ("served"), or the wait reached its limit ("gave_up").
@@ -135,7 +135,7 @@ class StoreRecovered:
 
 @attrs.frozen(kw_only=True)
 class OriginSkipped:
-    """A request went to *origin* without the token, as the API is not there."""
+    """A request went to *origin*, which is not the API's, without the token."""
 
     origin: str
 

@@ -66,7 +66,7 @@ class Unavailable:
 @attrs.frozen(kw_only=True)
 class Malformed:
     """
-    The API does not document such a response.
+    A response that the API does not document.
 
     Attributes:
         excerpt: A description of it without any value from it.

@@ -1,4 +1,4 @@
-"""What the API says of an invoice, and the errors where it says nothing; nothing here reads or sends."""
+"""The API's verdict on an invoice, and the errors if there is none; nothing here reads or sends."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class InvoiceError(TaxizerError):
     """
     There is no verdict on an invoice.
 
-    `retryable` says whether the invoice can be sent again without a look whether it was taken.
+    `retryable` says whether the invoice can be sent again without checking whether it was taken.
 
     Attributes:
         uuid: The invoice's identifier; None if it is unknown.
@@ -116,7 +116,7 @@ class InvoiceUncertainError(InvoiceError):
 
 class InvoiceResponseError(InvoiceUncertainError):
     """
-    The answer says nothing of an invoice.
+    The response holds no verdict on the invoice.
 
     Attributes:
         status_code: Its HTTP status.

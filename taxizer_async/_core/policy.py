@@ -26,8 +26,8 @@ JITTER_SHARE: Final = 0.2
 SHORTEST_LIFETIME: Final = 0.5
 #: How often `keep_fresh` reads the clock, as timers stand still while the machine sleeps.
 KEEP_FRESH_INTERVAL: Final = 10.0
-#: How often the store is read between two attempts to get a lease that another client holds: the token is
-#: what most wait for, as a holder rarely dies.
+#: Reads of the store between two attempts to get a lease that another client holds. As a holder rarely dies,
+#: the token that it saves is what to look for.
 POLLS_PER_LEASE_ATTEMPT: Final = 4
 #: The longest pause, on average, between two reads of a store while another client holds the lease.
 LONGEST_LEASE_POLL: Final = 0.25
@@ -154,8 +154,8 @@ class RenewalPolicy:
         """
         Return how long a caller waits for the renewal of a token that has *remaining* seconds left.
 
-        That is half of them, so that it can still use the token. If a healthy exchange needs longer, by the
-        last one (*last_elapsed* seconds, 0 if unknown), that long: the token is about to expire anyhow.
+        That is half of them, so that it can still use the token. It is longer if a healthy exchange takes
+        longer, judged by the last one (*last_elapsed* seconds, 0 if unknown): the token would expire anyhow.
         """
         usual = HEALTHY_FACTOR * last_elapsed or self.attempt_timeout
         return max(remaining / 2, min(usual, self.attempt_timeout))

@@ -1,7 +1,7 @@
 """
-Blocking calls in threads, which no limit of the user's on threads counts.
+Blocking calls in daemon threads, outside the user's thread limits.
 
-They are daemons, so that a call that hangs does not keep the process from exiting.
+A call that hangs does not keep the process from exiting.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What httpx and httpx2, which share their names, are used for, and the TLS context of logins.
+The parts of httpx that are used, or of httpx2, which has the same names; and the TLS context of logins.
 
 The library is passed in, so that only the one in use is imported.
 """
@@ -38,7 +38,7 @@ class HttpLibrary:
 
     Attributes:
         module: Its module.
-        never_sent: Its errors that mean that a request was not sent.
+        never_sent: Its errors after which it is certain that nothing was sent.
         tls: The TLS context of all clients without TLS options.
     """
 

@@ -1,4 +1,4 @@
-"""Describe network errors without quoting them, as a transport may quote what it was sending."""
+"""Describes network errors without quoting them, as a transport may quote what it was sending."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class RawResponse:
 
     @property
     def is_usable(self) -> bool:
-        """Whether enough was received: of a failure, the status is."""
+        """Whether it can be interpreted; of a failure, the status is enough."""
         return self.complete or (self.status_code != 0 and not self.is_success)
 
     @property
@@ -98,7 +98,7 @@ class RawResponse:
 
 
 async def receive(response: Any, into: RawResponse) -> None:
-    """Read an httpx or httpx2 *response* into *into*, and as much of its body as that wants."""
+    """Receive an httpx or httpx2 *response* into *into*, with as much of its body as that wants."""
     into.headers = response.headers
     into.status_code = response.status_code
     # A test transport may already have read, and so decoded, its response.

@@ -33,8 +33,8 @@ def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
     Return *base_url*, normalized.
 
     Raises:
-        ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would get
-            lost or into logs.
+        ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would be
+            lost or logged.
     """
     url, problem = read_base_url(base_url)
     del base_url

@@ -211,7 +211,7 @@ def test_unreadable_expiries_are_named(text: str) -> None:
 def test_a_jwt_is_visible_ascii(jwt: str) -> None:
     """A JWT that would not be valid in a header is refused."""
     assert decode_token(_body(jwtToken=jwt)) == Undecodable(
-        "a JSON object whose jwtToken is empty or not visible ASCII"
+        "a JSON object with a jwtToken that is empty or not visible ASCII"
     )
 
 
@@ -219,7 +219,7 @@ def test_a_jwt_is_visible_ascii(jwt: str) -> None:
 def test_a_jwt_is_a_string(value: Any) -> None:
     """A JWT of another type, or null, is refused."""
     assert decode_token(_body(jwtToken=value)) == Undecodable(
-        "a JSON object whose jwtToken is not a string"
+        "a JSON object with a jwtToken that is not a string"
     )
 
 

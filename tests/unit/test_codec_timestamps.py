@@ -28,6 +28,7 @@ ZONES = {
 }
 
 
+@pytest.mark.invariant(12)
 @pytest.mark.report(58)
 @pytest.mark.report(59)
 @pytest.mark.report(62)

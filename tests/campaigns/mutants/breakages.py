@@ -23,6 +23,10 @@ from typing import Final
 import attrs
 
 
+#: The numbers of the design's list.
+INVARIANTS: Final = range(1, 28)
+
+
 @attrs.frozen(kw_only=True)
 class Breakage:
     """

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))  # it is a script, and its folder is not where `tests` is
 
-from tests.campaigns.mutants.breakages import BREAKAGES  # noqa: E402
-from tests.campaigns.mutants.named import INVARIANTS, marked_tests  # noqa: E402
+from tests.campaigns.mutants.breakages import BREAKAGES, INVARIANTS  # noqa: E402
 from tests.campaigns.mutants.store_breakages import STORE_BREAKAGES  # noqa: E402
+from tests.support.marks import marked_tests  # noqa: E402
 
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ PYTEST = [
 #: Seconds for all tests of one breakage; for all of all, so many times that.
 LIMIT = 120.0
 ALL_LIMITS = 10
-MARKED = marked_tests()
+#: Without the slow ones, as they are run for each breakage.
+MARKED = marked_tests("invariant", slow=False)
 #: What pytest exits with if a test failed; other codes say that it could not be asked.
 FAILED = 1
 #: A summary's line is cut at that.

@@ -11,14 +11,14 @@ import pytest
 
 import taxizer_async
 
-from tests.campaigns.mutants.breakages import BREAKAGES, Breakage
-from tests.campaigns.mutants.named import INVARIANTS, marked_tests
+from tests.campaigns.mutants.breakages import BREAKAGES, INVARIANTS, Breakage
 from tests.campaigns.mutants.store_breakages import STORE_BREAKAGES
+from tests.support.marks import marked_tests
 
 
 PACKAGE = Path(taxizer_async.__file__).parent
 ROOT = Path(__file__).resolve().parents[3]
-MARKED = marked_tests()
+MARKED = marked_tests("invariant", slow=False)
 
 
 @functools.cache

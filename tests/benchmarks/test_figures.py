@@ -32,7 +32,7 @@ def test_a_sample_has_a_middle_and_ends() -> None:
 
 
 def test_nothing_measured_is_no_sample() -> None:
-    """A scenario that forgot a contender is told so."""
+    """A scenario without a contender is an error."""
     with pytest.raises(ValueError, match="at least one"):
         Sample(())
     with pytest.raises(ValueError, match="no percentile"):

@@ -108,7 +108,7 @@ def settled(
     count: Callable[[Coroutine[Any, Any, None]], int], make: Callable[[], Coroutine[Any, Any, None]]
 ) -> int:
     """Return the second of two counts: Python may begin to trace a function at its second call only."""
-    # A finaliser of somebody else's garbage would be counted, too.
+    # A finaliser of other garbage would be counted, too.
     with undisturbed():
         count(make())
         return count(make())

@@ -58,7 +58,7 @@ def test_figures_are_told_with_their_spread() -> None:
 
 
 def test_a_peer_that_needs_less_is_named() -> None:
-    """The reason is told only where there is one to tell."""
+    """A reason is shown only where there is one."""
     found = {"own": Sample((2.0, 2.0)), "peer": Sample((1.0, 1.2)), "floor": Sample((1.0, 1.0))}
 
     said = peers_ahead(found, "own", {"peer"}, "It does less.")

@@ -1,1 +1,1 @@
-"""Programs that nox runs for long, each with short tests of its own."""
+"""Programs that nox runs for long, each with its own short tests."""

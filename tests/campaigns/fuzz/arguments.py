@@ -45,13 +45,13 @@ def _fails(*_: object) -> Any:
 
 @final
 class _Gives:
-    """A store that gives *value*, whatever it is asked for."""
+    """A store with *value* as the answer to every call."""
 
     def __init__(self, value: Any) -> None:
         self.load = self.save = self.clear = self.lease = mock.AsyncMock(return_value=value)
 
 
-#: By their names, as an input is told by them; made anew each time.
+#: Values by name, as an input holds names; each is made anew.
 WRONG: Final[dict[str, Callable[[], Any]]] = {
     "None": lambda: None,
     "0": lambda: 0,
@@ -94,21 +94,21 @@ WRONG: Final[dict[str, Callable[[], Any]]] = {
     "policy": RenewalPolicy,
 }
 _HARMLESS: Final = tuple(name for name, make in WRONG.items() if CANARY not in repr(make()))
-#: Where somebody may put a secret; in all else a frame may show what is given.
+#: Arguments that may hold a secret; frames may show the others.
 _SECRETIVE: Final = ("credentials", "base_url", "http_client", "extra_origins")
 _NAMES: Final = (*_SECRETIVE, "store", "policy", "on_event", "clock")
 _MOCKS: Final = ("mock", "async mock")
-#: A clock that gives nonsense is no wrong argument; and the machine's takes its time.
+#: A mock as a clock would give nonsense, and the default clock would take real time.
 _CLOCKS: Final = ("None", *_MOCKS)
 _CALLABLES: Final = tuple(name for name, make in WRONG.items() if callable(make()))
-#: What passes for one at first sight, and shows its nature in use.
+#: Values that pass the check of an argument, and fail in use.
 _PASSABLE: Final = {
     "store": (*_MOCKS, *(name for name in WRONG if name.startswith("store"))),
     "credentials": ("pair", *_CALLABLES),
     "http_client": _CALLABLES,
     "on_event": tuple(name for name in _CALLABLES if name in _HARMLESS),
 }
-#: What can be seen at once of what is given, unless that is None.
+#: The check of each argument that is not None.
 _FITS: Final[dict[str, Callable[[Any], bool]]] = {
     "credentials": lambda given: isinstance(given, Credentials) or callable(given),
     "http_client": callable,
@@ -159,7 +159,7 @@ async def _feed_arguments(given: dict[str, Any]) -> str:
     options: dict[str, Any] = {name: named.pop(name) for name in _OPTIONS if name in named}
     arguments: dict[str, Any] = {
         "credentials": _PAIR,
-        # Nothing here may reach a network, whatever URL was drawn.
+        # No URL that was drawn may reach a network.
         "http_client": lambda: httpx.AsyncClient(transport=Server(_TOKEN)),
         "clock": ManualClock(autojump=True),
     } | _made(named)

@@ -1,4 +1,4 @@
-"""Whole answers through `TaxizerAuth`: of the token endpoints, and 401s and more of resources."""
+"""Whole answers of token endpoints and resources, through `TaxizerAuth`."""
 
 from __future__ import annotations
 

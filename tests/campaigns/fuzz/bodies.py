@@ -1,4 +1,4 @@
-"""Bodies of answers: tokens, tokens with slips in them, other things, and all that compressed."""
+"""Bodies of answers: tokens, spoilt tokens and other things, also compressed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OTHERS: Final = (
     b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>",
 )
 _ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7")
-# As brotli 1.2 and zstandard 0.25 wrote it: nothing here reads either, and httpx with an extra only.
+# Written by brotli 1.2 and zstandard 0.25; httpx reads them with an extra only.
 _BROTLI: Final = base64.b64decode(
     "G1gAQIzDOBZ8gKdFKiNUOtTkSG8H9GmIBc1Tt6W+7OHWNxFDu8X+oEHkHLQIDrl5goHBgQsQ00oSygvG875zQ29to3FRIaHbEUBOu9o7"
     "061E1wrBb6FkrMzSgQ8="
@@ -51,8 +51,8 @@ class Packed:
     Attributes:
         content: Its bytes …
         encoding: … and what `Content-Encoding` says they are; None if there is none.
-        plain: What they have to be read as; None if that cannot be said.
-        is_bomb: Whether a little of it becomes a lot.
+        plain: What they must be read as; None if that is open.
+        is_bomb: Whether it inflates beyond the bound.
     """
 
     content: bytes = attrs.field(repr=lambda content: repr(content[:2000]))
@@ -62,7 +62,7 @@ class Packed:
 
 
 def good_token(draw: Draw) -> dict[str, Any]:
-    """Return what the API documents."""
+    """Return a token as the API documents it."""
     return {
         "appId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
         "appName": "InvoiceApp",
@@ -77,7 +77,7 @@ def good_token(draw: Draw) -> dict[str, Any]:
 
 
 def value(draw: Draw, depth: int = 2) -> Any:
-    """Return any value that JSON, as Python writes it, can hold."""
+    """Return a value that Python can write as JSON."""
     kind = draw.below(9 if depth else 7)
     if kind < 3:
         return draw.text()
@@ -91,7 +91,7 @@ def value(draw: Draw, depth: int = 2) -> Any:
 
 
 def spoilt_token(draw: Draw) -> dict[str, Any]:
-    """Return an object that is almost what the API documents."""
+    """Return almost a token as the API documents it."""
     token = good_token(draw)
     for _ in range(draw.few()):
         name = draw.pick(tuple(token)) if token and draw.chance(0.9) else draw.text()
@@ -131,7 +131,7 @@ def body(draw: Draw) -> bytes:
 
 
 def pack(draw: Draw, plain: bytes) -> Packed:
-    """Return *plain*, which is mostly sent as it is, and else compressed, or said to be."""
+    """Return *plain* as it is, or compressed, or wrongly said to be compressed."""
     kind = draw.random.random()
     if kind < 0.6:
         return Packed(plain, draw.pick((None, None, None, "identity", " Identity ")), plain)

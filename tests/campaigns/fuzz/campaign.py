@@ -157,7 +157,7 @@ class Campaign:
         with self.watch.listening(), target.start() as feed:
             for number in numbers:
                 outcomes[await self._feed(target, feed, number)] += 1
-            # What is left behind speaks up when it is collected.
+            # A leftover object complains when it is collected.
             gc.collect()
             self._check_that_all_is_quiet()
         return outcomes

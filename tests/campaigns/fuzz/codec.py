@@ -1,4 +1,4 @@
-"""Bodies and timestamps, as the codec and the reader of responses read them, and records of a damaged store."""
+"""Bodies and timestamps as the codec and the response reader get them, and records of a damaged store."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 _POLICY: Final = RenewalPolicy()
-#: Of the memory that reading an answer may take, so many times the bound of its size.
+#: Reading an answer may take so many times the memory that its size is bounded to.
 _SHARE_OF_MEMORY: Final = 5
 
 
 def check_token(token: Token) -> None:
-    """See that *token* holds what can be sent, and dates that can be reckoned with."""
+    """Check that *token* can be sent, and that its dates are usable."""
     require(re.fullmatch(r"[!-~]+", token.jwt.reveal()), "a JWT can stand in a header")
     for moment in (token.expires_at, token.refresh_expires_at):
         if moment is not None:

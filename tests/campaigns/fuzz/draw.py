@@ -1,4 +1,4 @@
-"""Where randomness comes from: one seed for each input, and how good values are spoilt."""
+"""Draws an input from its seed, and spoils good values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What parsers stumble over.
+#: Texts that parsers may fail on.
 TEXTS: Final = (
     *("", " ", "\t", "\0", "\r\n", "\n", "\x7f", "\x85", "\u2028", "\ufeff", "\u202e"),
     *("\U0001f4a5", "\ud800", "\udcff", "\u0130", "\u0663", "\uff19", "\u00e9", "\u00df"),
@@ -41,7 +41,7 @@ _ALPHABETS: Final = (
 
 @final
 class Draw:
-    """All that is drawn for one input."""
+    """The source of one input."""
 
     __slots__ = ("random",)
 
@@ -53,7 +53,7 @@ class Draw:
         return self.random.random() < share
 
     def below(self, end: int) -> int:
-        """Return a whole number from 0 up to *end*, which is left out."""
+        """Return a whole number from 0 up to, but not including, *end*."""
         return int(self.random.random() * end)
 
     def pick(self, options: Sequence[T]) -> T:
@@ -65,14 +65,14 @@ class Draw:
         return 1 + int(self.random.expovariate(1.2))
 
     def text(self) -> str:
-        """Return junk."""
+        """Return a junk text."""
         if self.chance(0.6):
             return "".join(self.pick(TEXTS) for _ in range(self.below(5)))
         alphabet = self.pick(_ALPHABETS)
         return "".join(chr(self.pick(alphabet)) for _ in range(self.below(24)))
 
     def junk(self) -> bytes:
-        """Return junk that is not even text."""
+        """Return junk bytes."""
         if self.chance(0.4):
             return b"".join(self.pick(BYTES) for _ in range(self.below(6)))
         return self.random.randbytes(self.below(80))

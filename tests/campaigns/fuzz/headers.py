@@ -1,4 +1,4 @@
-"""Values of headers: such as servers write, and such with slips in them."""
+"""Values of headers, good and spoilt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.campaigns.fuzz.draw import Draw
 
 
-#: The wall clock that all dates here are drawn around, in epoch seconds: January 2027.
+#: The time that all dates are drawn around, in epoch seconds: January 2027.
 NOW: Final = 1_800_000_000.0
 
 _DAYS: Final = ("Mon", "Tue", "Sunday", "Xyz", "")
@@ -58,7 +58,7 @@ def _time(draw: Draw) -> str:
 
 
 def timestamp(draw: Draw) -> str:
-    """Return an expiry such as the API writes, in most cases one that is yet to come."""
+    """Return an expiry as the API writes it, mostly in the future."""
     if draw.chance(0.05):
         return draw.text()
     if draw.chance(0.08):
@@ -70,7 +70,7 @@ def timestamp(draw: Draw) -> str:
 
 
 def http_date(draw: Draw) -> str:
-    """Return a date, in one of the forms that HTTP has."""
+    """Return a date in one of HTTP's forms."""
     if draw.chance(0.05):
         return draw.text()
     day, month, zone = draw.pick(_DAYS), draw.pick(_MONTHS), draw.pick(_ZONES)
@@ -107,7 +107,7 @@ def retry_after(draw: Draw) -> str:
 
 
 def challenge(draw: Draw) -> str:
-    """Return what a 401 says of why."""
+    """Return the challenge of a 401."""
     if draw.chance(0.1):
         return draw.text()
     text = draw.pick(_CHALLENGES)
@@ -117,14 +117,14 @@ def challenge(draw: Draw) -> str:
 
 
 def stray(draw: Draw) -> tuple[str, str]:
-    """Return a header that nobody asked for."""
+    """Return a header that the package does not read."""
     name = draw.pick(_JUNK_NAMES)
     value = draw.pick(_JUNK_VALUES) if draw.chance(0.7) else draw.text()
     return name, draw.pick(TEXTS) + value if draw.chance(0.1) else value
 
 
 def known(draw: Draw) -> list[tuple[str, str]]:
-    """Return those headers that the package reads, some of them twice."""
+    """Return headers that the package reads, one of them perhaps twice."""
     drawn = [("Date", http_date), ("Retry-After", retry_after), ("WWW-Authenticate", challenge)]
     found = [(name, make(draw)) for name, make in drawn if draw.chance(0.5)]
     if found and draw.chance(0.05):

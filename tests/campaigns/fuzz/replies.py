@@ -1,4 +1,4 @@
-"""Answers of a server that is not there: what a transport in memory gives, or raises."""
+"""Answers of a server in memory, or the errors of its transport."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATUSES: Final = (
 )
 _ODD_STATUSES: Final = (0, 1, 99, 100, 101, 103, 199, 1000, 65_536, 10**9)
 _CHUNK: Final = b" " * 65_536
-#: Chunks that an endless body gives before it can be said that nobody stops it.
+#: Chunks of an endless body; a reader must stop before their end.
 _ENDLESS: Final = 64
 
 _FAULTY: Final[tuple[Callable[[str], Exception], ...]] = (
@@ -59,19 +59,19 @@ _FAULTS: Final[tuple[Callable[[], Exception], ...]] = (
 @attrs.frozen(kw_only=True)
 class Reply:
     """
-    What is answered to one request.
+    The answer to one request.
 
     Attributes:
         status: Its status code.
         headers: Its headers, as bytes.
         packed: Its body …
         chunks: … as it comes in.
-        fault: What is raised: by its number; None if nothing is.
-        breaks_off: Whether that is raised after the body, and not in place of the answer.
-        hangs: Whether nothing more comes, and no end either.
+        fault: The number of the error that is raised; None if none is.
+        breaks_off: Whether the error comes after the body, and not in place of the answer.
+        hangs: Whether the body stops without an end.
         endless: Whether the body has no end.
         read: Whether the transport has read the body already.
-        pristine: Whether there is no slip in it.
+        pristine: Whether nothing in it is spoilt.
     """
 
     status: int = 200
@@ -98,7 +98,7 @@ def good_reply(draw: Draw) -> Reply:
 
 
 def reply(draw: Draw) -> Reply:
-    """Return whatever a server, or what stands before it, may answer."""
+    """Return any answer of a server or a gateway."""
     kind = draw.random.random()
     if kind < 0.1:
         return good_reply(draw)
@@ -120,7 +120,7 @@ def reply(draw: Draw) -> Reply:
 
 
 def challenged(draw: Draw) -> Reply:
-    """Return a 401, as a resource answers it."""
+    """Return a 401 of a resource."""
     value = headers.challenge(draw).encode("utf-8", "surrogatepass")
     base = reply(draw)
     if draw.chance(0.6):
@@ -131,7 +131,7 @@ def challenged(draw: Draw) -> Reply:
 
 
 def make_fault(number: int) -> Exception:
-    """Return what is raised in place of an answer, or after a part of it."""
+    """Return the error with this number."""
     return _FAULTS[number]()
 
 
@@ -160,7 +160,7 @@ class Server(httpx.AsyncBaseTransport):
     Attributes:
         asked: Requests so far.
         pulled: Bytes of the longest body, as far as it was taken.
-        last: What was answered last.
+        last: The last answer.
     """
 
     def __init__(self, *replies: Reply) -> None:
@@ -189,11 +189,11 @@ class Server(httpx.AsyncBaseTransport):
 
     @property
     def stopped_in_time(self) -> bool:
-        """Whether of no body more was taken than is looked at."""
+        """Whether no body was read beyond its bound."""
         return self.pulled <= MAX_ANSWER + 2 * len(_CHUNK)
 
 
-# Not a generator, as one that is left early is remarked upon when it is collected.
+# A class, as a generator that is left early complains when it is collected.
 @final
 class _Body(httpx.AsyncByteStream):
     def __init__(self, given: Reply, server: Server) -> None:

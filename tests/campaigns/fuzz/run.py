@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = _arguments().parse_args(arguments)
     _clean_environment()
     warnings.simplefilter("error")
-    # httpx leaves it behind when a request is cancelled while it is sent.
+    # httpx leaves this generator behind when a request is cancelled while it is sent.
     warnings.filterwarnings("ignore", "Async generator 'httpx._content", ResourceWarning)
     limit = _PER_THOUSAND * (10 + wanted.inputs / 1000)
     faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__ or sys.stderr)

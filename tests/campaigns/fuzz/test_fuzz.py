@@ -1,4 +1,4 @@
-"""A hundred and fifty inputs for each way in, always the same; `nox -s fuzz` feeds 200,000 others."""
+"""The same 150 inputs for each target; `nox -s fuzz` feeds 200,000 others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.campaigns.fuzz.campaign import Feed, Target
 
 
-# An answer that is left early must not leave a generator behind, which trio remarks upon.
+# An answer that is left early must not leave a generator behind; trio warns of it.
 pytestmark = pytest.mark.filterwarnings("error:Async generator 'httpx._models:ResourceWarning")
 
 SEED = 1
@@ -83,7 +83,7 @@ async def _check(target: Target, backend: str) -> None:
 async def test_only_typed_errors_leave_an_event_loop(
     target: Target, anyio_backend_name: str
 ) -> None:
-    """Whatever comes from outside ends in time in a result or a typed error that shows no secret."""
+    """Every input leads in time to a result or a typed error that shows no secret."""
     await _check(target, anyio_backend_name)
 
 
@@ -180,7 +180,7 @@ def _raised(error: Exception) -> Exception:
 
 
 def test_a_secret_in_an_error_is_found() -> None:
-    """A typed error that shows a secret, or rides on one that does, breaks a rule."""
+    """A typed error that shows a secret, or is chained to one that does, breaks a rule."""
     assert judge(AuthError("no token")) == "AuthError"
     for error in (AuthError(CANARY), AuthError("", endpoint=CANARY), _raised(AuthError(""))):
         with pytest.raises(BrokenError, match="no secret is seen"):

@@ -57,7 +57,7 @@ _ENDS: Final = (*("",) * 20, "?", "#", f"?token={CANARY}", f"#{CANARY}", "\n", "
 
 
 def base_url(draw: Draw) -> str:
-    """Return a base URL, or what somebody might set in its place."""
+    """Return a base URL, good or wrong."""
     if draw.chance(0.05):
         return draw.text()
     user = draw.pick((*("",) * 20, f"user:{CANARY}@", "@", f"{CANARY}@"))
@@ -71,7 +71,7 @@ def base_url(draw: Draw) -> str:
 
 
 def _shows(url: str) -> bool:
-    """Say whether the secret stands where none belongs and all may see it: in the host or the path."""
+    """Return whether the secret is in the host or the path, which errors may show."""
     try:
         parsed = httpx.URL(url.strip())
         shown = parsed.raw_host + parsed.raw_path.partition(b"?")[0]
@@ -81,7 +81,7 @@ def _shows(url: str) -> bool:
 
 
 def good_base_url(draw: Draw) -> str:
-    """Return a base URL that is accepted."""
+    """Return a good base URL."""
     return draw.pick(("https://api.example", "http://127.0.0.1:8000/", "https://\u00e4.example/x"))
 
 

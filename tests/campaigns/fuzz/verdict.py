@@ -55,7 +55,7 @@ def judge(error: Exception) -> str:
 
 
 async def kind_of(call: Awaitable[object]) -> str:
-    """Return what comes of *call*: "ok", or the class of a typed error."""
+    """Return the outcome of *call*: "ok", or the class of a typed error."""
     try:
         await call
     except Exception as error:  # noqa: BLE001 - judged

@@ -359,7 +359,7 @@ async def test_the_life_that_is_left(recorded: Recorded) -> None:
 
 
 async def test_two_auths(recorded: Recorded) -> None:
-    """Two auths of one API are told apart by their names in all that is recorded."""
+    """Two auths of one API have different names in all that is recorded."""
     recorded.sandbox.lifetime = 900
     one, two = recorded.auth(name="one", store=None), recorded.auth(name="two", store=None)
     await one.token()

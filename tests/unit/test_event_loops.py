@@ -334,11 +334,10 @@ def test_a_loop_that_waited_for_another_is_not_kept(
         await until(lambda: refreshes.coordinator._current is None)
 
     async def wait() -> None:
-        await until(lambda: refreshes.begun)
         loops.append(ref(native()))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(refreshes.begun[0].wait, native())
-            await until(lambda: refreshes.begun[0]._elsewhere)
+            tasks.start_soon(refreshes.follow)
+            await until(lambda: refreshes.begun and refreshes.begun[0]._elsewhere)
             tasks.cancel_scope.cancel()
         has_left.set()
 

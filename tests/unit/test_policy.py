@@ -84,13 +84,7 @@ def test_counts(name: str, value: object) -> None:
     """A count is a whole number of at least 1."""
     with pytest.raises(ConfigurationError, match=f"^{name} must be a whole number of at least 1"):
         _changed(**{name: value})
-
-
-@pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("value", [1, 7])
-def test_good_counts(name: str, value: int) -> None:
-    """A count of 1 or more is taken."""
-    assert getattr(_changed(**{name: value}), name) == value
+    assert getattr(_changed(**{name: 7}), name) == 7
 
 
 def test_is_a_value() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import subprocess
-import sys
 import threading
 import weakref
 
@@ -30,24 +28,11 @@ from tests.support.threads import refuse_threads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.unit.conftest import InChild, ThreadWithin
+
 
 #: What Python 3.12 and later say while they exit.
 EXITING = "can't create new thread at interpreter shutdown"
-
-PROGRAM = """
-import anyio, os, sys
-from taxizer_async._core.threads import AbandonableCalls
-
-calls = AbandonableCalls(1)
-if sys.argv[1] == "stuck":
-    calls._free.get().acquire()
-else:
-    calls._free.get()._cond.acquire()
-child = os.fork()
-if child == 0:
-    os._exit(anyio.run(calls.run, lambda: 7))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
 
 
 @pytest.fixture(name="gate")
@@ -58,18 +43,21 @@ def _gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-@pytest.mark.parametrize("parent", ["stuck", "counting"])
-def test_a_child_does_not_inherit_the_calls_of_its_parent(parent: str) -> None:
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_does_not_inherit_the_calls_of_its_parent(
+    in_child: InChild, thread_within: ThreadWithin
+) -> None:
     """A child starts at zero, even if the limit was reached, or the semaphore's lock held, at the fork."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, parent],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=50,
-    )
+    calls = AbandonableCalls(1)
+    free = calls._free.get()
 
-    assert done.stdout == "7\n"
+    def call() -> bool:
+        return anyio.run(calls.run, lambda: 7) == 7
+
+    with thread_within(lambda: free._cond):  # type: ignore[attr-defined]
+        assert in_child(call)
+    assert free.acquire(blocking=False)
+    assert in_child(call)
 
 
 async def test_a_call_is_made_in_a_daemon_thread() -> None:

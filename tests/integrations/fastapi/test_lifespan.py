@@ -73,17 +73,6 @@ async def test_the_users_lifespan_runs_within_and_adds_its_state(make_client: Ma
     assert seen == [False, False]
 
 
-async def test_the_users_lifespan_may_yield_nothing(make_client: MakeClient) -> None:
-    """A lifespan without state is served, too."""
-
-    @contextlib.asynccontextmanager
-    async def own(_: Starlette) -> AsyncGenerator[None]:
-        yield
-
-    async with taxizer_lifespan(make_client, lifespan=own)(Starlette()) as state:
-        assert set(state) == {"taxizer"}
-
-
 @pytest.mark.parametrize("keep_fresh", [True, False])
 @pytest.mark.parametrize("failure", [ValueError("mine"), SystemExit(3)], ids=["error", "exit"])
 @pytest.mark.parametrize("when", ["start", "end"])
@@ -109,7 +98,7 @@ async def test_an_error_of_the_users_lifespan_is_raised_as_it_is(
 
 
 async def test_an_error_of_the_server_passes_the_users_lifespan(make_client: MakeClient) -> None:
-    """The user's lifespan sees an error of the server, which goes on as it is."""
+    """The user's lifespan, here one without state, sees an error of the server, which goes on as it is."""
     failure, seen = OSError("server"), []
 
     @contextlib.asynccontextmanager

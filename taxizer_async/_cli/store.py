@@ -59,8 +59,7 @@ def show(base_url: str, store: StoreConfig) -> None:
     Needs no client secret. Exits with 0 if a token is kept, 1 if none is, 3 if the store can't be read.
     """
     key = _key(base_url)
-    problem = "the store can't be read"
-    record = anyio.run(_call, store, lambda guarded: guarded.load(key), problem)
+    record = anyio.run(_call, store, GuardedStore.load, key, "the store can't be read")
     show_rows([*_place_rows(store, key), *_record_rows(record)])
     if record is None:
         raise typer.Exit(ExitCode.FAILED)
@@ -76,8 +75,7 @@ def clear(base_url: str, store: StoreConfig) -> None:
     even if no token was kept, or 3 if the store can't be written.
     """
     key = _key(base_url)
-    problem = "the store could not drop the token"
-    anyio.run(_call, store, lambda guarded: guarded.clear(key), problem)
+    anyio.run(_call, store, GuardedStore.clear, key, "the store could not drop the token")
 
 
 def _key(base_url: str) -> StoreKey:
@@ -86,20 +84,23 @@ def _key(base_url: str) -> StoreKey:
 
 
 async def _call(
-    config: StoreConfig, call: Callable[[GuardedStore], Awaitable[T]], problem: str
+    config: StoreConfig,
+    call: Callable[[GuardedStore, StoreKey], Awaitable[T]],
+    key: StoreKey,
+    problem: str,
 ) -> T:
     """
-    Return what *call* returns for the store of *config*.
+    Return what *call* returns for *key*.
 
     Raises:
-        TokenStoreError: If the store failed; it says the *problem*.
+        TokenStoreError: If the store failed; it names the *problem*.
     """
     store = config.create()
     # Bounds the wait, and describes an error without quoting it.
     event_log = EventLog(None, timeout=_POLICY.hook_timeout)
     guarded = GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
     async with closing(store):
-        result = await call(guarded)
+        result = await call(guarded, key)
     if guarded.failing is None:
         return result
     msg = f"{problem} ({guarded.failing})"

@@ -125,7 +125,7 @@ async def test_taxizers_own_contract_stays(site: Site) -> None:
 
 
 def test_an_unknown_command_ends_the_server() -> None:
-    """A misspelt order ends the server."""
+    """A misspelt command ends the server."""
     with Service() as service:
         service.open("site")
         with pytest.raises(RuntimeError, match="has ended"):

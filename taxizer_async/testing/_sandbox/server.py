@@ -27,7 +27,7 @@ except ImportError as cause:
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+    from collections.abc import Awaitable, Callable, Generator, MutableMapping
 
     Message = MutableMapping[str, object]
     Receive = Callable[[], Awaitable[Message]]
@@ -70,7 +70,7 @@ class Connection:
         self.lost: asyncio.Event = asyncio.Event()
 
     @contextlib.contextmanager
-    def watched(self, callback: Callable[[], None]) -> Iterator[None]:
+    def watched(self, callback: Callable[[], None]) -> Generator[None]:
         """Call *callback* if the connection is lost in the meantime."""
         self._watchers.append(callback)
         try:

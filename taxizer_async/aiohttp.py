@@ -25,6 +25,7 @@ from taxizer_async._auth.bearer import (
     tells_of_token,
 )
 from taxizer_async._auth.on_httpx import TaxizerAuth
+from taxizer_async._auth.store_check import check_store
 from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.models import Credentials
@@ -185,6 +186,9 @@ def taxizer_ctx(
             ...
     ```
 
+    A token store is checked at the start, and what is wrong with it is logged. The application starts all
+    the same: requests need no store, and one that is down for now must not keep all pods down.
+
     Args:
         make_auth: Called once, when the application starts. By default the credentials are those of the
             environment, read anew at each login, and `TAXIZER_BASE_URL` overrides the documented host.
@@ -213,6 +217,7 @@ def taxizer_ctx(
         ) as session:
             app[TAXIZER_AUTH] = auth
             app[TAXIZER_SESSION] = session
+            await check_store(auth)
             async with _kept_fresh(auth) if keep_fresh else contextlib.nullcontext():
                 yield
 

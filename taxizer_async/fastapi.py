@@ -31,6 +31,7 @@ import anyio
 import attrs
 
 from taxizer_async._auth.on_httpx import TaxizerClient
+from taxizer_async._auth.store_check import check_store
 from taxizer_async._core.errors import AuthError
 
 
@@ -88,6 +89,9 @@ def taxizer_lifespan(
 
     It has to be entered and left in one task, as servers and the `TestClient` do.
 
+    A token store is checked at the start, and what is wrong with it is logged. The application starts all
+    the same: requests need no store, and one that is down for now must not keep all pods down.
+
     Args:
         make_client: Called once per start; returns the client, or a context manager that yields one and
             also closes what it uses, such as a Redis store. By default the client takes its credentials from
@@ -103,6 +107,7 @@ def taxizer_lifespan(
         async with contextlib.AsyncExitStack() as stack:
             client = await stack.enter_async_context(make_client())
             app.state.taxizer = client
+            await check_store(client.auth)
             if keep_fresh:
                 await stack.enter_async_context(_kept_fresh(client.auth))
             state = await stack.enter_async_context(lifespan(app)) if lifespan else None

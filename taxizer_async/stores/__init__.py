@@ -6,6 +6,7 @@ Stores that need an extra have their own modules.
 
 from taxizer_async.stores._memory import MemoryTokenStore
 from taxizer_async.stores._protocol import (
+    CheckableStore,
     FailureRecord,
     FailureStore,
     Lease,
@@ -18,6 +19,7 @@ from taxizer_async.stores._record_codec import RecordCodec
 
 
 __all__ = [
+    "CheckableStore",
     "FailureRecord",
     "FailureStore",
     "Lease",

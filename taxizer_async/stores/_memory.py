@@ -35,6 +35,9 @@ class MemoryTokenStore:
         self._clock: Final = clock or SystemClock()
         self._state: Final = PerProcess(_ProcessState)
 
+    async def check(self) -> None:
+        """Do nothing: memory can always be used."""
+
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         """Return the record of *key*, if there is one."""
         entry = self._state.get().records.get(key)

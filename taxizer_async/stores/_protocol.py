@@ -184,3 +184,17 @@ class FailureStore(TokenStore, Protocol):
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
         """Keep *failure* while it is remembered; False, and nothing done, if *lease* is lost."""
         ...
+
+
+@runtime_checkable
+class CheckableStore(TokenStore, Protocol):
+    """A token store that can be checked at start-up; the FastAPI and aiohttp integrations do that."""
+
+    async def check(self) -> None:
+        """
+        Make each call once, for a key that belongs to nobody.
+
+        Raises:
+            TokenStoreError: If the store can't be used; it says why, and what to do.
+        """
+        ...

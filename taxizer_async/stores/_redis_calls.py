@@ -70,8 +70,9 @@ async def _within(
     seconds: float, call: Callable[[], Awaitable[Any]]
 ) -> Any | Literal[_Silent.SILENT]:
     # Cancels once, where a scope of anyio's would cancel the client's cleaning up as well.
+    limit = asyncio.timeout(None)
     try:
-        async with asyncio.timeout(None) as limit:
+        async with limit:
             with call_after_turns(seconds, lambda: limit.reschedule(0)):
                 return await call()
     except TimeoutError:

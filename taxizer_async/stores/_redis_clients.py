@@ -1,11 +1,12 @@
-"""Clients of `redis.asyncio`, each of which works in one event loop of one process only."""
+"""Clients of `redis.asyncio` or `valkey.asyncio`, each of which works in one event loop of one process."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
@@ -24,11 +25,24 @@ except ImportError as _missing:
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
-RedisClient: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
+class RedisClient(Protocol):
+    """An async client of Redis or Valkey, of one server, a Sentinel or a cluster."""
+
+    def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
+        """Run *script*; return an awaitable."""
+        ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Close it; this method is what sync clients lack."""
+        ...
+
+
 RedisClients: TypeAlias = "BorrowedClient | ClientPerLoop"
+
+_SYNC_CLIENTS: Final = {"redis": ("Redis", "RedisCluster"), "valkey": ("Valkey", "ValkeyCluster")}
 
 
 def wrap_client(client: object) -> RedisClients | ConfigurationError:
@@ -42,13 +56,23 @@ def wrap_client(client: object) -> RedisClients | ConfigurationError:
     kind = type(client).__name__
     if isinstance(client, str):
         problem = "client must be one of redis.asyncio: for a URL there is RedisTokenStore.from_url"
-    elif isinstance(client, (redis.Redis, redis.RedisCluster)):
-        problem = f"client is a {kind} that blocks the event loop: give one of redis.asyncio"
+    elif (library := _library_of_sync(client)) is not None:
+        problem = f"client is a {kind} that blocks the event loop: give one of {library}.asyncio"
     elif not callable(getattr(client, "eval", None)):
-        problem = f"client must be one of redis.asyncio, not {kind}"
+        problem = f"client must be one of redis.asyncio or valkey.asyncio, not {kind}"
     else:
         return BorrowedClient(client)
     return ConfigurationError(problem)
+
+
+def _library_of_sync(client: object) -> str | None:
+    """Return the library of a sync *client*; None if it is something else."""
+    for library, names in _SYNC_CLIENTS.items():
+        # There is no client of a library that was not imported.
+        module = sys.modules.get(library)
+        if module and isinstance(client, tuple(getattr(module, name) for name in names)):
+            return library
+    return None
 
 
 @final

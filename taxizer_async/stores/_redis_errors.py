@@ -34,6 +34,22 @@ _IN_SCRIPT: Final = re.compile(
 )
 #: How a later one tells that the user may not run a command in a script.
 _DENIED_IN_SCRIPT: Final = re.compile("(?:ERR )?ACL failure in script: ")
+#: What to do about a code.
+_ADVICE: Final = {
+    "NOPERM": (
+        "the user lacks a right: it needs +eval +get +set +del +pttl +pexpire on ~{keys}, and +select for "
+        "another database than 0"
+    ),
+    "WRONGPASS": "the user name or the password is wrong",
+    "NOAUTH": "it wants a user name and a password",
+    "OOM": "its memory is full: raise maxmemory, or set a maxmemory-policy that evicts keys",
+    "READONLY": "it is a replica, which can't be written to: connect to the primary",
+    "MOVED": "it is a node of a cluster: make the store of a RedisCluster client",
+    "CLUSTERDOWN": "a part of the cluster is down",
+    "LOADING": "it is loading its data: try again later",
+    "MISCONF": "it can't save to its disk, and takes no writes until it can",
+    "ERR": "it refused a command: see its log, and whether the database exists",
+}
 #: With these begins the text of errors whose code, which was taken out, is ERR.
 _NO_CODES: Final = frozenset({"DB", "SELECT"})
 
@@ -48,7 +64,8 @@ def error_code(error: BaseException) -> str | None:
         if kind in _CODES:
             return _CODES[kind]
     if "ResponseError" not in kinds:
-        return None
+        # A cluster's client has the answer as the cause of its own error.
+        return None if error.__cause__ is None else error_code(error.__cause__)
     found = _IN_SCRIPT.match(text)
     if found is not None:
         return found[1] or "NOPERM"
@@ -56,3 +73,18 @@ def error_code(error: BaseException) -> str | None:
         return "NOPERM"
     first = text.partition(" ")[0]
     return first if _CODE.fullmatch(first) and first not in _NO_CODES else "ERR"
+
+
+def explain(error: Exception, keys: str) -> str:
+    """
+    Say what is wrong with a Redis, and what to do.
+
+    Args:
+        error: What the client raised.
+        keys: The pattern of the store's keys.
+    """
+    kind, code = type(error).__name__, error_code(error)
+    if code is None:
+        return f"Redis can't be reached ({kind}): is it up, and are host, port and TLS right?"
+    advice = _ADVICE.get(code, "it refused a command: see its documentation for the code")
+    return f"Redis can't be used ({code}): {advice.format(keys=keys)}"

@@ -15,6 +15,7 @@ import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.threads import AbandonableCalls
+from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import make_record_cipher
 from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
@@ -117,6 +118,22 @@ class FileTokenStore:
         except BaseException:
             attempt.give_up()
             raise
+
+    async def check(self) -> None:
+        """
+        Write, read and remove a record that belongs to nobody.
+
+        Raises:
+            TokenStoreError: If the directory can't be used; it says why.
+        """
+        try:
+            await probe(self, "check")
+        except OSError as cause:
+            reason = os.strerror(cause.errno) if cause.errno else type(cause).__name__
+            msg = f"{str(self._path)!r} can't be used: {reason}"
+        else:
+            return
+        raise TokenStoreError(msg)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would contain the encryption key."""

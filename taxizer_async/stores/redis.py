@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
 import anyio
 import attrs
 
-from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
+from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
+from taxizer_async.stores._redis_errors import explain
 
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ _TTL_MARGIN: Final = 60.0
 #: Seconds that a record is kept if its refresh token has no known end.
 _UNKNOWN_LIFE: Final = 30 * 86_400.0
 _LONGEST_LIFE: Final = 3_650 * 86_400.0
+_NAMESPACE: Final = "taxizer_async"
 #: Braces would choose another cluster slot, and the others are special in the patterns of ACLs.
 _PREFIX: Final = re.compile(r"(?:(?![{}*?\[\]^\\])[!-~])*")
 
@@ -80,8 +83,8 @@ class RedisTokenStore:
     `TokenStoreError` if Redis does not answer in time.
 
     Args:
-        client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`). It is
-            used in one event loop, and you close it.
+        client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`) or of
+            `valkey.asyncio`. It is used in one event loop, and you close it.
         prefix: Comes before the name of each key, as in `"staging:"`, so that several environments or
             tenants share one Redis: visible ASCII without braces and the characters of patterns.
         encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
@@ -146,6 +149,23 @@ class RedisTokenStore:
     async def aclose(self) -> None:
         """Close the connections of this event loop, unless the client is yours; later calls reopen them."""
         await self._clients.aclose()
+
+    async def check(self) -> None:
+        """
+        Connect, and use each right that is needed, on keys that are gone afterwards.
+
+        Raises:
+            TokenStoreError: If Redis can't be used; it says why, and what to do.
+        """
+        try:
+            await probe(self, os.urandom(8).hex())
+        except TaxizerError:
+            raise
+        except Exception as cause:  # noqa: BLE001 - whatever a client raises
+            msg = explain(cause, f"{self._prefix}{_NAMESPACE}:*")
+        else:
+            return
+        raise TokenStoreError(msg)
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         """
@@ -243,7 +263,7 @@ async def _eval(
 
 def _keys(prefix: str, key: StoreKey) -> list[str]:
     """Return the keys of the lease and the record; the braces put both into one cluster slot."""
-    stem = f"{prefix}taxizer_async:{RECORD_FORMAT}:{{{key.digest}}}"
+    stem = f"{prefix}{_NAMESPACE}:{RECORD_FORMAT}:{{{key.digest}}}"
     return [f"{stem}:lease", f"{stem}:token"]
 
 

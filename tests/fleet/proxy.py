@@ -1,4 +1,4 @@
-"""A TCP proxy in a thread, which resets connections in mid-command or holds answers back."""
+"""A TCP proxy in a thread, which resets connections, holds answers back, or forgets idle connections."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Direction = Literal["to server", "to client"]
+#: What becomes of what a client sends on a connection that a firewall has forgotten.
+Manner = Literal["in silence", "with a reset"]
 
 _CHUNK = 65_536
 #: Makes closing a socket send a reset.
@@ -32,11 +34,14 @@ class Proxy:
     Attributes:
         passed: How many bytes have gone which way.
         resets: How many connections were reset on purpose.
+        swallowed: How many times something was sent on a forgotten connection in vain.
     """
 
     def __init__(self, port: int) -> None:
         self.passed: dict[Direction, int] = {"to server": 0, "to client": 0}
         self.resets = 0
+        self.swallowed = 0
+        self._forgotten: dict[asyncio.StreamWriter, Manner | None] = {}
         self._upstream = port
         self._port: Future[int] = Future()
         self._cuts: dict[Direction, Iterator[int]] = {}
@@ -57,8 +62,16 @@ class Proxy:
         self._thread.join()
 
     @property
+    def port(self) -> int:
+        return self._port.result()
+
+    @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._port.result()}"
+        return f"redis://127.0.0.1:{self.port}"
+
+    def go_to(self, port: int) -> None:
+        """Pass new connections on to *port*."""
+        self._upstream = port
 
     def cut(self, direction: Direction, after: Iterable[int]) -> None:
         """Reset a connection after so many more bytes, for each number of *after* in turn."""
@@ -72,6 +85,15 @@ class Proxy:
     def hold(self) -> None:
         """Hold all answers back."""
         self._do(self._answering.clear)
+
+    def forget_connections(self, manner: Manner) -> None:
+        """Pass nothing on any more over the connections that there are, as a firewall that forgot them."""
+
+        def forget() -> None:
+            for each in self._forgotten:
+                self._forgotten[each] = manner
+
+        self._do(forget)
 
     def heal(self) -> None:
         """Stop cutting and holding."""
@@ -103,6 +125,7 @@ class Proxy:
         except OSError:
             _reset(writer)
             return
+        self._forgotten[to_upstream] = None
         pumps = [
             asyncio.create_task(self._pump(reader, to_upstream, "to server")),
             asyncio.create_task(self._pump(upstream, writer, "to client")),
@@ -115,12 +138,19 @@ class Proxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             _reset(writer)
             _reset(to_upstream)
+            del self._forgotten[to_upstream]
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
     ) -> None:
         """Pass bytes on until there are no more, or there was a cut."""
         while content := await reader.read(_CHUNK):
+            manner = self._forgotten.get(writer)
+            if manner is not None:
+                self.swallowed += 1
+                if manner == "with a reset":
+                    return
+                continue
             if direction == "to client":
                 await self._answering.wait()
             left = self._left.get(direction)

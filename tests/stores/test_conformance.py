@@ -26,14 +26,14 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
 from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Unclearable
-from tests.support.redis_server import RedisServer
-from tests.support.server_process import attempts
+from tests.support.redis_server import running_cluster
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from taxizer_async.testing import StoreFactory, TokenStoreCase
+    from tests.support.redis_server import RedisServer
 
 
 #: What takes seconds for a store whose leases end by themselves.
@@ -109,11 +109,26 @@ async def _encrypted(url: str) -> AsyncIterator[StoreFactory]:
         yield lambda: store
 
 
+@contextlib.asynccontextmanager
+async def _with_prefix(url: str) -> AsyncIterator[StoreFactory]:
+    async with RedisTokenStore.from_url(url, prefix="staging:") as store:
+        yield lambda: store
+
+
+@contextlib.asynccontextmanager
+async def _of_valkey(url: str) -> AsyncIterator[StoreFactory]:
+    library: Any = pytest.importorskip("valkey.asyncio")
+    async with library.Valkey.from_url(url) as client:
+        yield lambda: RedisTokenStore(client)
+
+
 KINDS: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[StoreFactory]]] = {
     "from_url": _of_url,
     "a user's client": _of_client,
     "one that decodes": _of_decoding_client,
     "encrypted": _encrypted,
+    "with a prefix": _with_prefix,
+    "a client of Valkey's": _of_valkey,
 }
 
 
@@ -129,13 +144,7 @@ async def test_redis(case: TokenStoreCase, kind: str, redis_server: RedisServer)
 @on_asyncio
 async def test_redis_cluster(tmp_path: Path) -> None:
     """All keys of a script are in one slot, as a cluster demands."""
-    with RedisServer(tmp_path, options=["--cluster-enabled", "yes"]) as server:
-        for first in range(0, 16_384, 4_096):
-            slots = " ".join(map(str, range(first, first + 4_096)))
-            assert server.ask(f"CLUSTER ADDSLOTS {slots}") == b"+OK\r\n"
-        for _ in attempts():
-            if b"cluster_state:ok" in server.ask("CLUSTER INFO"):
-                break
+    with running_cluster(tmp_path) as server:
         async with redis.asyncio.RedisCluster.from_url(server.url) as client:
             passed = await check_token_store(lambda: RedisTokenStore(client))
     assert passed == IN_ONE_PROCESS

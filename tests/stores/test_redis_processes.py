@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import socket
-import subprocess
 import sys
 import threading
 
@@ -23,12 +20,10 @@ from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
 from tests.stores.conftest import KEY
 from tests.support import families
-from tests.support.redis_server import find_redis_server
-from tests.support.server_process import attempts
+from tests.support.redis_server import running_sentinel
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.redis_server import RedisServer
@@ -173,31 +168,6 @@ def test_loops_that_ended_are_not_kept(redis_server: RedisServer) -> None:
     assert len(kept._clients.get().by_loop) == 1
 
 
-@contextlib.contextmanager
-def _sentinel(folder: Path, master: RedisServer) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    config = folder / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor till 127.0.0.1 {master.port} 1\n"
-    )
-    with families.running(
-        [find_redis_server(), str(config), "--sentinel"], stdout=subprocess.DEVNULL
-    ):
-        for _ in attempts():
-            if _listens(port):
-                break
-        yield port
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_client_of_a_sentinel_keeps_all_rules(redis_server: RedisServer, tmp_path: Path) -> None:
@@ -213,7 +183,7 @@ def test_a_client_of_a_sentinel_keeps_all_rules(redis_server: RedisServer, tmp_p
                 for each in sentinel.sentinels:
                     await each.aclose()
 
-    with _sentinel(tmp_path, redis_server) as port:
+    with running_sentinel(tmp_path, redis_server.port) as port:
         passed = asyncio.run(check(port))
     assert passed == tuple(case.name for case in TOKEN_STORE_CASES)
 

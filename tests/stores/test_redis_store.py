@@ -259,11 +259,26 @@ def test_on_trio_the_first_use_says_so(redis_server: RedisServer) -> None:
         assert sandbox.counters.exchanges == 0
 
 
+def _sync_cluster() -> object:
+    cluster: Any = redis.RedisCluster.__new__(redis.RedisCluster)
+    return RedisTokenStore(cluster)
+
+
+def _sync_valkey() -> object:
+    library: Any = pytest.importorskip("valkey")
+    return RedisTokenStore(library.Valkey(password=CANARY))
+
+
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a URL": (lambda: RedisTokenStore(f"redis://:{CANARY}@h"), "RedisTokenStore.from_url"),  # type: ignore[arg-type]
     "a sync client": (
         lambda: RedisTokenStore(redis.Redis(password=CANARY)),  # type: ignore[arg-type]
         "blocks the event loop",
+    ),
+    "a sync client of a cluster": (_sync_cluster, "give one of redis.asyncio"),
+    "a sync client of Valkey's": (
+        _sync_valkey,
+        "is a Valkey that blocks .* give one of valkey.asyncio",
     ),
     "nothing": (lambda: RedisTokenStore(None), "not NoneType"),  # type: ignore[arg-type]
     "no URL": (lambda: RedisTokenStore.from_url(f"http://:{CANARY}@h"), "like redis://host"),
@@ -287,6 +302,34 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
+WRONG_PREFIXES: list[Any] = [
+    " ",
+    "a b",
+    "a\n",
+    "{a}",
+    "a*",
+    "a?",
+    "[a]",
+    "a^",
+    "a\\",
+    "é",
+    "\x7f",
+    None,
+    b"a",
+]
+
+
+@pytest.mark.report(155)
+@pytest.mark.parametrize("prefix", WRONG_PREFIXES)
+def test_a_prefix_has_only_characters_that_are_safe_everywhere(prefix: Any) -> None:
+    """A prefix that would move keys to another slot, or match others' keys, is refused."""
+    with pytest.raises(
+        ConfigurationError, match=r"prefix must be a str of visible ASCII .* 'staging:'"
+    ):
+        RedisTokenStore.from_url("redis://h", prefix=prefix)
+
+
+@pytest.mark.report(158)
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_is_told_without_a_secret(kind: str) -> None:
     """A typed error names the argument; neither its text nor any of our frames has a secret."""
@@ -298,6 +341,27 @@ def test_what_is_wrong_is_told_without_a_secret(kind: str) -> None:
     told.stack[:2] = []
     assert CANARY not in "".join(told.format())
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.invariant(26)
+@pytest.mark.report(155)
+async def test_a_prefix_comes_before_each_key(client: redis.asyncio.Redis) -> None:
+    """Two stores with different prefixes share nothing, and the keys of one are in one cluster slot."""
+    stores = [RedisTokenStore(client, prefix=prefix) for prefix in ("", "a:", "b-1/")]
+    for store, jwt in zip(stores, ("1", "2", "3"), strict=True):
+        assert await store.load(KEY) is None
+        await put(store, make_record(jwt))
+    lease = await stores[1].lease(KEY)
+    assert lease is not None
+    found: list[Any] = await client.keys("a:*")
+    keys = [each.decode() for each in found]
+
+    assert sorted(each.rpartition(":")[2] for each in keys) == ["lease", "token"]
+    assert all(each.startswith("a:taxizer_async:1:{") for each in keys)
+    assert len({redis.crc.key_slot(each.encode()) for each in keys}) == 1
+    assert await stores[0].lease(KEY) is not None
+    records = [await store.load(KEY) for store in stores]
+    assert [record and record.token.jwt.reveal() for record in records] == ["1", "2", "3"]
 
 
 def test_it_is_not_pickled(redis_server: RedisServer) -> None:

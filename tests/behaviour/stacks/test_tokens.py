@@ -197,10 +197,6 @@ async def test_a_file_is_shared_with_another_stack(
     assert {entry.jwt_id for entry in sandbox.resource_log} == {1}
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="store_timeout counts a stall of our own event loop as a store that is down",
-)
 async def test_cold_stacks_that_share_a_file_log_in_once(
     sandbox: Sandbox, stack: Stack, tmp_path: Path
 ) -> None:

@@ -19,11 +19,13 @@ from starlette.applications import Starlette
 
 from taxizer_async import ConfigurationError, TaxizerClient
 from taxizer_async.fastapi import Taxizer, taxizer_lifespan
+from taxizer_async.stores.file import FileTokenStore
 from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from taxizer_async.testing import Sandbox
     from tests.integrations.fastapi.conftest import MakeClient
@@ -44,6 +46,22 @@ async def test_the_client_is_open_for_as_long_as_it_lasts(make_client: MakeClien
 
     assert client.is_closed
     assert not client.auth.status().keep_fresh_running
+
+
+async def test_a_store_that_can_not_be_used_is_told_at_the_start(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The application starts all the same, and its requests get a token."""
+    tmp_path.chmod(0o777)
+
+    def make_client() -> TaxizerClient:
+        return TaxizerClient(
+            sandbox.credentials, base_url=sandbox.base_url, store=FileTokenStore(tmp_path)
+        )
+
+    async with taxizer_lifespan(make_client, keep_fresh=False)(Starlette()) as state:
+        assert "the token store can't be used" in caplog.text
+        await state["taxizer"].auth.token()
 
 
 async def test_keep_fresh_is_a_choice(make_client: MakeClient, sandbox: Sandbox) -> None:

@@ -20,8 +20,9 @@ import pytest
 
 from aiohttp import web
 
-from taxizer_async import ConfigurationError, TokenState
+from taxizer_async import ConfigurationError, TaxizerAuth, TokenState
 from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
+from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
@@ -56,6 +57,23 @@ def app_with(*contexts: Any) -> web.Application:
     app = web.Application()
     app.cleanup_ctx.extend(contexts)
     return app
+
+
+async def test_a_store_that_can_not_be_used_is_told_at_the_start(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The application starts all the same, and its requests get a token."""
+    tmp_path.chmod(0o777)
+
+    def make_auth() -> TaxizerAuth:
+        return TaxizerAuth(
+            sandbox.credentials, base_url=sandbox.base_url, store=FileTokenStore(tmp_path)
+        )
+
+    app = app_with(taxizer_ctx(make_auth, keep_fresh=False))
+    async with serving(app):
+        assert "the token store can't be used" in caplog.text
+        await app[TAXIZER_AUTH].token()
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,0 +1,42 @@
+"""The check of a token store when an application starts, for adapters."""
+
+from __future__ import annotations
+
+import logging
+
+from typing import TYPE_CHECKING, Final
+
+from taxizer_async._auth.base import bearer_of
+from taxizer_async._core.errors import TaxizerError
+from taxizer_async._core.turns import move_on_after_turns
+from taxizer_async.stores import CheckableStore
+
+
+if TYPE_CHECKING:
+    from taxizer_async._auth.base import AuthBase
+
+
+#: Seconds that a check may delay the start of an application.
+_TIMEOUT: Final = 5.0
+
+_log: Final = logging.getLogger("taxizer_async")
+
+
+async def check_store(auth: AuthBase) -> None:
+    """Log what is wrong with the store of *auth*; do nothing if it has none, or one that can't tell."""
+    store = bearer_of(auth).options.store
+    if not isinstance(store, CheckableStore):
+        return
+    problem = f"its check took more than {_TIMEOUT:g} s"
+    with move_on_after_turns(_TIMEOUT):
+        try:
+            await store.check()
+        except TaxizerError as cause:
+            problem = str(cause)
+        except Exception as cause:  # noqa: BLE001 - whatever a store raises, whose text may be secret
+            problem = f"its check failed ({type(cause).__name__})"
+        else:
+            return
+    _log.warning(
+        "the token store can't be used, so this process shares no token until it can: %s", problem
+    )

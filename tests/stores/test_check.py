@@ -1,0 +1,124 @@
+"""The check of a store at the start of a program, and what adapters make of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from taxizer_async import TaxizerAuth, TokenStoreError
+from taxizer_async._auth import store_check
+from taxizer_async._auth.store_check import check_store
+from taxizer_async.stores import CheckableStore, MemoryTokenStore
+from taxizer_async.stores.file import FileTokenStore
+from tests.stores.broken import Plain, Shared
+from tests.support.limits import HANG
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from taxizer_async.stores import TokenStore
+    from taxizer_async.testing import Sandbox
+
+
+CANARY = "c4n4ry-5ecret"
+
+
+async def test_memory_can_always_be_used() -> None:
+    """A store in memory has a check, which says nothing."""
+    store = MemoryTokenStore()
+    assert isinstance(store, CheckableStore)
+
+    await store.check()
+
+
+async def test_a_directory_that_can_be_used(tmp_path: Path) -> None:
+    """The check makes the directory, says nothing, and leaves no record in it."""
+    store = FileTokenStore(tmp_path / "tokens")
+    assert isinstance(store, CheckableStore)
+    for _ in range(2):
+        await store.check()
+
+    assert [path.suffix for path in (tmp_path / "tokens").iterdir()] == [".lock"]
+
+
+async def test_a_directory_that_others_can_write_to(tmp_path: Path) -> None:
+    """The check refuses it, as every call does."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(TokenStoreError, match="can be written to by others"):
+        await FileTokenStore(tmp_path).check()
+
+
+async def test_a_file_system_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check says what the system said, and hides nothing behind an OSError."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, CANARY)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(TokenStoreError) as caught:
+        await FileTokenStore(tmp_path / "tokens").check()
+
+    assert str(caught.value) == f"'{tmp_path}/tokens' can't be used: {os.strerror(errno.EROFS)}"
+    assert caught.value.__context__ is None
+
+
+class Checked(Plain):
+    """A store of somebody's, with a check that does as it is told."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(Shared())
+        self._check = check
+
+    async def check(self) -> None:
+        await self._check()
+
+
+async def _refuse() -> None:
+    msg = "Redis can't be used (OOM): its memory is full"
+    raise TokenStoreError(msg)
+
+
+async def _break() -> None:
+    raise ValueError(CANARY)
+
+
+async def _pass() -> None:
+    pass
+
+
+CHECKS: dict[str, tuple[TokenStore | None, str | None]] = {
+    "no store": (None, None),
+    "a store without a check": (Plain(Shared()), None),
+    "a store that can be used": (Checked(_pass), None),
+    "a store that says why not": (Checked(_refuse), "(OOM): its memory is full"),
+    "a check that is broken": (Checked(_break), "its check failed (ValueError)"),
+    "a check that hangs": (Checked(anyio.sleep_forever), "its check took more than 0.1 s"),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+async def test_adapters_log_what_is_wrong(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """What a check says is logged once, and never raised: requests need no store."""
+    monkeypatch.setattr(store_check, "_TIMEOUT", 0.1)
+    store, problem = CHECKS[kind]
+    auth: Any = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
+    with anyio.fail_after(HANG):
+        await check_store(auth)
+
+    told = [record.getMessage() for record in caplog.records]
+    before = "the token store can't be used, so this process shares no token until it can: "
+    assert [text.partition(": ")[0] + ": " for text in told] == [before] * (problem is not None)
+    assert problem is None or told[0].endswith(problem)
+    assert CANARY not in caplog.text

@@ -162,7 +162,8 @@ _COMMON_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
     "client_id": _is_text,
     "written": lambda value: isinstance(value, dict),
 }
-_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = _COMMON_FIELDS | {
+_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+    **_COMMON_FIELDS,
     "version": _is_text,
     "lifetime": _is_number,
     "refresh_lifetime": lambda value: value is None or _is_number(value),
@@ -170,7 +171,8 @@ _RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = _COMMON_FIELDS | {
     "refresh_spent": _is_flag,
     "token": lambda value: isinstance(value, dict),
 }
-_FAILURE_FIELDS: Final[dict[str, Callable[[object], bool]]] = _COMMON_FIELDS | {
+_FAILURE_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+    **_COMMON_FIELDS,
     "kind": lambda value: value in ("refused", "unavailable", "malformed"),
     "endpoint": _is_text,
     "status_code": _is_number,

@@ -22,7 +22,7 @@ from taxizer_async.testing._store_suite.harness import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from anyio.abc import Process
 
@@ -42,7 +42,7 @@ _NO_FACTORY: Final = b"no factory\n"
 
 
 @contextlib.asynccontextmanager
-async def lease_elsewhere(factory: bytes, key: StoreKey) -> AsyncIterator[None]:
+async def lease_elsewhere(factory: bytes, key: StoreKey) -> AsyncGenerator[None]:
     """
     Have another process take the lease of *key* and save a record; kill it at the end.
 

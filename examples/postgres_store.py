@@ -1,5 +1,5 @@
 """
-A token store in PostgreSQL, for workers that reach a database and no Redis; `main` submits an invoice with it.
+A token store in PostgreSQL, for workers that reach a database and no Redis; `main` logs in with it.
 
 `python postgres_store.py postgresql://…`. Its environment is `TAXIZER_CLIENT_ID`, `TAXIZER_CLIENT_SECRET`
 and `TAXIZER_BASE_URL`, and `TAXIZER_STORE_KEY` for encryption. Only the server's clock counts.
@@ -113,13 +113,12 @@ def open_pool(url: str) -> AsyncConnectionPool:
 
 
 async def main(url: str) -> None:
-    """Submit an invoice with the token that all workers share."""
+    """Show the token that all workers share."""
     async with open_pool(url) as pool:
         store = PostgresTokenStore(pool, os.environ.get("TAXIZER_STORE_KEY"))
         await store.run(TABLE)
         async with TaxizerClient.from_env(store=store) as client:
-            response = await client.post("/v1/Invoices/GenerateInvoice", json={"number": "INV-1"})
-            print(response.status_code)
+            print(await client.auth.token())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """
 A fleet of workers that submit invoices from a queue in Redis, where they share one login, too.
 
-`taskiq worker worker_fleet:broker --workers 4` on each machine, and `python worker_fleet.py invoices.jsonl`,
-a file with an invoice of JSON on each line, to have them submitted. Its environment is
-`TAXIZER_CLIENT_ID`, `TAXIZER_CLIENT_SECRET`, `TAXIZER_BASE_URL` and `REDIS_URL`.
+`taskiq worker worker_fleet:broker --workers 4` on each machine, and `python worker_fleet.py invoices.jsonl` to have
+invoices submitted: a file with an object on each line: `uuid`, `device_id`, `invoice_number`, and `file`, the path of
+the signed XML. Its environment is `TAXIZER_CLIENT_ID`, `TAXIZER_CLIENT_SECRET`, `TAXIZER_BASE_URL` and `REDIS_URL`.
+It exits with 1 unless every invoice was accepted.
 
 The queue hands out each invoice once: one whose worker is killed is lost and not submitted twice, which
 shows as a result that never comes.
@@ -12,18 +13,21 @@ shows as a result that never comes.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import sys
 
 from pathlib import Path
 
-import httpx
+import anyio
 
 from taskiq import TaskiqEvents, TaskiqState
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 from taxizer_async import AuthError, TaxizerClient
+from taxizer_async.invoices import InvoiceError, submit_signed_xml
 from taxizer_async.stores.redis import RedisTokenStore
 
 
@@ -58,34 +62,34 @@ async def end(task: asyncio.Task[None]) -> None:
 
 
 @broker.task(task_name="submit")
-async def submit(invoice: str) -> str | None:
-    """Submit *invoice*; return what went wrong, if anything did."""
+async def submit(invoice: dict[str, str], xml: str) -> tuple[bool, str]:
+    """Submit *invoice*, whose *xml* is in base64; return whether it was accepted, and what to print."""
     try:
-        response = await broker.state.client.post(
-            "/v1/Invoices/GenerateInvoice",
-            content=invoice,
-            headers={"Content-Type": "application/json"},
-        )
-        response.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        return f"refused with {error.response.status_code}"
-    except httpx.TransportError as error:
-        return f"not answered, so it may have been taken: {type(error).__name__}"
+        outcome = await submit_signed_xml(broker.state.client, **invoice, xml=base64.b64decode(xml))
+    except InvoiceError as error:
+        return False, str(error)
     except AuthError as error:
-        return f"not sent: {error}"
-    return None
+        return False, f"not sent: {error}"
+    codes = [str(each.code) for each in (*outcome.errors, *outcome.warnings)]
+    return outcome.is_accepted, " ".join([outcome.status, *codes])
 
 
-async def submit_all(invoices: list[str]) -> int:
-    """Have *invoices* submitted, print a line for each, and return how many were not taken."""
+async def submit_all(lines: list[str]) -> int:
+    """Have the invoices of *lines* submitted, and return how many were not accepted."""
     await broker.startup()
     failed = 0
-    jobs = [await submit.kiq(invoice) for invoice in invoices]
+    jobs = []
+    for line in lines:
+        invoice = json.loads(line)
+        xml = base64.b64encode(await anyio.Path(invoice.pop("file")).read_bytes()).decode()
+        jobs.append(await submit.kiq(invoice, xml))
     for number, job in enumerate(jobs, 1):
         result = await job.wait_result(timeout=WAIT_FOR_RESULT)
-        problem = f"failed: {result.error!r}" if result.is_err else result.return_value
-        failed += problem is not None
-        print(f"line {number}: {problem or 'taken'}")
+        accepted, told = (
+            (False, f"failed: {result.error!r}") if result.is_err else result.return_value
+        )
+        failed += not accepted
+        print(f"line {number}: {told}")
     await broker.shutdown()
     return failed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 from urllib.parse import parse_qs
 
 from taxizer_async.testing._sandbox.faults import CHALLENGE
+from taxizer_async.testing._sandbox.invoices import Invoices
 from taxizer_async.testing._sandbox.messages import (
     Answer,
     answer_json,
@@ -33,6 +34,7 @@ class Endpoints:
     def __init__(self, settings: Settings, issuer: TokenIssuer) -> None:
         self._settings = settings
         self._issuer = issuer
+        self._invoices = Invoices()
 
     def answer(self, request: Request) -> Answer:
         """Process *request*, and return the answer."""
@@ -74,7 +76,9 @@ class Endpoints:
             return _redirect(request.query)
         if path == "/v1/echo":
             return _echo(request)
-        return answer_json({"path": path, "app": APP_ID, "received": len(request.body)})
+        return self._invoices.answer(request.record.method, path, request.body) or answer_json(
+            {"path": path, "app": APP_ID, "received": len(request.body)}
+        )
 
 
 def _match(credentials: Credentials, client_id: str, client_secret: str) -> bool:

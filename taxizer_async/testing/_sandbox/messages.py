@@ -127,9 +127,9 @@ def parse_object(body: bytes) -> dict[str, object] | None:
     return cast("dict[str, object]", content) if isinstance(content, dict) else None
 
 
-def answer_json(content: Mapping[str, object]) -> Answer:
+def answer_json(content: Mapping[str, object], *, status: int = 200) -> Answer:
     """Return a JSON answer with *content*."""
-    return Answer(200, _JSON, json.dumps(content).encode())
+    return Answer(status, _JSON, json.dumps(content).encode())
 
 
 def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> Answer:

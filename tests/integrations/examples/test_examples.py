@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Fault
+from tests.integrations.examples.invoices import REFUSED, WARNED, batch
 from tests.support import families
 from tests.support.server_process import PATIENCE, Server, attempts, environment_of
 
@@ -165,11 +166,9 @@ def test_a_service_without_credentials_does_not_start(program: str) -> None:
         assert "TAXIZER_CLIENT_ID is not set" in service.said
 
 
-def run_script(sandbox: Sandbox, tmp_path: Path, invoices: int) -> subprocess.CompletedProcess[str]:
-    batch = tmp_path / "invoices.jsonl"
-    batch.write_text("".join(f'{{"number": "INV-{n}"}}\n' for n in range(invoices)), "utf-8")
+def run_script(sandbox: Sandbox, tmp_path: Path, count: int) -> subprocess.CompletedProcess[str]:
     return families.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / "script.py"), str(batch)],
+        [sys.executable, "-W", "error", str(EXAMPLES / "script.py"), str(batch(tmp_path, count))],
         env=os.environ | environment_of(sandbox),
     )
 
@@ -179,10 +178,10 @@ def test_the_script_submits_a_batch(sandbox: Sandbox, tmp_path: Path) -> None:
     done = run_script(sandbox, tmp_path, 50)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.splitlines()) == sorted(f"line {n}: taken" for n in range(1, 51))
-    assert sorted(json.loads(entry.body)["number"] for entry in sandbox.resource_log) == sorted(
-        f"INV-{n}" for n in range(50)
-    )
+    assert sorted(done.stdout.splitlines()) == sorted(f"line {n}: accepted" for n in range(1, 51))
+    assert sorted(
+        json.loads(entry.body)["invoiceNumber"] for entry in sandbox.resource_log
+    ) == sorted(f"INV-{n}" for n in range(50))
     assert sandbox.counters.connects == 1
 
 
@@ -199,16 +198,20 @@ def test_the_script_sends_ten_at_a_time(sandbox: Sandbox, tmp_path: Path) -> Non
     assert sandbox.counters.resources_ok == 30
 
 
-def test_the_script_reports_what_failed(sandbox: Sandbox, tmp_path: Path) -> None:
-    """After a refusal and a broken connection the rest is submitted all the same."""
-    sandbox.fail("resource", Fault.status(422), times=1)
+def test_the_script_calls_no_refused_invoice_accepted(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A refusal with status 200, one with a warning, and silence are told apart, and the rest goes on."""
+    for body in REFUSED, WARNED:
+        sandbox.fail("resource", Fault.status(200, body=json.dumps(body)), times=1)
     sandbox.fail("resource", Fault.reset(), times=1)
     done = run_script(sandbox, tmp_path, 20)
 
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.count("taken\n") == 18
-    assert done.stdout.count("refused with 422") == 1
-    assert done.stdout.count("not answered, so it may have been taken: ReadError") == 1
+    told = [line.split(": ", 1)[1] for line in done.stdout.splitlines()]
+    assert told.count("accepted") == 17
+    assert told.count("refused BR-KSA-13") == 1
+    assert told.count("accepted_with_warnings BR-KSA-98") == 1
+    assert sum("it is unknown whether invoice" in each for each in told) == 1
+    assert sandbox.counters.resources == 20
 
 
 def test_the_script_reports_a_refused_login(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taxizer_async.testing import Fault
+from tests.integrations.examples.invoices import REFUSED, batch
 from tests.support import families
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import PATIENCE, Server, environment_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PATH = "/v1/Invoices/GenerateInvoice"
+PATH = "/v1/Invoices/GenerateInvoiceFromXml"
 ALARMS = ("Traceback", "Warning", "ERROR", "never awaited", "destroyed", "sandbox-secret")
 
 
@@ -50,10 +51,8 @@ def enqueue(
     environment: dict[str, str], tmp_path: Path, count: int
 ) -> AbstractContextManager[subprocess.Popen[str]]:
     """Have *count* invoices submitted by the program that is not a worker."""
-    invoices = tmp_path / "invoices.jsonl"
-    invoices.write_text("\n".join(json.dumps({"number": f"INV-{n}"}) for n in range(count)))
     return families.running(
-        [sys.executable, str(EXAMPLES / "worker_fleet.py"), str(invoices)],
+        [sys.executable, str(EXAMPLES / "worker_fleet.py"), str(batch(tmp_path, count))],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -70,8 +69,8 @@ def test_a_fleet_submits_each_invoice_once_and_logs_in_once(
         said, _ = program.communicate(timeout=PATIENCE)
 
     assert program.returncode == 0, said
-    assert [line.split(": ")[1] for line in said.splitlines()] == ["taken"] * 200
-    sent = [json.loads(entry.body)["number"] for entry in sandbox.resource_log]
+    assert [line.split(": ")[1] for line in said.splitlines()] == ["accepted"] * 200
+    sent = [json.loads(entry.body)["invoiceNumber"] for entry in sandbox.resource_log]
     assert sorted(sent) == sorted(f"INV-{n}" for n in range(200))
     assert sandbox.counters.connects == 1
     assert sandbox.counters.refreshes == 0
@@ -82,18 +81,19 @@ def test_a_fleet_submits_each_invoice_once_and_logs_in_once(
     assert not [alarm for alarm in ALARMS if alarm in fleet.said], fleet.said
 
 
-def test_a_fleet_reports_what_was_not_taken(
+def test_a_fleet_reports_what_was_not_accepted(
     sandbox: Sandbox, environment: dict[str, str], fleet: Server, tmp_path: Path
 ) -> None:
     """A refusal and silence are reported by line, and neither invoice is sent again."""
-    sandbox.fail(PATH, Fault.status(422), times=1)
+    sandbox.fail(PATH, Fault.status(200, body=json.dumps(REFUSED)), times=1)
     sandbox.fail(PATH, Fault.reset(), times=1)
     with enqueue(environment, tmp_path, 3) as program:
         said, _ = program.communicate(timeout=PATIENCE)
 
     assert program.returncode == 1
     told = sorted(line.split(": ", 1)[1] for line in said.splitlines())
-    assert [each[:12] for each in told] == ["not answered", "refused with", "taken"]
+    assert "it is unknown whether invoice" in told[0]
+    assert told[1:] == ["accepted", "refused BR-KSA-13"]
     assert sandbox.counters.by_path[PATH] == 3
     assert "sandbox-secret" not in fleet.said
 
@@ -110,6 +110,6 @@ def test_a_fleet_finishes_what_is_under_way(
             gate.release()
         said, _ = program.communicate(timeout=PATIENCE)
 
-    assert [line.split(": ")[1] for line in said.splitlines()] == ["taken"] * 4
+    assert [line.split(": ")[1] for line in said.splitlines()] == ["accepted"] * 4
     assert fleet.end() == 0
     assert not [alarm for alarm in ALARMS if alarm in fleet.said], fleet.said

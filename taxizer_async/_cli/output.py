@@ -42,13 +42,8 @@ def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
 
 def owner_rows(token: Token) -> list[tuple[str, str | None]]:
     """Return the rows about the app, the account and the user of *token*."""
-    return [
-        ("app_name", token.app_name),
-        ("app_id", token.app_id),
-        ("account_name", token.account_name),
-        ("account_id", token.account_id),
-        ("username", token.username),
-    ]
+    names = ("app_name", "app_id", "account_name", "account_id", "username")
+    return [(name, getattr(token, name)) for name in names]
 
 
 def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str | None]]:

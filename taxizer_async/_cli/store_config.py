@@ -43,15 +43,7 @@ class StoreKind(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class StoreConfig:
-    """
-    What a store is created from.
-
-    Attributes:
-        kind: The kind of store.
-        path: The directory of a file store; by default one in the user's state directory.
-        redis_url: Where Redis is; there is no default.
-        encryption_keys: The first one encrypts, any of them decrypts; without one nothing is encrypted.
-    """
+    """What a store is created from; the first of the *encryption_keys* encrypts, and any of them decrypts."""
 
     kind: StoreKind
     path: str | None = None
@@ -60,7 +52,7 @@ class StoreConfig:
 
     @property
     def directory(self) -> str:
-        """The directory of a file store; raises ConfigurationError if this user has no home."""
+        """The directory of a file store, by default in the user's state directory; see `create` for errors."""
         if self.path is not None:
             return self.path
         try:

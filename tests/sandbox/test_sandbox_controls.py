@@ -188,7 +188,7 @@ def test_two_gates_at_one_place_both_hold(sandbox: Sandbox, caller: Caller) -> N
 def test_a_held_request_whose_client_leaves_is_processed_all_the_same(
     sandbox: Sandbox, caller: Caller
 ) -> None:
-    """A request whose client leaves no longer counts as waiting, but the server processes it."""
+    """A request no longer counts as waiting once its client has left, but the server processes it."""
     token = caller.token()
     gate = sandbox.hold("refresh")
     body = {"refreshToken": token["refreshToken"]}

@@ -28,7 +28,7 @@ _QR_CODE: Final = (
 
 @final
 class Invoices:
-    """Takes every invoice whose four fields are there, as often as it comes: nothing is known of repeats."""
+    """Takes every invoice that has the four fields, as often as it comes: nothing is known of repeats."""
 
     def __init__(self) -> None:
         self._counter = itertools.count(1)

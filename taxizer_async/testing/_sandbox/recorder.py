@@ -139,7 +139,7 @@ class Recorder:
         self._resources: collections.deque[ResourceEntry] = collections.deque()
 
     def arrive(self, record: RequestRecord) -> None:
-        """Count a request whose head has arrived."""
+        """Count a request once its head has arrived."""
         with self._changed:
             self._counts[_COUNTERS[record.group]] += 1
             self._paths[record.path] += 1

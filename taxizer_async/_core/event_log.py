@@ -16,21 +16,19 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import Final, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 import anyio
+import attrs
 
 from taxizer_async._core import events
 from taxizer_async._core.event_loops import EventLoop, is_cancelled, running_loop, start_task
+from taxizer_async._core.events import Event
 from taxizer_async._core.process import PerProcess
 
 
-if TYPE_CHECKING:
-    from taxizer_async._core.events import Event
-
-
-EventHook: TypeAlias = Callable[["Event"], Awaitable[None] | None]
+EventHook: TypeAlias = Callable[[Event], Awaitable[None] | None]
 
 #: Seconds that a listener gets for the rest of its events when its event loop ends.
 _GRACE: Final = 1.0
@@ -118,18 +116,16 @@ class EventLog:
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class _Listener:
     """A callable, and its queues of events, one per event loop."""
 
-    __slots__ = ("_call", "_name", "_queues", "_timeout", "is_removed")
-
-    def __init__(self, call: EventHook, name: str, timeout: float) -> None:
-        self._call = call
-        self._name = name
-        self._timeout = timeout
-        self.is_removed = False
-        # A forked child must not wait for events that its parent delivers.
-        self._queues: Final = PerProcess(_Queues)
+    _call: EventHook
+    _name: str
+    _timeout: float
+    is_removed: bool = False
+    # A forked child must not wait for events that its parent delivers.
+    _queues: PerProcess[_Queues] = attrs.field(factory=lambda: PerProcess(_Queues))
 
     def queue(self, native: object) -> _Queue:
         """Return the queue of the event loop *native*."""
@@ -139,7 +135,7 @@ class _Listener:
             if queue is not None:
                 return queue
             others = list(own.by_loop.values())
-            queue = own.by_loop[native] = _Queue(self, native)
+            queue = own.by_loop[native] = _Queue(self, EventLoop(native))
         for other in others:
             other.give_up_if_closed()
         return queue
@@ -200,17 +196,18 @@ class _Listener:
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class _Queues:
     """The queues of a listener in one process; *mutex* is held for a few statements."""
 
-    __slots__ = ("by_loop", "mutex")
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.by_loop: WeakKeyDictionary[object, _Queue] = WeakKeyDictionary()
+    mutex: threading.Lock = attrs.field(factory=threading.Lock)
+    by_loop: WeakKeyDictionary[object, _Queue] = attrs.field(
+        factory=WeakKeyDictionary[object, "_Queue"]
+    )
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class _Queue:
     """
     The events of one event loop that a listener has yet to hear, and the task that calls it.
@@ -221,23 +218,13 @@ class _Queue:
         task_id: Identifies the task while it runs: it ends when the queue is empty.
     """
 
-    __slots__ = (
-        "_events",
-        "_heard",
-        "_is_running",
-        "_listener",
-        "_loop",
-        "_put",
-        "task_id",
-    )
-
-    def __init__(self, listener: _Listener, native: object) -> None:
-        self._listener = listener
-        self._loop = EventLoop(native)
-        self._events: deque[Event] = deque()
-        self._put = self._heard = 0
-        self._is_running = False
-        self.task_id: int | None = None
+    _listener: _Listener
+    _loop: EventLoop
+    _events: deque[Event] = attrs.field(factory=deque[Event])
+    _put: int = 0
+    _heard: int = 0
+    _is_running: bool = False
+    task_id: int | None = None
 
     def put(self, event: Event, native: object) -> None:
         """Add *event*; *native* is the queue's loop, which runs here."""

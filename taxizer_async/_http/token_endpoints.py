@@ -55,7 +55,7 @@ class _Call:
     began: float
 
 
-@final
+@attrs.define(eq=False)
 class _Progress:
     """
     How far a request has come, by httpcore's trace events; other transports send none.
@@ -64,12 +64,9 @@ class _Progress:
         has_client: Whether its client was made.
     """
 
-    __slots__ = ("_has_left", "_is_traced", "has_client")
-
-    def __init__(self) -> None:
-        self.has_client = False
-        self._is_traced = False
-        self._has_left = False
+    has_client: bool = False
+    _is_traced: bool = False
+    _has_left: bool = False
 
     async def __call__(self, event: str, _info: object) -> None:
         self._is_traced = True

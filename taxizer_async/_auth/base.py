@@ -31,29 +31,7 @@ AuthT = TypeVar("AuthT", bound="AuthBase")
 
 
 class AuthBase:
-    """
-    Logs in to Taxizer and carries the bearer token on every request of an async client.
-
-    One object may be shared by any number of clients, tasks, event loops and threads, one after the
-    other or at once, and survives a fork: all of them use one token. It owns no connection and needs no
-    closing.
-
-    Args:
-        credentials: A `Credentials`, or a sync or async callable that returns one and is called anew for
-            each login.
-        base_url: Where the API is; https, or http on loopback.
-        store: Where the token is shared; by default this object's memory.
-        policy: All durations and limits.
-        http_client: Returns a fresh async client of the same HTTP library, which carries one login or
-            renewal and is then closed. Pass it for a proxy, a CA of your own or a test transport. It is
-            called in a worker thread, as making a client reads files.
-        on_event: The first listener, called with each event; see `add_listener`.
-        extra_origins: Origins beside that of *base_url* that the token may be sent to.
-        clock: For tests.
-
-    Raises:
-        ConfigurationError: If an argument is wrong.
-    """
+    """`TaxizerAuth` on the library that a subclass names."""
 
     _library: ClassVar[HttpLibrary]
     _bearer: Bearer
@@ -108,7 +86,7 @@ class AuthBase:
         Report that the server refused *token*, and return the token to use next.
 
         For users of `token()`: a WebSocket, gRPC, another HTTP library. All callers that report the same
-        token share one renewal.
+        token share one renewal. A failed one is logged and reported, and raises nothing here.
 
         Args:
             token: As `token()` returned it.
@@ -116,8 +94,7 @@ class AuthBase:
                 no renewal from then on. Without it the token counts as revoked.
 
         Returns:
-            None if the refusal is final for now: another token would not help, or there is none. This
-            raises no error; a failed login is logged and reported.
+            None if the refusal is final for now: another token would not help, or there is none.
         """
         return await self._bearer.provider.refused(token, place)
 
@@ -204,20 +181,7 @@ class AuthBase:
 
 
 class ClientBase(Generic[AuthT]):
-    """
-    An async client of its library that is pointed at Taxizer and logged in.
-
-    `client.auth` is the `TaxizerAuth` behind it: `client.auth.keep_fresh`, `client.auth.status()`.
-
-    Args:
-        credentials: As for `TaxizerAuth`.
-        **options: The other arguments of `TaxizerAuth`, and those of the library's `AsyncClient` except
-            *auth*. Requests name paths below *base_url*. By default *http_client* returns a client with
-            this client's *verify*, *cert*, *trust_env* and *proxy*.
-
-    Raises:
-        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
-    """
+    """`TaxizerClient` on the library that a subclass names."""
 
     _library: ClassVar[HttpLibrary]
     _auth_class: type[AuthT]

@@ -19,7 +19,29 @@ HTTPX: Final = HttpLibrary(httpx)
 
 
 class TaxizerAuth(AuthBase, httpx.Auth):
-    __doc__ = AuthBase.__doc__
+    """
+    Logs in to Taxizer and carries the bearer token on every request of an async client.
+
+    One object may be shared by any number of clients, tasks, event loops and threads, one after the
+    other or at once, and survives a fork: all of them use one token. It owns no connection and needs no
+    closing.
+
+    Args:
+        credentials: A `Credentials`, or a sync or async callable that returns one and is called anew for
+            each login.
+        base_url: Where the API is; https, or http on loopback.
+        store: Where the token is shared; by default this object's memory.
+        policy: All durations and limits.
+        http_client: Returns a fresh async client of the same HTTP library, which carries one login or
+            renewal and is then closed. Pass it for a proxy, a CA of your own or a test transport. It is
+            called in a worker thread, as making a client reads files.
+        on_event: The first listener, called with each event; see `add_listener`.
+        extra_origins: Origins beside that of *base_url* that the token may be sent to.
+        clock: For tests.
+
+    Raises:
+        ConfigurationError: If an argument is wrong.
+    """
 
     _library = HTTPX
 
@@ -32,7 +54,20 @@ class TaxizerAuth(AuthBase, httpx.Auth):
 
 # mypy reads the type of `auth` as any AuthBase.
 class TaxizerClient(ClientBase[TaxizerAuth], httpx.AsyncClient):  # type: ignore[misc]
-    __doc__ = ClientBase.__doc__
+    """
+    An `httpx.AsyncClient` that is pointed at Taxizer and logged in.
+
+    `client.auth` is the `TaxizerAuth` behind it: `client.auth.keep_fresh`, `client.auth.status()`.
+
+    Args:
+        credentials: As for `TaxizerAuth`.
+        **options: The other arguments of `TaxizerAuth`, and those of `httpx.AsyncClient` except *auth*.
+            Requests name paths below *base_url*. By default *http_client* returns a client with this
+            client's *verify*, *cert*, *trust_env* and *proxy*.
+
+    Raises:
+        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
+    """
 
     _library = HTTPX
     _auth_class = TaxizerAuth

@@ -112,7 +112,7 @@ def test_what_is_no_record_of_the_key_is_refused_and_not_shown(kind: str) -> Non
 
 
 def test_a_record_in_plain_text_is_not_believed_where_there_is_a_key() -> None:
-    """Whoever can write to the store, but has no key, can put nothing into it."""
+    """A writer that has no key can put nothing into the store that is believed."""
     data = RecordCodec().encode(KEY, RECORD)
     with pytest.raises(TokenStoreError, match="not encrypted") as caught:
         RecordCodec(NEW).decode(KEY, data, age=0)

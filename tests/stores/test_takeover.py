@@ -108,9 +108,6 @@ async def jwt_in(store: FileTokenStore) -> str:
     return record.token.jwt.reveal()
 
 
-# Counting silence
-
-
 def test_silence_counts_from_the_first_look() -> None:
     """A beat is as old as this process has known it; one that is new to it is heard now."""
     clock = Clock()
@@ -143,6 +140,7 @@ def test_a_beat_is_due_several_times_in_a_lease() -> None:
     assert LEASE_SECONDS / HEARTBEAT >= 4
 
 
+@pytest.mark.invariant(24)
 async def test_a_beat_changes_the_lock_file(store: FileTokenStore, folder: Path) -> None:
     """Taking the lease and each `extend` show in the time of the lock file, and in nothing else."""
     lease = await held(store)
@@ -160,9 +158,7 @@ async def test_a_beat_changes_the_lock_file(store: FileTokenStore, folder: Path)
     assert len({each.st_ino for each in seen}) == 1
 
 
-# Taking over
-
-
+@pytest.mark.invariant(24)
 @pytest.mark.usefixtures("silent")
 async def test_a_silent_holder_is_left_behind(store: FileTokenStore, folder: Path) -> None:
     """Its successor has the lease and may save; it may not, and its release frees nothing."""
@@ -283,6 +279,7 @@ async def test_a_take_over_that_fails_leaves_nothing(
     await late.release()
 
 
+@pytest.mark.invariant(25)
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("before", ["_write", "replace"])
@@ -351,8 +348,6 @@ async def test_a_late_save_takes_no_other_file(
     await late.release()
     await lease.release()
 
-
-# Real holders, in real time
 
 HOLDER = """
 import json, os, signal, sys, threading

@@ -22,7 +22,7 @@ from taxizer_async import TaxizerClient
 from taxizer_async.stores import Lease, RecordCodec, StoreKey, TokenRecord
 
 
-#: One row per app: its record, and who has the lease until when.
+#: One row per app: its record, the owner of its lease, and until when that lasts.
 TABLE = """CREATE TABLE IF NOT EXISTS taxizer_tokens (
   name text PRIMARY KEY, record bytea, saved_at timestamptz,
   owner text, leased_until timestamptz, saves integer NOT NULL DEFAULT 0)"""

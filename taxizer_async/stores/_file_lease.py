@@ -28,6 +28,7 @@ import attrs
 
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import call_aside
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 
 
 try:
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
     from taxizer_async.stores._protocol import StoreKey
 
 
-#: Seconds without a heartbeat after which a lease has ended.
-LEASE_SECONDS: Final = 5.0
-#: Seconds between two heartbeats.
-HEARTBEAT: Final = LEASE_SECONDS / 4
 #: How much of the time between two looks counts as silence: a process that was suspended heard nothing.
 _LONGEST_GAP: Final = LEASE_SECONDS / 2
 
@@ -243,7 +240,7 @@ class FileLease:
         """Give a sign of life; return whether the lease is held, and nobody is taking it over."""
         if not self.is_of(self._key):
             return False
-        # In this order: a process that looked before this touch has its new lock in place by then.
+        # In this order: a process that looked before this touch had locked its new file by then.
         _touch(self._path)
         return not _is_being_replaced(self._path) and self.is_of(self._key)
 

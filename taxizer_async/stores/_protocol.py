@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import attrs
 
 from taxizer_async._core.models import Token
+
+
+#: Seconds without a call of `extend` after which the leases of our own stores end.
+LEASE_SECONDS: Final = 5.0
+#: Seconds between two such calls: two of them in a row may get lost.
+HEARTBEAT: Final = LEASE_SECONDS / 4
 
 
 @attrs.frozen
@@ -104,10 +110,10 @@ class Lease(Protocol):
     """
     The right to log in or renew for all clients of the store, and to save the result.
 
-    A lease has to end without its holder, who may be killed or stopped. It lasts until it is released, or
-    for about 5 s without a call of `extend`: the others wait that long for a dead holder, and a living one
-    may be late by that much. The holder may come back later, and its `extend` and `save` then do nothing to
-    what its successor has.
+    A lease has to end without its holder, a process that may be killed or stopped. It lasts until it is
+    released, or for about 5 s without a call of `extend`: the others wait that long for a dead holder, and a
+    living one may be late by that much. The holder may come back later: then its `extend` and `save` return
+    False, and harm nothing that its successor has.
 
     A lease that has ended, but was not taken by another, may be taken up again by `extend` or `save`, or be
     refused: either is right, as nobody else has saved since.

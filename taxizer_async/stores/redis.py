@@ -19,6 +19,7 @@ import attrs
 from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
 from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
 from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisTokenStore"]
 
-#: Seconds after which the lease of a process that died is free.
-LEASE_SECONDS: Final = 5.0
-#: Seconds between two extensions of a lease: two of them may get lost.
-HEARTBEAT: Final = LEASE_SECONDS / 4
 #: Seconds that a cancelled call spends on releasing a lease that it may have got.
 _RELEASE_TIMEOUT: Final = 0.25
 #: Seconds that a record outlives the tokens in it.

@@ -11,8 +11,9 @@ import pytest
 
 from taxizer_async import RenewalPolicy
 from taxizer_async.stores import StoreKey
+from taxizer_async.stores._protocol import LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.stores.redis import LEASE_SECONDS, RedisTokenStore
+from taxizer_async.stores.redis import RedisTokenStore
 from tests.fleet.fleet import Fleet, WorkerConfig
 from tests.support.families import PATIENCE
 

@@ -16,7 +16,8 @@ import redis.asyncio
 import redis.crc
 
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
-from taxizer_async.stores.redis import HEARTBEAT, LEASE_SECONDS, RedisTokenStore
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
+from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support.families import PATIENCE

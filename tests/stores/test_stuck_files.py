@@ -105,6 +105,7 @@ WITHOUT: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, s
     "lease, its open": (Bench.take, os, "open"),
     "lease, its lock": (Bench.take, fcntl, "flock"),
     "lease, once it is taken": (Bench.take, _file_lease, "_identity"),
+    "lease, its touch": (Bench.take, os, "utime"),
     "clear, its sync": (Bench.clear, os, "fsync"),
 }
 WITH: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, str]] = {
@@ -112,6 +113,7 @@ WITH: dict[str, tuple[Callable[[Bench], Coroutine[Any, Any, None]], object, str]
     "save, its sync": (Bench.save, os, "fsync"),
     "save, its rename": (Bench.save, Path, "replace"),
     "extend, its look": (Bench.extend, _file_lease, "_identity"),
+    "extend, its touch": (Bench.extend, os, "utime"),
     "release, its close": (Bench.release, os, "close"),
 }
 CALLS: Final = WITHOUT | WITH

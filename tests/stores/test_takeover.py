@@ -19,7 +19,8 @@ import anyio.to_thread
 import pytest
 
 from taxizer_async.stores import _file_lease
-from taxizer_async.stores._file_lease import HEARTBEAT, LEASE_SECONDS, BeatWatch, _LockedFile
+from taxizer_async.stores._file_lease import BeatWatch, _LockedFile
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.conftest import JWT, KEY, make_record
 from tests.support import families

@@ -179,6 +179,20 @@ def test_each_error_has_an_entry_in_the_runbook() -> None:
     assert set(entries) == ERRORS - {"TaxizerError"}
 
 
+def test_each_guarantee_names_tests_that_exist() -> None:
+    """Each row of the table of guarantees names a test, and each of these is in its file."""
+    table = re.search(r"^\| what happens .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    _, _, *rows = table[0].strip().splitlines()
+    named = [re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows]
+
+    assert len(rows) > 10
+    assert all(named), rows
+    for path, test in {each for row in named for each in row}:
+        text = (ROOT / "tests" / path).read_text("utf-8")
+        assert re.search(rf"^(async )?def {test}\(", text, re.MULTILINE), f"{path}::{test}"
+
+
 def test_the_speed_in_the_readme_was_measured() -> None:
     """The README quotes the figures of the last run."""
     results = (ROOT / "benchmarks" / "results.md").read_text("utf-8")

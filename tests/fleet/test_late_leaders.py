@@ -70,6 +70,26 @@ def test_a_refresh_token_out_of_a_backup_is_not_sent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
 
 
+def test_a_newcomer_after_a_restore_costs_one_login(
+    sandbox: Sandbox, config: WorkerConfig, request: pytest.FixtureRequest
+) -> None:
+    """A process that starts after a restore sends the spent refresh token: one login follows, no failure."""
+    with Fleet(sandbox, config) as fleet:
+        (older,) = fleet.start(1)
+        older.ask("burst 1")
+        if config.store[0] == "file":
+            _set_back_files(fleet)
+        else:
+            _set_back_redis(fleet, request.getfixturevalue("redis_server"))
+        (newcomer,) = fleet.start(1)
+        reports = [newcomer.ask("burst 1"), older.ask("burst 1")]
+
+    assert [report.failures for report in reports] == [[], []]
+    # The server takes the reuse for a theft, and revokes what it has issued.
+    assert sandbox.counters.reuses == 1
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 2)
+
+
 @pytest.mark.report(48)
 @pytest.mark.report(86)
 @pytest.mark.parametrize(("answered", "timeout"), [(False, 3.0), (True, 60.0)])

@@ -356,8 +356,21 @@ from pathlib import Path
 
 import anyio
 
+from taxizer_async import Secret, Token
+from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
-from tests.stores.conftest import KEY, make_record
+
+KEY = StoreKey(*sys.argv[3:])
+
+def make_record(jwt):
+    return TokenRecord(
+        token=Token(jwt=Secret(jwt)),
+        version=jwt,
+        lifetime=900.0,
+        refresh_lifetime=None,
+        age=0.0,
+        refresh_spent=False,
+    )
 
 def stop_before(name, kind):
     real = getattr(kind, name)
@@ -387,7 +400,15 @@ anyio.run(main)
 
 @pytest.fixture(name="holder")
 def _holder(folder: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLDER, str(folder), request.param]
+    command = [
+        sys.executable,
+        "-c",
+        HOLDER,
+        str(folder),
+        request.param,
+        KEY.base_url,
+        KEY.client_id,
+    ]
     with families.running(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

@@ -7,11 +7,11 @@ but cancellation.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, final
 
 import anyio
@@ -176,7 +176,7 @@ class HttpExchange:
         self, call: _Call, into: RawResponse, progress: _Progress
     ) -> Misconfigured | Unavailable | None:
         """Send the request and receive the response, or return why there is no client to do so."""
-        async with AsyncExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             client = await self._open(stack)
             if isinstance(client, (Misconfigured, Unavailable)):
                 return client
@@ -204,9 +204,9 @@ class HttpExchange:
             await receive(response, into)
         return None
 
-    async def _open(self, stack: AsyncExitStack) -> Any:
+    async def _open(self, stack: contextlib.AsyncExitStack) -> Any:
         """Return an open client, or why there is none."""
-        module = self._library.module
+        is_passing, problem = False, None
         # In a thread, as reading the CA bundle takes tens of milliseconds.
         try:
             client = await self._calls.run(self._make, needs_thread=False)
@@ -217,27 +217,28 @@ class HttpExchange:
             is_passing = isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)
             problem = f"raised {_describe(cause) if is_passing else type(cause).__name__}"
         else:
-            is_passing = False
-            if not isinstance(client, module.AsyncClient):
-                if inspect.iscoroutine(client):
-                    client.close()
-                problem = f"returned {type(client).__name__}"
-            elif client.is_closed:
-                problem = "returned a closed client"
-            else:
-                try:
+            problem = self._problem_of(client)
+            if problem is None:
+                problem = "returned a client that is in use"
+                with contextlib.suppress(RuntimeError):
                     return await stack.enter_async_context(client)
-                except RuntimeError:
-                    problem = "returned a client that is in use"
         if self._is_own:
             reason = f"no HTTP client could be made ({problem})"
             advice = "check the proxy and SSL variables"
         else:
             reason = f"http_client {problem}"
-            advice = f"it must return a fresh {module.__name__}.AsyncClient for each exchange"
+            library = self._library.module.__name__
+            advice = f"it must return a fresh {library}.AsyncClient for each exchange"
         if is_passing:
             return Unavailable(reason=reason, not_processed=True)
         return Misconfigured(reason=f"{reason}: {advice}")
+
+    def _problem_of(self, client: Any) -> str | None:
+        if isinstance(client, self._library.module.AsyncClient):
+            return "returned a closed client" if client.is_closed else None
+        if inspect.iscoroutine(client):
+            client.close()
+        return f"returned {type(client).__name__}"
 
     def _describe_delay(self, during: str) -> str:
         if self._is_own:

@@ -8,6 +8,7 @@ Any of them may hold a secret by mistake: a password in a URL, a pair in place o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast, final
 
 from taxizer_async._core.clock import SystemClock
@@ -15,7 +16,7 @@ from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.library import LoginClients
-from taxizer_async._http.urls import read_base_url
+from taxizer_async._http.urls import parse_base_url
 from taxizer_async._token.credentials_source import CredentialsSource
 
 
@@ -108,15 +109,9 @@ class AuthOptions:
         wrong = next(self._wrong_types(), None)
         if wrong is not None:
             raise ConfigurationError(wrong)
-        urls: list[httpx.URL] = []
-        for each in (self._base_url, *(self._origins or ())):
-            url, problem = read_base_url(each)
-            if problem is not None:
-                del each, url
-                msg = f"{'extra_origins' if urls else 'base_url'} {problem}"
-                raise ConfigurationError(msg)
-            urls.append(url)
-        return urls
+        # By `map`, as the variable of a loop would be in this frame: see `_core.secret`.
+        parse_origin = partial(parse_base_url, name="extra_origins")
+        return [parse_base_url(self._base_url), *map(parse_origin, self._origins or ())]
 
     def _wrong_types(self) -> Iterator[str]:
         if self._origins is None:

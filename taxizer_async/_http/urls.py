@@ -28,34 +28,26 @@ _SLASH: Final = b"/"
 _NO_URL: Final = "is no URL such as https://apistaging.taxizer.com"
 
 
-def parse_base_url(base_url: str | httpx.URL) -> httpx.URL:
+def parse_base_url(base_url: str | httpx.URL, name: str = "base_url") -> httpx.URL:
     """
     Return *base_url*, normalized.
 
     Raises:
         ConfigurationError: If it is no URL, is neither https nor loopback, or has parts that would be
-            lost or logged.
+            lost or logged; the message calls it *name*.
     """
-    url, problem = read_base_url(base_url)
-    del base_url
-    if problem is None:
-        return url
-    del url
-    msg = f"base_url {problem}"
-    raise ConfigurationError(msg)
-
-
-def read_base_url(base_url: str | httpx.URL) -> tuple[httpx.URL, str | None]:
-    """Return the normalized URL, and why it can't be used, if so."""
+    url = None
     try:
         url = httpx.URL(str(base_url).strip())
         problem = _problem_of(url)
     # UnicodeError: from the codecs, for a lone surrogate or an invalid IDNA host.
     except (httpx.InvalidURL, UnicodeError):
-        url, problem = httpx.URL(""), _NO_URL
-    if problem is not None:
-        return url, problem
-    return url.copy_with(raw_path=url.raw_path.rstrip(_SLASH) or _SLASH), None
+        problem = _NO_URL
+    if url is not None and problem is None:
+        return url.copy_with(raw_path=url.raw_path.rstrip(_SLASH) or _SLASH)
+    del base_url, url
+    msg = f"{name} {problem}"
+    raise ConfigurationError(msg)
 
 
 def endpoint_url(base_url: httpx.URL, path: str) -> httpx.URL:

@@ -85,7 +85,7 @@ class RenewalPolicy:
         outage_backoff_limit: ... this.
         refresh_passed_over: How long AppRefreshToken is not used after it failed without refusing ...
         refresh_distrusted: ... and after a token that it issued was refused without ever being accepted.
-        store_timeout: The limit of a single call to the token store.
+        store_timeout: The limit of a single call to the token store, counted in turns of the event loop.
         lease_poll: The first pause between two reads of a store while another client holds the lease; pauses
             grow by half each time up to 0.25 s, with jitter.
         hook_timeout: How long an async listener may take for an event.

@@ -30,9 +30,9 @@ _FEWEST_TURNS: Final = 15
 
 
 @contextlib.contextmanager
-def move_on_after_turns(seconds: float) -> Generator[anyio.CancelScope]:
+def move_on_after_turns(seconds: float, *, shield: bool = False) -> Generator[anyio.CancelScope]:
     """Return a cancel scope that is cancelled after *seconds*, counted in turns."""
-    with anyio.CancelScope() as scope, call_after_turns(seconds, scope.cancel):
+    with anyio.CancelScope(shield=shield) as scope, call_after_turns(seconds, scope.cancel):
         yield scope
 
 

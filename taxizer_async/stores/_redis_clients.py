@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary, ref
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.process import PerProcess
+from taxizer_async._core.turns import move_on_after_turns
+from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT
 
 
 try:
@@ -178,7 +180,10 @@ class ClientPerLoop:
         own = self._clients.get()
         with own.mutex:
             client = own.by_loop.pop(loop, None)
-        if client is not None:
+        if client is None:
+            return
+        # A connection whose other end is gone waits for TLS to be closed.
+        with move_on_after_turns(CONNECT_TIMEOUT):
             await client.aclose()
 
 

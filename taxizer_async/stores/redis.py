@@ -13,10 +13,10 @@ import re
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
 
-import anyio
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
+from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
@@ -204,7 +204,7 @@ class RedisTokenStore:
             return lease if await lease.take() else None
         except asyncio.CancelledError:
             # Redis may have granted it, and only the reply was not read.
-            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+            with move_on_after_turns(_RELEASE_TIMEOUT, shield=True):
                 await lease.release()
             raise
 

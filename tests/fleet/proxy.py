@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, Self, final
 
 
 if TYPE_CHECKING:
+    import ssl
+
     from collections.abc import Callable, Iterable, Iterator
 
 
@@ -31,17 +33,25 @@ class Proxy:
     """
     Passes connections on to *port* of loopback, for the length of a `with`.
 
+    Args:
+        port: Where to.
+        tls: The certificate, if clients speak TLS to it.
+
     Attributes:
+        latency: Seconds that an answer is on its way.
         passed: How many bytes have gone which way.
         resets: How many connections were reset on purpose.
         swallowed: How many times something was sent on a forgotten connection in vain.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        self.latency = 0.0
+        self._tls = tls
         self.passed: dict[Direction, int] = {"to server": 0, "to client": 0}
         self.resets = 0
         self.swallowed = 0
         self._forgotten: dict[asyncio.StreamWriter, Manner | None] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         self._upstream = port
         self._port: Future[int] = Future()
         self._cuts: dict[Direction, Iterator[int]] = {}
@@ -114,10 +124,13 @@ class Proxy:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0, ssl=self._tls)
         async with server:
             self._port.set_result(server.sockets[0].getsockname()[1])
             await self._over.wait()
+            # Leaving waits for all connections, and a forgotten one has no end.
+            for each in self._serving:
+                each.cancel()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -126,6 +139,9 @@ class Proxy:
             _reset(writer)
             return
         self._forgotten[to_upstream] = None
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
         pumps = [
             asyncio.create_task(self._pump(reader, to_upstream, "to server")),
             asyncio.create_task(self._pump(upstream, writer, "to client")),
@@ -139,6 +155,7 @@ class Proxy:
             _reset(writer)
             _reset(to_upstream)
             del self._forgotten[to_upstream]
+            self._serving.discard(serving)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
@@ -153,6 +170,7 @@ class Proxy:
                 continue
             if direction == "to client":
                 await self._answering.wait()
+                await asyncio.sleep(self.latency)
             left = self._left.get(direction)
             passing = content if left is None else content[:left]
             writer.write(passing)
@@ -175,6 +193,6 @@ class Proxy:
 def _reset(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     # It may have been closed from the other side already.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()

@@ -14,10 +14,14 @@ import httpx
 import pytest
 import redis.asyncio
 import redis.asyncio.sentinel
+import trustme
 
 from taxizer_async import TaxizerAuth, TaxizerClient
+from taxizer_async.stores import StoreKey
+from taxizer_async.stores._redis_calls import ANSWER_TIMEOUT
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.fleet.proxy import Proxy
+from tests.support.certificates import tls_contexts
 from tests.support.families import PATIENCE
 from tests.support.loops import ASYNCIO, run_together
 from tests.support.redis_server import RedisServer, running_cluster, running_sentinel
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores import Lease, TokenRecord
     from taxizer_async.testing import Sandbox
     from tests.fleet.proxy import Manner
 
@@ -133,6 +137,35 @@ async def test_a_sentinel_whose_connections_were_forgotten_costs_no_login(
                     await each.aclose()
 
         await _renew_in_spite(sandbox, proxy, manner, make)
+
+
+@pytest.mark.slow
+@pytest.mark.report(150)
+async def test_a_redis_far_away_over_tls_gets_its_time(
+    sandbox: Sandbox, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Connecting may take longer than an answer, and so it may after the connections were forgotten."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    served, _ = tls_contexts(authority)
+    with Proxy(redis_server.port, tls=served) as tls, Proxy(tls.port) as proxy:
+        proxy.latency = 0.15
+        url = f"rediss://127.0.0.1:{proxy.port}"
+
+        def make() -> contextlib.AbstractAsyncContextManager[RedisTokenStore]:
+            return RedisTokenStore.from_url(url, ssl_ca_certs=str(tmp_path / "ca.pem"))
+
+        async with make() as store:
+            began = time.monotonic()
+            assert await store.load(StoreKey(sandbox.base_url, "nobody")) is None
+            assert time.monotonic() - began > ANSWER_TIMEOUT
+            proxy.forget_connections("in silence")
+            began = time.monotonic()
+        # Closing does not wait for the other end.
+        assert time.monotonic() - began < 10
+        await _renew_in_spite(sandbox, proxy, "in silence", make)
+    # asyncio has to see that the abandoned connections have ended.
+    await anyio.wait_all_tasks_blocked()
 
 
 async def _renew_in_spite(

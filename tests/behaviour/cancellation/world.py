@@ -11,7 +11,7 @@ import httpx
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenState
 from taxizer_async.stores import Lease, StoreKey
-from taxizer_async.stores._file_lease import LEASE_SECONDS
+from taxizer_async.stores._protocol import LEASE_SECONDS
 from tests.support.callers import PATH
 from tests.support.limits import HANG
 

@@ -127,8 +127,8 @@ class AuthBase:
         Call *listener* with each event from now on, as *on_event* is; return a function that ends that.
 
         Any thread may add any number. Each listener hears what happened in an event loop in order, in a
-        task of its own there, so that no request waits for it; one that fails or hangs does not affect
-        the others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
+        separate task there, so that no request waits for it; one that fails or hangs does not affect the
+        others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
         sync listener is called at once, and an async one can't be called.
 
         Args:

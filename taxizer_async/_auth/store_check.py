@@ -33,7 +33,7 @@ async def check_store(auth: AuthBase) -> None:
             await store.check()
         except TaxizerError as cause:
             problem = str(cause)
-        except Exception as cause:  # noqa: BLE001 - whatever a store raises, whose text may be secret
+        except Exception as cause:  # noqa: BLE001 - whatever a store raises; its text may be secret
             problem = f"its check failed ({type(cause).__name__})"
         else:
             return

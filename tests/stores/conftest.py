@@ -1,19 +1,23 @@
-"""Fixtures of the store tests."""
+"""Fixtures and values of the store tests."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from taxizer_async._core.models import Token
 from taxizer_async._core.secret import Secret
-from taxizer_async.stores import StoreKey, TokenRecord
+from taxizer_async.stores import Lease, StoreKey, TokenRecord
+from taxizer_async.stores.file import FileTokenStore
+from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 KEY = StoreKey("https://api.test", "client-1")
@@ -29,6 +33,28 @@ def make_record(jwt: str = JWT, *, lifetime: float = 900.0) -> TokenRecord:
         age=0.0,
         refresh_spent=False,
     )
+
+
+async def held(store: FileTokenStore) -> Lease:
+    lease = await store.lease(KEY)
+    assert lease is not None
+    return lease
+
+
+async def taken_over(folder: Path) -> Lease:
+    """Return the lease once its holder is left behind."""
+    store = FileTokenStore(folder)
+    end = anyio.current_time() + HANG
+    while (lease := await store.lease(KEY)) is None:
+        assert anyio.current_time() < end
+        await anyio.sleep(0.05)
+    return lease
+
+
+async def jwt_in(store: FileTokenStore) -> str:
+    record = await store.load(KEY)
+    assert record is not None
+    return record.token.jwt.reveal()
 
 
 @pytest.fixture(name="running_redis_server", scope="session")

@@ -75,9 +75,9 @@ class RedisTokenStore:
     """
     Shares tokens among all machines that reach one Redis.
 
-    Each call is tried twice, the second time on a new connection, and for a few seconds at most: the
-    client's own retries and time-outs need not be set. All methods raise what the client raises, and
-    `TokenStoreError` if Redis does not answer in time.
+    A call that is not answered within 0.75 s, or whose connection breaks, is made once more on a new
+    connection: the client's own retries and time-outs need not be set. All methods raise what the client
+    raises, and `TokenStoreError` if Redis does not answer in time.
 
     Args:
         client: Your own client of `redis.asyncio` (`Redis`, one of a Sentinel, or `RedisCluster`) or of

@@ -59,7 +59,7 @@ def show(base_url: str, store: StoreConfig) -> None:
     Needs no client secret. Exits with 0 if a token is kept, 1 if none is, 3 if the store can't be read.
     """
     key = _key(base_url)
-    record = anyio.run(_call, store, GuardedStore.load, key, "the store can't be read")
+    record = anyio.run(_call, store, GuardedStore.look, key, "the store can't be read").record
     show_rows([*_place_rows(store, key), *_record_rows(record)])
     if record is None:
         raise typer.Exit(ExitCode.FAILED)

@@ -71,7 +71,8 @@ class ExchangeFailed(_Timed):
     *retry_at* (aware, UTC).
 
     *kind* is the endpoint that was asked, for *elapsed* seconds up to *at*; None if no endpoint was asked,
-    as the user's part failed. *error* names the class that callers get.
+    as the user's part failed, or another client of the store was answered the same a moment before. *error*
+    names the class that callers get.
     """
 
     reason: str

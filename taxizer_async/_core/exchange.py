@@ -96,11 +96,12 @@ class RetryBudget:
 
     Attributes:
         deadline: When the exchange has to end (`Clock.monotonic`).
-        wants_more: Returns whether to try again after a failed attempt: ahead of need, one is enough.
+        wants_more: Returns whether to try again after an attempt with this outcome: ahead of need, one is
+            enough.
     """
 
     deadline: float
-    wants_more: Callable[[], bool]
+    wants_more: Callable[[Unavailable | Malformed], bool]
 
 
 class Exchange(Protocol):

@@ -26,11 +26,15 @@ JITTER_SHARE: Final = 0.2
 SHORTEST_LIFETIME: Final = 0.5
 #: How often `keep_fresh` reads the clock, as timers stand still while the machine sleeps.
 KEEP_FRESH_INTERVAL: Final = 10.0
-#: Reads of the store between two attempts to get a lease that another client holds. As a holder rarely dies,
-#: the token that it saves is what to look for.
-POLLS_PER_LEASE_ATTEMPT: Final = 4
-#: The longest pause, on average, between two reads of a store while another client holds the lease.
+#: The longest pause, on average, between two looks into a store whose lease another client holds.
 LONGEST_LEASE_POLL: Final = 0.25
+#: How far a pause may be from its average, as a part of it.
+LEASE_POLL_JITTER: Final = 0.25
+#: How long a client that may be the only one to see a failure leaves the lease to others: all have looked
+#: by then.
+LEASE_YIELDED_FOR: Final = LONGEST_LEASE_POLL * (1 + LEASE_POLL_JITTER)
+#: How long a renewal is left to the client that has the lease, ahead of need.
+LEFT_TO_OTHERS_FOR: Final = 1.0
 #: How long an acceptance by a place counts as evidence that others accept what one refuses.
 ACCEPTANCE_COUNTS: Final = 600.0
 #: How often an acceptance by the same place is noted at most.
@@ -86,7 +90,7 @@ class RenewalPolicy:
         refresh_passed_over: How long AppRefreshToken is not used after it failed without refusing ...
         refresh_distrusted: ... and after a token that it issued was refused without ever being accepted.
         store_timeout: The limit of a single call to the token store, counted in turns of the event loop.
-        lease_poll: The first pause between two reads of a store while another client holds the lease; pauses
+        lease_poll: The first pause between two looks into a store while another client holds the lease; pauses
             grow by half each time up to 0.25 s, with jitter.
         hook_timeout: How long an async listener may take for an event.
 
@@ -149,6 +153,12 @@ class RenewalPolicy:
         """Return the wait after the *attempt*-th attempt, from 1; *jitter* in [0, 1) shortens it by up to half."""
         wait = _doubled(self.backoff, attempt, max(self.backoff, LONGEST_RETRY_WAIT))
         return self._prolonged(wait * (1 - jitter / 2), retry_after)
+
+    def lease_wait(self, looks: int, jitter: float) -> float:
+        """Return the pause after so many *looks* for a lease that is taken; *jitter* is in [0, 1)."""
+        longest = max(self.lease_poll, LONGEST_LEASE_POLL)
+        mean = min(longest, self.lease_poll * 1.5 ** min(looks, _DOUBLINGS))
+        return mean * (1 + LEASE_POLL_JITTER * (2 * jitter - 1))
 
     def follower_timeout(self, remaining: float, last_elapsed: float) -> float:
         """

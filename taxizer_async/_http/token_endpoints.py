@@ -12,7 +12,7 @@ import functools
 import inspect
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, final
 
 import anyio
 import attrs
@@ -116,7 +116,7 @@ class HttpExchange:
         while True:
             attempt += 1
             outcome = await self._attempt(call, budget)
-            if not _may_pass(outcome) or not budget.wants_more():
+            if not _may_pass(outcome) or not budget.wants_more(outcome):
                 return outcome
             retry_after = outcome.retry_after if isinstance(outcome, Unavailable) else None
             wait = self._policy.retry_wait(attempt, self._random(), retry_after)
@@ -250,7 +250,7 @@ class HttpExchange:
             self._make.tls.doubt()
 
 
-def _may_pass(outcome: Outcome) -> bool:
+def _may_pass(outcome: Outcome) -> TypeGuard[Unavailable | Malformed]:
     """Return whether another attempt may have another outcome."""
     if isinstance(outcome, Malformed):
         return not outcome.is_the_apis

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, final
 import attrs
 
 from taxizer_async._core.exchange import Refused, Unavailable
-from taxizer_async._core.policy import Freshness
+from taxizer_async._core.policy import LEFT_TO_OTHERS_FOR, Freshness
 from taxizer_async._token.cache_state import CacheState
 from taxizer_async._token.cached_token import CachedToken, from_record
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.refusals import after_acceptance, after_refusal, is_news
+from taxizer_async._token.shared_failures import to_cause
 
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from taxizer_async._core.policy import RenewalPolicy
     from taxizer_async._token.failures import Cause
     from taxizer_async._token.places import Verdict
-    from taxizer_async.stores import TokenRecord
+    from taxizer_async.stores import FailureRecord, TokenRecord
 
 
 @final
@@ -253,24 +254,28 @@ class TokenCache:
                 from memory for a moment only.
         """
         with self._changing():
-            now = self._clock.monotonic()
             failures = self.state.failures + 1
             wait = self._wait_after(cause, failures, recheck=recheck)
-            refused_for = self._policy.rejected_for if rejected is not None else wait
-            failure = Failure(
-                cause=cause,
-                endpoint=endpoint,
-                until=now + wait,
-                retry_at=self._clock.wall() + refused_for,
+            rest = self._policy.rejected_for if rejected is not None else wait
+            return self._fail(
+                cause, endpoint, wait=wait, rest=rest, rejected=rejected, failures=failures
+            )
+
+    def adopt_failure(
+        self, record: FailureRecord, *, rejected: Credentials | None, recheck: bool
+    ) -> Failure:
+        """Note that the exchange of another client failed; the arguments are as for `record_failure`."""
+        with self._changing():
+            rest = record.remaining
+            recheck = recheck and rejected is not None
+            return self._fail(
+                to_cause(record),
+                record.endpoint,
+                wait=min(rest, self._policy.outage_backoff) if recheck else rest,
+                rest=rest,
                 rejected=rejected,
-                rejected_until=now + refused_for,
-                ahead_of_need=self.alive() is not None,
+                failures=max(self.state.failures, record.failures),
             )
-            rejection = self.state.rejection if rejected is None else failure
-            self.state = attrs.evolve(
-                self.state, failure=failure, rejection=rejection, failures=failures
-            )
-            return failure
 
     def extend_rejection(self, failure: Failure) -> Failure:
         """Serve a refusal from memory for another moment, as the credentials have not changed."""
@@ -291,6 +296,19 @@ class TokenCache:
         """Return whether Connect is to be asked and not AppRefreshToken."""
         return self._clock.monotonic() < self.state.refresh_passed_over_until
 
+    def leave_to_others(self) -> None:
+        """Have nobody renew the token for a moment, and no longer than callers need not wait for it."""
+        with self._changing():
+            cached = self.state.cached
+            if cached is not None:
+                need = cached.requested_at + cached.schedule.must_after
+                until = min(self._clock.monotonic() + LEFT_TO_OTHERS_FOR, need)
+                self.state = attrs.evolve(self.state, left_until=until)
+
+    def is_left_to_others(self) -> bool:
+        """Return whether another client renews the token, and there is time to wait for that."""
+        return self._clock.monotonic() < self.state.left_until
+
     def forget(self) -> None:
         """Drop the token and the failures, and supersede the refresh under way."""
         with self._changing():
@@ -309,6 +327,33 @@ class TokenCache:
         """Note the account that the token is for from now on."""
         with self._changing():
             self.state = attrs.evolve(self.state, client_id=client_id)
+
+    def _fail(
+        self,
+        cause: Cause,
+        endpoint: str,
+        *,
+        wait: float,
+        rest: float,
+        rejected: Credentials | None,
+        failures: int,
+    ) -> Failure:
+        """Serve a failure from memory for *wait* seconds; the server is asked again after *rest*."""
+        now = self._clock.monotonic()
+        failure = Failure(
+            cause=cause,
+            endpoint=endpoint,
+            until=now + wait,
+            retry_at=self._clock.wall() + rest,
+            rejected=rejected,
+            rejected_until=now + rest,
+            ahead_of_need=self.alive() is not None,
+        )
+        rejection = self.state.rejection if rejected is None else failure
+        self.state = attrs.evolve(
+            self.state, failure=failure, rejection=rejection, failures=failures
+        )
+        return failure
 
     def _wait_after(self, cause: Cause, failures: int, *, recheck: bool) -> float:
         if isinstance(cause, Refused):

@@ -40,6 +40,7 @@ class CacheState:
         renewals_of_401s: The renewals that 401s caused, as far as they still count.
         places: What 401s say about the places that the token is sent to.
         refresh_passed_over_until: Until when AppRefreshToken is not asked (`Clock.monotonic`).
+        left_until: Until when the renewal is left to another client (`Clock.monotonic`).
         generation: Counts `forget`: what was asked for before one is not held after it.
         forgotten: The version of the token that was dropped by the last `forget` that dropped one.
         client_id: The account that the token is for; None until the credentials were asked for.
@@ -56,6 +57,7 @@ class CacheState:
     renewals_of_401s: tuple[RenewalOf401, ...] = ()
     places: Places = attrs.field(factory=Places)
     refresh_passed_over_until: float = -math.inf
+    left_until: float = -math.inf
     generation: int = 0
     forgotten: str | None = None
     client_id: str | None = None

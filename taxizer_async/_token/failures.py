@@ -137,3 +137,16 @@ class Failure:
         if isinstance(self.cause, (Unavailable, LeaseNeverFree)):
             return TokenEndpointUnavailableError
         return AuthError
+
+
+def describe_refresh(outcome: Refused | Unavailable | Malformed) -> str:
+    """Say why AppRefreshToken brought no token, and a login follows."""
+    match outcome:
+        case Unavailable(reason=reason, not_processed=True):
+            return reason
+        case Unavailable(reason=reason):
+            return f"{reason}, so the server may have taken it"
+        case Malformed(excerpt=excerpt):
+            return f"the answer was {excerpt}"
+        case Refused():
+            return "the server refused it"

@@ -10,16 +10,18 @@ import enum
 import math
 import os
 
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
 
 import anyio
 
 from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
+from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
 from taxizer_async._core.turns import move_on_after_turns
-from taxizer_async.stores import TokenRecord
+from taxizer_async.stores import FailureRecord, FailureStore, StoreView, TokenRecord
 from taxizer_async.stores._redis_errors import error_code
 
 
@@ -40,6 +42,7 @@ _ASPECTS: Final = {
     "extend": "leasing",
     "release": "leasing",
 }
+_NOTHING: Final = StoreView(record=None, failure=None)
 
 
 class NoLease(enum.Enum):
@@ -81,16 +84,28 @@ class GuardedStore:
         """What failed in the store and has not worked since; None if all is well."""
         return ", ".join(self._problems.values()) or None
 
-    async def load(self, key: StoreKey) -> TokenRecord | None:
-        """Return the record, or None if there is none or it can't be had."""
+    async def look(self, key: StoreKey) -> StoreView:
+        """Return what the store has for *key*; nothing if that can't be had."""
 
-        async def read() -> TokenRecord | None:
-            record = await self._store.load(key)
+        async def read() -> StoreView:
+            try:
+                view = await self._look(key)
+            except ConfigurationError:
+                # Whoever asks for the lease next is told.
+                return _NOTHING
+            _refuse_unless(isinstance(view, StoreView), view, "StoreView")
+            record, failure = view.record, view.failure
             _refuse_unless(record is None or _is_record(record), record, "TokenRecord")
-            return record
+            _refuse_unless(failure is None or _is_failure(failure), failure, "FailureRecord")
+            return view
 
-        record = await self._call("load", read)
-        return None if record is _Failed.FAILED else record
+        view = await self._call("load", read)
+        return _NOTHING if view is _Failed.FAILED else view
+
+    async def _look(self, key: StoreKey) -> StoreView:
+        if isinstance(self._store, FailureStore):
+            return await self._store.look(key)
+        return StoreView(record=await self._store.load(key), failure=None)
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease) -> SaveResult:
         """Replace the record of *key*."""
@@ -98,6 +113,12 @@ class GuardedStore:
         if saved is _Failed.FAILED:
             return SaveResult.DOWN
         return SaveResult.SAVED if saved else SaveResult.LEASE_LOST
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease) -> None:
+        """Share *failure*, if the store can."""
+        store = self._store
+        if isinstance(store, FailureStore):
+            await self._call("save", lambda: store.save_failure(key, failure, lease))
 
     async def clear(self, key: StoreKey) -> bool:
         """Say whether the record is gone."""
@@ -124,6 +145,30 @@ class GuardedStore:
         """Give *lease* back, even while being cancelled."""
         with anyio.CancelScope(shield=True):
             await self._call("release", lease.release)
+
+    async def hold(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what *call* returns; extend *lease* meanwhile."""
+        if lease is None or lease.heartbeat is None:
+            return await call()
+        # In a task like the refresh's own: the end of the loop cancels those of task groups.
+        done, ended = anyio.Event(), anyio.Event()
+
+        async def beat() -> None:
+            try:
+                await self.keep(lease, done)
+            finally:
+                ended.set()
+
+        task = start_task(running_loop(), beat, Context())
+        try:
+            result = await call()
+        except BaseException:
+            task.cancel()
+            raise
+        # A beat that is under way is not cut off: it has a connection of the store's.
+        done.set()
+        await ended.wait()
+        return result
 
     async def keep(self, lease: Lease, until: anyio.Event) -> None:
         """Extend *lease* again and again *until* that is set, or the lease is lost."""
@@ -173,6 +218,17 @@ def _is_record(given: object) -> bool:
         return False
     life = given.refresh_lifetime
     return all(map(_is_number, (given.lifetime, given.age, 0.0 if life is None else life)))
+
+
+def _is_failure(given: object) -> bool:
+    if not isinstance(given, FailureRecord):
+        return False
+    is_kind = given.kind in ("refused", "unavailable", "malformed")
+    texts = (given.endpoint, given.text, given.pair or "")
+    numbers = (given.status_code, given.failures, given.remaining)
+    return (
+        is_kind and all(isinstance(each, str) for each in texts) and all(map(_is_number, numbers))
+    )
 
 
 def _is_lease(given: object) -> bool:

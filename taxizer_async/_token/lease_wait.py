@@ -6,30 +6,32 @@ What is done with the lease in hand is in `renewal`; `provider` says why things 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final
+
+import attrs
 
 from taxizer_async._core.events import LeaseAwaited
 from taxizer_async._core.exchange import Misconfigured
-from taxizer_async._core.policy import LONGEST_LEASE_POLL, POLLS_PER_LEASE_ATTEMPT
+from taxizer_async._core.models import Credentials
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
-from taxizer_async._token.renewal_request import SUPERSEDED, Restart
+from taxizer_async._token.renewal_request import NoResult, Progress, Turn
 from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.failures import Failure
     from taxizer_async._token.renewal import Renewal
     from taxizer_async._token.renewal_request import RenewalRequest, Result, Step
     from taxizer_async._token.single_flight import SharedRefresh
-    from taxizer_async.stores import Lease
+    from taxizer_async.stores import StoreView
+
+
+StepT = TypeVar("StepT")
 
 
 @final
 class LeaseWait:
-    """Runs refreshes of *renewal*, each under the lease; keeps nothing between two of them."""
+    """Runs refreshes of *renewal*, each turn under the lease; keeps nothing between two of them."""
 
     __slots__ = ("_renewal",)
 
@@ -38,75 +40,98 @@ class LeaseWait:
 
     async def run(self, request: RenewalRequest, refresh: SharedRefresh) -> Result:
         """Return the token that replaces the stale one, or why there is none."""
-        renewal = self._renewal
-        asked: Credentials | None = None
-        waiting_since: float | None = None
-        pause = renewal.policy.lease_poll
-        while not renewal.is_superseded(request):
-            key, asked = await renewal.key(asked, seconds=renewal.seconds_left(request))
-            if renewal.is_superseded(request):
-                break
-            if not isinstance(key, StoreKey):
-                return renewal.fail(key)
-            lease = await renewal.store.lease(key)
-            if lease is not NoLease.BUSY:
-                self._end_wait(waiting_since, "acquired")
-                waiting_since = None
-                result = await self._with_lease(request, refresh, key, lease, asked)
-                if not isinstance(result, Restart):
-                    return result
-                asked = result.credentials
-                continue
-            if waiting_since is None:
-                waiting_since = renewal.clock.monotonic()
-            for _ in range(POLLS_PER_LEASE_ATTEMPT):
-                seen = await self._poll_once(request, key)
-                if seen is not None:
-                    self._end_wait(waiting_since, "served")
-                    return seen
-                if renewal.is_superseded(request) or not renewal.seconds_left(request):
-                    self._end_wait(waiting_since, "gave_up")
-                    return self._give_up(request)
-                await renewal.clock.sleep(pause * (0.5 + renewal.random()))
-                pause = min(LONGEST_LEASE_POLL, 1.5 * pause)
-        return SUPERSEDED
+        step: Step = Progress(credentials=self._renewal.credentials.fixed)
+        while isinstance(step, Progress):
+            step = await self._step(request, refresh, step)
+        return step
 
-    async def _with_lease(
-        self,
-        request: RenewalRequest,
-        refresh: SharedRefresh,
-        key: StoreKey,
-        lease: Lease | NoLease | Misconfigured,
-        asked: Credentials | None,
+    async def _step(
+        self, request: RenewalRequest, refresh: SharedRefresh, progress: Progress
     ) -> Step:
+        """Look into the store; if nothing there helps, take a turn, or wait until the next look."""
         renewal = self._renewal
+        key, asked = await renewal.key(progress.credentials, seconds=renewal.seconds_left(request))
+        if renewal.is_superseded(request):
+            return self._end_wait(progress, "gave_up", NoResult.SUPERSEDED)
+        if not isinstance(key, StoreKey):
+            return renewal.failures.fail(key)
+        progress = attrs.evolve(progress, credentials=asked)
+        view = await renewal.store.look(key)
+        found = renewal.find(request, view, asked)
+        if found is not None:
+            served = found is not NoResult.SUPERSEDED
+            return self._end_wait(progress, "served" if served else "gave_up", found)
+        if asked is None and renewal.has_refusal(view):
+            return await self._ask(request, progress)
+        turn = Turn(request=request, progress=progress, key=key, lease=None, view=view)
+        if not self._may_try_lease(view, progress):
+            was_busy = progress.waiting_since is not None
+            return await self._wait(turn, is_busy=was_busy if view.leased is None else view.leased)
+        return await self._try_lease(turn, refresh)
+
+    async def _ask(self, request: RenewalRequest, progress: Progress) -> Step:
+        """Ask for the credentials, as only they show whether a refusal in the store is about them."""
+        renewal = self._renewal
+        answer = await renewal.ask(seconds=renewal.seconds_left(request))
+        if isinstance(answer, Credentials):
+            return attrs.evolve(progress, credentials=answer)
+        return (
+            NoResult.SUPERSEDED if renewal.is_superseded(request) else renewal.failures.fail(answer)
+        )
+
+    def _may_try_lease(self, view: StoreView, progress: Progress) -> bool:
+        if view.leased or self._renewal.clock.monotonic() < progress.resume_at:
+            return False
+        # A store that can't tell is asked with each second look only.
+        return view.leased is False or progress.looks % 2 == 0
+
+    async def _try_lease(self, turn: Turn, refresh: SharedRefresh) -> Step:
+        renewal = self._renewal
+        lease = await renewal.store.lease(turn.key)
+        if lease is NoLease.BUSY:
+            return await self._wait(turn, is_busy=True)
+        progress = self._end_wait(turn.progress, "acquired", turn.progress)
+        turn = attrs.evolve(turn, progress=attrs.evolve(progress, waiting_since=None))
         if isinstance(lease, Misconfigured):
-            return renewal.fail(lease)
+            return renewal.failures.fail(lease)
         if isinstance(lease, NoLease):
-            return await renewal.run(request, key, None, asked)
+            return await renewal.run(turn)
         refresh.lease = lease
         try:
-            return await renewal.run(request, key, lease, asked)
+            return await renewal.run(attrs.evolve(turn, lease=lease))
         finally:
             refresh.lease = None
             await renewal.store.release(lease)
 
-    async def _poll_once(
-        self, request: RenewalRequest, key: StoreKey
-    ) -> CachedToken | Failure | None:
-        """Return what others have come to meanwhile."""
-        renewal = self._renewal
-        seen = renewal.cache.replacement_for(request.stale)
-        return seen or renewal.adopt(request, await renewal.store.load(key))
+    async def _wait(self, turn: Turn, *, is_busy: bool) -> Step:
+        """Pause before the next look, unless there is no time left, or no need to wait for others."""
+        renewal, request, progress = self._renewal, turn.request, turn.progress
+        now, left = renewal.clock.monotonic(), renewal.seconds_left(request)
+        if renewal.is_superseded(request):
+            return self._end_wait(progress, "gave_up", NoResult.SUPERSEDED)
+        if is_busy and renewal.is_ahead_of_need():
+            renewal.cache.leave_to_others()
+            return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
+        if not left or (progress.cause is not None and not renewal.is_needed(request)):
+            return self._end_wait(progress, "gave_up", self._give_up(progress))
+        pause = renewal.policy.lease_wait(progress.looks, renewal.random())
+        if progress.resume_at > now:
+            pause = min(pause, progress.resume_at - now)
+        await renewal.clock.sleep(min(pause, left))
+        since = now if is_busy and progress.waiting_since is None else progress.waiting_since
+        return attrs.evolve(progress, looks=progress.looks + 1, waiting_since=since)
 
-    def _give_up(self, request: RenewalRequest) -> Result:
-        if self._renewal.is_superseded(request):
-            return SUPERSEDED
-        return self._renewal.fail(LeaseNeverFree(self._renewal.policy.exchange_timeout))
+    def _give_up(self, progress: Progress) -> Result:
+        renewal = self._renewal
+        if progress.cause is not None:
+            return renewal.failures.fail_to_connect(progress, progress.cause)
+        return renewal.failures.fail(LeaseNeverFree(renewal.policy.exchange_timeout))
 
     def _end_wait(
-        self, since: float | None, outcome: Literal["acquired", "served", "gave_up"]
-    ) -> None:
-        if since is not None:
-            elapsed = self._renewal.clock.monotonic() - since
+        self, progress: Progress, outcome: Literal["acquired", "served", "gave_up"], step: StepT
+    ) -> StepT:
+        """Report the wait for the lease, if there was one, and return *step*."""
+        if progress.waiting_since is not None:
+            elapsed = self._renewal.clock.monotonic() - progress.waiting_since
             self._renewal.event_log.emit(LeaseAwaited(elapsed=elapsed, outcome=outcome))
+        return step

@@ -18,9 +18,13 @@ memory, or wait for the refresh that is under way", so a caller that has waited 
 
 A refresh belongs to no caller. It is a task of its own (`single_flight`), so callers may leave, all of
 them, and it finishes, saves and tells. The refreshes of an event loop are ordered by an anyio lock, those
-of all that share a store by the store's lease. Behind both the refresh looks at the store again, adopts
-what others have put there, and only then asks the server: the refresh token first, if it is good,
-else the credentials.
+of all that share a store by the store's lease. A refresh looks into the store, and takes what others have
+put there: a good token, or a failure that would be its own, too. Else it takes the lease, looks again, and
+only then asks the server: the refresh token first, if it is good, else the credentials. If the lease is
+taken it looks again, less and less often; ahead of need it ends, and leaves the renewal to the holder.
+
+A failure is shared if the server answered it. Others might be luckier with any other, so the lease is
+given back before the next attempt.
 
 A refresh token is spent the moment it is sent: the mark is written first, in memory and in the store,
 and taken back only if the request certainly did not arrive. A spent one leads to a login. A refresh
@@ -57,8 +61,8 @@ from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.places import Verdict
 from taxizer_async._token.renewal import Renewal
-from taxizer_async._token.renewal_request import SUPERSEDED, RenewalRequest
-from taxizer_async._token.single_flight import RefreshCoordinator
+from taxizer_async._token.renewal_request import NoResult, RenewalRequest
+from taxizer_async._token.single_flight import RefreshCoordinator, sleep_unless
 from taxizer_async.stores import StoreKey
 
 
@@ -129,6 +133,7 @@ class TokenProvider:
             random=random,
             event_log=event_log,
         )
+        self._failures = self._renewal.failures
         self._lease_wait = LeaseWait(self._renewal)
         self._own_coordinator = PerProcess(lambda: RefreshCoordinator(self._run))
 
@@ -164,6 +169,8 @@ class TokenProvider:
 
     async def _go_on_or_wait(self, cached: CachedToken, freshness: Freshness) -> CachedToken | None:
         """Have *cached* renewed; of need wait for that, but not for long."""
+        if self.cache.is_left_to_others():
+            return cached
         refresh, native = self._join_or_start()
         if freshness is Freshness.RENEW_AHEAD:
             return cached
@@ -212,6 +219,8 @@ class TokenProvider:
                 return None if current.same_token(cached) else current
             if failure is not None and (current is not None or failure.answers_need):
                 return None if current is not None else failure
+            if current is not None and self.cache.is_left_to_others():
+                return None
             refresh, native = self._join_or_start()
             await refresh.wait(native)
             failed = refresh.result if isinstance(refresh.result, Failure) else None
@@ -247,7 +256,7 @@ class TokenProvider:
         self._drop()
         key, _ = await self._renewal.key()
         if not isinstance(key, StoreKey):
-            raise self._renewal.fail(key).error()
+            raise self._failures.fail(key).error()
         cleared = await self._store.clear(key)
         # A refresh that began while the store was being cleared may have found the record still there.
         self._drop()
@@ -297,11 +306,11 @@ class TokenProvider:
             # Its text and frames may hold what was sent.
             problem = f"the refresh failed with {type(cause).__name__}, which is a mistake of ours"
             _log.error("%s", problem)
-            result = self._renewal.fail(Unavailable(reason=problem))
+            result = self._failures.fail(Unavailable(reason=problem))
         except BaseException:
             if not refresh.is_over:
                 problem = "the event loop ended before there was an answer"
-                self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))
+                self._end(refresh, self._failures.fail(Unavailable(reason=problem)))
             raise
         self._end(refresh, result)
 
@@ -309,13 +318,12 @@ class TokenProvider:
         """Let callers go though *refresh* does not end, as code of the user's in it hangs."""
         seconds = self._policy.exchange_timeout + self._policy.store_timeout
         await anyio.sleep(seconds)
-        if refresh.is_over:
-            return
-        problem = f"the login did not end within {seconds:g} s"
-        self._end(refresh, self._renewal.fail(Unavailable(reason=problem)))
+        if not refresh.is_over:
+            problem = f"the login did not end within {seconds:g} s"
+            self._end(refresh, self._failures.fail(Unavailable(reason=problem)))
 
     def _end(self, refresh: SharedRefresh, result: Result) -> None:
-        self._coordinator().end(refresh, None if result is SUPERSEDED else result)
+        self._coordinator().end(refresh, None if isinstance(result, NoResult) else result)
         if refresh.waits:
             waits = tuple(refresh.waits)
             self._event_log.emit(events.TokenAwaited(callers=len(waits), waits=waits))
@@ -334,11 +342,11 @@ class TokenProvider:
             await lock.acquire()
         if scope.cancelled_caught:
             if self._renewal.is_superseded(request):
-                return SUPERSEDED
-            return self._renewal.fail(Unavailable(reason="the one before it does not end"))
+                return NoResult.SUPERSEDED
+            return self._failures.fail(Unavailable(reason="the one before it does not end"))
         try:
             failure = self.cache.active_failure()
-            if failure is not None and failure.answers_need:
+            if failure is not None and (failure.answers_need or self.cache.alive() is not None):
                 # The one before it has failed after all, while this waited.
                 return failure
             return await self._lease_wait.run(request, refresh)
@@ -349,7 +357,7 @@ class TokenProvider:
         changed = sleeper.changed
         wait = self._until_renewal()
         if wait > 0:
-            await self._sleep(changed, min(wait, KEEP_FRESH_INTERVAL))
+            await sleep_unless(changed, self._clock, min(wait, KEEP_FRESH_INTERVAL))
             return
         refresh, native = self._join_or_start()
         await refresh.wait(native, counts=False)
@@ -373,19 +381,7 @@ class TokenProvider:
             return pause
         margin = HEALTHY_FACTOR * self.cache.state.last_elapsed
         due = cached.schedule.keep_fresh_after(margin) - cached.age(self._clock)
-        return max(due, pause)
-
-    async def _sleep(self, changed: anyio.Event, seconds: float) -> None:
-        """Sleep, but not through a change of the token."""
-
-        async def wake_on_change() -> None:
-            await changed.wait()
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wake_on_change)
-            await self._clock.sleep(seconds)
-            tasks.cancel_scope.cancel()
+        return max(due, pause, self.cache.state.left_until - self._clock.monotonic())
 
     def _join_or_start(self) -> tuple[SharedRefresh, object]:
         """Return the refresh under way, started if need be, and the running loop to wait on."""

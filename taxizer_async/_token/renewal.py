@@ -10,48 +10,60 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable
-from contextvars import Context
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, TypeGuard, final
 
-import anyio
 import attrs
 
 from taxizer_async._core import events
 from taxizer_async._core.clock import Clock
 from taxizer_async._core.errors import TokenEndpointUnavailableError, TokenResponseError
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.exchange import (
     Exchange,
     Issued,
     Malformed,
     Misconfigured,
+    Outcome,
     Refused,
     RetryBudget,
     Unavailable,
 )
 from taxizer_async._core.models import Credentials
-from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.policy import LEASE_YIELDED_FOR, Freshness, RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
+from taxizer_async._token.failure_memory import FailureMemory
+from taxizer_async._token.failures import describe_refresh
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
-from taxizer_async._token.renewal_request import SUPERSEDED, Endpoints, Restart
+from taxizer_async._token.renewal_request import Endpoints, NoResult
+from taxizer_async._token.shared_failures import is_answer
 from taxizer_async.stores import StoreKey
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from taxizer_async._core.events import ExchangeKind
     from taxizer_async._core.secret import Secret
     from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure
-    from taxizer_async._token.renewal_request import RenewalRequest, Step, Superseded
-    from taxizer_async.stores import Lease, TokenRecord
+    from taxizer_async._token.failures import CredentialsUnavailable, Failure
+    from taxizer_async._token.renewal_request import (
+        Progress,
+        RenewalRequest,
+        Result,
+        Step,
+        Turn,
+    )
+    from taxizer_async.stores import StoreView, TokenRecord
 
 
-T = TypeVar("T")
+def _remember_failures(renewal: Renewal) -> FailureMemory:
+    return FailureMemory(
+        endpoints=renewal.endpoints,
+        cache=renewal.cache,
+        policy=renewal.policy,
+        clock=renewal.clock,
+        event_log=renewal.event_log,
+        recheck=renewal.credentials.fixed is None,
+    )
 
 
 @final
@@ -68,6 +80,9 @@ class Renewal:
     clock: Clock
     random: Callable[[], float]
     event_log: EventLog
+    failures: FailureMemory = attrs.field(
+        default=attrs.Factory(_remember_failures, takes_self=True), init=False
+    )
 
     async def key(
         self, asked: Credentials | None = None, *, seconds: float | None = None
@@ -77,57 +92,74 @@ class Renewal:
 
         Args:
             asked: The credentials, if they were asked for already.
-            seconds: How long asking for them may take, if that is not known yet.
+            seconds: How long asking for them may take, if the account is not known yet.
         """
         client_id = self.cache.state.client_id if asked is None else asked.client_id
         if client_id is None:
-            credentials = await ask_credentials(
-                self.credentials,
-                seconds=self.policy.exchange_timeout if seconds is None else seconds,
+            credentials = await self.ask(
+                seconds=self.policy.exchange_timeout if seconds is None else seconds
             )
             if not isinstance(credentials, Credentials):
                 return credentials, None
             asked, client_id = credentials, credentials.client_id
-            self.cache.note_client_id(client_id)
         return StoreKey(self.endpoints.base_url, client_id), asked
 
-    async def run(
-        self,
-        request: RenewalRequest,
-        key: StoreKey,
-        lease: Lease | None,
-        asked: Credentials | None,
-    ) -> Step:
+    async def ask(self, *, seconds: float) -> Credentials | CredentialsUnavailable | Misconfigured:
+        """Ask for the credentials, for *seconds* at most, and note whose they are."""
+        credentials = await ask_credentials(self.credentials, seconds=seconds)
+        if isinstance(credentials, Credentials):
+            self.cache.note_client_id(credentials.client_id)
+        return credentials
+
+    def find(
+        self, request: RenewalRequest, view: StoreView, credentials: Credentials | None
+    ) -> Result | None:
         """
-        Adopt what is in the store, or refresh it, or log in.
+        Return what others have come to: a token, or a failure that spares this client the try.
 
         Args:
             request: What it is about.
-            key: The API and the account.
-            lease: None if the store is down; then it is left alone, and so are refresh tokens that
-                others may have, too.
-            asked: The credentials, if they were asked for already.
+            view: What the store has.
+            credentials: The pair, if it is known.
         """
-        newer = self.cache.replacement_for(request.stale)
-        if newer is not None:
-            return newer
-        record = await self.store.load(key) if lease else None
-        if record is not None and self.cache.is_forgotten(record):
-            record = None
-        adopted = self.adopt(request, record)
-        if adopted is not None:
-            return adopted
+        found = self.cache.replacement_for(request.stale) or self.adopt(request, view.record)
+        if found is not None:
+            return found
         if self.is_superseded(request):
-            return SUPERSEDED
-        cached = None if self.cache.passes_over_refresh() else self._refreshable(record)
+            return NoResult.SUPERSEDED
+        failure = view.failure
+        if failure is None:
+            return None
+        if failure.pair is None:
+            is_enough = not (failure.ahead_of_need and self.is_needed(request))
+            return self.failures.adopt(failure) if is_enough else None
+        if credentials is None or self._refreshable(view.record) is not None:
+            return None
+        return self.failures.known_refusal(credentials, failure)
+
+    def has_refusal(self, view: StoreView) -> bool:
+        """Return whether *view* has a refusal that matters if it is of the credentials to be used."""
+        failure = view.failure
+        is_refusal = failure is not None and failure.pair is not None
+        return is_refusal and self._refreshable(view.record) is None
+
+    async def run(self, turn: Turn) -> Step:
+        """Adopt what others have put into the store meanwhile, or refresh the token, or log in."""
+        request = turn.request
+        if turn.lease is not None:
+            turn = attrs.evolve(turn, view=await self.store.look(turn.key))
+            found = self.find(request, turn.view, turn.progress.credentials)
+            if found is not None:
+                return found
+        cached = None if self.cache.passes_over_refresh() else self._refreshable(turn.record)
         refresh_token = cached.token.refresh_token if cached else None
         if cached is not None and refresh_token is not None:
-            result = await self._refresh(request, key, lease, cached, refresh_token)
+            result = await self._refresh(turn, cached, refresh_token)
             if result is not None:
                 return result
             if self.is_superseded(request):
-                return SUPERSEDED
-        return await self._log_in(request, key, lease, asked)
+                return NoResult.SUPERSEDED
+        return await self._log_in(turn)
 
     def adopt(self, request: RenewalRequest, record: TokenRecord | None) -> CachedToken | None:
         """Use *record* from now on if it replaces the stale token."""
@@ -142,97 +174,80 @@ class Renewal:
         """Return whether the token was forgotten since *request* was made."""
         return self.cache.state.generation != request.generation
 
-    def fail(
-        self,
-        cause: Cause,
-        *,
-        rejected: Credentials | None = None,
-        kind: ExchangeKind | None = None,
-        elapsed: float = 0.0,
-    ) -> Failure:
-        """Remember that there is no new token, and report it; *kind* was asked, if anything was."""
-        failure = self.cache.record_failure(
-            cause,
-            endpoint=self.endpoints.refresh if kind == "refresh" else self.endpoints.connect,
-            rejected=rejected,
-            recheck=self.credentials.fixed is None,
-        )
-        self.event_log.emit(
-            events.ExchangeFailed(
-                reason=failure.describe(),
-                status_code=failure.status_code,
-                retry_at=failure.retry_at_utc,
-                ahead_of_need=failure.ahead_of_need,
-                # A misconfigured http_client sent nothing.
-                kind=None if isinstance(cause, Misconfigured) else kind,
-                elapsed=elapsed,
-                error=failure.error_name,
-            )
-        )
-        return failure
+    def is_ahead_of_need(self) -> bool:
+        """Return whether callers go on with the token that they have, and do not wait for another."""
+        return self.cache.freshness() in (Freshness.FRESH, Freshness.RENEW_AHEAD)
 
     def seconds_left(self, request: RenewalRequest) -> float:
         """Return the seconds until *request* has to be over."""
         return max(0.0, request.deadline - self.clock.monotonic())
 
+    async def _share(self, turn: Turn, failure: Failure) -> Failure | NoResult:
+        """Save *failure* if other clients would only get the same, and return it."""
+        record = self.failures.record(failure)
+        if turn.lease is None or record is None:
+            return failure
+        await self.store.save_failure(turn.key, record, turn.lease)
+        return await self._clear_if_superseded(turn) or failure
+
+    async def _clear_if_superseded(self, turn: Turn) -> NoResult | None:
+        """Return SUPERSEDED if the token was forgotten: what was just saved may have come after that."""
+        if not self.is_superseded(turn.request):
+            return None
+        await self.store.clear(turn.key)
+        return NoResult.SUPERSEDED
+
     def _refreshable(self, record: TokenRecord | None) -> CachedToken | None:
         cached = None
-        if record is not None and not self.cache.is_newer_than(record):
+        if record is not None and not (
+            self.cache.is_newer_than(record) or self.cache.is_forgotten(record)
+        ):
             cached = self.cache.read(record)
         if cached is None or not cached.refreshable(self.clock):
             cached = self.cache.unshared()
         return cached if cached is not None and cached.refreshable(self.clock) else None
 
-    async def _refresh(
-        self,
-        request: RenewalRequest,
-        key: StoreKey,
-        lease: Lease | None,
-        cached: CachedToken,
-        refresh_token: Secret,
-    ) -> Step | None:
+    async def _refresh(self, turn: Turn, cached: CachedToken, refresh_token: Secret) -> Step | None:
         """Return None if a login has to follow."""
-        marked = await self._mark(key, lease, cached, spent=True)
+        request = turn.request
+        marked = await self._mark(turn, cached, spent=True)
         if marked is not SaveResult.SAVED:
-            return Restart() if marked is SaveResult.LEASE_LOST else None
-        if self.is_superseded(request):
-            # The mark may have brought back what was cleared.
-            await self.store.clear(key)
-            return SUPERSEDED
+            return turn.progress if marked is SaveResult.LEASE_LOST else None
+        superseded = await self._clear_if_superseded(turn)
+        if superseded is not None:
+            return superseded
         began = self.clock.monotonic()
-        outcome = await self._with_heartbeat(
-            lease, lambda: self.exchange.refresh(refresh_token, self._budget(request))
+        outcome = await self.store.hold(
+            turn.lease, lambda: self.exchange.refresh(refresh_token, self._budget(turn))
         )
         if isinstance(outcome, Issued):
-            return await self._keep(request, key, lease, outcome, login=False)
+            return await self._keep(turn, outcome, login=False)
         if isinstance(outcome, (Unavailable, Malformed)):
             self.cache.pass_over_refresh(self.policy.refresh_passed_over)
         if self.is_superseded(request):
-            return SUPERSEDED
+            return NoResult.SUPERSEDED
         if isinstance(outcome, Misconfigured) or (
             isinstance(outcome, Unavailable) and outcome.not_processed
         ):
-            await self._mark(key, lease, cached, spent=False)
-            if self.is_superseded(request):
-                # Likewise.
-                await self.store.clear(key)
-                return SUPERSEDED
-        return self._after_failed_refresh(request, outcome, self.clock.monotonic() - began)
+            await self._mark(turn, cached, spent=False)
+            superseded = await self._clear_if_superseded(turn)
+            if superseded is not None:
+                return superseded
+        return await self._after_failed_refresh(turn, outcome, self.clock.monotonic() - began)
 
-    def _after_failed_refresh(
-        self,
-        request: RenewalRequest,
-        outcome: Refused | Unavailable | Malformed | Misconfigured,
-        elapsed: float,
-    ) -> Failure | None:
+    async def _after_failed_refresh(
+        self, turn: Turn, outcome: Refused | Unavailable | Malformed | Misconfigured, elapsed: float
+    ) -> Step | None:
         """Return None if a login has to follow."""
-        if isinstance(outcome, Misconfigured):
-            return self.fail(outcome, kind="refresh", elapsed=elapsed)
-        if not isinstance(outcome, Refused) and not self._is_needed(request):
-            return self.fail(outcome, kind="refresh", elapsed=elapsed)
+        if isinstance(outcome, Misconfigured) or not (
+            isinstance(outcome, Refused) or self.is_needed(turn.request)
+        ):
+            return await self._share(
+                turn, self.failures.fail(outcome, kind="refresh", elapsed=elapsed)
+            )
         self.event_log.emit(
             events.RefreshRefused(
-                reason=_reason(outcome),
+                reason=describe_refresh(outcome),
                 status_code=outcome.status_code,
                 elapsed=elapsed,
                 error=(
@@ -242,110 +257,101 @@ class Renewal:
                 ).__name__,
             )
         )
-        return None
+        return self._yield_lease(turn) if _stays_here(outcome) else None
 
-    async def _log_in(
-        self,
-        request: RenewalRequest,
-        key: StoreKey,
-        lease: Lease | None,
-        asked: Credentials | None,
-    ) -> Step:
+    async def _log_in(self, turn: Turn) -> Step:
         """Log in at Connect, unless these very credentials were refused a moment ago."""
-        credentials: Credentials | CredentialsUnavailable | Misconfigured | None = asked
+        credentials = turn.progress.credentials
         if credentials is None:
-            seconds = self.seconds_left(request)
-            if not seconds:
-                # As after the process was stopped for a while.
-                return self.fail(Unavailable(reason="there was no time left to ask it"))
-            credentials = await self._with_heartbeat(
-                lease, lambda: ask_credentials(self.credentials, seconds=seconds)
-            )
-        if self.is_superseded(request):
-            return SUPERSEDED
-        if not isinstance(credentials, Credentials):
-            return self.fail(credentials)
-        if credentials.client_id != key.client_id:
-            self.cache.note_client_id(credentials.client_id)
-            return Restart(credentials)
-        known = self.cache.rejection_of(credentials)
+            asked = await self._ask(turn)
+            if not isinstance(asked, Credentials):
+                return asked
+            credentials = asked
+            turn = attrs.evolve(turn, progress=attrs.evolve(turn.progress, credentials=asked))
+        if credentials.client_id != turn.key.client_id:
+            return turn.progress
+        known = self.failures.known_refusal(credentials, turn.view.failure)
         if known is not None:
-            return self.cache.extend_rejection(known)
-        return await self._connect(request, key, lease, credentials)
-
-    async def _connect(
-        self, request: RenewalRequest, key: StoreKey, lease: Lease | None, credentials: Credentials
-    ) -> Step:
-        if lease is not None and await self.store.lost(lease):
+            return known
+        if turn.lease is not None and await self.store.lost(turn.lease):
             # A process that was stopped meanwhile finds that others have gone on.
-            return Restart(credentials)
-        if self.is_superseded(request):
-            return SUPERSEDED
+            return turn.progress
+        if self.is_superseded(turn.request):
+            return NoResult.SUPERSEDED
+        return await self._connect(turn, credentials)
+
+    async def _ask(self, turn: Turn) -> Credentials | Failure | NoResult:
+        seconds = self.seconds_left(turn.request)
+        if not seconds:
+            # As after the process was stopped for a while.
+            return self.failures.fail(Unavailable(reason="there was no time left to ask it"))
+        credentials = await self.store.hold(turn.lease, lambda: self.ask(seconds=seconds))
+        if self.is_superseded(turn.request):
+            return NoResult.SUPERSEDED
+        return (
+            credentials if isinstance(credentials, Credentials) else self.failures.fail(credentials)
+        )
+
+    async def _connect(self, turn: Turn, credentials: Credentials) -> Step:
         began = self.clock.monotonic()
-        outcome = await self._with_heartbeat(
-            lease, lambda: self.exchange.connect(credentials, self._budget(request))
+        if turn.progress.began is None:
+            turn = attrs.evolve(turn, progress=attrs.evolve(turn.progress, began=began))
+        outcome = await self.store.hold(
+            turn.lease, lambda: self.exchange.connect(credentials, self._budget(turn))
         )
         if isinstance(outcome, Issued):
-            return await self._keep(request, key, lease, outcome, login=True)
-        if self.is_superseded(request):
-            return SUPERSEDED
-        return self.fail(
-            outcome,
-            rejected=credentials if isinstance(outcome, Refused) else None,
-            kind="connect",
-            elapsed=self.clock.monotonic() - began,
+            earlier = began - (turn.progress.began or began)
+            return await self._keep(
+                turn, attrs.evolve(outcome, elapsed=outcome.elapsed + earlier), login=True
+            )
+        if self.is_superseded(turn.request):
+            return NoResult.SUPERSEDED
+        if _stays_here(outcome) and self.is_needed(turn.request):
+            attempts = turn.progress.attempts + 1
+            progress = attrs.evolve(turn.progress, attempts=attempts, cause=outcome)
+            yielded = self._yield_lease(
+                attrs.evolve(turn, progress=progress),
+                self.policy.retry_wait(attempts, self.random(), None),
+            )
+            if yielded is not None:
+                return yielded
+        return await self._share(turn, self.failures.fail_to_connect(turn.progress, outcome))
+
+    def _yield_lease(self, turn: Turn, pause: float = 0.0) -> Progress | None:
+        """
+        Have the lease given back for *pause* seconds, and for long enough that others take it.
+
+        Only this machine may see what has failed. Return None if there is no time left to try again.
+        """
+        resume_at = self.clock.monotonic() + max(pause, LEASE_YIELDED_FOR)
+        if turn.lease is None or resume_at >= turn.request.deadline:
+            return None
+        return attrs.evolve(turn.progress, resume_at=resume_at)
+
+    def _budget(self, turn: Turn) -> RetryBudget:
+        return RetryBudget(
+            deadline=turn.request.deadline,
+            wants_more=lambda outcome: (
+                self.is_needed(turn.request) and (turn.lease is None or is_answer(outcome))
+            ),
         )
 
-    def _budget(self, request: RenewalRequest) -> RetryBudget:
-        return RetryBudget(deadline=request.deadline, wants_more=lambda: self._is_needed(request))
-
-    def _is_needed(self, request: RenewalRequest) -> bool:
+    def is_needed(self, request: RenewalRequest) -> bool:
         """Return whether callers have no token to go on with."""
         return self.cache.alive() is None and not self.is_superseded(request)
 
-    async def _mark(
-        self, key: StoreKey, lease: Lease | None, cached: CachedToken, *, spent: bool
-    ) -> SaveResult:
-        self.cache.mark_spent(cached.version, spent=spent, shared=lease is not None)
-        if lease is None:
+    async def _mark(self, turn: Turn, cached: CachedToken, *, spent: bool) -> SaveResult:
+        self.cache.mark_spent(cached.version, spent=spent, shared=turn.lease is not None)
+        if turn.lease is None:
             return SaveResult.SAVED
         record = attrs.evolve(cached, refresh_spent=spent).record(self.clock)
-        return await self.store.save(key, record, lease)
+        return await self.store.save(turn.key, record, turn.lease)
 
-    async def _with_heartbeat(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
-        if lease is None or lease.heartbeat is None:
-            return await call()
-        # In a task like the refresh's own: the end of the loop cancels those of task groups.
-        done, ended = anyio.Event(), anyio.Event()
-
-        async def beat() -> None:
-            try:
-                await self.store.keep(lease, done)
-            finally:
-                ended.set()
-
-        task = start_task(running_loop(), beat, Context())
-        try:
-            result = await call()
-        except BaseException:
-            task.cancel()
-            raise
-        # A beat that is under way is not cut off: it has a connection of the store's.
-        done.set()
-        await ended.wait()
-        return result
-
-    async def _keep(
-        self,
-        request: RenewalRequest,
-        key: StoreKey,
-        lease: Lease | None,
-        issued: Issued,
-        *,
-        login: bool,
-    ) -> CachedToken | Superseded:
+    async def _keep(self, turn: Turn, issued: Issued, *, login: bool) -> CachedToken | NoResult:
+        """Save what was issued, then use it."""
+        request, key, lease = turn.request, turn.key, turn.lease
         if self.is_superseded(request):
-            return SUPERSEDED
+            return NoResult.SUPERSEDED
         cached = from_issued(
             issued,
             version=os.urandom(8).hex(),
@@ -373,19 +379,12 @@ class Renewal:
             )
         if not is_used:
             await self.store.clear(key)
-            return SUPERSEDED
+            return NoResult.SUPERSEDED
         if saved is SaveResult.LEASE_LOST:
-            return self.adopt(request, await self.store.load(key)) or cached
+            return self.adopt(request, (await self.store.look(key)).record) or cached
         return cached
 
 
-def _reason(outcome: Refused | Unavailable | Malformed) -> str:
-    match outcome:
-        case Unavailable(reason=reason, not_processed=True):
-            return reason
-        case Unavailable(reason=reason):
-            return f"{reason}, so the server may have taken it"
-        case Malformed(excerpt=excerpt):
-            return f"the answer was {excerpt}"
-        case Refused():
-            return "the server refused it"
+def _stays_here(outcome: Outcome) -> TypeGuard[Unavailable | Malformed]:
+    """Return whether only this machine may have seen *outcome*, and another attempt may have another."""
+    return isinstance(outcome, (Unavailable, Malformed)) and not is_answer(outcome)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from typing import Any
 
+    from taxizer_async._core.clock import Clock
     from taxizer_async._core.event_loops import Cancellable
     from taxizer_async._token.cached_token import CachedToken
     from taxizer_async._token.failures import Failure
@@ -318,6 +319,19 @@ class RefreshCoordinator:
             sleepers = list(self._sleepers)
         for sleeper in sleepers:
             sleeper.loop.call_soon(sleeper.wake)
+
+
+async def sleep_unless(changed: anyio.Event, clock: Clock, seconds: float) -> None:
+    """Sleep for *seconds* of *clock*, or until *changed* is set."""
+
+    async def wake_on_change() -> None:
+        await changed.wait()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wake_on_change)
+        await clock.sleep(seconds)
+        tasks.cancel_scope.cancel()
 
 
 @final

@@ -110,6 +110,10 @@ class PrivateDirectory:
                 (self.path / each).unlink(missing_ok=True)
             self._sync()
 
+    def discard(self, name: str) -> None:
+        """Remove the file, if there is one; it may be back after a crash of the machine."""
+        (self.path / name).unlink(missing_ok=True)
+
     def partial_writes(self, name: str) -> list[Path]:
         """Return what processes are writing in order to replace the file, or wrote before they were killed."""
         try:

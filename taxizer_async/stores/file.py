@@ -6,6 +6,7 @@ Needs the extra: `pip install "taxizer-async[file]"`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from pathlib import Path
@@ -20,12 +21,15 @@ from taxizer_async.stores._encryption import make_record_cipher
 from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
-from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
+from taxizer_async.stores._protocol import StoreView
+from taxizer_async.stores._records import RECORD_FORMAT, StoredFailure, StoredRecord
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taxizer_async.stores._encryption import EncryptionKey, OpaqueBytes
-    from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
 
 
 __all__ = ["FileTokenStore"]
@@ -88,6 +92,14 @@ class FileTokenStore:
         """
         return await self._calls.run(lambda: self._load(key))
 
+    async def look(self, key: StoreKey, /) -> StoreView:
+        """Return the record and the failure of *key*, if there are any; raises as `load` does."""
+
+        def look() -> StoreView:
+            return StoreView(record=self._load(key), failure=self._load_failure(key))
+
+        return await self._calls.run(look)
+
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """
         Replace the record of *key*, durably; False, and nothing done, if *lease* is lost.
@@ -96,13 +108,16 @@ class FileTokenStore:
         """
         if not isinstance(lease, FileLease):
             return False
-        sequence = lease.next_sequence()
-        return await self._calls.run(
-            lambda: lease.run_while_held(lambda: self._save(key, record, lease), sequence)
-        )
+        return await self._run_while_held(lease, lambda: self._save(key, record, lease))
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        """Keep *failure* while it is remembered; as `save`."""
+        if not isinstance(lease, FileLease):
+            return False
+        return await self._run_while_held(lease, lambda: self._save_failure(key, failure, lease))
 
     async def clear(self, key: StoreKey, /) -> None:
-        """Remove the record of *key* and its damaged file; raises as `load` does."""
+        """Remove the record of *key*, its failure and its damaged file; raises as `load` does."""
         await self._calls.run(lambda: self._clear(key))
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
@@ -140,6 +155,10 @@ class FileTokenStore:
         msg = f"{type(self).__name__} is not pickled: make one, of the same path, in each process"
         raise TypeError(msg)
 
+    async def _run_while_held(self, lease: FileLease, save: Callable[[], bool]) -> bool:
+        sequence = lease.next_sequence()
+        return await self._calls.run(lambda: lease.run_while_held(save, sequence))
+
     def _load(self, key: StoreKey) -> TokenRecord | None:
         data = self._directory.read(_file_name(key))
         return None if data is None else self._open(data, key)
@@ -153,6 +172,21 @@ class FileTokenStore:
         passed = MachineTime.now().since(moment)
         return attrs.evolve(stored.record, age=stored.record.age + passed)
 
+    def _load_failure(self, key: StoreKey) -> FailureRecord | None:
+        data = None
+        with contextlib.suppress(OSError, TokenStoreError):
+            data = self._directory.read(_failure_name(key))
+        stored = None if data is None else self._cipher.decrypt_failure(data, key)
+        moment = None if stored is None else MachineTime.from_dict(stored.written)
+        now = MachineTime.now()
+        if stored is None or moment is None or moment.boot != now.boot:
+            return None
+        # Not by the wall clock: a failure lasts for a minute at most, even if that is set back.
+        passed = now.uptime - moment.uptime
+        remaining = stored.failure.remaining - passed
+        is_remembered = passed >= 0 and remaining > 0
+        return attrs.evolve(stored.failure, remaining=remaining) if is_remembered else None
+
     def _save(self, key: StoreKey, record: TokenRecord, lease: FileLease) -> bool:
         self._directory.prepare()
         name = _file_name(key)
@@ -161,11 +195,23 @@ class FileTokenStore:
         if not lease.is_of(key):
             return False
         self._set_aside_if_damaged(key, lease)
-        return self._directory.replace(name, data, still=lambda: lease.is_of(key))
+        is_saved = self._directory.replace(name, data, still=lambda: lease.is_of(key))
+        if is_saved:
+            self._directory.discard(_failure_name(key))
+        return is_saved
+
+    def _save_failure(self, key: StoreKey, failure: FailureRecord, lease: FileLease) -> bool:
+        self._directory.prepare()
+        written = attrs.asdict(MachineTime.now())
+        data = self._cipher.encrypt_failure(
+            StoredFailure(key=key, failure=failure, written=written)
+        )
+        return self._directory.replace(_failure_name(key), data, still=lambda: lease.is_of(key))
 
     def _clear(self, key: StoreKey) -> None:
         name = _file_name(key)
         self._directory.remove(name)
+        self._directory.discard(_failure_name(key))
         if not self._directory.partial_writes(name):
             return
         # The holder of the lease is writing it. If the lease can be had there is no holder, so a process was
@@ -191,6 +237,11 @@ class FileTokenStore:
 
 def _file_name(key: StoreKey) -> str:
     return f"{key.digest}.{RECORD_FORMAT}.json"
+
+
+def _failure_name(key: StoreKey) -> str:
+    # What a killed process left of writing it is removed with what it left of writing the record.
+    return f"{_file_name(key)}.failure"
 
 
 def _read_path(path: object) -> Path:

@@ -19,8 +19,8 @@ from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenSt
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
-from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
-from taxizer_async.stores._records import RECORD_FORMAT, StoredRecord
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS, StoreView
+from taxizer_async.stores._records import RECORD_FORMAT, StoredFailure, StoredRecord
 from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 from taxizer_async.stores._redis_errors import explain
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from taxizer_async.stores._encryption import EncryptionKey, RecordCipher
-    from taxizer_async.stores._protocol import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
     from taxizer_async.stores._redis_clients import RedisClient, RedisClients
 
 
@@ -64,10 +64,24 @@ return redis.call('DEL', KEYS[1])
 _SAVE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[3])
 return 1
 """
-_LOAD: Final = "return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}"
-_CLEAR: Final = "return redis.call('DEL', KEYS[1])"
+_SAVE_FAILURE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+_LOOK: Final = """
+return {
+    redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2]),
+    redis.call('GET', KEYS[3]), redis.call('PTTL', KEYS[3]),
+    redis.call('PTTL', KEYS[1])
+}
+"""
+_CLEAR: Final = "return redis.call('DEL', KEYS[2], KEYS[3])"
+#: What PTTL returns for a key that does not exist.
+_NO_KEY: Final = -2
 
 
 @final
@@ -171,16 +185,16 @@ class RedisTokenStore:
         Raises:
             TokenStoreError: If it is damaged, or encrypted with another key.
         """
-        content, left = await _eval(self._clients, _LOAD, [_keys(self._prefix, key)[1]])
-        if content is None:
-            return None
-        data = OpaqueBytes(content.encode() if isinstance(content, str) else content)
-        stored = self._cipher.decrypt(data, key)
-        of = stored.written.get("ttl")
-        if not isinstance(of, float) or left < 0:
-            msg = "the record does not say how old it is; it is replaced at the next login"
-            raise TokenStoreError(msg)
-        return attrs.evolve(stored.record, age=stored.record.age + max(0.0, of - left) / 1000)
+        return (await self.look(key)).record
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        """Return the record and the failure of *key*, and whether the lease is held; raises as `load` does."""
+        content, left, failure, remaining, lease = await self._eval(_LOOK, key)
+        return StoreView(
+            record=self._read(content, left, key),
+            failure=self._read_failure(failure, remaining, key),
+            leased=lease != _NO_KEY,
+        )
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """Replace the record of *key*; False, and nothing done, if *lease* is lost."""
@@ -189,13 +203,19 @@ class RedisTokenStore:
         ttl = _milliseconds(_life(record))
         stored = StoredRecord(key=key, record=record, written={"ttl": ttl})
         data = self._cipher.encrypt(stored)
-        return bool(
-            await _eval(self._clients, _SAVE, _keys(self._prefix, key), lease.owner, data, ttl)
-        )
+        return bool(await self._eval(_SAVE, key, lease.owner, data, ttl))
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        """Keep *failure* while it is remembered; False, and nothing done, if *lease* is lost."""
+        if not isinstance(lease, _RedisLease):
+            return False
+        ttl = max(1, _milliseconds(failure.remaining))
+        data = self._cipher.encrypt_failure(StoredFailure(key=key, failure=failure, written={}))
+        return bool(await self._eval(_SAVE_FAILURE, key, lease.owner, data, ttl))
 
     async def clear(self, key: StoreKey, /) -> None:
-        """Drop the record of *key*."""
-        await _eval(self._clients, _CLEAR, [_keys(self._prefix, key)[1]])
+        """Drop the record of *key*, and its failure."""
+        await self._eval(_CLEAR, key)
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         """Take the lease of *key* if it is free; it expires after `LEASE_SECONDS`."""
@@ -212,6 +232,27 @@ class RedisTokenStore:
         """Refuse: a pickle would contain the encryption key."""
         msg = f"{type(self).__name__} is not pickled: make one in each process"
         raise TypeError(msg)
+
+    async def _eval(self, script: str, key: StoreKey, *values: str | int | OpaqueBytes) -> Any:
+        return await _eval(self._clients, script, _keys(self._prefix, key), *values)
+
+    def _read(self, content: bytes | str | None, left: int, key: StoreKey) -> TokenRecord | None:
+        if content is None:
+            return None
+        stored = self._cipher.decrypt(_opaque(content), key)
+        of = stored.written.get("ttl")
+        if not isinstance(of, float) or left < 0:
+            msg = "the record does not say how old it is; it is replaced at the next login"
+            raise TokenStoreError(msg)
+        return attrs.evolve(stored.record, age=stored.record.age + max(0.0, of - left) / 1000)
+
+    def _read_failure(
+        self, content: bytes | str | None, left: int, key: StoreKey
+    ) -> FailureRecord | None:
+        stored = None
+        if content is not None and left > 0:
+            stored = self._cipher.decrypt_failure(_opaque(content), key)
+        return None if stored is None else attrs.evolve(stored.failure, remaining=left / 1000)
 
 
 @final
@@ -259,9 +300,14 @@ async def _eval(
 
 
 def _keys(prefix: str, key: StoreKey) -> list[str]:
-    """Return the keys of the lease and the record; the braces put both into one cluster slot."""
+    """Return the keys of lease, record and failure; the braces put all into one cluster slot."""
     stem = f"{prefix}{_NAMESPACE}:{RECORD_FORMAT}:{{{key.digest}}}"
-    return [f"{stem}:lease", f"{stem}:token"]
+    return [f"{stem}:lease", f"{stem}:token", f"{stem}:failure"]
+
+
+def _opaque(content: bytes | str) -> OpaqueBytes:
+    # A client may decode responses.
+    return OpaqueBytes(content.encode() if isinstance(content, str) else content)
 
 
 def _checked_prefix(prefix: object) -> str:

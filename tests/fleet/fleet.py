@@ -45,6 +45,10 @@ class WorkerConfig:
         keep_fresh: Whether it runs that.
         wall_offset: Seconds that its wall clock is ahead.
         pause: Seconds between two requests of a coroutine.
+        auths: How many auths it has, each with a store of its own; coroutines take turns with them.
+        client_secret: Its secret, if that is not the sandbox's.
+        asks: Whether its credentials come from a callable.
+        proxy: What its logins go through.
     """
 
     store: tuple[str, str]
@@ -54,6 +58,10 @@ class WorkerConfig:
     keep_fresh: bool = False
     wall_offset: float = 0.0
     pause: float = 0.02
+    auths: int = 1
+    client_secret: str | None = None
+    asks: bool = False
+    proxy: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +74,7 @@ class Report:
     first_served: float
     last_served: float
     last_answered: float
+    failed: list[float]
     logins: int
     renewals: int
     adoptions: int
@@ -86,7 +95,7 @@ class Worker:
         content = attrs.asdict(config) | {
             "base_url": sandbox.base_url,
             "client_id": sandbox.credentials.client_id,
-            "client_secret": sandbox.credentials.client_secret.reveal(),
+            "client_secret": config.client_secret or sandbox.credentials.client_secret.reveal(),
         }
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._process = families.start(

@@ -143,6 +143,23 @@ async def test_requests_go_on_and_the_store_is_used_again(
     assert len(changes) == 4 or (fault == "slow" and len(changes) > 4)
 
 
+@pytest.mark.report(153)
+@pytest.mark.parametrize("fault", ["read-only", "full"])
+async def test_a_store_that_can_only_be_read_is_read(
+    sandbox: Sandbox, redis_server: RedisServer, proxy: Proxy, fault: str
+) -> None:
+    """The workers that start while Redis can't be written use the good token that is in it."""
+    async with _auth(sandbox, proxy) as auth:
+        token = await auth.token()
+    FAULTS[fault][0](redis_server, proxy)
+    for _ in range(8):
+        async with _auth(sandbox, proxy) as late:
+            assert (await late.token()).jwt == token.jwt
+            assert not late.status().store_failing
+
+    assert sandbox.counters.exchanges == 1
+
+
 @pytest.mark.parametrize("direction", ["to server", "to client"])
 async def test_a_cut_at_any_byte_is_mended_by_another_try(
     sandbox: Sandbox, proxy: Proxy, direction: Direction

@@ -15,11 +15,12 @@ It also reports, unasked, when it begins an exchange.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import sys
 import time
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 CONFIG: dict[str, Any] = json.loads(sys.argv[1])
@@ -38,6 +39,10 @@ from taxizer_async import (  # noqa: E402
     TaxizerError,
     TokenStore,
 )
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 
 PATH = "/v1/Invoices"
@@ -59,19 +64,23 @@ def make_store() -> TokenStore:
 class Worker:
     """Sends requests, and counts."""
 
-    def __init__(self, store: TokenStore) -> None:
+    def __init__(self, stores: list[TokenStore]) -> None:
         self._events: list[str] = []
-        self._auth = TaxizerAuth(
-            Credentials(CONFIG["client_id"], CONFIG["client_secret"]),
-            base_url=CONFIG["base_url"],
-            store=store,
-            policy=RenewalPolicy(**CONFIG["policy"]),
-            http_client=announced_client,
-            on_event=lambda event: self._events.append(str(event)),
-        )
+        credentials = Credentials(CONFIG["client_id"], CONFIG["client_secret"])
+        self._auths = [
+            TaxizerAuth(
+                (lambda: credentials) if CONFIG["asks"] else credentials,
+                base_url=CONFIG["base_url"],
+                store=store,
+                policy=RenewalPolicy(**CONFIG["policy"]),
+                http_client=announced_client,
+                on_event=lambda event: self._events.append(str(event)),
+            )
+            for store in stores
+        ]
+        self._turns = itertools.cycle(self._auths)
         # Loopback needs neither a proxy nor TLS, whose CA bundle takes long to read.
         self._client = httpx.AsyncClient(
-            auth=self._auth,
             base_url=CONFIG["base_url"],
             timeout=90,
             trust_env=False,
@@ -81,13 +90,14 @@ class Worker:
         self._failures: list[str] = []
         self._served_at: list[float] = []
         self._answered_at: list[float] = []
+        self._failed_at: list[float] = []
         self._going = False
 
     async def run(self) -> None:
         """Run commands until stdin ends."""
         async with self._client, anyio.create_task_group() as tasks:
             if CONFIG["keep_fresh"]:
-                tasks.start_soon(self._auth.keep_fresh)
+                tasks.start_soon(self._for_each, TaxizerAuth.keep_fresh)
             say("ready")
             while line := await anyio.to_thread.run_sync(sys.stdin.readline):
                 command, _, number = line.strip().partition(" ")
@@ -105,11 +115,16 @@ class Worker:
                     self._going = False
                     await self._tell()
                 elif command == "forget":
-                    await self._auth.forget()
+                    await self._for_each(TaxizerAuth.forget)
                     await self._tell()
                 elif command == "report":
                     await self._tell()
             tasks.cancel_scope.cancel()
+
+    async def _for_each(self, call: Callable[[TaxizerAuth], Coroutine[Any, Any, None]]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for auth in self._auths:
+                tasks.start_soon(call, auth)
 
     async def _send_on_and_on(self) -> None:
         while self._going:
@@ -118,20 +133,22 @@ class Worker:
             await anyio.sleep(CONFIG["pause"])
 
     async def _send(self) -> None:
+        auth = next(self._turns)
         try:
-            await self._auth.token()
+            await auth.token()
             self._served_at.append(time.monotonic())
-            response = await self._client.post(PATH, json={"total": "115.00"})
+            response = await self._client.post(PATH, json={"total": "115.00"}, auth=auth)
             self._answered_at.append(time.monotonic())
             if response.status_code != httpx.codes.OK:
                 self._failures.append(f"answered {response.status_code}")
         except (TaxizerError, httpx.HTTPError) as problem:
             self._failures.append(f"{type(problem).__name__}: {problem}")
+            self._failed_at.append(time.monotonic())
         self._sent += 1
 
     async def _tell(self) -> None:
-        await self._auth.events_delivered()
-        status = self._auth.status()
+        await self._for_each(TaxizerAuth.events_delivered)
+        statuses = [auth.status() for auth in self._auths]
         say(
             "told",
             sent=self._sent,
@@ -139,9 +156,10 @@ class Worker:
             first_served=min(self._served_at, default=None),
             last_served=max(self._served_at, default=None),
             last_answered=max(self._answered_at, default=None),
-            logins=status.logins,
-            renewals=status.renewals,
-            adoptions=status.adoptions,
+            failed=self._failed_at,
+            logins=sum(status.logins for status in statuses),
+            renewals=sum(status.renewals for status in statuses),
+            adoptions=sum(status.adoptions for status in statuses),
             events=self._events,
         )
 
@@ -149,7 +167,7 @@ class Worker:
 def announced_client() -> httpx.AsyncClient:
     """Return a client for an exchange, and report that one begins."""
     say("exchange", at=time.monotonic())
-    return httpx.AsyncClient(trust_env=False)
+    return httpx.AsyncClient(trust_env=False, proxy=CONFIG["proxy"])
 
 
 def say(what: str, **content: Any) -> None:
@@ -159,14 +177,15 @@ def say(what: str, **content: Any) -> None:
 
 
 async def main() -> None:
-    """Run the worker, and close the store at the end."""
-    store = make_store()
+    """Run the worker, and close the stores at the end."""
+    stores = [make_store() for _ in range(CONFIG["auths"])]
     try:
-        await Worker(store).run()
+        await Worker(stores).run()
     finally:
-        close = getattr(store, "aclose", None)
-        if close is not None:
-            await close()
+        for store in stores:
+            close = getattr(store, "aclose", None)
+            if close is not None:
+                await close()
 
 
 if __name__ == "__main__":

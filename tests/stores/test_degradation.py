@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from taxizer_async import RenewalPolicy, TaxizerAuth
-from taxizer_async.stores import _private_directory
+from taxizer_async.stores import _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
 from tests.support.families import PATIENCE
 
@@ -142,6 +142,30 @@ async def test_requests_go_on_and_the_store_is_used_again(
     # A stall of a busy machine may look like a silent store.
     assert len(names) == 4 or (fault == "slow" and len(names) > 4)
     assert all(text in str(event) for event in store_events[::2])
+
+
+@pytest.mark.report(153)
+async def test_a_directory_that_can_only_be_read_is_read(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that start while no file can be written or locked use the good token that is there."""
+    folder = tmp_path / "tokens"
+    auths = [
+        TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=FileTokenStore(folder))
+        for _ in range(3)
+    ]
+    token = await auths[0].token()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(_file_lease.LeaseAttempt, "take", refuse)
+    with _refusing(errno.EROFS):
+        for auth in auths:
+            assert (await auth.token()).jwt == token.jwt
+
+    assert sandbox.counters.exchanges == 1
+    assert not any(auth.status().store_failing for auth in auths)
 
 
 async def _renew(sandbox: Sandbox, client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from taxizer_async.stores import Lease
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taxizer_async.stores import StoreKey, TokenRecord
+    from taxizer_async.stores import FailureRecord, StoreKey, StoreView, TokenRecord
     from taxizer_async.testing import ManualClock
 
 
@@ -52,10 +52,12 @@ class ScriptedStore:
         self.heartbeat: float | None = None
         self.refused_leases = 0
         self.leases: list[ScriptedLease] = []
+        self.before_lease: Callable[[], Awaitable[None]] | None = None
         self.before_save: Callable[[TokenRecord], Awaitable[None]] | None = None
         self.before_release: Callable[[], Awaitable[None]] | None = None
         self.before_clear: Callable[[], Awaitable[None]] | None = None
         self.saved: list[TokenRecord] = []
+        self.calls: list[str] = []
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         self._fail_if_down("load")
@@ -77,6 +79,8 @@ class ScriptedStore:
 
     async def lease(self, key: StoreKey, /) -> Lease | None:
         self._fail_if_down("lease")
+        if self.before_lease is not None:
+            await self.before_lease()
         inner = None if self.busy else await self.inner.lease(key)
         if inner is None:
             self.refused_leases += 1
@@ -85,5 +89,29 @@ class ScriptedStore:
         return self.leases[-1]
 
     def _fail_if_down(self, operation: str) -> None:
+        self.calls.append(operation)
         if operation in self.down:
             raise OSError(operation)
+
+
+class SharingStore(ScriptedStore):
+    """One that shares failures, too."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.shared: list[FailureRecord] = []
+        self.after_save_failure: Callable[[], Awaitable[None]] | None = None
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        self._fail_if_down("look")
+        view = await self.inner.look(key)
+        return attrs.evolve(view, leased=view.leased or self.busy)
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        self._fail_if_down("save_failure")
+        assert isinstance(lease, ScriptedLease)
+        self.shared.append(failure)
+        saved = await self.inner.save_failure(key, failure, lease.inner)
+        if self.after_save_failure is not None:
+            await self.after_save_failure()
+        return saved

@@ -91,5 +91,5 @@ class Asker:
         failed = itertools.count(1)
         return RetryBudget(
             deadline=self.clock.monotonic() + seconds,
-            wants_more=lambda: next(failed) < attempts,
+            wants_more=lambda _: next(failed) < attempts,
         )

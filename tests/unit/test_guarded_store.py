@@ -16,7 +16,7 @@ from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
-from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+from taxizer_async.stores import FailureRecord, MemoryTokenStore, StoreKey, StoreView, TokenRecord
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.tokens import make_record
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 
 KEY = StoreKey("https://apistaging.taxizer.com", "app")
+NOTHING = StoreView(record=None, failure=None)
+FAILURE = FailureRecord(
+    kind="unavailable",
+    endpoint="https://apistaging.taxizer.com/v1/Auth/Connect",
+    status_code=503,
+    text="answered 503",
+    pair=None,
+    failures=1,
+    ahead_of_need=False,
+    remaining=1.0,
+)
 
 
 class Moody:
@@ -115,27 +126,27 @@ async def _leased(store: GuardedStore) -> Lease:
 
 async def test_a_good_store(moody: Moody, store: GuardedStore) -> None:
     """Results of a working store are passed on, and nothing is reported."""
-    assert await store.load(KEY) is None
+    assert await store.look(KEY) == NOTHING
     lease = await _leased(store)
     assert await store.save(KEY, make_record(), lease) is SaveResult.SAVED
-    loaded = await store.load(KEY)
+    loaded = (await store.look(KEY)).record
     assert loaded is not None
     assert loaded.token == make_record().token
     assert await store.clear(KEY) is True
-    assert await store.load(KEY) is None
+    assert await store.look(KEY) == NOTHING
 
     assert store.failing is None
     assert await moody.heard() == []
 
 
 CALLS: dict[str, Callable[[GuardedStore, Moody, TokenRecord], Awaitable[object]]] = {
-    "load": lambda store, _, __: store.load(KEY),
+    "load": lambda store, _, __: store.look(KEY),
     "save": lambda store, moody, record: store.save(KEY, record, moody),
     "clear": lambda store, _, __: store.clear(KEY),
     "lease": lambda store, _, __: store.lease(KEY),
     "release": lambda store, moody, _: store.release(moody),
 }
-ANSWERS = {"save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
+ANSWERS = {"load": NOTHING, "save": SaveResult.DOWN, "clear": False, "lease": NoLease.DOWN}
 
 
 @pytest.mark.parametrize("mood", ["raising", "hanging"])
@@ -169,7 +180,7 @@ async def test_reports_changes_only(moody: Moody) -> None:
     store = moody.guarded(0.5)
     for mood in ("raising", "raising", "hanging", "good", "good", "raising", "good"):
         moody.mood = mood
-        await store.load(KEY)
+        await store.look(KEY)
 
     assert await moody.heard() == [
         StoreFailed(operation="load", reason="OSError"),
@@ -185,13 +196,13 @@ async def test_what_works_does_not_excuse_what_fails(store: GuardedStore, moody:
     lease = await _leased(store)
     moody.broken = {"save"}
     await store.save(KEY, make_record(), lease)
-    await store.load(KEY)
+    await store.look(KEY)
     assert store.failing == "save: OSError"
     moody.broken = {"save", "load"}
-    await store.load(KEY)
+    await store.look(KEY)
     assert store.failing == "save: OSError, load: OSError"
     moody.broken = set()
-    await store.load(KEY)
+    await store.look(KEY)
     await store.save(KEY, make_record(), lease)
 
     assert store.failing is None
@@ -217,13 +228,13 @@ async def test_a_store_recovers_from_a_rare_failure(
     assert store.failing is not None
     moody.broken = set()
     lease = await _leased(store)
-    await store.load(KEY)
+    await store.look(KEY)
     await store.save(KEY, make_record(), lease)
     await store.release(lease)
     assert store.failing is None
 
     moody.broken = {"load"}
-    await store.load(KEY)
+    await store.look(KEY)
     assert await moody.heard() == [
         StoreFailed(operation=operation, reason="OSError"),
         StoreRecovered(),
@@ -315,7 +326,7 @@ async def test_only_safe_text_is_reported(
 ) -> None:
     """Our own errors are quoted; of others only the class and the system's reason are."""
     moody.mood = problem
-    assert await store.load(KEY) is None
+    assert await store.look(KEY) == NOTHING
 
     assert await moody.heard() == [StoreFailed(operation="load", reason=told)]
 
@@ -324,6 +335,7 @@ async def test_a_misused_store_is_a_misconfiguration(store: GuardedStore, moody:
     """A `ConfigurationError` reaches callers that take the lease."""
     moody.mood = ConfigurationError("not on trio")
 
+    assert await store.look(KEY) == NOTHING
     assert await store.lease(KEY) == Misconfigured(reason="not on trio")
     assert store.failing is None
 
@@ -351,7 +363,7 @@ async def test_what_is_no_record_is_none(store: GuardedStore, moody: Moody, give
     wrong = attrs.evolve(make_record(), **given) if is_record else given
     moody.gives["load"] = wrong
 
-    assert await store.load(KEY) is None
+    assert await store.look(KEY) == NOTHING
     reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
     assert await moody.heard() == [StoreFailed(operation="load", reason=reason)]
 
@@ -368,3 +380,81 @@ async def test_what_is_no_lease_is_none(store: GuardedStore, moody: Moody, given
     assert await store.lease(KEY) is NoLease.DOWN
     reason = f"it gave {type(given).__name__}, which is no usable Lease"
     assert await moody.heard() == [StoreFailed(operation="lease", reason=reason)]
+
+
+class Sharing(Moody):
+    """A store that shares failures, and gives *view*, if there is one, in place of what it has."""
+
+    def __init__(self, view: Any = None) -> None:
+        super().__init__()
+        self._view = view
+
+    async def look(self, key: StoreKey, /) -> Any:
+        return await self.inner.look(key) if self._view is None else self._view
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        await self._be("save")
+        return await self.inner.save_failure(key, failure, lease)
+
+
+async def test_a_failure_is_shared() -> None:
+    """A store that shares failures is given them, and gives them back."""
+    moody = Sharing()
+    store = moody.guarded()
+    await store.save_failure(KEY, FAILURE, await _leased(store))
+    failure = (await store.look(KEY)).failure
+
+    assert failure is not None
+    assert attrs.evolve(failure, remaining=1.0) == FAILURE
+    assert await moody.heard() == []
+
+
+async def test_a_plain_store_is_given_no_failure(store: GuardedStore, moody: Moody) -> None:
+    """A store of the four methods alone goes on as it does."""
+    await store.save_failure(KEY, FAILURE, await _leased(store))
+
+    assert (await moody.inner.look(KEY)).failure is None
+    assert await store.look(KEY) == NOTHING
+    assert await moody.heard() == []
+
+
+async def test_a_failure_that_can_not_be_shared_is_reported() -> None:
+    """A store that can't keep a failure can't be written."""
+    moody = Sharing()
+    store = moody.guarded()
+    lease = await _leased(store)
+    moody.broken = {"save"}
+    await store.save_failure(KEY, FAILURE, lease)
+
+    assert await moody.heard() == [StoreFailed(operation="save", reason="OSError")]
+
+
+def _view(**changes: Any) -> StoreView:
+    return StoreView(record=None, failure=attrs.evolve(FAILURE, **changes))
+
+
+NO_RECORD: Any = "c4n4ry-5ecret"
+
+
+@pytest.mark.parametrize(
+    ("view", "wanted"),
+    [
+        ("c4n4ry-5ecret", "StoreView"),
+        (StoreView(record=NO_RECORD, failure=None), "TokenRecord"),
+        (StoreView(record=None, failure=NO_RECORD), "FailureRecord"),
+        (_view(remaining=math.nan), "FailureRecord"),
+        (_view(text=1), "FailureRecord"),
+        (_view(kind="sad"), "FailureRecord"),
+    ],
+    ids=["no-view", "no-record", "no-failure", "nan", "no-text", "kind"],
+)
+async def test_what_is_no_view_is_empty(view: Any, wanted: str) -> None:
+    """What a store gives must be usable; else it is a failure of the store, reported without its content."""
+    moody = Sharing(view)
+
+    assert await moody.guarded().look(KEY) == NOTHING
+    (event,) = await moody.heard()
+    assert isinstance(event, StoreFailed)
+    assert event.operation == "load"
+    assert event.reason.endswith(f"which is no usable {wanted}")
+    assert "c4n4ry" not in event.reason

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -13,11 +13,6 @@ from taxizer_async._core.codec import Undecodable
 from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey, TokenStore
 from taxizer_async.stores._encryption import OpaqueBytes, RecordCipher, make_record_cipher
 from taxizer_async.stores._records import StoredFailure, decode_failure, encode_failure
-from tests.support.tokens import make_record
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import ManualClock
 
 
 KEY = StoreKey("https://apistaging.taxizer.com", "app")
@@ -112,67 +107,6 @@ def test_damaged(change: dict[str, Any]) -> None:
 def test_no_failure_at_all(data: bytes) -> None:
     """Bytes that are no JSON object count as none."""
     assert _cipher(None).decrypt_failure(OpaqueBytes(data), KEY) is None
-
-
-async def _saved(store: MemoryTokenStore, failure: FailureRecord = FAILURE) -> None:
-    lease = await store.lease(KEY)
-    assert lease is not None
-    assert await store.save_failure(KEY, failure, lease)
-    await lease.release()
-
-
-async def test_memory_counts_down(clock: ManualClock) -> None:
-    """The store in memory says for how long a failure is still remembered, and drops it then."""
-    store = MemoryTokenStore(clock=clock)
-    await _saved(store)
-
-    clock.advance(4.0)
-    assert (await store.look(KEY)).failure == attrs.evolve(FAILURE, remaining=0.5)
-    clock.advance(0.5)
-    assert (await store.look(KEY)).failure is None
-
-
-async def test_memory_needs_the_lease(clock: ManualClock) -> None:
-    """A failure is saved by the holder of the lease only."""
-    store = MemoryTokenStore(clock=clock)
-    lease = await store.lease(KEY)
-    assert lease is not None
-    await lease.release()
-
-    assert not await store.save_failure(KEY, FAILURE, lease)
-    assert (await store.look(KEY)).failure is None
-
-
-async def test_memory_success_drops_it(clock: ManualClock) -> None:
-    """Saving a record drops the failure."""
-    store = MemoryTokenStore(clock=clock)
-    await _saved(store)
-    lease = await store.lease(KEY)
-    assert lease is not None
-    assert await store.save(KEY, make_record(), lease)
-
-    view = await store.look(KEY)
-    assert (view.record, view.failure) == (make_record(), None)
-
-
-async def test_memory_clear_drops_it(clock: ManualClock) -> None:
-    """Clearing drops the failure."""
-    store = MemoryTokenStore(clock=clock)
-    await _saved(store)
-    await store.clear(KEY)
-
-    assert (await store.look(KEY)).failure is None
-
-
-async def test_memory_tells_of_the_lease(clock: ManualClock) -> None:
-    """The store in memory tells whether the lease is held."""
-    store = MemoryTokenStore(clock=clock)
-    lease = await store.lease(KEY)
-    assert lease is not None
-
-    assert (await store.look(KEY)).leased is True
-    await lease.release()
-    assert (await store.look(KEY)).leased is False
 
 
 def test_a_plain_store_shares_no_failures() -> None:

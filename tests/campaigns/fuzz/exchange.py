@@ -100,7 +100,7 @@ async def _ask(asked: _Asked, server: Server) -> Outcome:
     seconds = _SHORT if asked.hasty else _POLICY.exchange_timeout
     failed = itertools.count(1)
     budget = RetryBudget(
-        deadline=clock.monotonic() + seconds, wants_more=lambda: next(failed) < asked.attempts
+        deadline=clock.monotonic() + seconds, wants_more=lambda _: next(failed) < asked.attempts
     )
     secret = Secret(asked.secret)
     if asked.refreshes:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from taxizer_async import AuthError, ConfigurationError
+from taxizer_async import AuthError, ConfigurationError, Credentials
 from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.failures import Failure, LeaseNeverFree
 from taxizer_async._token.places import Verdict
+from taxizer_async._token.renewal_request import NoResult
+from taxizer_async._token.shared_failures import pair_name
 from tests.campaigns.model.evidence import REFUSED_INTERVAL, Evidence
-from tests.campaigns.model.server import CANARY
+from tests.campaigns.model.server import BASE_URL, CANARY, CLIENT_ID
 from tests.campaigns.model.store import LeaseState
 
 
@@ -41,6 +43,8 @@ REJECTED_FOR = 60.0
 LONGEST_BACKOFF = 5.0
 PASSED_OVER, DISTRUSTED = 60.0, 600.0
 FIRST_POLL, LONGEST_POLL = 0.01, 0.25
+#: Within this time all have looked whether a lease is free.
+YIELDED = LONGEST_POLL * 1.25
 WAIT_FOR_REPLACEMENT = 10.0
 _SLACK = 1e-3
 
@@ -75,6 +79,8 @@ class Watch:
         self._failures = 0
         self._until = -math.inf
         self._rejected: dict[str, float] = {}
+        #: The last exchange that failed, until that is recorded.
+        self._outcome: tuple[Asking, Outcome] | None = None
         #: Whether there was a living token when the last failure was recorded, and what it was.
         self._was_ahead = False
         self._last_reason = ""
@@ -236,6 +242,9 @@ class Watch:
         if result is None:
             self._fail("a refresh goes on when callers give up")
         self._what_was_forgotten_is_not_put_back(refresh)
+        self._no_failure_is_put_back(refresh)
+        if result is NoResult.LEFT_TO_OTHERS and not process.has_time():
+            self._fail("a renewal is left to others only while callers do without")
         if not isinstance(result, Failure):
             return
         cause = result.cause
@@ -249,6 +258,13 @@ class Watch:
         is_recorded = state.client_id is not None and state.failure is result
         if self.forgets != refresh.forgets and is_recorded:
             self._fail("a forgotten refresh leaves no failure behind")
+
+    def _no_failure_is_put_back(self, refresh: Refresh) -> None:
+        view, shelf = self._process.view, self._world.shelf
+        is_well = not view.down and self._process.provider._store.failing is None
+        is_ours = view.failures != refresh.failures and shelf.failure_saver is view
+        if self.forgets != refresh.forgets and is_well and is_ours and shelf.failure():
+            self._fail("a forgotten refresh leaves no failure in the store")
 
     def _what_was_forgotten_is_not_put_back(self, refresh: Refresh) -> None:
         view, shelf = self._process.view, self._world.shelf
@@ -265,13 +281,20 @@ class Watch:
             self._fail("a forgotten token is not put back into the store")
 
     def polling(self, seconds: float) -> None:
-        """Check the pause before the next look at a store while the lease is taken."""
-        refresh = self._process.turn
+        """Check the pause before the next look at a store while the lease is taken, or left to others."""
+        refresh, now = self._process.turn, self._world.clock.monotonic()
         assert refresh is not None
         mean = min(LONGEST_POLL, FIRST_POLL * 1.5**refresh.polls)
         refresh.polls += 1
-        if not mean / 2 - _SLACK <= seconds <= mean * 3 / 2 + _SLACK:
+        # The last pause ends with the time of the refresh, or with that for which it leaves the lease to others.
+        is_last = now + seconds >= refresh.began + WHOLE_REFRESH - _SLACK
+        least = 0.0 if is_last or refresh.yielded_at is not None else mean * 0.75
+        if not least - _SLACK <= seconds <= mean * 1.25 + _SLACK:
             self._fail(f"the store is polled at growing intervals, not {seconds}")
+        if refresh.yielded_at is None and self._process.has_time():
+            self._fail("ahead of need a lease that is taken is not waited for")
+        if self._process.view.state is LeaseState.HELD:
+            self._fail("a process that waits does not keep the lease")
 
     def recording(self, event: ExchangeFailed) -> None:
         """Check a failure as it is recorded."""
@@ -281,6 +304,9 @@ class Watch:
         # A refusal answers every caller.
         self._was_ahead = alive and event.error != "CredentialsRejectedError"
         self._last_reason = event.reason
+        if event.kind is not None and self._outcome is not None:
+            self._note_failure(*self._outcome)
+        self._outcome = None
 
     def telling_of_refusal(self, *, renewing: bool) -> None:
         """Check what is reported about a refused token."""
@@ -293,17 +319,22 @@ class Watch:
         if self._told[1] not in ([False], [True], [False, True]):
             self._fail("a refusal is reported once per token, and once more if it is renewed then")
 
-    def wants_more(self, asking: Asking) -> bool:
+    def wants_more(self, asking: Asking, outcome: Unavailable) -> bool:
         """Check whether another request is wanted after one that failed."""
         refresh = self._process.turn
-        wanted = asking.budget.wants_more()
+        wanted = asking.budget.wants_more(outcome)
         forgotten = refresh is None or refresh.forgets != self.forgets
-        if wanted != (not forgotten and not self._process.alive()):
-            self._fail("more is tried exactly if callers have no token, and nothing was forgotten")
+        keeps = asking.lease is LeaseState.DOWN or outcome.status_code is not None
+        if wanted != (keeps and not forgotten and not self._process.alive()):
+            self._fail(
+                "more is tried exactly if callers have no token, nothing was forgotten, and others "
+                "would have no better luck"
+            )
         return wanted
 
     def asking(self, asking: Asking) -> None:
         """Check an exchange that is about to begin."""
+        self._a_lease_that_was_given_back_is_left_to_others()
         self._a_refresh_asks_each_once(asking)
         self._it_is_over_with_its_refresh(asking)
         self._app_refresh_token_is_passed_over(asking)
@@ -314,6 +345,7 @@ class Watch:
         self._back_off_is_kept(asking)
         self._rejected_credentials_rest(asking)
         self._no_spent_refresh_token_is_sent(asking)
+        self._what_others_were_answered_spares_the_try(asking)
 
     def asked(self, asking: Asking, outcome: Outcome | None) -> None:
         """Note how an exchange ended; None if it was cut short."""
@@ -330,10 +362,22 @@ class Watch:
             if asking.kind == "refresh":
                 self._renewed[jwt] = self._adoptions
             self._start_over()
-        elif asking.kind == "connect":
-            self._note_failure(asking, outcome)
-        else:
+            return
+        if asking.kind == "refresh":
             self._note_failed_refresh(asking, refresh, outcome)
+        self._outcome = asking, outcome
+        now = self._world.clock.monotonic()
+        has_time = now + YIELDED < refresh.began + WHOLE_REFRESH
+        if has_time and self._stays_here(asking, outcome):
+            refresh.kinds.clear()
+            refresh.yielded_at = now
+
+    def _stays_here(self, asking: Asking, outcome: Outcome) -> bool:
+        """Return whether others may have better luck, and so get the lease."""
+        if asking.lease is not LeaseState.HELD or self._process.alive():
+            return False
+        is_answer = isinstance(outcome, Unavailable) and outcome.status_code is not None
+        return isinstance(outcome, (Unavailable, Malformed)) and not is_answer
 
     def _note_failed_refresh(self, asking: Asking, refresh: Refresh, outcome: Outcome) -> None:
         not_processed = isinstance(outcome, Unavailable) and outcome.not_processed
@@ -345,8 +389,6 @@ class Watch:
             )
         alive = self._process.alive()
         refresh.owes_login = not alive and not isinstance(outcome, Misconfigured)
-        if isinstance(outcome, Misconfigured) or (alive and not isinstance(outcome, Refused)):
-            self._note_failure(asking, outcome)
 
     def _note_failure(self, asking: Asking, outcome: Outcome) -> None:
         now = self._world.clock.monotonic()
@@ -443,6 +485,27 @@ class Watch:
         refresh.kinds.append(asking.kind)
         if refresh.forgets != self.forgets:
             self._fail("a refresh asks nothing after its token was forgotten")
+
+    def _what_others_were_answered_spares_the_try(self, asking: Asking) -> None:
+        process, failure = self._process, self._world.shelf.failure()
+        is_blind = process.view.down or process.view.robbed or process.provider._store.failing
+        if failure is None or is_blind or asking.lease is not LeaseState.HELD:
+            return
+        if failure.pair is not None:
+            pair = Credentials(CLIENT_ID, asking.secret)
+            is_enough = asking.kind == "connect" and failure.pair == pair_name(pair, BASE_URL)
+        else:
+            is_enough = process.alive() or not failure.ahead_of_need
+        if is_enough and failure.remaining > _SLACK:
+            self._fail("what another client was answered spares the try")
+
+    def _a_lease_that_was_given_back_is_left_to_others(self) -> None:
+        refresh = self._process.turn
+        if refresh is None or refresh.yielded_at is None:
+            return
+        if self._world.clock.monotonic() < refresh.yielded_at + YIELDED - _SLACK:
+            self._fail("a lease that was given back is left to others for a while")
+        refresh.yielded_at = None
 
     def _it_is_over_with_its_refresh(self, asking: Asking) -> None:
         refresh = self._process.turn

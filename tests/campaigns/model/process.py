@@ -14,13 +14,14 @@ from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import ExchangeFailed, TokenRefused
 from taxizer_async._core.exchange import Outcome, RetryBudget, Unavailable
+from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.provider import TokenProvider
-from taxizer_async._token.renewal_request import Endpoints
+from taxizer_async._token.renewal_request import Endpoints, NoResult
 from tests.campaigns.model.checks import Watch
-from tests.campaigns.model.server import BASE_URL, CANARY, Grant, Mood
+from tests.campaigns.model.server import BASE_URL, CANARY, CLIENT_ID, Grant, Mood
 from tests.campaigns.model.store import LeaseState, View
 
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from taxizer_async._token.single_flight import SharedRefresh
     from taxizer_async.testing import ManualClock
     from tests.campaigns.model.world import World
-
-
-CLIENT_ID = "the-app"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -73,8 +71,12 @@ class Refresh:
     breaks: int
     #: Whether it replaces a refused token, even if that token has turned out to be good since.
     replaces_refused: bool
-    #: The endpoints that it has asked so far.
+    #: What it has asked so far, or since it last gave the lease back.
     kinds: list[str] = attrs.field(factory=list)
+    #: When it gave the lease back in order to leave it to others for a while.
+    yielded_at: float | None = None
+    #: How many failures its process had saved before it.
+    failures: int = 0
     polls: int = 0
     #: Whether callers had no living token when AppRefreshToken had failed.
     owes_login: bool = False
@@ -160,7 +162,9 @@ class Process:
         if not self.fixed:
             source = CredentialsSource(self._from_vault)
         self.provider = TokenProvider(
-            endpoints=Endpoints(base_url=BASE_URL, connect=BASE_URL, refresh=BASE_URL),
+            endpoints=Endpoints(
+                base_url=BASE_URL, connect=f"{BASE_URL}/connect", refresh=f"{BASE_URL}/refresh"
+            ),
             credentials=source,
             exchange=self,
             store=self.view,
@@ -205,6 +209,10 @@ class Process:
         """Whether it has a token to go on with; a refused one is better than none."""
         return self.alive() or self.provider.cache.refused() is not None
 
+    def has_time(self) -> bool:
+        """Whether callers go on with the token that it has, and do not wait for another."""
+        return self.provider.cache.freshness() in (Freshness.FRESH, Freshness.RENEW_AHEAD)
+
     def remaining(self) -> float:
         """Seconds that the token still lives, as far as the process knows."""
         cached = self.provider.cache.alive()
@@ -234,6 +242,7 @@ class Process:
             began=shared.began,
             forgets=request.generation,
             breaks=self.world.shelf.breaks,
+            failures=self.view.failures,
             replaces_refused=(
                 (request.stale is not None and request.stale.refused)
                 or shared.began <= self.watch.turned_good_at
@@ -248,7 +257,7 @@ class Process:
         self.refreshes_ended += 1
         is_forgotten = self.turn.forgets != self.watch.forgets
         is_refused = isinstance(result, CachedToken) and not self.alive()
-        self.results += not (is_forgotten or is_refused)
+        self.results += not (is_forgotten or is_refused or isinstance(result, NoResult))
         self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
         self.turn = None
 
@@ -285,7 +294,7 @@ class Process:
             if asking.kind == "refresh" or not isinstance(outcome, Unavailable):
                 break
             pause = min(4.0, 0.25 * 2.0**attempt)
-            if not self.watch.wants_more(asking):
+            if not self.watch.wants_more(asking, outcome):
                 break
             if self.world.clock.monotonic() + pause >= asking.budget.deadline:
                 break

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 BASE_URL = "https://api.test"
+CLIENT_ID = "the-app"
 #: Part of every secret.
 CANARY = "CANARY"
 #: The lifetime that the answer states, and how long the server accepts the token.

@@ -12,7 +12,7 @@ import attrs
 
 if TYPE_CHECKING:
     from taxizer_async import MemoryTokenStore, Token
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord
+    from taxizer_async.stores import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
     from taxizer_async.testing import ManualClock
 
 
@@ -44,6 +44,7 @@ class Shelf:
         self.last_saves: dict[tuple[str, View], int] = {}
         #: Refresh tokens that may be in the store.
         self.shared: set[str] = set()
+        self.failure_saver: View | None = None
         self.stranger: Lease | None = None
         self.key: StoreKey | None = None
 
@@ -78,6 +79,13 @@ class Shelf:
             return record.token.jwt.reveal()
         return None
 
+    def failure(self) -> FailureRecord | None:
+        """Return the failure in the store, if it is still remembered."""
+        for saved_at, failure in self.inner._state.get().failures.values():
+            remaining = failure.remaining - (self.clock.monotonic() - saved_at)
+            return attrs.evolve(failure, remaining=remaining) if remaining > 0 else None
+        return None
+
     @property
     def leased(self) -> bool:
         """Whether the lease is taken."""
@@ -110,12 +118,25 @@ class View:
         self.state = LeaseState.NONE
         #: Whether its lease was taken away.
         self.robbed = False
-        #: How many calls there were.
-        self.calls = 0
+        #: How many calls there were, and how many of them saved a failure.
+        self.calls = self.failures = 0
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         await self._enter("load")
         return await self._shelf.inner.load(key)
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        await self._enter("load")
+        return await self._shelf.inner.look(key)
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        assert isinstance(lease, _Lease)
+        await self._enter("save")
+        self.failures += 1
+        saved = await self._shelf.inner.save_failure(key, failure, lease.inner)
+        if saved:
+            self._shelf.failure_saver = self
+        return saved
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         assert isinstance(lease, _Lease)

@@ -1,0 +1,215 @@
+"""When a refresh takes the store's lease, and how it waits for one that is taken (invariant 24)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from taxizer_async import MemoryTokenStore, RenewalPolicy, TaxizerAuth
+from taxizer_async.testing import ManualClock
+from tests.support.limits import HANG
+from tests.support.loops import until
+from tests.support.policies import DUE, PRESSING
+from tests.support.refreshes import renew
+from tests.support.scripted_store import ScriptedStore, SharingStore
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taxizer_async.testing import Sandbox
+
+
+#: Seconds within which a lease that was given back is taken.
+SOON = 0.32
+
+
+@pytest.fixture(name="store", params=[SharingStore, ScriptedStore])
+def _store(request: pytest.FixtureRequest, clock: ManualClock) -> ScriptedStore:
+    """Return a store of each protocol."""
+    store: ScriptedStore = request.param(clock)
+    return store
+
+
+async def test_a_good_record_takes_one_command(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A client that starts with a good token in the store looks once, and takes no lease."""
+    await make_auth().token()
+    store.calls.clear()
+    await make_auth().token()
+
+    assert store.calls in (["look"], ["load"])
+    assert sandbox.counters.exchanges == 1
+
+
+@pytest.mark.report(153)
+async def test_a_store_that_can_only_be_read_is_enough(
+    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A good token is taken over from a store that can't be written, and nothing is reported of it."""
+    await make_auth().token()
+    store.down = {"lease", "save", "clear"}
+    auths = [make_auth() for _ in range(3)]
+    for auth in auths:
+        await auth.token()
+
+    assert sandbox.counters.exchanges == 1
+    assert not any(auth.status().store_failing for auth in auths)
+
+
+async def test_a_renewal_of_need_looks_again_behind_the_lease(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """What another client saved between the look and the lease is used."""
+    first, other = make_auth(), make_auth()
+    await first.token()
+    await other.token()
+    clock.advance(PRESSING)
+
+    async def renew_first() -> None:
+        store.before_lease = None
+        await first.token()
+
+    store.before_lease = renew_first
+    token = await other.token()
+
+    assert token.jwt.reveal() == sandbox.issued_jwts[-1]
+    assert sandbox.counters.exchanges == 2
+
+
+async def _pass_time(clock: ManualClock, each: Callable[[], None] = lambda: None) -> None:
+    """Wake what sleeps on *clock*, and call *each* before, until cancelled."""
+    while True:
+        await clock.wait_until_asleep()
+        each()
+        clock.advance(clock.next_wake or 0.0)
+
+
+def _with(
+    lease_wait: Callable[[RenewalPolicy, int, float], float], jitter: float
+) -> Callable[[RenewalPolicy, int, float], float]:
+    return lambda policy, looks, _: lease_wait(policy, looks, jitter)
+
+
+@pytest.mark.report(151)
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
+async def test_a_wait_looks_less_and_less_often(
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    monkeypatch: pytest.MonkeyPatch,
+    jitter: float,
+) -> None:
+    """A client that waits 5 s for the lease sends some 30 commands, and takes it soon after it is free."""
+    lease_wait = RenewalPolicy.lease_wait
+    monkeypatch.setattr(RenewalPolicy, "lease_wait", _with(lease_wait, jitter))
+    clock = ManualClock()
+    store.inner = MemoryTokenStore(clock=clock)
+    store.busy = True
+    end = clock.monotonic() + 5.0
+    commands, taken_at = 0, 0.0
+
+    def free() -> None:
+        nonlocal commands
+        if store.busy and clock.monotonic() >= end:
+            store.busy, commands = False, len(store.calls)
+
+    async def note() -> None:
+        nonlocal taken_at
+        taken_at = clock.monotonic()
+
+    store.before_lease = note
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_time, clock, free)
+            await make_auth(clock=clock).token()
+            tasks.cancel_scope.cancel()
+
+    can_tell = isinstance(store, SharingStore)
+    assert 15 <= commands <= (40 if can_tell else 60)
+    assert taken_at - end <= 2 * SOON * (1 if can_tell else 2)
+
+
+async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """While another client renews, one whose token lives looks once a second, and adopts what comes of it."""
+    first, other = make_auth(), make_auth()
+    await first.token()
+    token = await other.token()
+    clock.advance(DUE + 60)
+    store.busy = True
+    store.calls.clear()
+    began = clock.monotonic()
+    for _ in range(20):
+        assert (await renew(other)).jwt == token.jwt
+    assert clock.monotonic() == began
+    # One look, and a try for the lease if the store can't tell that it is taken.
+    assert store.calls in (["look"], ["load", "lease"])
+
+    store.busy = False
+    await renew(first)
+    clock.advance(1.0)
+    store.calls.clear()
+    assert (await renew(other)).jwt.reveal() == sandbox.issued_jwts[-1]
+    assert store.calls in (["look"], ["load"])
+    assert sandbox.counters.exchanges == 2
+
+
+async def test_a_renewal_is_left_to_others_until_callers_wait(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """The pause of a second ends when callers begin to need the next token."""
+    clock = ManualClock()
+    store.inner = MemoryTokenStore(clock=clock)
+    auth = make_auth(clock=clock)
+    await auth.token()
+    # A tenth of a second before callers wait.
+    clock.advance((auth.status().expires_in or 0.0) - 30.1)
+    store.busy = True
+    await renew(auth)
+    assert clock.next_wake is None
+
+    clock.advance(0.2)
+
+    def free() -> None:
+        store.busy = False
+
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_time, clock, free)
+            await auth.token()
+            tasks.cancel_scope.cancel()
+
+    assert auth.status().renewals == 1
+
+
+async def test_keep_fresh_leaves_the_renewal_to_the_client_that_has_the_lease(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+) -> None:
+    """A `keep_fresh` looks once a second meanwhile."""
+    clock = ManualClock()
+    store.inner = MemoryTokenStore(clock=clock)
+    auth = make_auth(clock=clock)
+    await auth.token()
+    store.busy = True
+    clock.advance(DUE + 60)
+    store.calls.clear()
+    began = clock.monotonic()
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_time, clock)
+            tasks.start_soon(auth.keep_fresh)
+            await until(lambda: clock.monotonic() >= began + 5.0)
+            tasks.cancel_scope.cancel()
+
+    looks = [call for call in store.calls if call != "lease"]
+    assert len(looks) == pytest.approx(clock.monotonic() - began, abs=1.5)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, ref
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import move_on_after_turns
-from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT
+from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT, Places
 
 
 try:
@@ -81,9 +81,10 @@ def _library_of_sync(client: object) -> str | None:
 class BorrowedClient:
     """The user's own *client*, for the event loop that it is first used in."""
 
-    __slots__ = ("_client", "_home")
+    __slots__ = ("_client", "_home", "places")
 
     def __init__(self, client: object) -> None:
+        self.places: Final = Places()
         self._client: Final[Any] = client
         self._home: PerProcess[ref[AbstractEventLoop]] | None = None
 
@@ -150,9 +151,10 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
 class ClientPerLoop:
     """A client for each event loop, made by *make*."""
 
-    __slots__ = ("_clients", "make")
+    __slots__ = ("_clients", "make", "places")
 
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
+        self.places: Final = Places()
         self.make: Final = make
         self._clients: Final = PerProcess(_Clients)
 

@@ -296,7 +296,8 @@ async def _eval(
 ) -> Any:
     plain = [value.content if isinstance(value, OpaqueBytes) else value for value in values]
     client = clients.current()
-    return await call_redis(client, lambda: client.eval(script, len(keys), *keys, *plain))
+    async with clients.places.here():
+        return await call_redis(client, lambda: client.eval(script, len(keys), *keys, *plain))
 
 
 def _keys(prefix: str, key: StoreKey) -> list[str]:

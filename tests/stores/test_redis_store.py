@@ -17,6 +17,7 @@ import redis.crc
 
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
+from taxizer_async.stores._redis_calls import MOST_AT_ONCE
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
@@ -227,6 +228,18 @@ def test_each_event_loop_has_connections_of_its_own(redis_server: RedisServer) -
         for thread in threads:
             thread.join()
     assert seen == [None] * 8
+
+
+@pytest.mark.invariant(26)
+async def test_many_calls_at_once_share_a_few_connections(redis_server: RedisServer) -> None:
+    """A process with hundreds of auths opens a few connections, so it is not busy with that when answers come."""
+    async with RedisTokenStore.from_url(redis_server.url) as store:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5 * MOST_AT_ONCE):
+                tasks.start_soon(store.load, KEY)
+        clients = redis_server.ask("CLIENT LIST").count(b"cmd=eval")
+
+    assert clients == MOST_AT_ONCE
 
 
 async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:

@@ -335,15 +335,19 @@ def _png(value: Any, _: Any) -> bytes | None:
 def _messages(value: Any, _: Any) -> tuple[InvoiceMessage, ...]:
     if value is None:
         return ()
-    return tuple(map(_message, value if isinstance(value, list) else [value]))
+    return tuple(map(_message, cast("list[object]", value) if isinstance(value, list) else [value]))
 
 
-def _message(value: Any) -> InvoiceMessage:
-    given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    fields = {name.casefold(): field for name, field in given.items()}
+def _message(raw: object) -> InvoiceMessage:
+    fields = _folded(raw)
     return InvoiceMessage(
-        type=_text(fields.get("type"), None), code=_text(fields.get("code"), None), raw=value
+        type=_text(fields.get("type"), None), code=_text(fields.get("code"), None), raw=raw
     )
+
+
+def _folded(value: object) -> dict[str, object]:
+    given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return {name.casefold(): field for name, field in given.items()}
 
 
 def _as_it_is(value: Any, _: Any) -> Any:

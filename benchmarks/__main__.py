@@ -21,6 +21,7 @@ from benchmarks.bench import FULL, QUICK
 from benchmarks.field import SUMMARY
 from benchmarks.report import Section, claim_table, page, plain
 from benchmarks.scenarios import (
+    crowd,
     fleet,
     hot,
     imports,
@@ -30,6 +31,7 @@ from benchmarks.scenarios import (
     renewal,
     requests,
     revocation,
+    simulated,
     stampede,
 )
 
@@ -48,6 +50,8 @@ _SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
     "revocation": revocation.run,
     "renewal": renewal.run,
     "fleet": fleet.run,
+    "crowd": crowd.run,
+    "simulated": simulated.run,
     "outage": outage.run,
     "import": imports.run,
     "memory": memory.run,

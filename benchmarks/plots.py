@@ -25,6 +25,7 @@ CAPTIONS: Final = {
     "latency.svg": "Distribution of request latency, through renewals",
     "logins.svg": "Logins per cold start of eight processes",
     "cost.svg": "Cost per request",
+    "scale.svg": "Commands per second at the store of ten thousand workers",
 }
 _OWN: Final = "#0b6e4f"
 _OTHER: Final = "#9aa5b1"
@@ -46,6 +47,8 @@ def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
         figures["cost.svg"] = _bars(
             _medians(series["requests"]), "µs of the client's processor, 50 at once"
         )
+    if "simulated" in series:
+        figures["scale.svg"] = _rates(series["simulated"])
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "taxizer_async", "svg.fonttype": "none"}):
         for name, figure in figures.items():
@@ -96,6 +99,20 @@ def _distributions(series: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_ylabel("share of requests that take longer")
     axes.legend(fontsize=8, frameon=False)
     _plain(axes)
+    return figure
+
+
+def _rates(series: Mapping[str, Sequence[float]]) -> Figure:
+    names = [name.removeprefix("commands ") for name in series if name.startswith("commands ")]
+    figure = Figure(figsize=(9, 1.6 * len(names)), layout="constrained")
+    every = figure.subplots(len(names), 1, squeeze=False)
+    for axes, name in zip(every[:, 0], names, strict=True):
+        axes.step(series[f"seconds {name}"], series[f"commands {name}"], where="post", color=_OWN)
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_ylim(bottom=0)
+        _plain(axes)
+    every[-1, 0].set_xlabel("seconds")
+    figure.supylabel("commands per second")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Starts `server.py`, sends it commands, and ends it."""
+"""Starts `server.py` and the workers, sends them commands, and ends them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import subprocess
 import sys
 
 from pathlib import Path
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import attrs
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 _PROGRAM = Path(__file__).with_name("server.py")
@@ -121,3 +125,41 @@ class Site:
         """Return the requests to the token endpoints, with times of `time.monotonic`."""
         entries: list[dict[str, Any]] = self._service.send("exchanges", self._name)["entries"]
         return entries
+
+
+@final
+class WorkerProcess:
+    """A process of *program*, a module, with *config*; it ends with its stdin."""
+
+    def __init__(self, config: Mapping[str, object], program: str = "benchmarks.worker") -> None:
+        self._config = config
+        self._program = program
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.send(json.dumps(dict(self._config)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        end(self._process)
+
+    def send(self, line: str) -> None:
+        """Send one line."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(f"{line}\n")
+        stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next report."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        report: dict[str, Any] = json.loads(stdout.readline())
+        return report

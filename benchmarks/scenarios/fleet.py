@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
@@ -20,14 +17,12 @@ from benchmarks.contenders import Setup
 from benchmarks.field import BY_NAME, LOCK, OWN
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Claim, Row, Section, Table, ratio, spread
-from benchmarks.service import Service, end
+from benchmarks.service import Service, WorkerProcess
 from benchmarks.worker import close_store, make_store
 from taxizer_async._cli.demo.redis_server import RedisServer
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from benchmarks.contenders import Session
     from benchmarks.service import Site
 
@@ -196,7 +191,7 @@ def _start(service: Service, name: str, processes: int, login: float) -> Start:
             "target": attrs.asdict(site.target),
             "tasks": TASKS,
         }
-        workers = [stack.enter_context(_Worker(config)) for _ in range(processes)]
+        workers = [stack.enter_context(WorkerProcess(config)) for _ in range(processes)]
         for worker in workers:
             worker.receive()
         for worker in workers:
@@ -245,36 +240,3 @@ async def _steady(
         {store: Sample(tuple(values)) for store, values in hot.items()},
         {store: Sample(tuple(values)) for store, values in whole.items()},
     )
-
-
-@final
-class _Worker:
-    """A worker process; it ends with its stdin."""
-
-    def __init__(self, config: Mapping[str, object]) -> None:
-        self._config = config
-
-    def __enter__(self) -> _Worker:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.send(json.dumps(dict(self._config)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        end(self._process)
-
-    def send(self, line: str) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        stdin.write(f"{line}\n")
-        stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        stdout = self._process.stdout
-        assert stdout is not None
-        report: dict[str, Any] = json.loads(stdout.readline())
-        return report

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import attrs
 
 from taxizer_async import Secret
-from taxizer_async.stores import RecordCodec, StoreKey, TokenRecord
+from taxizer_async.stores import FailureRecord, RecordCodec, StoreKey, StoreView, TokenRecord
 from tests.stores.conftest import make_record
 
 
@@ -459,6 +459,69 @@ class Overtaken(Plain):
         return await super().save(key, late or record, lease)
 
 
+class Sharing(Plain):
+    """Shares failures, and keeps all rules."""
+
+    def failures(self) -> dict[StoreKey, tuple[float, FailureRecord]]:
+        failures: dict[StoreKey, tuple[float, FailureRecord]] = self.shared.more.setdefault(
+            "failures", {}
+        )
+        return failures
+
+    def left(self, failure: FailureRecord, saved_at: float) -> float:
+        return failure.remaining - (time.monotonic() - saved_at)
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        saved_at, failure = self.failures().get(key, (0.0, None))
+        if failure is not None:
+            left = self.left(failure, saved_at)
+            failure = attrs.evolve(failure, remaining=left) if left > 0 else None
+        record = await self.load(key)
+        return StoreView(record=record, failure=failure, leased=key in self.shared.holders)
+
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        if not self.may_save(key, lease):
+            return False
+        self.failures()[key] = time.monotonic(), failure
+        return True
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        saved = await super().save(key, record, lease)
+        if saved:
+            self.failures().pop(key, None)
+        return saved
+
+    async def clear(self, key: StoreKey, /) -> None:
+        await super().clear(key)
+        self.failures().pop(key, None)
+
+
+class Stopped(Sharing):
+    def left(self, failure: FailureRecord, saved_at: float) -> float:  # noqa: ARG002
+        return failure.remaining
+
+
+class Vague(Sharing):
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
+        return await super().save_failure(key, attrs.evolve(failure, pair=None), lease)
+
+
+class Outspoken(Sharing):
+    async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:  # noqa: ARG002
+        self.failures()[key] = time.monotonic(), failure
+        return True
+
+
+class Unforgiving(Sharing):
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        return await Plain.save(self, key, record, lease)
+
+
+class Blind(Sharing):
+    async def look(self, key: StoreKey, /) -> StoreView:
+        return attrs.evolve(await super().look(key), leased=False)
+
+
 class _HastyLease(PlainLease):
     is_done = False
 
@@ -505,6 +568,11 @@ BROKEN: Final[dict[type[Plain], str]] = {
     Silent: "a_save_needs_the_lease",
     OfAnyKey: "a_save_needs_the_lease_of_its_key",
     LeaseClearing: "a_clear_leaves_the_lease_alone",
+    Vague: "a_failure_is_seen_by_all",
+    Stopped: "a_failure_ends",
+    Outspoken: "a_failure_needs_the_lease",
+    Unforgiving: "a_failure_gives_way",
+    Blind: "a_look_sees_what_a_load_does",
     Tearing: "no_record_is_torn",
     Lagging: "no_save_is_lost",
     Careless: "many_keys_are_used_at_once",

@@ -25,7 +25,7 @@ from taxizer_async.stores import MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
-from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Unclearable
+from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Sharing, Unclearable
 from tests.support.redis_server import running_cluster
 
 
@@ -151,7 +151,7 @@ async def test_redis_cluster(tmp_path: Path) -> None:
 
 
 @quick_cases
-@pytest.mark.parametrize("kind", [Plain, Ending])
+@pytest.mark.parametrize("kind", [Plain, Ending, Sharing])
 async def test_a_plain_store(case: TokenStoreCase, kind: type[Plain]) -> None:
     """The stores that the broken ones are made from keep all rules."""
     shared = Shared()
@@ -168,6 +168,8 @@ async def test_a_broken_store_is_told_its_rule(
     monkeypatch.setattr("taxizer_async.testing._store_suite.harness.LIMIT", 0.4)
     # And an age that does not change.
     monkeypatch.setattr("taxizer_async.testing._store_suite.record_cases.ON_THE_WAY", 0.2)
+    # And a failure that does not end.
+    monkeypatch.setattr("taxizer_async.testing._store_suite.failure_cases.GRACE", 0.4)
     shared = Shared()
     (case,) = [case for case in TOKEN_STORE_CASES if case.name == name]
 

@@ -1,20 +1,18 @@
-"""How the stores keep failures: for as long as they are remembered, under the lease, and beside no newer token."""
+"""What the stores of the package do with failures beyond the rules that `test_conformance` has for all stores."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import attrs
 import pytest
 
 from cryptography.fernet import Fernet
 
-from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey
+from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.stores.conftest import KEY, make_record
-from tests.support.limits import HANG
+from tests.stores.conftest import KEY
 
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
-OTHER = StoreKey(KEY.base_url, "client-2")
 FAILURE = FailureRecord(
     kind="refused",
     endpoint="https://api.test/v1/Auth/Connect",
@@ -70,89 +67,15 @@ def _store(make_store: Callable[..., FailureStore]) -> FailureStore:
     return make_store()
 
 
-async def _save(store: FailureStore, failure: FailureRecord = FAILURE) -> bool:
+async def _save(store: FailureStore) -> None:
     lease = await store.lease(KEY)
     assert lease is not None
-    saved = await store.save_failure(KEY, failure, lease)
-    await lease.release()
-    return saved
-
-
-async def _failure(store: FailureStore, key: StoreKey = KEY) -> FailureRecord | None:
-    return (await store.look(key)).failure
-
-
-@pytest.mark.invariant(21)
-async def test_a_failure_is_there_for_all(
-    store: FailureStore, make_store: Callable[..., FailureStore]
-) -> None:
-    """What one client was answered another one finds, with less time left."""
-    assert await _failure(store) is None
-    assert await _save(store)
-
-    found = await _failure(make_store())
-    assert found is not None
-    assert attrs.evolve(found, remaining=60.0) == FAILURE
-    assert 60.0 - HANG < found.remaining <= 60.0
-    assert await _failure(store, OTHER) is None
-
-
-async def test_a_failure_ends(store: FailureStore) -> None:
-    """A failure is gone when it is no longer remembered."""
-    await _save(store, attrs.evolve(FAILURE, remaining=0.2))
-    with anyio.fail_after(HANG):
-        while await _failure(store) is not None:  # noqa: ASYNC110 - a store does not tell
-            await anyio.sleep(0.02)
-
-
-async def test_a_failure_is_saved_under_the_lease_only(store: FailureStore) -> None:
-    """A client that has lost the lease does not tell others of its failure."""
-    lease, others = await store.lease(KEY), await store.lease(OTHER)
-    assert lease is not None
-    assert others is not None
-    await lease.release()
-
-    assert not await store.save_failure(KEY, FAILURE, lease)
-    assert not await store.save_failure(KEY, FAILURE, others)
-    assert await _failure(store) is None
-    await others.release()
-
-
-@pytest.mark.invariant(21)
-async def test_a_token_drops_the_failure(store: FailureStore) -> None:
-    """What succeeds after a failure takes its place."""
-    await _save(store)
-    lease = await store.lease(KEY)
-    assert lease is not None
-    assert await store.save(KEY, make_record(), lease)
-    await lease.release()
-
-    view = await store.look(KEY)
-    assert view.record is not None
-    assert view.failure is None
-
-
-async def test_a_failure_leaves_the_record(store: FailureStore) -> None:
-    """A failure is kept beside the record, whose refresh token may still be good."""
-    lease = await store.lease(KEY)
-    assert lease is not None
-    assert await store.save(KEY, make_record(), lease)
     assert await store.save_failure(KEY, FAILURE, lease)
     await lease.release()
 
-    view = await store.look(KEY)
-    assert view.record is not None
-    assert view.record == attrs.evolve(make_record(), age=view.record.age)
-    assert view.failure is not None
 
-
-@pytest.mark.invariant(21)
-async def test_clear_drops_the_failure(store: FailureStore) -> None:
-    """What is forgotten is forgotten with its failures."""
-    await _save(store)
-    await store.clear(KEY)
-
-    assert await _failure(store) is None
+async def _failure(store: FailureStore) -> FailureRecord | None:
+    return (await store.look(KEY)).failure
 
 
 async def test_a_look_tells_of_the_lease_if_it_can(store: FailureStore) -> None:

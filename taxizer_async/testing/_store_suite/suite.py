@@ -10,6 +10,7 @@ import anyio
 import attrs
 
 from taxizer_async.testing._store_suite.concurrency_cases import CONCURRENCY_CASES
+from taxizer_async.testing._store_suite.failure_cases import FAILURE_CASES
 from taxizer_async.testing._store_suite.harness import (
     LIMIT,
     Check,
@@ -46,7 +47,8 @@ class TokenStoreCase:
         Check the stores of *factory*; see `check_token_store`.
 
         Returns:
-            Whether it could be tried: a factory that can't be pickled makes no store in another process.
+            Whether it could be tried: a factory that can't be pickled makes no store in another process, and
+            not every store shares failures.
 
         Raises:
             AssertionError: If the store breaks the rule. The text says which rule, how, and what to do.
@@ -101,8 +103,9 @@ async def check_token_store(factory: StoreFactory) -> tuple[str, ...]:
             kills that.
 
     Returns:
-        The names of the cases that have passed: all, or all but `a_killed_holders_lease_ends` if
-        *factory* can't be pickled.
+        The names of the cases that have passed: all, or all that could be tried. If *factory* can't be
+        pickled that is not `a_killed_holders_lease_ends`, and if the store is no `FailureStore` not those
+        about failures.
 
     Raises:
         ExceptionGroup: If cases failed; its text has their names. An `AssertionError` in it tells the rule,
@@ -148,4 +151,6 @@ def _case(check: Check) -> TokenStoreCase:
 
 
 #: All rules; `check_token_store` runs them one by one.
-TOKEN_STORE_CASES: Final = tuple(map(_case, [*RECORD_CASES, *LEASE_CASES, *CONCURRENCY_CASES]))
+TOKEN_STORE_CASES: Final = tuple(
+    map(_case, [*RECORD_CASES, *LEASE_CASES, *FAILURE_CASES, *CONCURRENCY_CASES])
+)

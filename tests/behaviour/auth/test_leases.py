@@ -33,6 +33,7 @@ def _store(request: pytest.FixtureRequest, clock: ManualClock) -> ScriptedStore:
     return store
 
 
+@pytest.mark.invariant(24)
 async def test_a_good_record_takes_one_command(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:
@@ -45,6 +46,7 @@ async def test_a_good_record_takes_one_command(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(153)
 async def test_a_store_that_can_only_be_read_is_enough(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
@@ -60,6 +62,7 @@ async def test_a_store_that_can_only_be_read_is_enough(
     assert not any(auth.status().store_failing for auth in auths)
 
 
+@pytest.mark.invariant(24)
 async def test_a_renewal_of_need_looks_again_behind_the_lease(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -97,6 +100,7 @@ def _with(
     return lambda policy, looks, _: lease_wait(policy, looks, jitter)
 
 
+@pytest.mark.invariant(24)
 @pytest.mark.report(151)
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 async def test_a_wait_looks_less_and_less_often(
@@ -135,6 +139,7 @@ async def test_a_wait_looks_less_and_less_often(
     assert taken_at - end <= 2 * SOON * (1 if can_tell else 2)
 
 
+@pytest.mark.invariant(24)
 async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
     sandbox: Sandbox,
     make_auth: Callable[..., TaxizerAuth],
@@ -164,6 +169,7 @@ async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(24)
 async def test_a_renewal_is_left_to_others_until_callers_wait(
     make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
 ) -> None:

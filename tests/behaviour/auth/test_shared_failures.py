@@ -57,6 +57,7 @@ def _facts(error: AuthError) -> tuple[Any, ...]:
     return type(error), message, error.endpoint, error.status_code, error.retryable
 
 
+@pytest.mark.invariant(21)
 @pytest.mark.report(151)
 async def test_a_wrong_pair_fails_once_for_all(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
@@ -103,6 +104,7 @@ async def test_a_refusal_is_served_for_as_long_as_where_it_happened(
     assert sandbox.counters.connects == 2
 
 
+@pytest.mark.invariant(21)
 async def test_another_secret_is_tried(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
 ) -> None:
@@ -167,6 +169,7 @@ async def test_a_callable_is_asked_again_for_a_refusal_that_was_shared(
     assert sandbox.counters.connects == 2
 
 
+@pytest.mark.invariant(21)
 @pytest.mark.report(151)
 @pytest.mark.parametrize(
     ("fault", "kind"),
@@ -231,6 +234,7 @@ class _Dead(httpx.AsyncBaseTransport):
         raise self._problem(msg, request=request)
 
 
+@pytest.mark.invariant(21)
 @pytest.mark.parametrize(
     "problem", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout, httpx.ReadError]
 )
@@ -252,6 +256,7 @@ async def test_what_only_one_machine_may_see_is_not_shared(
     assert sandbox.counters.connects == 1
 
 
+@pytest.mark.invariant(21)
 @pytest.mark.report(151)
 async def test_the_lease_is_given_back_between_such_tries(sandbox: Sandbox) -> None:
     """A machine that is cut off does not keep others from their token, and takes it over."""
@@ -328,6 +333,7 @@ async def test_a_failure_ahead_of_need_is_shared_among_those_who_have_time(
     assert all(auth.status().last_error for auth in auths)
 
 
+@pytest.mark.invariant(21)
 async def test_a_failure_ahead_of_need_is_no_answer_for_those_in_need(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
 ) -> None:
@@ -380,6 +386,7 @@ async def test_a_good_refresh_token_goes_before_a_refusal_of_the_pair(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 2)
 
 
+@pytest.mark.invariant(21)
 async def test_forget_clears_what_was_shared(
     sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
 ) -> None:

@@ -4,7 +4,7 @@ The async credential client for the Taxizer API: log in once, share the token, n
 `TaxizerClient` is an `httpx.AsyncClient` that is logged in; `TaxizerAuth` logs in yours.
 """
 
-from taxizer_async._auth.on_httpx import TaxizerAuth, TaxizerClient
+from taxizer_async._auth.on_httpx import SyncTaxizerClient, TaxizerAuth, TaxizerClient
 from taxizer_async._core.clock import Clock
 from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import (
@@ -60,6 +60,7 @@ __all__ = [
     "Secret",
     "StoreFailed",
     "StoreRecovered",
+    "SyncTaxizerClient",
     "TaxizerAuth",
     "TaxizerClient",
     "TaxizerError",

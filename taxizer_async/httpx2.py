@@ -20,16 +20,16 @@ except ImportError as _missing:
     raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
 
-__all__ = ["TaxizerAuth", "TaxizerClient"]
+__all__ = ["SyncTaxizerClient", "TaxizerAuth", "TaxizerClient"]
 
 HTTPX2: Final = HttpLibrary(httpx2)
 
 
 class TaxizerAuth(AuthBase, httpx2.Auth):
-    """`taxizer_async.TaxizerAuth` for an `httpx2.AsyncClient`; *http_client* returns one of these, too."""
+    """`taxizer_async.TaxizerAuth` for httpx2; *http_client* returns an `httpx2.AsyncClient`, too."""
 
     _library = HTTPX2
 
@@ -39,10 +39,24 @@ class TaxizerAuth(AuthBase, httpx2.Auth):
         """Put the token on the request; after a 401 that is about it, renew it and send the request again."""
         return AuthFlow(self._bearer, request)
 
+    def sync_auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Do the same for a sync client."""
+        return self._sync.flow(request)
+
 
 # mypy reads the type of `auth` as any AuthBase.
 class TaxizerClient(ClientBase[TaxizerAuth], httpx2.AsyncClient):  # type: ignore[misc]
     """`taxizer_async.TaxizerClient`, being an `httpx2.AsyncClient`."""
 
+    _library = HTTPX2
+    _auth_class = TaxizerAuth
+
+
+class SyncTaxizerClient(ClientBase[TaxizerAuth], httpx2.Client):  # type: ignore[misc]
+    """`taxizer_async.SyncTaxizerClient`, being an `httpx2.Client`."""
+
+    _is_sync = True
     _library = HTTPX2
     _auth_class = TaxizerAuth

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, final
 
 from taxizer_async._auth.bearer import UNAUTHORIZED, Bearer
 from taxizer_async._auth.flow import HELD_BACK, MARK
-from taxizer_async._auth.options import AuthOptions, ClientOptions
+from taxizer_async._auth.options import AuthOptions, ClientOptions, client_names
 from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.models import Credentials
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from taxizer_async._auth.options import ClientKwargs
+    from taxizer_async._auth.sync_face import SyncFace
     from taxizer_async._core.clock import Clock
     from taxizer_async._core.event_log import EventHook
     from taxizer_async._core.models import AuthStatus, Token
@@ -129,7 +131,7 @@ class AuthBase:
         Any thread may add any number. Each listener hears what happened in an event loop in order, in a
         separate task there, so that no request waits for it; one that fails or hangs does not affect the
         others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
-        sync listener is called at once, and an async one can't be called.
+        sync listener is called at once, and an async one in a short-lived thread.
 
         Args:
             listener: Sync and quick, or async; then it may take `RenewalPolicy.hook_timeout`.
@@ -155,19 +157,24 @@ class AuthBase:
         """
         await self._bearer.event_log.delivered()
 
-    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:  # noqa: ARG002 - the library's
-        """
-        Refuse to work.
+    def sync_token(self) -> Token:
+        """Return a usable token, as `token` does, to a program without an event loop."""
+        return self._sync.token()
 
-        Raises:
-            ConfigurationError: Always.
-        """
-        name = self._library.module.__name__
-        msg = (
-            f"TaxizerAuth is async only, and was given to a sync {name}.Client: use "
-            f"{name}.AsyncClient, or a TaxizerClient"
-        )
-        raise ConfigurationError(msg)
+    def sync_refused(self, token: Token, place: str = "") -> Token | None:
+        """Report that the server refused *token*, as `refused` does, and return the one to use next."""
+        return self._sync.refused(token, place)
+
+    def sync_forget(self) -> None:
+        """Drop the token, as `forget` does."""
+        self._sync.forget()
+
+    @functools.cached_property
+    def _sync(self) -> SyncFace:
+        # Imported here, as an async program needs none of it.
+        from taxizer_async._auth.sync_face import SyncFace  # noqa: PLC0415
+
+        return SyncFace(self._bearer)
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -184,13 +191,15 @@ class ClientBase(Generic[AuthT]):
     """`TaxizerClient` on the library that a subclass names."""
 
     _library: ClassVar[HttpLibrary]
+    #: Whether the library's class is `Client`, rather than `AsyncClient`.
+    _is_sync: ClassVar = False
     _auth_class: type[AuthT]
     # These two are the library's, of other types.
     _auth: Any
     _event_hooks: Any
 
     def __init__(self, credentials: CredentialsLike, **options: Unpack[ClientKwargs]) -> None:
-        given = ClientOptions(self._library, credentials, options)
+        given = ClientOptions(self._library, credentials, options, is_sync=self._is_sync)
         # Not in a frame that raises: see `_core.secret`.
         del credentials, options
         auth = self._auth_class.__new__(self._auth_class)
@@ -211,7 +220,7 @@ class ClientBase(Generic[AuthT]):
             ConfigurationError: If the environment is incomplete.
         """
         options.setdefault("base_url", find_base_url())
-        given = ClientOptions(cls._library, Credentials.from_env, options)
+        given = ClientOptions(cls._library, Credentials.from_env, options, is_sync=cls._is_sync)
         del options
         Credentials.from_env()
         return cls(Credentials.from_env, **given.options)
@@ -225,10 +234,8 @@ class ClientBase(Generic[AuthT]):
     @auth.setter
     def auth(self, auth: object) -> None:
         if not isinstance(auth, self._auth_class):
-            msg = (
-                f"the auth of a TaxizerClient is a TaxizerAuth, not {type(auth).__name__}: use "
-                f"{self._library.module.__name__}.AsyncClient"
-            )
+            ours, theirs = client_names(self._library, is_sync=self._is_sync)
+            msg = f"the auth of a {ours} is a TaxizerAuth, not {type(auth).__name__}: use {theirs}"
             raise ConfigurationError(msg)
         self._auth = auth
 
@@ -244,7 +251,7 @@ class ClientBase(Generic[AuthT]):
     @event_hooks.setter
     def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
         self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
-        self._event_hooks = _EventHooks(self._hooks)
+        self._event_hooks = _EventHooks(self._hooks, is_sync=self._is_sync)
 
 
 @final
@@ -256,23 +263,35 @@ class _EventHooks(dict[str, list[Any]]):
     the auth would not learn of it otherwise.
     """
 
-    def __init__(self, hooks: dict[str, list[Any]]) -> None:
+    def __init__(self, hooks: dict[str, list[Any]], *, is_sync: bool) -> None:
         super().__init__()
         self._hooks = hooks
+        self._call = self._run_sync if is_sync else self._run
 
     def __missing__(self, kind: str) -> list[Any]:
         hooks = self._hooks[kind]
-        return [self._run] if hooks and kind == "response" else hooks
+        return [self._call] if hooks and kind == "response" else hooks
 
     async def _run(self, response: Any) -> None:
-        try:
+        with _holding_back(response):
             for hook in self._hooks["response"]:
                 await hook(response)
-        except Exception as error:
-            is_ours = MARK in response.request.extensions
-            if response.status_code != UNAUTHORIZED or not is_ours:
-                raise
-            response.extensions[HELD_BACK] = error
+
+    def _run_sync(self, response: Any) -> None:
+        with _holding_back(response):
+            for hook in self._hooks["response"]:
+                hook(response)
+
+
+@contextlib.contextmanager
+def _holding_back(response: Any) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        is_ours = MARK in response.request.extensions
+        if response.status_code != UNAUTHORIZED or not is_ours:
+            raise
+        response.extensions[HELD_BACK] = error
 
 
 def bearer_of(auth: object) -> Bearer:

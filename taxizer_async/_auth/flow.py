@@ -12,7 +12,7 @@ import contextlib
 import sys
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -29,7 +29,7 @@ from taxizer_async._http.response import RawResponse, receive
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from taxizer_async._auth.bearer import Bearer
     from taxizer_async._http.library import HttpLibrary
@@ -43,10 +43,9 @@ HELD_BACK: Final = "taxizer_async.held_back"
 #: In a response's extensions: that its 401 has been dealt with.
 _SEEN: Final = "taxizer_async.seen"
 
-_HEADER: Final = "Authorization"
+HEADER: Final = "Authorization"
 
 
-@final
 class AuthFlow(AsyncGenerator[Any, Any]):
     """What the library drives for each request: it asks for the next one to send, and passes in the response."""
 
@@ -71,7 +70,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             return _without_token(bearer.library, request)
         cached, now = bearer.cache.state.cached, bearer.now()
         if cached is None or now >= cached.fresh_until:
-            cached = await bearer.provider.acquire()
+            cached = await self._acquire()
             now = bearer.now()
         mark = request.extensions.get(MARK)
         if mark is not cached.mark:
@@ -79,7 +78,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
                 # It was sent with another token, and may still be under way.
                 request = bearer.library.copied(request)
             request.extensions[MARK] = cached.mark
-        request.headers[_HEADER] = cached.authorization
+        request.headers[HEADER] = cached.authorization
         self._cached = cached
         self._sent_at = now
         return request
@@ -118,8 +117,8 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         held_back = response.extensions.pop(HELD_BACK, None)
         replacement = None
         if self._is_to_be_renewed(cached, response) and self._can_resend(request):
-            await _drain(response)
-            replacement = await self._bearer.replacement_for(cached)
+            await self._free(response)
+            replacement = await self._replacement_for(cached)
         if replacement is None:
             self._complete_history(response)
             if held_back is None:
@@ -134,16 +133,27 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         # Other tasks may have sent the same object, and may still wait for the response.
         request = self._bearer.library.copied(request)
         request.extensions[MARK] = replacement.mark
-        request.headers[_HEADER] = replacement.authorization
+        request.headers[HEADER] = replacement.authorization
         self._cached, self._sent_at = replacement, self._bearer.now()
         return request
+
+    # These three are all that a flow waits for; the sync face waits otherwise.
+
+    def _acquire(self) -> Awaitable[CachedToken]:
+        return self._bearer.provider.acquire()
+
+    def _replacement_for(self, cached: CachedToken) -> Awaitable[CachedToken | None]:
+        return self._bearer.replacement_for(cached)
+
+    def _free(self, response: Any) -> Awaitable[None]:
+        return _drain(response)
 
     def _note_acceptance(self, cached: CachedToken, response: Any) -> None:
         if not tells_of_token(response.status_code):
             return
         # The last hop of a redirect may be where the token was not sent.
         for each in (response, *reversed(response.history)):
-            if each.request.headers.get(_HEADER) == cached.authorization:
+            if each.request.headers.get(HEADER) == cached.authorization:
                 place = _place(each.request)
                 self._bearer.provider.note_acceptance(cached, place, sent_at=self._sent_at)
                 return
@@ -152,7 +162,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         request = response.request
         response.extensions[_SEEN] = True
         # After a redirect, the token may not have been sent.
-        if request.headers.get(_HEADER) != cached.authorization:
+        if request.headers.get(HEADER) != cached.authorization:
             return False
         return self._bearer.is_worth_renewing(
             cached,
@@ -203,10 +213,10 @@ def _place(request: Any) -> str:
 def _without_token(library: HttpLibrary, request: Any) -> Any:
     """Return *request*, or a copy if it carries a token of ours, which may not go to its origin."""
     mark = request.extensions.get(MARK)
-    if mark is None or request.headers.get(_HEADER) != mark.reveal():
+    if mark is None or request.headers.get(HEADER) != mark.reveal():
         return request
     copy = library.copied(request)
-    del copy.extensions[MARK], copy.headers[_HEADER]
+    del copy.extensions[MARK], copy.headers[HEADER]
     return copy
 
 

@@ -12,7 +12,7 @@ from taxizer_async._http.library import HttpLibrary
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
 
 HTTPX: Final = HttpLibrary(httpx)
@@ -20,11 +20,11 @@ HTTPX: Final = HttpLibrary(httpx)
 
 class TaxizerAuth(AuthBase, httpx.Auth):
     """
-    Logs in to Taxizer and carries the bearer token on every request of an async client.
+    Logs in to Taxizer and carries the bearer token on every request of a client, async or sync.
 
     One object may be shared by any number of clients, tasks, event loops and threads, one after the
     other or at once, and survives a fork: all of them use one token. It owns no connection and needs no
-    closing.
+    closing. Where no event loop runs, a short-lived thread has one for logins and renewals.
 
     Args:
         credentials: A `Credentials`, or a sync or async callable that returns one and is called anew for
@@ -51,6 +51,12 @@ class TaxizerAuth(AuthBase, httpx.Auth):
         """Put the token on the request; after a 401 that is about it, renew it and send the request again."""
         return AuthFlow(self._bearer, request)
 
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Do the same for a sync client."""
+        return self._sync.flow(request)
+
 
 # mypy reads the type of `auth` as any AuthBase.
 class TaxizerClient(ClientBase[TaxizerAuth], httpx.AsyncClient):  # type: ignore[misc]
@@ -69,5 +75,26 @@ class TaxizerClient(ClientBase[TaxizerAuth], httpx.AsyncClient):  # type: ignore
         ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
     """
 
+    _library = HTTPX
+    _auth_class = TaxizerAuth
+
+
+class SyncTaxizerClient(ClientBase[TaxizerAuth], httpx.Client):  # type: ignore[misc]
+    """
+    An `httpx.Client` that is pointed at Taxizer and logged in, for programs without an event loop.
+
+    `client.auth` is the `TaxizerAuth` behind it: `client.auth.status()`, `client.auth.sync_token()`. Threads
+    may share a client; make one in each process.
+
+    Args:
+        credentials: As for `TaxizerAuth`.
+        **options: The other arguments of `TaxizerAuth`, and those of `httpx.Client` except *auth*, as for
+            `TaxizerClient`. A login is sent by an async client, which *http_client* returns.
+
+    Raises:
+        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
+    """
+
+    _is_sync = True
     _library = HTTPX
     _auth_class = TaxizerAuth

@@ -139,9 +139,15 @@ class ClientOptions:
     """
 
     def __init__(
-        self, library: HttpLibrary, credentials: CredentialsLike, options: Mapping[str, Any]
+        self,
+        library: HttpLibrary,
+        credentials: CredentialsLike,
+        options: Mapping[str, Any],
+        *,
+        is_sync: bool = False,
     ) -> None:
         self._library: Final = library
+        self._is_sync: Final = is_sync
         self._credentials: Final = credentials
         self.options: Final = options
         of_auth = AuthKwargs.__optional_keys__
@@ -174,7 +180,8 @@ class ClientOptions:
     def _check(self) -> None:
         library = self._library.module.__name__
         if "auth" in self.options:
-            msg = f"a TaxizerClient brings its own auth: use {library}.AsyncClient with another"
+            ours, theirs = client_names(self._library, is_sync=self._is_sync)
+            msg = f"a {ours} brings its own auth: use {theirs} with another"
             raise ConfigurationError(msg)
         own = [name for name in _OWN_OPTIONS if self.options.get(name) is not None]
         if own and self.options.get("http_client") is None:
@@ -183,6 +190,12 @@ class ClientOptions:
                 f"callable that returns a fresh {library}.AsyncClient"
             )
             raise ConfigurationError(msg)
+
+
+def client_names(library: HttpLibrary, *, is_sync: bool) -> tuple[str, str]:
+    """Return the names of our client, and of that of *library* which it extends."""
+    sort = "" if is_sync else "Async"
+    return f"{'Sync' * is_sync}TaxizerClient", f"{library.module.__name__}.{sort}Client"
 
 
 def _listed(origins: Any) -> tuple[str, ...] | None:

@@ -147,7 +147,7 @@ class _Listener:
             return list(own.by_loop.values())
 
     def call_directly(self, event: Event) -> None:
-        """Call the listener where no event loop runs."""
+        """Call the listener where no event loop runs; an async one goes on in the helper thread."""
         try:
             answer = self._call(event)
         except Exception as cause:  # noqa: BLE001 - it is the user's
@@ -155,18 +155,24 @@ class _Listener:
             return
         if not inspect.isawaitable(answer):
             return
-        if inspect.iscoroutine(answer):
-            answer.close()
-        self._log_failure("no event loop to run in, as it is async,", event)
+        # Imported here, as async programs do not need it.
+        from taxizer_async._core.helper_thread import submit  # noqa: PLC0415
 
-    async def call(self, event: Event) -> None:
-        """Call the listener, and wait for it within its timeout."""
+        try:
+            submit(lambda: self.call(event, answer))
+        except (RuntimeError, OSError):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            self._log_failure("no event loop to run in, as it is async,", event)
+
+    async def call(self, event: Event, answer: Awaitable[None] | None = None) -> None:
+        """Call the listener, unless it has begun to *answer*, and wait for it within its timeout."""
         if self.is_removed:
             return
         problem: str | None = None
         with anyio.move_on_after(self._timeout) as scope:
             try:
-                answer = self._call(event)
+                answer = answer or self._call(event)
                 if inspect.isawaitable(answer):
                     await answer
             except anyio.get_cancelled_exc_class() as cause:

@@ -134,6 +134,11 @@ def start_task(
     return scope
 
 
+def independent_tasks(native: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
+    """Return the tasks of `start_task` that run in *native*."""
+    return [task for task in asyncio.all_tasks(native) if isinstance(task, _Task)]
+
+
 def call_later(native: object, seconds: float, call: Callable[[], object]) -> Cancellable:
     """Make *call* in the running loop *native* after *seconds*; it must not raise."""
     if isinstance(native, asyncio.AbstractEventLoop):

@@ -63,9 +63,26 @@ def lacks_thread(error: BaseException) -> bool:
 def call_aside(call: Callable[[], object]) -> None:
     """Make *call* in a thread without waiting for it, or in this one if none can be started."""
     try:
-        _start(call)
+        start_thread(call)
     except NoThreadError:
         call()
+
+
+def start_thread(call: Callable[[], object], name: str = "taxizer_async call") -> threading.Thread:
+    """
+    Make *call* in a daemon thread called *name*.
+
+    Raises:
+        NoThreadError: If no thread can be started.
+    """
+    thread = threading.Thread(target=call, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as cause:
+        at_exit = "shutdown" in str(cause)
+    else:
+        return thread
+    raise NoThreadError(at_exit=at_exit)
 
 
 @final
@@ -106,7 +123,7 @@ class AbandonableCalls:
         # Both are weak references, so that a call that hangs does not keep alive a loop that has ended.
         work = partial(_work, call, answer, loop, ref(done), free)
         try:
-            _start(work)
+            start_thread(work)
         except NoThreadError as cause:
             if needs_thread and not cause.at_exit:
                 free.release()
@@ -135,13 +152,3 @@ def _work(
     done = waiting()
     if done is not None:
         loop.call_soon(done.set)
-
-
-def _start(call: Callable[[], object]) -> None:
-    try:
-        threading.Thread(target=call, name="taxizer_async call", daemon=True).start()
-    except RuntimeError as cause:
-        at_exit = "shutdown" in str(cause)
-    else:
-        return
-    raise NoThreadError(at_exit=at_exit)

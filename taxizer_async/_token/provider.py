@@ -135,7 +135,7 @@ class TokenProvider:
         )
         self._failures = self._renewal.failures
         self._lease_wait = LeaseWait(self._renewal)
-        self._own_coordinator = PerProcess(lambda: RefreshCoordinator(self._run))
+        self.own_coordinator: Final = PerProcess(lambda: RefreshCoordinator(self._run))
 
     async def acquire(self) -> CachedToken:
         """
@@ -389,4 +389,4 @@ class TokenProvider:
         return self._coordinator().join_or_start(native), native
 
     def _coordinator(self) -> RefreshCoordinator:
-        return self._own_coordinator.get()
+        return self.own_coordinator.get()

@@ -281,6 +281,18 @@ class RefreshCoordinator:
             refresh.abandon()
         self.announce_change()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a refresh is under way, in a loop that runs."""
+        refresh = self._current
+        return refresh is not None and not refresh.is_over and not refresh.loop.is_gone
+
+    def abandon_in(self, native: object) -> None:
+        """Abandon the refresh under way if it runs in the loop *native*, which is about to be blocked."""
+        refresh = self._current
+        if refresh is not None and refresh.loop.is_same(native):
+            refresh.abandon()
+
     def let_callers_go(self) -> None:
         """Have callers look again, as the token that is being replaced is good after all."""
         refresh = self._current

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.helper_thread import HelperLoop
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT, Places
@@ -93,10 +94,16 @@ class BorrowedClient:
         Return the client.
 
         Raises:
-            ConfigurationError: On trio.
+            ConfigurationError: On trio, and for sync callers.
             TokenStoreError: If it is in use in another event loop or process.
         """
         loop = _running_loop()
+        if isinstance(loop, HelperLoop):
+            msg = (
+                "the client of this RedisTokenStore belongs to an event loop of yours, and sync callers "
+                "have none: use RedisTokenStore.from_url, which makes one for each"
+            )
+            raise ConfigurationError(msg)
         if self._home is not None and self._home.is_inherited:
             where = "process"
         else:
@@ -174,6 +181,8 @@ class ClientPerLoop:
                 for ended in [each for each in own.by_loop if each.is_closed()]:
                     del own.by_loop[ended]
                 client = own.by_loop[loop] = self.make()
+                if isinstance(loop, HelperLoop):
+                    loop.before_end.append(self.aclose)
             return client
 
     async def aclose(self) -> None:

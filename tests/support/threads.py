@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
+
+
+T = TypeVar("T")
 
 
 def refuse_threads(
@@ -20,3 +28,36 @@ def refuse_threads(
         raise RuntimeError(message)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def run_in_threads(count: int, call: Callable[[], T]) -> list[T | BaseException]:
+    """Make *call* in *count* threads at once; return what it returned or raised, as it came."""
+    results: list[T | BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            results.append(error)
+
+    # A failing test does not wait for a thread that hangs.
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * HANG)
+    assert not any(thread.is_alive() for thread in threads)
+    return results
+
+
+def helper_threads() -> list[threading.Thread]:
+    """Return the threads that serve sync callers."""
+    return [each for each in threading.enumerate() if each.name == "taxizer_async sync"]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until *condition* holds, which another thread causes."""
+    deadline = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < deadline, "it hangs"
+        time.sleep(0.001)

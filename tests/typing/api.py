@@ -8,6 +8,7 @@ from typing import assert_type
 
 import anyio
 import httpx
+import httpx2
 
 from taxizer_async import (
     AuthError,
@@ -18,6 +19,7 @@ from taxizer_async import (
     MemoryTokenStore,
     RenewalPolicy,
     Secret,
+    SyncTaxizerClient,
     TaxizerAuth,
     TaxizerClient,
     Token,
@@ -25,6 +27,8 @@ from taxizer_async import (
     TokenState,
     TokenStore,
 )
+from taxizer_async.httpx2 import SyncTaxizerClient as Httpx2Client
+from taxizer_async.invoices import InvoiceOutcome, SignedInvoice, submit_signed_xml
 from taxizer_async.testing import ManualClock, Sandbox
 
 
@@ -83,6 +87,29 @@ async def use_client() -> None:
         assert_type(token.jwt.reveal(), str)
         assert_type(token.expires_at, datetime | None)
         assert_type(token.refresh_token, Secret | None)
+
+
+def use_sync() -> None:
+    auth = TaxizerAuth(Credentials("id", "secret"))
+    token = auth.sync_token()
+    assert_type(token, Token)
+    assert_type(auth.sync_refused(token, place="GET https://host/x"), Token | None)
+    assert_type(auth.sync_forget(), None)
+    with httpx.Client(auth=auth) as plain:
+        assert_type(plain.get("/"), httpx.Response)
+    with SyncTaxizerClient.from_env(timeout=5) as client:
+        assert_type(client, SyncTaxizerClient)
+        assert_type(client.auth, TaxizerAuth)
+        assert_type(client.get("/"), httpx.Response)
+        invoice: SignedInvoice = {
+            "uuid": "00000000-0000-0000-0000-000000000000",
+            "device_id": "00000000-0000-0000-0000-000000000000",
+            "invoice_number": "7",
+            "xml": b"<Invoice/>",
+        }
+        assert_type(submit_signed_xml(client, **invoice), InvoiceOutcome)
+    with Httpx2Client.from_env(timeout=5) as other:
+        assert_type(other.get("/"), httpx2.Response)
 
 
 def read_errors(error: AuthError) -> None:

@@ -21,6 +21,7 @@ from taxizer_async._core import events
 from taxizer_async._core.event_log import EventLog
 from tests.support.limits import HANG
 from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
+from tests.support.threads import refuse_threads, wait_until
 
 
 if TYPE_CHECKING:
@@ -472,10 +473,26 @@ def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCapt
     assert errors(caplog) == ["on_event failed with ZeroDivisionError on Forgotten"]
 
 
-def test_without_a_loop_an_async_listener_is_not_called_in_vain(
-    caplog: pytest.LogCaptureFixture,
+def test_without_a_loop_an_async_listener_is_called_in_a_thread() -> None:
+    """It hears of the event, and of no context variable of the caller."""
+    heard: list[tuple[int, Event]] = []
+
+    async def listen(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        heard.append((threading.get_ident(), event))
+
+    event_log = EventLog(listen, timeout=HANG)
+    event_log.emit(ONE)
+    wait_until(lambda: heard)
+
+    assert [event for thread, event in heard if thread != threading.get_ident()] == [ONE]
+
+
+def test_without_a_loop_and_a_thread_an_async_listener_is_not_called_in_vain(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The coroutine of an async listener is closed without a warning; the log says why."""
+    refuse_threads(monkeypatch)
     event_log = EventLog(hang, timeout=HANG)
     event_log.emit(ONE)
     gc.collect()

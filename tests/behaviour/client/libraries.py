@@ -37,6 +37,16 @@ class Library:
         """Return a `TaxizerClient` for the sandbox."""
         return self.adapter.TaxizerClient(sandbox.credentials, base_url=sandbox.base_url, **options)
 
+    def sync_taxizer_client(self, sandbox: Sandbox, **options: Any) -> Any:
+        """Return a `SyncTaxizerClient` for the sandbox."""
+        return self.adapter.SyncTaxizerClient(
+            sandbox.credentials, base_url=sandbox.base_url, **options
+        )
+
+    def plain_sync_client(self, auth: Any, **options: Any) -> Any:
+        """Return the library's own sync client with *auth*."""
+        return self.module.Client(auth=auth, base_url=auth.base_url, **options)
+
     def plain_client(self, auth: Any, **options: Any) -> Any:
         """Return the library's own client with *auth*."""
         return self.module.AsyncClient(auth=auth, base_url=auth.base_url, **options)

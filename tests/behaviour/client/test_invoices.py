@@ -15,7 +15,13 @@ import httpx
 import httpx2
 import pytest
 
-from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerClient
+from taxizer_async import (
+    AuthError,
+    ConfigurationError,
+    Credentials,
+    SyncTaxizerClient,
+    TaxizerClient,
+)
 from taxizer_async import httpx2 as taxizer_httpx2
 from taxizer_async.invoices import (
     InvoiceError,
@@ -91,11 +97,7 @@ def test_a_sync_client(sandbox: Sandbox) -> None:
     """A sync client gets the outcome at once."""
     sandbox.fail(STANDARD, says({"status": "completed"}), times=1)
     sandbox.fail(STANDARD, Fault.drop_after_processing())
-    credentials = sandbox.credentials
-    pair = {"clientId": credentials.client_id, "clientSecret": credentials.client_secret.reveal()}
-    with httpx.Client(base_url=sandbox.base_url) as client:
-        jwt = client.post("/v1/Auth/Connect", json=pair).json()["jwtToken"]
-        client.headers["Authorization"] = f"Bearer {jwt}"
+    with SyncTaxizerClient(sandbox.credentials, base_url=sandbox.base_url) as client:
         assert submit_signed_xml(client, **invoice()).is_accepted
         with pytest.raises(InvoiceUncertainError, match=UUID):
             submit_signed_xml(client, **invoice())

@@ -71,15 +71,6 @@ def test_a_wrong_argument_is_told_at_once(
     assert not caught.value.retryable
 
 
-def test_a_sync_client_is_told_of_the_async_one(library: Library) -> None:
-    """A sync client with this auth fails with an error that names the library's AsyncClient."""
-    with (
-        library.module.Client(auth=library.adapter.TaxizerAuth(PAIR)) as client,
-        pytest.raises(ConfigurationError, match=rf"{library.module.__name__}\.AsyncClient"),
-    ):
-        client.get("https://apistaging.taxizer.com/v1/x")
-
-
 async def test_a_repr_says_where_and_how_it_stands(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """The repr names the API and the state of the token, and nothing secret."""
     assert repr(auth) == f"<TaxizerAuth for {sandbox.base_url}, token: none>"

@@ -11,7 +11,7 @@ import pytest
 from taxizer_async.testing import ManualClock
 from tests.support.callers import PATH, gather
 
-from .stacks import AIOHTTP, HTTPX, HTTPX2
+from .stacks import AIOHTTP, HTTPX, HTTPX2, SYNC_HTTPX, SYNC_HTTPX2
 
 
 if TYPE_CHECKING:
@@ -25,16 +25,23 @@ _ASYNCIO: Final = ("asyncio", {"use_uvloop": False})
 _TRIO: Final[tuple[str, dict[str, bool]]] = ("trio", {})
 
 
-@pytest.fixture(
-    name="world",
-    params=[
-        pytest.param((HTTPX, _ASYNCIO), id="httpx-asyncio"),
-        pytest.param((HTTPX, _TRIO), id="httpx-trio"),
-        pytest.param((HTTPX2, _ASYNCIO), id="httpx2-asyncio"),
-        pytest.param((HTTPX2, _TRIO), id="httpx2-trio"),
-        pytest.param((AIOHTTP, _ASYNCIO), id="aiohttp-asyncio"),
-    ],
-)
+_ASYNC: Final = [
+    pytest.param((HTTPX, _ASYNCIO), id="httpx-asyncio"),
+    pytest.param((HTTPX, _TRIO), id="httpx-trio"),
+    pytest.param((HTTPX2, _ASYNCIO), id="httpx2-asyncio"),
+    pytest.param((HTTPX2, _TRIO), id="httpx2-trio"),
+    pytest.param((AIOHTTP, _ASYNCIO), id="aiohttp-asyncio"),
+]
+_SYNC: Final = [
+    pytest.param((SYNC_HTTPX, _ASYNCIO), id="httpx-sync"),
+    pytest.param((SYNC_HTTPX2, _TRIO), id="httpx2-sync"),
+]
+
+#: Marks a test whose rule is one of async requests: they are cancelled, and a 401 of theirs is read.
+async_only: Final = pytest.mark.parametrize("world", _ASYNC, indirect=True)
+
+
+@pytest.fixture(name="world", params=[*_ASYNC, *_SYNC])
 def _world(request: pytest.FixtureRequest) -> object:
     return request.param
 

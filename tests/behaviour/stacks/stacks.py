@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
 import aiohttp
+import anyio
+import anyio.to_thread
 import attrs
 import httpx
 import httpx2
@@ -18,7 +21,7 @@ from taxizer_async.aiohttp import TaxizerMiddleware
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import ModuleType
 
@@ -29,6 +32,8 @@ Auth: TypeAlias = taxizer_async.TaxizerAuth | taxizer_async.httpx2.TaxizerAuth
 
 #: Seconds; no test comes near it but one that hangs.
 _TIMEOUT: Final = 20
+#: More than a test sends at once.
+_MOST_THREADS: Final = 200
 
 
 @attrs.frozen
@@ -106,7 +111,7 @@ class HttpxStack:
     def __init__(self, library: ModuleType, auth_class: type[Auth]) -> None:
         self.name = library.__name__
         self.network_errors: type[Exception] = library.TransportError
-        self._library: Any = library
+        self.library: Any = library
         self._auth_class = auth_class
 
     def make_auth(self, sandbox: Sandbox, **options: Any) -> Auth:
@@ -116,14 +121,84 @@ class HttpxStack:
     async def open(
         self, auth: Auth, *, connections: int = 20, follow_redirects: bool = False
     ) -> AsyncIterator[HttpxSender]:
-        async with self._library.AsyncClient(
+        async with self.library.AsyncClient(
+            auth=auth,
+            base_url=auth.base_url,
+            timeout=_TIMEOUT,
+            limits=self.library.Limits(max_connections=connections),
+            follow_redirects=follow_redirects,
+        ) as client:
+            yield HttpxSender(client)
+
+
+@final
+@attrs.frozen
+class SyncBody:
+    """The chunks of *source*, which waits for nothing."""
+
+    source: AsyncIterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        iterator = aiter(self.source)
+        while True:
+            step: Any = anext(iterator)
+            try:
+                step.send(None)
+            except StopIteration as end:
+                yield end.value
+            except StopAsyncIteration:
+                return
+
+
+@final
+@attrs.frozen
+class SyncSender:
+    """Sends each request in a thread of its own."""
+
+    client: Any
+    threads: anyio.CapacityLimiter
+
+    async def send(self, method: str, path: str, **body: Any) -> Reply:
+        if isinstance(body.get("content"), AsyncIterable):
+            body["content"] = SyncBody(body["content"])
+        response = await self._in_thread(lambda: self.client.request(method, path, **body))
+        return Reply(response.status_code, lowered(response.headers), response.content)
+
+    @contextlib.asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[HttpxStream]:
+        request = self.client.build_request("GET", path)
+        response = await self._in_thread(lambda: self.client.send(request, stream=True))
+        try:
+            yield HttpxStream(response)
+        finally:
+            response.close()
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        return await anyio.to_thread.run_sync(call, limiter=self.threads)
+
+
+@final
+class SyncStack:
+    """The sync client of the library of *stack*."""
+
+    def __init__(self, stack: HttpxStack) -> None:
+        self.name = f"{stack.name} (sync)"
+        self.network_errors = stack.network_errors
+        self.make_auth = stack.make_auth
+        self._library = stack.library
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, auth: Auth, *, connections: int = 20, follow_redirects: bool = False
+    ) -> AsyncIterator[SyncSender]:
+        with self._library.Client(
             auth=auth,
             base_url=auth.base_url,
             timeout=_TIMEOUT,
             limits=self._library.Limits(max_connections=connections),
             follow_redirects=follow_redirects,
         ) as client:
-            yield HttpxSender(client)
+            yield SyncSender(client, anyio.CapacityLimiter(_MOST_THREADS))
 
 
 @final
@@ -189,4 +264,6 @@ def _arguments(sandbox: Sandbox, options: dict[str, Any]) -> dict[str, Any]:
 
 HTTPX: Final = HttpxStack(httpx, taxizer_async.TaxizerAuth)
 HTTPX2: Final = HttpxStack(httpx2, taxizer_async.httpx2.TaxizerAuth)
+SYNC_HTTPX: Final = SyncStack(HTTPX)
+SYNC_HTTPX2: Final = SyncStack(HTTPX2)
 AIOHTTP: Final = AiohttpStack()

@@ -26,7 +26,7 @@ from tests.support.canaries import ECHO, SECRET
 from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
 
-from .conftest import send_all
+from .conftest import async_only, send_all
 
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ async def status_of(sender: Sender) -> int | None:
 @pytest.mark.report(33)
 @pytest.mark.report(105)
 @pytest.mark.parametrize("victim", ["leader", "follower"])
+@async_only
 async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
     sandbox: Sandbox, stack: Stack, auth: Auth, victim: str
 ) -> None:
@@ -178,6 +179,7 @@ async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
     assert sandbox.counters.connects == 1
 
 
+@async_only
 async def test_a_caller_that_is_cancelled_while_its_401_is_renewed_leaves_no_trace(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -197,6 +199,7 @@ async def test_a_caller_that_is_cancelled_while_its_401_is_renewed_leaves_no_tra
     assert sandbox.counters.reuses == 0
 
 
+@async_only
 async def test_a_caller_that_is_cancelled_in_its_request_leaves_no_trace(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -269,6 +272,7 @@ def open_sockets() -> int:
     return count
 
 
+@async_only
 async def test_no_socket_is_left_open(sandbox: Sandbox, stack: Stack, auth: Auth) -> None:
     """Logins, 401s, errors and cancellations leave no socket behind once the client is closed."""
     gc.collect()

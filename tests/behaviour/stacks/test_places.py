@@ -17,7 +17,7 @@ from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
 from tests.support.raw_server import RawServer, answer, flood, hang, reset, trickle
 
-from .conftest import send_all
+from .conftest import async_only, send_all
 
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ async def test_an_answer_of_a_gateway_does_not_vouch_for_a_token(
 
 
 @pytest.mark.invariant(15)
+@async_only
 async def test_a_401_that_no_other_token_would_cure_keeps_its_body(
     sandbox: Sandbox, stack: Stack
 ) -> None:

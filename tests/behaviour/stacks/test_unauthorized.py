@@ -15,7 +15,7 @@ from tests.support.callers import PATH
 from tests.support.limits import HANG
 from tests.support.policies import PATIENT
 
-from .conftest import send_all
+from .conftest import async_only, send_all
 
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ async def test_a_401_with_a_long_body_is_read_to_its_end(
 @pytest.mark.report(96)
 @pytest.mark.report(10)
 @pytest.mark.report(11)
+@async_only
 async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack: Stack) -> None:
     """A hook that sends a request of its own is not starved by the 401 that it hears of."""
     statuses: list[int] = []

@@ -1,0 +1,216 @@
+"""
+The sync face of an auth: `httpx.Client` and other callers without an event loop.
+
+The rules are those of the async face, and so is the code: a request is an `AuthFlow` whose three waits
+block the thread, and what they wait for runs in the helper thread of the process. With a fresh token none
+of this is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import anyio
+
+from taxizer_async._auth.bearer import UNAUTHORIZED
+from taxizer_async._auth.flow import HEADER, MARK, AuthFlow
+from taxizer_async._core.errors import TokenEndpointUnavailableError
+from taxizer_async._core.event_loops import running_loop
+from taxizer_async._core.helper_thread import HelperLoop, run_here, submit
+from taxizer_async._core.policy import Freshness
+from taxizer_async._core.threads import NoThreadError
+from taxizer_async._http.network_errors import describe_network_error
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from concurrent.futures import Future
+
+    from taxizer_async._auth.bearer import Bearer
+    from taxizer_async._core.models import Token
+    from taxizer_async._token.cached_token import CachedToken
+    from taxizer_async._token.single_flight import RefreshCoordinator
+
+
+T = TypeVar("T")
+
+
+@final
+class SyncFace:
+    """Does for sync callers what *bearer* does for async ones."""
+
+    __slots__ = ("_bearer",)
+
+    def __init__(self, bearer: Bearer) -> None:
+        self._bearer = bearer
+
+    def flow(self, request: Any) -> Generator[Any, Any, None]:
+        """Yield the request with the token; after a 401 that is about it, renew it and yield it again."""
+        bearer = self._bearer
+        url = request.url
+        cached, now = bearer.cache.state.cached, bearer.now()
+        flow: AuthFlow | None = None
+        if (
+            cached is not None
+            and now < cached.fresh_until
+            and MARK not in request.extensions
+            and url.raw_host == bearer.host
+            and url.port == bearer.port
+            and url.scheme == bearer.scheme
+        ):
+            # This alone is what most requests need.
+            request.extensions[MARK] = cached.mark
+            request.headers[HEADER] = cached.authorization
+        else:
+            flow = _BlockingFlow(self, bearer, request)
+            request = _finished(flow.__anext__())
+        while True:
+            try:
+                response = yield request
+            except GeneratorExit:
+                flow = flow or _BlockingFlow(self, bearer, request, cached, now)
+                _finished(flow.aclose())
+                raise
+            if flow is None:
+                if response.status_code != UNAUTHORIZED and not bearer.cache.state.listens:
+                    return
+                flow = _BlockingFlow(self, bearer, request, cached, now)
+            try:
+                request = _finished(flow.asend(response))
+            except StopAsyncIteration:
+                return
+
+    def token(self) -> Token:
+        """Do what `TaxizerAuth.sync_token` says."""
+        return (self._bearer.cache.fresh() or self.acquire()).token
+
+    def refused(self, token: Token, place: str) -> Token | None:
+        """Do what `TaxizerAuth.sync_refused` says."""
+        try:
+            return self._wait(lambda: self._bearer.provider.refused(token, place))
+        except TokenEndpointUnavailableError:  # of `_wait` itself
+            return None
+
+    def forget(self) -> None:
+        """Do what `TaxizerAuth.sync_forget` says."""
+        self._wait(self._bearer.provider.forget)
+
+    def acquire(self) -> CachedToken:
+        """Return a usable token; ahead of need have it renewed, and do not wait."""
+        cache, provider = self._bearer.cache, self._bearer.provider
+        cached = cache.alive()
+        if cached is None or cache.freshness() is not Freshness.RENEW_AHEAD:
+            return self._wait(provider.acquire)
+        if cache.active_failure() is None and not self._coordinator.is_under_way:
+            with contextlib.suppress(NoThreadError, OSError):
+                submit(provider.acquire)
+        return cached
+
+    def replacement_for(self, cached: CachedToken) -> CachedToken | None:
+        """Return what `Bearer.replacement_for` returns."""
+        return self._wait(lambda: self._bearer.replacement_for(cached))
+
+    @property
+    def _coordinator(self) -> RefreshCoordinator:
+        return self._bearer.provider.own_coordinator.get()
+
+    def _wait(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """
+        Return what *call* returns; an exception in this thread ends the wait, and no refresh.
+
+        Raises:
+            TokenEndpointUnavailableError: If there is no thread or descriptor to wait with.
+            RuntimeError: If the helper thread would wait for itself.
+        """
+        loops = _running_loops()
+        if any(isinstance(loop, HelperLoop) for loop in loops):
+            msg = (
+                "a sync call on an auth was made in an async function or a listener that a login runs, "
+                "and would wait for itself: await the async one"
+            )
+            raise RuntimeError(msg)
+        for loop in loops:
+            # What runs in this thread's loop can't end while this thread waits.
+            self._coordinator.abandon_in(loop)
+        try:
+            future = _submitted(call, can_run_here=not loops)
+        except NoThreadError:
+            problem = "no thread can be started, and this one has an event loop that runs"
+        except OSError as cause:
+            problem = describe_network_error(cause)
+        else:
+            try:
+                return future.result()
+            except CancelledError:
+                problem = "the thread in which that was done has ended"
+            finally:
+                future.cancel()
+                # Its exception has this frame in its traceback: a cycle.
+                del future
+        msg = f"no token could be waited for: {problem}"
+        raise TokenEndpointUnavailableError(msg)
+
+
+@final
+class _BlockingFlow(AuthFlow):
+    """A flow whose waits block, so that each of its coroutines ends in one step."""
+
+    __slots__ = ("_face",)
+
+    def __init__(
+        self,
+        face: SyncFace,
+        bearer: Bearer,
+        request: Any,
+        cached: CachedToken | None = None,
+        sent_at: float = 0.0,
+    ) -> None:
+        super().__init__(bearer, request)
+        self._face = face
+        self._cached, self._sent_at = cached, sent_at
+
+    async def _acquire(self) -> CachedToken:
+        return self._face.acquire()
+
+    async def _replacement_for(self, cached: CachedToken) -> CachedToken | None:
+        return self._face.replacement_for(cached)
+
+    async def _free(self, response: Any) -> None:
+        # A server that never ends it would keep the thread.
+        response.close()
+        if not hasattr(response, "_content"):
+            response._content = b""  # noqa: SLF001 - the library reads it
+
+
+def _running_loops() -> list[object]:
+    """Return the event loops that run in this thread: two where trio is a guest in asyncio's."""
+    loops: list[object] = [asyncio._get_running_loop()]  # noqa: SLF001 - as in `_core.event_loops`
+    with contextlib.suppress(anyio.NoEventLoopError):
+        loops.append(running_loop())
+    return [loop for loop in loops if loop is not None]
+
+
+def _submitted(call: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> Future[T]:
+    """Return what becomes the result of *call*; see `submit`."""
+    try:
+        return submit(call)
+    except NoThreadError:
+        if not can_run_here:
+            raise
+    return run_here(call)
+
+
+def _finished(step: Coroutine[Any, Any, T]) -> T:
+    """Return what *step* returns, which waits for nothing."""
+    try:
+        step.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    step.close()
+    msg = "a step of a sync request waited"
+    raise RuntimeError(msg)

@@ -1,0 +1,1 @@
+"""Sync callers: threads, processes, notebooks, and programs that end."""

@@ -223,12 +223,15 @@ def test_the_token_stays_with_its_origins(library: Library, sandbox: Sandbox) ->
 
 
 def test_one_request_object_is_sent_many_times(library: Library, sandbox: Sandbox) -> None:
-    """A request that was sent before is sent with the token of now."""
+    """With another token a copy is sent, as the request that was sent with the old one may be under way."""
     with library.sync_taxizer_client(sandbox) as client:
         request = client.build_request("GET", PATH)
-        assert [client.send(request).status_code for _ in range(2)] == [200, 200]
+        answers = [client.send(request), client.send(request)]
         sandbox.revoke()
         assert client.get(PATH).status_code == 200
-        assert client.send(request).status_code == 200
+        answers.append(client.send(request))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    headers = [answer.request.headers["Authorization"] for answer in answers]
+    assert headers == [f"Bearer {sandbox.issued_jwts[number]}" for number in (0, 0, 1)]
     assert sandbox.counters.exchanges == 2
     assert sandbox.counters.unauthorized == 1

@@ -13,6 +13,7 @@ from taxizer_async import LoggedIn, Renewed
 from taxizer_async.stores.file import FileTokenStore
 from tests.support.callers import PATH, gather
 from tests.support.limits import HANG
+from tests.support.loops import until
 from tests.support.policies import DUE, PRESSING
 from tests.support.refreshes import settle
 
@@ -153,7 +154,7 @@ async def test_each_way_to_a_token_is_told_once(
         await sender.send("GET", PATH)
         clock.advance(DUE)
         await sender.send("GET", PATH)
-        await settle(aging_auth._bearer.provider)
+        await until(lambda: aging_auth.status().renewals)
         await sender.send("GET", PATH)
         sandbox.revoke()
         await sender.send("GET", PATH)

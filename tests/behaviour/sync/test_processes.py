@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +44,7 @@ def fork(auth: TaxizerAuth) -> int:
     child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(int(HANG))  # one that hangs is ended
         try:
             status = 0 if status_of(auth) == 200 else 2
         finally:

@@ -154,6 +154,11 @@ class RenewalPolicy:
         wait = _doubled(self.backoff, attempt, max(self.backoff, LONGEST_RETRY_WAIT))
         return self._prolonged(wait * (1 - jitter / 2), retry_after)
 
+    @property
+    def longest_failure(self) -> float:
+        """How long any failure is remembered at most."""
+        return max(self.rejected_for, self.outage_backoff_limit, self.retry_after_limit)
+
     def lease_wait(self, looks: int, jitter: float) -> float:
         """Return the pause after so many *looks* for a lease that is taken; *jitter* is in [0, 1)."""
         longest = max(self.lease_poll, LONGEST_LEASE_POLL)

@@ -91,7 +91,7 @@ class GuardedStore:
             try:
                 view = await self._look(key)
             except ConfigurationError:
-                # Whoever asks for the lease next is told.
+                # `lease` reports it.
                 return _NOTHING
             _refuse_unless(isinstance(view, StoreView), view, "StoreView")
             record, failure = view.record, view.failure
@@ -121,12 +121,12 @@ class GuardedStore:
             await self._call("save", lambda: store.save_failure(key, failure, lease))
 
     async def clear(self, key: StoreKey) -> bool:
-        """Say whether the record is gone."""
+        """Return whether the record is gone."""
         cleared = await self._call("clear", lambda: self._store.clear(key))
         return cleared is not _Failed.FAILED
 
     async def lease(self, key: StoreKey) -> Lease | NoLease | Misconfigured:
-        """Take the lease if it is free; say so if the store can't be used as it is being used."""
+        """Take the lease if it is free; `Misconfigured` means that the store can't be used here at all."""
 
         async def take() -> Lease | Misconfigured | None:
             try:

@@ -56,7 +56,7 @@ class LeaseWait:
         if not isinstance(key, StoreKey):
             return renewal.failures.fail(key)
         progress = attrs.evolve(progress, credentials=asked)
-        view = await renewal.store.look(key)
+        view = await renewal.look(key)
         found = renewal.find(request, view, asked)
         if found is not None:
             served = found is not NoResult.SUPERSEDED

@@ -105,11 +105,19 @@ class Renewal:
         return StoreKey(self.endpoints.base_url, client_id), asked
 
     async def ask(self, *, seconds: float) -> Credentials | CredentialsUnavailable | Misconfigured:
-        """Ask for the credentials, for *seconds* at most, and note whose they are."""
+        """Ask for the credentials, for *seconds* at most, and note their account."""
         credentials = await ask_credentials(self.credentials, seconds=seconds)
         if isinstance(credentials, Credentials):
             self.cache.note_client_id(credentials.client_id)
         return credentials
+
+    async def look(self, key: StoreKey) -> StoreView:
+        """Return what the store has for *key*, without a failure that no client remembers for so long."""
+        view = await self.store.look(key)
+        failure = view.failure
+        if failure is None or 0 < failure.remaining <= self.policy.longest_failure:
+            return view
+        return attrs.evolve(view, failure=None)
 
     def find(
         self, request: RenewalRequest, view: StoreView, credentials: Credentials | None
@@ -147,7 +155,7 @@ class Renewal:
         """Adopt what others have put into the store meanwhile, or refresh the token, or log in."""
         request = turn.request
         if turn.lease is not None:
-            turn = attrs.evolve(turn, view=await self.store.look(turn.key))
+            turn = attrs.evolve(turn, view=await self.look(turn.key))
             found = self.find(request, turn.view, turn.progress.credentials)
             if found is not None:
                 return found

@@ -252,7 +252,10 @@ class RedisTokenStore:
         stored = None
         if content is not None and left > 0:
             stored = self._cipher.decrypt_failure(_opaque(content), key)
-        return None if stored is None else attrs.evolve(stored.failure, remaining=left / 1000)
+        if stored is None:
+            return None
+        remaining = min(stored.failure.remaining, left / 1000)
+        return attrs.evolve(stored.failure, remaining=remaining)
 
 
 @final

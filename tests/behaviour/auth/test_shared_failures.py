@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
+import attrs
 import httpx
 import pytest
 
@@ -443,4 +444,23 @@ async def test_a_store_that_can_not_keep_a_failure_costs_nothing_else(
     errors = [await _failure(make_auth(WRONG)) for _ in range(2)]
 
     assert all(isinstance(error, CredentialsRejectedError) for error in errors)
+    assert sandbox.counters.connects == 2
+
+
+@pytest.mark.parametrize("remaining", [61.0, 1e9, 0.0, -1.0])
+async def test_a_failure_that_nobody_remembers_for_so_long_is_none(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: SharingStore,
+    clock: ManualClock,
+    remaining: float,
+) -> None:
+    """A store that is damaged, or does not drop failures, keeps nobody from a login for ever."""
+    await _failure(make_auth(WRONG))
+    sandbox.change_secret("wrong")
+    key = StoreKey(sandbox.base_url, sandbox.client_id)
+    failures = store.inner._state.get().failures
+    failures[key] = clock.monotonic(), attrs.evolve(store.shared[0], remaining=remaining)
+
+    await make_auth(WRONG).token()
     assert sandbox.counters.connects == 2

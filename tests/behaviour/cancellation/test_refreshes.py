@@ -48,7 +48,7 @@ CASES: dict[Case, int] = {
     cases.renewal_with_a_remote_store: 17,
     cases.cold_with_files: 22,
     cases.renewal_with_files: 21,
-    cases.waiting_for_the_lease: 34,
+    cases.waiting_for_the_lease: 30,
     cases.waiting_for_anothers_token: 5,
 }
 

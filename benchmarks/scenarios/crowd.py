@@ -136,7 +136,7 @@ def run(scale: Scale) -> Section:
 
 
 def _claims(starts: Sequence[Start], waits: Sequence[Start]) -> list[Claim]:
-    claims = []
+    claims: list[Claim] = []
     for store, name in _STORES.items():
         own = [one for one in starts if one.store == store]
         logins = max(one.counters["exchanges"] for one in own)
@@ -146,10 +146,9 @@ def _claims(starts: Sequence[Start], waits: Sequence[Start]) -> list[Claim]:
         ]
     for one in waits:
         name = f"{one.login:.0f} s of waiting ({_STORES[one.store]})"
-        claims += [
-            Claim(f"{name}: store calls of a process", max(one.calls), 40),
-            Claim(f"{name}: part of a core", _middle(one.share) * 100, 1, "%"),
-        ]
+        claims.append(Claim(f"{name}: part of a core", _middle(one.share) * 100, 1, "%"))
+        if one.commands:
+            claims.append(Claim(f"{name}: commands of a process", max(one.calls), 40))
     return claims
 
 
@@ -187,7 +186,7 @@ def _start(service: Service, store: str, crowd: tuple[int, int], login: float) -
             "target": attrs.asdict(site.target),
             "auths": auths,
         }
-        workers = []
+        workers: list[WorkerProcess] = []
         for _ in range(processes):
             # One after the other, as all at once would take longer.
             worker = stack.enter_context(WorkerProcess(config, _PROGRAM))
@@ -195,7 +194,7 @@ def _start(service: Service, store: str, crowd: tuple[int, int], login: float) -
             workers.append(worker)
         for worker in workers:
             worker.send("go")
-        reports = [worker.receive() for worker in workers]
+        reports: list[dict[str, Any]] = [worker.receive() for worker in workers]
         commands = 0 if server is None else count_commands(server)
     waited = [one for one in reports if not one["logins"]]
     return Start(

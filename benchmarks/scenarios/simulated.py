@@ -93,7 +93,7 @@ def run(scale: Scale) -> Section:
 
 
 def _end_of_redis(stand_in: int) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for workers in _LARGE:
         course = simulate("cold start", stand_in, capacity=CAPACITY * stand_in / workers)
         rows.append(

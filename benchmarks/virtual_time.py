@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: Seconds of the shortest sleep: one that rounding makes none of would be repeated for ever.
+_SHORTEST: Final = 1e-6
+
+
 @final
 class _Jumping(selectors.DefaultSelector):
     """Does not wait, but lets the time pass that it should have waited."""
@@ -61,7 +65,7 @@ class VirtualClock:
 
     async def sleep(self, seconds: float, /) -> None:
         """Let *seconds* pass."""
-        await anyio.sleep(seconds)
+        await anyio.sleep(max(seconds, _SHORTEST) if seconds > 0 else 0)
 
     @contextmanager
     def everywhere(self) -> Iterator[None]:

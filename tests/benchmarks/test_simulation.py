@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.counted_store import CountedStore
 from benchmarks.simulation import Course, simulate
-from benchmarks.virtual_time import VirtualLoop
+from benchmarks.virtual_time import VirtualClock, VirtualLoop
 from taxizer_async import MemoryTokenStore
 from taxizer_async.testing import check_token_store
 
@@ -90,6 +90,19 @@ def test_what_would_never_end_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="every task waits"):
         anyio.run(wait, backend_options={"loop_factory": VirtualLoop})
+
+
+def test_virtual_time_always_goes_on() -> None:
+    """A sleep that is too short for the clock takes a moment, so that a loop of such sleeps comes to an end."""
+
+    async def sleep() -> float:
+        clock = VirtualClock()
+        await clock.sleep(1_000.0)
+        began = clock.monotonic()
+        await clock.sleep(1e-20)
+        return clock.monotonic() - began
+
+    assert anyio.run(sleep, backend_options={"loop_factory": VirtualLoop}) > 0
 
 
 async def test_the_counted_store_is_a_store() -> None:

@@ -156,8 +156,8 @@ class RenewalPolicy:
 
     @property
     def longest_failure(self) -> float:
-        """How long any failure is remembered at most."""
-        return max(self.rejected_for, self.outage_backoff_limit, self.retry_after_limit)
+        """How long any failure is remembered at most, with a second to spare for rounding."""
+        return 1.0 + max(self.rejected_for, self.outage_backoff_limit, self.retry_after_limit)
 
     def lease_wait(self, looks: int, jitter: float) -> float:
         """Return the pause after so many *looks* for a lease that is taken; *jitter* is in [0, 1)."""

@@ -128,20 +128,26 @@ class Proxy:
         async with server:
             self._port.set_result(server.sockets[0].getsockname()[1])
             await self._over.wait()
-            # Leaving waits for all connections, and a forgotten one has no end.
-            for each in self._serving:
+            # Leaving may wait for all connections, and a forgotten one has no end.
+            serving = list(self._serving)
+            for each in serving:
                 each.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            upstream, to_upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
-        except OSError:
-            _reset(writer)
-            return
-        self._forgotten[to_upstream] = None
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)
+        try:
+            with contextlib.suppress(OSError):
+                await self._pass_on(reader, writer)
+        finally:
+            _reset(writer)
+            self._serving.discard(serving)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, to_upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._forgotten[to_upstream] = None
         pumps = [
             asyncio.create_task(self._pump(reader, to_upstream, "to server")),
             asyncio.create_task(self._pump(upstream, writer, "to client")),
@@ -149,13 +155,11 @@ class Proxy:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            _reset(to_upstream)
+            del self._forgotten[to_upstream]
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            _reset(writer)
-            _reset(to_upstream)
-            del self._forgotten[to_upstream]
-            self._serving.discard(serving)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from concurrent.futures import CancelledError, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import anyio
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+#: Seconds.
+_SIGNALS_HANDLED_EVERY: Final = 0.5
 
 
 @final
@@ -144,6 +147,9 @@ class SyncFace:
             problem = describe_network_error(cause)
         else:
             try:
+                # A signal that comes just before a thread blocks is handled only when it wakes up.
+                while not wait([future], _SIGNALS_HANDLED_EVERY).done:
+                    pass
                 return future.result()
             except CancelledError:
                 problem = "the thread in which that was done has ended"

@@ -92,7 +92,9 @@ class Evidence:
         here.accepted_at = now
         self._accepted.add((jwt, self._adoptions()))
         for name, other in self._places.items():
-            if not other.is_known and other.refused.get(jwt, math.inf) < sent_at:
+            # A process remembers only the last token that a place refused.
+            is_last = next(reversed(other.refused), None) == jwt
+            if is_last and not other.is_known and other.refused[jwt] < sent_at:
                 self._know(name)
         if current.refused and sent_at > self._refused_sent.get(jwt, -math.inf):
             self._renewals = [each for each in self._renewals if each.jwt != jwt]

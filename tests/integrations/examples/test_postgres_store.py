@@ -89,10 +89,11 @@ async def test_it_keeps_the_rules(recipe: ModuleType, server: PostgresServer) ->
         await recipe.PostgresTokenStore(pool).run(recipe.TABLE)
         passed = await check_token_store(OfOnePool(recipe, pool, server.url, key))
 
+    # It shares no failures.
     assert passed == tuple(
         case.name
         for case in TOKEN_STORE_CASES
-        if "failure" not in case.name and "look" not in case.name
+        if not (case.name.startswith("a_look") or "failure" in case.name)
     )
 
 

@@ -301,8 +301,10 @@ class TokenCache:
         with self._changing():
             cached = self.state.cached
             if cached is not None:
+                now = self._clock.monotonic()
                 need = cached.requested_at + cached.schedule.must_after
-                until = min(self._clock.monotonic() + LEFT_TO_OTHERS_FOR, need)
+                # For a moment at least: by a rounding error it may be over already.
+                until = max(now + self._policy.lease_poll, min(now + LEFT_TO_OTHERS_FOR, need))
                 self.state = attrs.evolve(self.state, left_until=until)
 
     def is_left_to_others(self) -> bool:

@@ -93,7 +93,8 @@ class LeaseWait:
         progress = self._end_wait(turn.progress, "acquired", turn.progress)
         turn = attrs.evolve(turn, progress=attrs.evolve(progress, waiting_since=None))
         if isinstance(lease, Misconfigured):
-            return renewal.failures.fail(lease)
+            forgotten = renewal.is_superseded(turn.request)
+            return NoResult.SUPERSEDED if forgotten else renewal.failures.fail(lease)
         if isinstance(lease, NoLease):
             return await renewal.run(turn)
         refresh.lease = lease

@@ -159,6 +159,8 @@ class Renewal:
             found = self.find(request, turn.view, turn.progress.credentials)
             if found is not None:
                 return found
+        if self.is_superseded(request):
+            return NoResult.SUPERSEDED
         cached = None if self.cache.passes_over_refresh() else self._refreshable(turn.record)
         refresh_token = cached.token.refresh_token if cached else None
         if cached is not None and refresh_token is not None:

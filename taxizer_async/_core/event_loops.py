@@ -179,6 +179,12 @@ async def _run_in_asyncio(body: Body, end: anyio.CancelScope, followers: list[_T
     try:
         with end:
             await body()
+    except (KeyboardInterrupt, SystemExit):
+        # It ends the loop's run, so asyncio need not log that nobody has seen it.
+        task = asyncio.current_task()
+        if task is not None:
+            task.add_done_callback(asyncio.Task.exception)
+        raise
     finally:
         if followers:
             await asyncio.wait(followers)

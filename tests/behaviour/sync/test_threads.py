@@ -278,7 +278,9 @@ def test_a_login_that_asks_for_its_own_token_fails(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_helper_thread_that_ends_early_is_replaced(sandbox: Sandbox) -> None:
+def test_a_helper_thread_that_ends_early_is_replaced(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     """If the user's code ends its event loop, callers get a retryable error, and the next one another thread."""
     interrupts = [KeyboardInterrupt()]
 
@@ -293,6 +295,8 @@ def test_a_helper_thread_that_ends_early_is_replaced(sandbox: Sandbox) -> None:
     wait_until(lambda: not helper_threads())
 
     assert auth.sync_token().jwt.reveal() == sandbox.issued_jwts[0]
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_async_programs_load_nothing_of_it(sandbox: Sandbox) -> None:

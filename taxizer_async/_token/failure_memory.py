@@ -13,7 +13,8 @@ from taxizer_async._core.exchange import Misconfigured, Refused
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.renewal_request import Endpoints
-from taxizer_async._token.shared_failures import is_answer, pair_name, to_record
+from taxizer_async._token.shared_failures import is_answer, kind_and_text, pair_name
+from taxizer_async.stores import FailureRecord
 
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
     from taxizer_async._token.failures import Cause, Failure
     from taxizer_async._token.renewal_request import Progress
-    from taxizer_async.stores import FailureRecord
 
 
 @final
@@ -86,15 +86,20 @@ class FailureMemory:
 
     def record(self, failure: Failure) -> FailureRecord | None:
         """Return the record of *failure* for the store; None if only this machine may have seen it."""
-        cause = failure.cause
+        cause, rejected = failure.cause, failure.rejected
         if not is_answer(cause):
             return None
-        return to_record(
-            failure,
-            cause,
-            base_url=self.endpoints.base_url,
+        kind, text = kind_and_text(cause)
+        until = failure.until if rejected is None else failure.rejected_until
+        return FailureRecord(
+            kind=kind,
+            endpoint=failure.endpoint,
+            status_code=cause.status_code or 0,
+            text=text,
+            pair=None if rejected is None else pair_name(rejected, self.endpoints.base_url),
             failures=self.cache.state.failures,
-            now=self.clock.monotonic(),
+            ahead_of_need=failure.ahead_of_need,
+            remaining=until - self.clock.monotonic(),
         )
 
     def _report(self, failure: Failure, kind: ExchangeKind | None, elapsed: float) -> None:

@@ -22,6 +22,7 @@ from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores import FailureRecord, FailureStore, StoreView, TokenRecord
+from taxizer_async.stores._protocol import FAILURE_KINDS
 from taxizer_async.stores._redis_errors import error_code
 
 
@@ -223,7 +224,7 @@ def _is_record(given: object) -> bool:
 def _is_failure(given: object) -> bool:
     if not isinstance(given, FailureRecord):
         return False
-    is_kind = given.kind in ("refused", "unavailable", "malformed")
+    is_kind = given.kind in FAILURE_KINDS
     texts = (given.endpoint, given.text, given.pair or "")
     numbers = (given.status_code, given.failures, given.remaining)
     return (

@@ -7,15 +7,14 @@ import hmac
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
-import attrs
-
 from taxizer_async._core.exchange import Malformed, Refused, Unavailable
-from taxizer_async.stores import FailureRecord
 
 
 if TYPE_CHECKING:
     from taxizer_async._core.models import Credentials
-    from taxizer_async._token.failures import Cause, Failure
+    from taxizer_async._token.failures import Cause
+    from taxizer_async.stores import FailureRecord
+    from taxizer_async.stores._protocol import FailureKind
 
 
 Answer: TypeAlias = Refused | Unavailable | Malformed
@@ -47,35 +46,15 @@ def pair_name(credentials: Credentials, base_url: str) -> str:
     ).hex()
 
 
-def to_record(
-    failure: Failure, cause: Answer, *, base_url: str, failures: int, now: float
-) -> FailureRecord:
-    """
-    Return the record of *failure*.
-
-    Args:
-        failure: What is remembered here.
-        cause: Its cause.
-        base_url: The API that the token is for.
-        failures: How many exchanges have failed in a row.
-        now: The time (`Clock.monotonic`).
-    """
-    rejected = failure.rejected
-    record = FailureRecord(
-        kind="refused",
-        endpoint=failure.endpoint,
-        status_code=cause.status_code or 0,
-        text="",
-        pair=None if rejected is None else pair_name(rejected, base_url),
-        failures=failures,
-        ahead_of_need=failure.ahead_of_need,
-        remaining=(failure.until if rejected is None else failure.rejected_until) - now,
-    )
-    if isinstance(cause, Unavailable):
-        return attrs.evolve(record, kind="unavailable", text=cause.reason)
-    if isinstance(cause, Malformed):
-        return attrs.evolve(record, kind="malformed", text=cause.excerpt)
-    return record
+def kind_and_text(cause: Answer) -> tuple[FailureKind, str]:
+    """Return what a record says of *cause* besides its status."""
+    match cause:
+        case Refused():
+            return "refused", ""
+        case Unavailable(reason=reason):
+            return "unavailable", reason
+        case Malformed(excerpt=excerpt):
+            return "malformed", excerpt
 
 
 def to_cause(record: FailureRecord) -> Answer:

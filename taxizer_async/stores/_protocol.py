@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import attrs
 
@@ -62,6 +62,11 @@ class TokenRecord:
     refresh_spent: bool
 
 
+#: What a token endpoint answered instead of a token.
+FailureKind: TypeAlias = Literal["refused", "unavailable", "malformed"]
+FAILURE_KINDS: Final[tuple[FailureKind, ...]] = get_args(FailureKind)
+
+
 @attrs.frozen(kw_only=True)
 class FailureRecord:
     """
@@ -80,7 +85,7 @@ class FailureRecord:
             the time between the two, and drops the failure when none is left.
     """
 
-    kind: Literal["refused", "unavailable", "malformed"]
+    kind: FailureKind
     endpoint: str
     status_code: int
     text: str

@@ -20,7 +20,7 @@ from taxizer_async._core.codec import (
     read_token_fields,
     token_fields,
 )
-from taxizer_async.stores._protocol import FailureRecord, StoreKey, TokenRecord
+from taxizer_async.stores._protocol import FAILURE_KINDS, FailureRecord, StoreKey, TokenRecord
 
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ _RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
 }
 _FAILURE_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
     **_COMMON_FIELDS,
-    "kind": lambda value: value in ("refused", "unavailable", "malformed"),
+    "kind": lambda value: value in FAILURE_KINDS,
     "endpoint": _is_text,
     "status_code": _is_number,
     "text": _is_text,

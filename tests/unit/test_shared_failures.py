@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from taxizer_async import Credentials
+from taxizer_async import Credentials, RenewalPolicy
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
-from taxizer_async._token.shared_failures import is_answer, pair_name, to_cause, to_record
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.failure_memory import FailureMemory
+from taxizer_async._token.failures import CredentialsUnavailable, LeaseNeverFree
+from taxizer_async._token.renewal_request import Endpoints
+from taxizer_async._token.shared_failures import is_answer, pair_name, to_cause
+from taxizer_async.testing import ManualClock
 
 
 BASE_URL = "https://apistaging.taxizer.com"
+CONNECT = f"{BASE_URL}/v1/Auth/Connect"
 PAIR = Credentials("app", "secret")
 
 ANSWERS = [
@@ -20,43 +26,40 @@ ANSWERS = [
 ]
 
 
+@pytest.fixture(name="memory")
+def _memory() -> FailureMemory:
+    clock, policy = ManualClock(), RenewalPolicy()
+    return FailureMemory(
+        endpoints=Endpoints(base_url=BASE_URL, connect=CONNECT, refresh=f"{BASE_URL}/refresh"),
+        cache=TokenCache(policy=policy, clock=clock, random=lambda: 0.5, client_id="app"),
+        policy=policy,
+        clock=clock,
+        event_log=EventLog(None, timeout=1.0),
+        recheck=True,
+    )
+
+
 @pytest.mark.parametrize("cause", ANSWERS, ids=repr)
 def test_an_answer_is_shared_as_it_is(
-    cause: Refused | Unavailable | Malformed,
+    cause: Refused | Unavailable | Malformed, memory: FailureMemory
 ) -> None:
     """What an endpoint answered becomes a record and back."""
-    failure = Failure(
-        cause=cause,
-        endpoint=f"{BASE_URL}/v1/Auth/Connect",
-        until=105.0,
-        retry_at=0.0,
-        rejected=None,
-        rejected_until=105.0,
-        ahead_of_need=True,
-    )
-    record = to_record(failure, cause, base_url=BASE_URL, failures=2, now=101.0)
+    memory.fail(cause, kind="connect")
+    record = memory.record(memory.fail(cause, kind="connect"))
 
+    assert record is not None
     assert is_answer(cause)
     assert to_cause(record) == cause
-    assert (record.endpoint, record.pair) == (failure.endpoint, None)
-    assert (record.failures, record.ahead_of_need, record.remaining) == (2, True, 4.0)
+    assert (record.endpoint, record.pair, record.failures) == (CONNECT, None, 2)
+    assert record.remaining == pytest.approx(1.0 if isinstance(cause, Refused) else 2.0)
 
 
-def test_a_refusal_is_remembered_for_longer_than_it_is_served() -> None:
+def test_a_refusal_is_remembered_for_longer_than_it_is_served(memory: FailureMemory) -> None:
     """Others are spared the try for as long as the pair is taken for wrong."""
-    cause = Refused(status_code=400)
-    failure = Failure(
-        cause=cause,
-        endpoint=f"{BASE_URL}/v1/Auth/Connect",
-        until=101.0,
-        retry_at=0.0,
-        rejected=PAIR,
-        rejected_until=160.0,
-        ahead_of_need=False,
-    )
-    record = to_record(failure, cause, base_url=BASE_URL, failures=1, now=100.0)
+    record = memory.record(memory.fail(Refused(status_code=400), rejected=PAIR, kind="connect"))
 
-    assert record.remaining == 60.0
+    assert record is not None
+    assert record.remaining == pytest.approx(60.0)
     assert record.pair == pair_name(PAIR, BASE_URL)
 
 
@@ -75,9 +78,11 @@ def test_a_refusal_is_remembered_for_longer_than_it_is_served() -> None:
 )
 def test_the_rest_is_not_shared(
     cause: Unavailable | Malformed | Misconfigured | CredentialsUnavailable | LeaseNeverFree,
+    memory: FailureMemory,
 ) -> None:
     """What only this machine may have seen is no answer."""
     assert not is_answer(cause)
+    assert memory.record(memory.fail(cause)) is None
 
 
 def test_a_pair_has_one_name() -> None:

@@ -86,7 +86,7 @@ class Watch:
         self._last_reason = ""
         self._adoptions = 0
         #: Until when AppRefreshToken must not be asked.
-        self._passed_over_until = -math.inf
+        self._passed_over_until = self._distrusted_at = -math.inf
         #: JWTs that came from AppRefreshToken, and the number of adoptions before each.
         self._renewed: dict[str, int] = {}
         self._waits: list[Wait] = []
@@ -457,6 +457,7 @@ class Watch:
             return
         if self._was_renewed(before) and not self.evidence.has_accepted(jwt):
             self._passed_over_until = max(self._passed_over_until, now + DISTRUSTED)
+            self._distrusted_at = now
 
     def _what_is_sent_instead_is_another(
         self, refused: CachedToken, found: CachedToken | Failure | None
@@ -514,7 +515,10 @@ class Watch:
 
     def _app_refresh_token_is_passed_over(self, asking: Asking) -> None:
         is_early = self._world.clock.monotonic() < self._passed_over_until - _SLACK
-        if asking.kind == "refresh" and is_early:
+        refresh = self._process.turn
+        # A refresh that was about to ask it is not held back.
+        is_late = refresh is not None and self._distrusted_at >= refresh.began
+        if asking.kind == "refresh" and is_early and not is_late:
             self._fail("AppRefreshToken is passed over for a while after a failure")
 
     def _one_exchange_per_process(self) -> None:

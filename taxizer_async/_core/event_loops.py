@@ -183,11 +183,15 @@ async def _run_in_asyncio(body: Body, end: anyio.CancelScope, followers: list[_T
         # It ends the loop's run, so asyncio need not log that nobody has seen it.
         task = asyncio.current_task()
         if task is not None:
-            task.add_done_callback(asyncio.Task.exception)
+            task.add_done_callback(_retrieve)
         raise
     finally:
         if followers:
             await asyncio.wait(followers)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    task.exception()
 
 
 async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> None:

@@ -95,22 +95,19 @@ import httpx
 from taxizer_async import Credentials, TaxizerAuth
 from taxizer_async.testing import Sandbox
 
+# A shell starts what runs in the background with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Sandbox() as sandbox:
     auth = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url)
     client = httpx.Client(auth=auth, base_url=auth.base_url)
     with sandbox.hold("connect") as gate:
-        is_interrupted = threading.Event()
         def interrupt():
             gate.wait_until(1)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            # Python loses one that it raises in a destructor.
-            while not is_interrupted.wait(3):
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         threading.Thread(target=interrupt).start()
         try:
             client.get("/v1/x")
         except KeyboardInterrupt:
-            is_interrupted.set()
             print("interrupted", sandbox.counters.connects_ok)
         other = threading.Thread(target=lambda: print(client.get("/v1/x").status_code))
         other.start()

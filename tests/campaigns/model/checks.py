@@ -84,6 +84,8 @@ class Watch:
         #: Whether there was a living token when the last failure was recorded, and what it was.
         self._was_ahead = False
         self._last_reason = ""
+        #: Whether that was a mistake of the user's; callers may hear of it a little later.
+        self.is_misconfigured = False
         self._adoptions = 0
         #: Until when AppRefreshToken must not be asked.
         self._passed_over_until = self._distrusted_at = -math.inf
@@ -91,6 +93,8 @@ class Watch:
         self._renewed: dict[str, int] = {}
         self._waits: list[Wait] = []
         self.forgets = 0
+        #: How many calls of `forget` are under way; failures saved before the last that cleared the store.
+        self.clearing = self.cleared_failures = 0
         #: Refused JWTs that requests wait to have replaced.
         self.replacing: list[str] = []
         #: When a refused token last turned out to be good.
@@ -262,8 +266,9 @@ class Watch:
     def _no_failure_is_put_back(self, refresh: Refresh) -> None:
         view, shelf = self._process.view, self._world.shelf
         is_well = not view.down and self._process.provider._store.failing is None
-        is_ours = view.failures != refresh.failures and shelf.failure_saver is view
-        if self.forgets != refresh.forgets and is_well and is_ours and shelf.failure():
+        is_ours = view.failures > self.cleared_failures and shelf.failure_saver is view
+        is_forgotten = self.forgets != refresh.forgets and not self.clearing
+        if is_forgotten and is_well and is_ours and shelf.failure():
             self._fail("a forgotten refresh leaves no failure in the store")
 
     def _what_was_forgotten_is_not_put_back(self, refresh: Refresh) -> None:
@@ -304,6 +309,7 @@ class Watch:
         # A refusal answers every caller.
         self._was_ahead = alive and event.error != "CredentialsRejectedError"
         self._last_reason = event.reason
+        self.is_misconfigured = event.error == "ConfigurationError"
         if event.kind is not None and self._outcome is not None:
             self._note_failure(*self._outcome)
         self._outcome = None

@@ -145,7 +145,10 @@ class Evidence:
             here.is_known = False
         if verdict is Verdict.RENEW and not (before.refused and jwt in here.refused):
             self._refused_sent[jwt] = max(sent_at, self._refused_sent.get(jwt, -math.inf))
-        here.refused.setdefault(jwt, now)
+        if next(reversed(here.refused), None) != jwt:
+            # The last comes last.
+            here.refused.pop(jwt, None)
+            here.refused[jwt] = now
         if is_second:
             self._know(place)
         if len(self._counting()) > BUDGET:

@@ -75,8 +75,6 @@ class Refresh:
     kinds: list[str] = attrs.field(factory=list)
     #: When it gave the lease back in order to leave it to others for a while.
     yielded_at: float | None = None
-    #: How many failures its process had saved before it.
-    failures: int = 0
     polls: int = 0
     #: Whether callers had no living token when AppRefreshToken had failed.
     owes_login: bool = False
@@ -242,7 +240,6 @@ class Process:
             began=shared.began,
             forgets=request.generation,
             breaks=self.world.shelf.breaks,
-            failures=self.view.failures,
             replaces_refused=(
                 (request.stale is not None and request.stale.refused)
                 or shared.began <= self.watch.turned_good_at

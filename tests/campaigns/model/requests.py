@@ -12,14 +12,12 @@ import httpx
 
 from taxizer_async import TaxizerError
 from taxizer_async._auth.bearer import UNAUTHORIZED
-from taxizer_async._core.exchange import Misconfigured
 from tests.campaigns.model.server import BASE_URL
 
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.campaigns.model.process import Process
     from tests.campaigns.model.simulator import Simulation
     from tests.campaigns.model.world import Call
 
@@ -40,7 +38,7 @@ async def run_call(simulation: Simulation, call: Call) -> None:
             # A token may have ended before its caller got it.
             covered = call.covered and call.has_token()
             call.process.watch.failed(
-                problem, covered=covered, misconfigured=_is_misconfigured(call.process)
+                problem, covered=covered, misconfigured=call.process.watch.is_misconfigured
             )
         except Exception as problem:  # noqa: BLE001 - it is what we look for
             world.violations.append(f"a raw {type(problem).__name__} reached a caller: {problem}")
@@ -126,8 +124,3 @@ def _jwt(request: httpx.Request) -> str:
 
 async def _stream() -> AsyncGenerator[bytes]:
     yield b"{}"
-
-
-def _is_misconfigured(process: Process) -> bool:
-    failure = process.provider.cache.state.failure
-    return failure is not None and isinstance(failure.cause, Misconfigured)

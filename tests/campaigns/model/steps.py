@@ -235,8 +235,10 @@ async def forget(sim: Simulation) -> None:
 async def forget_now(sim: Simulation, process: Process) -> None:
     """Forget the token; the store may be slow."""
     cached, saves = process.cached, sim.world.shelf.saves
+    process.watch.clearing += 1
     try:
         await process.provider.forget()
+        process.watch.cleared_failures = process.view.failures
         if cached is not None:
             process.watch.forgotten[cached.token.jwt.reveal()] = sim.calls_so_far, saves
     except TokenStoreError:
@@ -244,6 +246,8 @@ async def forget_now(sim: Simulation, process: Process) -> None:
             sim.world.violations.append("forget fails only if the store does")
     except TaxizerError as problem:
         process.watch.told(problem)
+    finally:
+        process.watch.clearing -= 1
 
 
 async def start_keeper(sim: Simulation) -> None:

@@ -132,9 +132,9 @@ class View:
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
         assert isinstance(lease, _Lease)
         await self._enter("save")
-        self.failures += 1
         saved = await self._shelf.inner.save_failure(key, failure, lease.inner)
         if saved:
+            self.failures += 1
             self._shelf.failure_saver = self
         return saved
 

@@ -39,6 +39,7 @@ from taxizer_async._core.invoice_values import (
     InvoiceStatus,
     InvoiceUncertainError,
 )
+from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.network_errors import describe_network_error
 
 
@@ -244,10 +245,7 @@ def _problem(client: object, error: Exception, *, uuid: str) -> TaxizerError | N
     what = describe_network_error(error)
     if isinstance(error, library.UnsupportedProtocol):
         return ConfigurationError(f"the client needs a base_url: {what}")
-    if isinstance(
-        error,
-        (library.ConnectError, library.ConnectTimeout, library.PoolTimeout, library.ProxyError),
-    ):
+    if isinstance(error, HttpLibrary(library).never_sent):
         return InvoiceNotSentError(f"invoice {uuid} was not sent: {what}", uuid=uuid)
     return InvoiceUncertainError(f"{what}; {_look_for(uuid)}", uuid=uuid)
 
@@ -284,16 +282,11 @@ def _read(body: bytes, request_id: str | None) -> InvoiceOutcome | None:
         return None
     if not isinstance(raw, dict):
         return None
-    answer = cast("dict[str, Any]", raw)
-    fields = {name.casefold(): value for name, value in answer.items()}
-    fields |= {
-        "status": None,
-        "request_id": request_id,
-        "raw": answer,
-        "said": fields.get("status"),
-    }
+    fields = _folded(cast("object", raw))
+    said = fields.get("status")
+    fields |= {"status": None, "request_id": request_id, "raw": raw}
     outcome: InvoiceOutcome = _converter().structure(fields, InvoiceOutcome)
-    status = _status(fields["said"], outcome)
+    status = _status(said, outcome)
     return None if status is None else attrs.evolve(outcome, status=status)
 
 

@@ -85,6 +85,11 @@ class TokenCache:
             return None
         return cached
 
+    def is_ahead_of_need(self) -> bool:
+        """Return whether callers go on with the token that they have, and do not wait for another."""
+        cached = self.state.cached
+        return cached is not None and cached.is_good(self._clock)
+
     def refused(self) -> CachedToken | None:
         """Return the token if it was refused, but has not ended: it is better than none."""
         cached = self.state.cached

@@ -110,7 +110,7 @@ class LeaseWait:
         now, left = renewal.clock.monotonic(), renewal.seconds_left(request)
         if renewal.is_superseded(request):
             return self._end_wait(progress, "gave_up", NoResult.SUPERSEDED)
-        if is_busy and renewal.is_ahead_of_need():
+        if is_busy and renewal.cache.is_ahead_of_need():
             renewal.cache.leave_to_others()
             return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
         if not left or (progress.cause is not None and not renewal.is_needed(request)):

@@ -29,7 +29,7 @@ from taxizer_async._core.exchange import (
     Unavailable,
 )
 from taxizer_async._core.models import Credentials
-from taxizer_async._core.policy import LEASE_YIELDED_FOR, Freshness, RenewalPolicy
+from taxizer_async._core.policy import LEASE_YIELDED_FOR, RenewalPolicy
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
@@ -183,10 +183,6 @@ class Renewal:
     def is_superseded(self, request: RenewalRequest) -> bool:
         """Return whether the token was forgotten since *request* was made."""
         return self.cache.state.generation != request.generation
-
-    def is_ahead_of_need(self) -> bool:
-        """Return whether callers go on with the token that they have, and do not wait for another."""
-        return self.cache.freshness() in (Freshness.FRESH, Freshness.RENEW_AHEAD)
 
     def seconds_left(self, request: RenewalRequest) -> float:
         """Return the seconds until *request* has to be over."""

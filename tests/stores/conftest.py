@@ -57,6 +57,16 @@ async def jwt_in(store: FileTokenStore) -> str:
     return record.token.jwt.reveal()
 
 
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return tmp_path / "tokens"
+
+
+@pytest.fixture(name="store")
+def _store(folder: Path) -> FileTokenStore:
+    return FileTokenStore(folder)
+
+
 @pytest.fixture(name="running_redis_server", scope="session")
 def _running_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:

@@ -42,11 +42,6 @@ def _folder(tmp_path: Path) -> Path:
     return tmp_path / "a" / "tokens"
 
 
-@pytest.fixture(name="store")
-def _store(folder: Path) -> FileTokenStore:
-    return FileTokenStore(folder)
-
-
 async def put(store: FileTokenStore, record: TokenRecord, key: StoreKey = KEY) -> bool:
     lease = await store.lease(key)
     assert lease is not None

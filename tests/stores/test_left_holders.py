@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
-    return tmp_path / "tokens"
-
-
-@pytest.fixture(name="store")
-def _store(folder: Path) -> FileTokenStore:
-    return FileTokenStore(folder)
-
-
 HOLDER = """
 import json, os, signal, sys, threading
 from pathlib import Path

@@ -27,11 +27,6 @@ def _folder(tmp_path: Path) -> Path:
     return tmp_path / "a" / "b" / "tokens"
 
 
-@pytest.fixture(name="store")
-def _store(folder: Path) -> FileTokenStore:
-    return FileTokenStore(folder)
-
-
 async def put(store: FileTokenStore, jwt: str = JWT) -> bool:
     lease = await store.lease(KEY)
     assert lease is not None

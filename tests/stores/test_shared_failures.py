@@ -13,6 +13,7 @@ from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.stores.conftest import KEY
+from tests.support.tokens import make_failure
 
 
 if TYPE_CHECKING:
@@ -22,16 +23,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
-FAILURE = FailureRecord(
-    kind="refused",
-    endpoint="https://api.test/v1/Auth/Connect",
-    status_code=401,
-    text="",
-    pair="5f" * 32,
-    failures=3,
-    ahead_of_need=False,
-    remaining=60.0,
-)
+FAILURE = make_failure(kind="refused", status_code=401, text="", pair="5f" * 32)
 
 
 @pytest.fixture(name="anyio_backend")

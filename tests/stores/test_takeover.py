@@ -39,16 +39,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
-    return tmp_path / "tokens"
-
-
-@pytest.fixture(name="store")
-def _store(folder: Path) -> FileTokenStore:
-    return FileTokenStore(folder)
-
-
 @pytest.fixture(name="silent")
 def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every lock counts as silent for long enough."""

@@ -11,7 +11,7 @@ from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
-from taxizer_async.stores import TokenRecord
+from taxizer_async.stores import FailureRecord, TokenRecord
 from taxizer_async.testing import ManualClock
 from tests.support.limits import HANG
 
@@ -57,6 +57,21 @@ def make_record(name: str = "1", **changes: Any) -> TokenRecord:
         "refresh_spent": False,
     }
     return TokenRecord(**fields | changes)
+
+
+def make_failure(**changes: Any) -> FailureRecord:
+    """Return the record of a 503 of Connect."""
+    fields: dict[str, Any] = {
+        "kind": "unavailable",
+        "endpoint": f"{BASE_URL}/v1/Auth/Connect",
+        "status_code": 503,
+        "text": "answered 503 Service Unavailable",
+        "pair": None,
+        "failures": 3,
+        "ahead_of_need": False,
+        "remaining": 60.0,
+    }
+    return FailureRecord(**fields | changes)
 
 
 def make_issued(**changes: Any) -> Issued:

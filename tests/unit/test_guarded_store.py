@@ -19,7 +19,7 @@ from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import FailureRecord, MemoryTokenStore, StoreKey, StoreView, TokenRecord
 from tests.support.limits import HANG
 from tests.support.loops import until
-from tests.support.tokens import make_record
+from tests.support.tokens import make_failure, make_record
 
 
 if TYPE_CHECKING:
@@ -31,16 +31,7 @@ if TYPE_CHECKING:
 
 KEY = StoreKey("https://apistaging.taxizer.com", "app")
 NOTHING = StoreView(record=None, failure=None)
-FAILURE = FailureRecord(
-    kind="unavailable",
-    endpoint="https://apistaging.taxizer.com/v1/Auth/Connect",
-    status_code=503,
-    text="answered 503",
-    pair=None,
-    failures=1,
-    ahead_of_need=False,
-    remaining=1.0,
-)
+FAILURE = make_failure(remaining=1.0)
 
 
 class Moody:

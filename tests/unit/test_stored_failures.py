@@ -13,19 +13,11 @@ from taxizer_async._core.codec import Undecodable
 from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey, TokenStore
 from taxizer_async.stores._encryption import OpaqueBytes, RecordCipher, make_record_cipher
 from taxizer_async.stores._records import StoredFailure, decode_failure, encode_failure
+from tests.support.tokens import make_failure
 
 
 KEY = StoreKey("https://apistaging.taxizer.com", "app")
-FAILURE = FailureRecord(
-    kind="unavailable",
-    endpoint="https://apistaging.taxizer.com/v1/Auth/Connect",
-    status_code=503,
-    text="answered 503 Service Unavailable",
-    pair=None,
-    failures=3,
-    ahead_of_need=True,
-    remaining=4.5,
-)
+FAILURE = make_failure(ahead_of_need=True, remaining=4.5)
 REFUSAL = attrs.evolve(FAILURE, kind="refused", status_code=401, text="", pair="5f" * 32)
 FERNET_KEY = Fernet.generate_key()
 

@@ -208,12 +208,14 @@ class TokenCache:
         self, record: TokenRecord, stale: CachedToken | None, *, generation: int
     ) -> CachedToken | None:
         """
-        Use the token of *record* if it is good and newer than the one in use, as a rule *stale*.
+        Use the token of *record* if it is good, neither *stale* nor refused, and newer than the one in use.
 
         Return None if it is not, or if a token was forgotten since *generation*.
         """
         cached = self.read(record)
-        if not cached.is_good(self._clock) or cached.same_token(stale):
+        if not cached.is_good(self._clock):
+            return None
+        if cached.same_token(stale) or cached.same_token(self.refused()):
             return None
         if self.is_newer_than(record) or self.is_forgotten(record):
             return None

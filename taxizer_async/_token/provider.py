@@ -146,16 +146,18 @@ class TokenProvider:
             ConfigurationError: If the user's part (credentials, http_client) failed.
         """
         while True:
-            cached, freshness = self.cache.state.cached, self.cache.freshness()
+            cached = self.cache.state.cached
+            freshness = cached.freshness(self._clock) if cached else Freshness.EXPIRED
             failure = self.cache.active_failure()
             found: CachedToken | Failure | None
-            if self.cache.refused() is not None:
-                found = await self._wait_for_replacement(failure)
+            refused = self.cache.refused()
+            if refused is not None:
+                found = await self._wait_for_replacement(refused, failure)
             elif cached is None or freshness is Freshness.EXPIRED:
                 if failure is not None and failure.answers_need:
                     raise failure.error(from_memory=True)
                 # Not in a method: a cold crowd pays for each call as often as it has members.
-                refresh, native = self._join_or_start()
+                refresh, native = self._join_or_start(cached)
                 await refresh.wait(native)
                 found = self.cache.fresh() or self.cache.alive() or refresh.result
                 if isinstance(found, Failure) and found.answers_need:
@@ -171,24 +173,26 @@ class TokenProvider:
         """Have *cached* renewed; of need wait for that, but not for long."""
         if self.cache.is_left_to_others():
             return cached
-        refresh, native = self._join_or_start()
+        refresh, native = self._join_or_start(cached)
         if freshness is Freshness.RENEW_AHEAD:
             return cached
         with anyio.move_on_after(self._follower_timeout(refresh)):
             await refresh.wait(native)
         return self.cache.alive()
 
-    async def _wait_for_replacement(self, failure: Failure | None) -> CachedToken | None:
+    async def _wait_for_replacement(
+        self, refused: CachedToken | None, failure: Failure | None
+    ) -> CachedToken | None:
         """Wait for the replacement of a refused token, but not for long: the token may be good elsewhere."""
         if failure is None:
-            refresh, native = self._join_or_start()
+            refresh, native = self._join_or_start(refused)
             waited = time.monotonic() - refresh.began
             longest = LONGEST_WAIT_FOR_REPLACEMENT if self.cache.state.failure is None else 0.0
             with anyio.move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
                 # One that began before the refusal may have brought the refused token.
-                while self.cache.refused() is not None and self.cache.state.failure is None:
-                    refresh, native = self._join_or_start()
+                while (refused := self.cache.refused()) and self.cache.state.failure is None:
+                    refresh, native = self._join_or_start(refused)
                     await refresh.wait(native)
         return self.cache.alive() or self.cache.refused()
 
@@ -214,6 +218,7 @@ class TokenProvider:
         """
         failed: Failure | None = None
         while True:
+            stale = self.cache.state.cached
             current, failure = self.cache.alive(), failed or self.cache.active_failure()
             if current is not None and current.version != cached.version:
                 return None if current.same_token(cached) else current
@@ -221,7 +226,7 @@ class TokenProvider:
                 return None if current is not None else failure
             if current is not None and self.cache.is_left_to_others():
                 return None
-            refresh, native = self._join_or_start()
+            refresh, native = self._join_or_start(stale)
             await refresh.wait(native)
             failed = refresh.result if isinstance(refresh.result, Failure) else None
 
@@ -330,9 +335,9 @@ class TokenProvider:
 
     async def _refresh_in_turn(self, refresh: SharedRefresh) -> Result:
         deadline = self._clock.monotonic() + self._policy.exchange_timeout
-        # What comes while it waits is not stale, and a `forget` meanwhile is respected.
-        state = self.cache.state
-        request = RenewalRequest(stale=state.cached, generation=state.generation, deadline=deadline)
+        # A `forget` while it waits is respected.
+        generation = self.cache.state.generation
+        request = RenewalRequest(stale=refresh.stale, generation=generation, deadline=deadline)
         predecessor = refresh.predecessor
         if predecessor is not None and predecessor.lease is not None:
             # Its loop is gone or blocked: without the lease it can't save when it comes back.
@@ -354,12 +359,12 @@ class TokenProvider:
             lock.release()
 
     async def _keep_fresh_step(self, sleeper: Sleeper) -> None:
-        changed = sleeper.changed
+        changed, stale = sleeper.changed, self.cache.state.cached
         wait = self._until_renewal()
         if wait > 0:
             await sleep_unless(changed, self._clock, min(wait, KEEP_FRESH_INTERVAL))
             return
-        refresh, native = self._join_or_start()
+        refresh, native = self._join_or_start(stale)
         await refresh.wait(native, counts=False)
 
     def _follower_timeout(self, refresh: SharedRefresh) -> float:
@@ -383,10 +388,10 @@ class TokenProvider:
         due = cached.schedule.keep_fresh_after(margin) - cached.age(self._clock)
         return max(due, pause, self.cache.state.left_until - self._clock.monotonic())
 
-    def _join_or_start(self) -> tuple[SharedRefresh, object]:
-        """Return the refresh under way, started if need be, and the running loop to wait on."""
+    def _join_or_start(self, stale: CachedToken | None) -> tuple[SharedRefresh, object]:
+        """Return the refresh under way, or one of *stale* that starts now, and the running loop to wait on."""
         native = running_loop()
-        return self._coordinator().join_or_start(native), native
+        return self._coordinator().join_or_start(native, stale), native
 
     def _coordinator(self) -> RefreshCoordinator:
         return self.own_coordinator.get()

@@ -50,6 +50,7 @@ class SharedRefresh:
         waits: Seconds that callers waited for it, once it is over.
         task: What it runs in, while it is under way.
         guard: What ends it if its task does not, as code of the user's hangs.
+        stale: The token to replace: what its first caller found. One that came since then is not stale.
         predecessor: The refresh that it takes over from, as that one's loop is gone or blocked.
     """
 
@@ -67,11 +68,17 @@ class SharedRefresh:
         "lease",
         "predecessor",
         "result",
+        "stale",
         "task",
         "waits",
     )
 
-    def __init__(self, native: object, predecessor: SharedRefresh | None = None) -> None:
+    def __init__(
+        self,
+        native: object,
+        stale: CachedToken | None = None,
+        predecessor: SharedRefresh | None = None,
+    ) -> None:
         self._loop = EventLoop(native)
         self._ended = anyio.Event()
         # Held for a few statements.
@@ -83,6 +90,7 @@ class SharedRefresh:
         self._task_id: int | None = None
         self.task: Cancellable | None = None
         self.guard: Cancellable | None = None
+        self.stale = stale
         self.predecessor = predecessor
         self.began = time.monotonic()
         self.is_over = False
@@ -240,8 +248,8 @@ class RefreshCoordinator:
         self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
         self._sleepers: list[Sleeper] = []
 
-    def join_or_start(self, native: object) -> SharedRefresh:
-        """Return the refresh that is under way; start one in the running loop *native* if none is."""
+    def join_or_start(self, native: object, stale: CachedToken | None) -> SharedRefresh:
+        """Return the refresh that is under way; if none is, start one of *stale* in the running loop *native*."""
         refresh = self._current
         if refresh is not None and refresh.loop.is_same(native) and not refresh.is_over:
             return refresh
@@ -249,7 +257,7 @@ class RefreshCoordinator:
             before = self._current
             if before is not None and not before.is_over and not before.loop.is_gone:
                 return before
-            refresh = self._current = SharedRefresh(native, before)
+            refresh = self._current = SharedRefresh(native, stale, before)
         if before is not None:
             before.abandon()
         context = Context()

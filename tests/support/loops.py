@@ -77,7 +77,7 @@ class Refreshes:
 
     def join(self) -> SharedRefresh:
         """Join the refresh that is under way, or start one in the running loop."""
-        return self.coordinator.join_or_start(native())
+        return self.coordinator.join_or_start(native(), None)
 
     async def begin(self) -> SharedRefresh:
         """Start the first refresh, and return it once another loop waits for it."""

@@ -213,6 +213,14 @@ def test_adopt_wants_another(cache: TokenCache) -> None:
     assert cache.adopt(make_record("2"), stale, generation=0) is not None
 
 
+def test_adopt_wants_no_refused_token(cache: TokenCache) -> None:
+    """A token that was refused while its predecessor's refresh ran is not adopted again."""
+    refused = issue(cache, make_cached("2", refused=True))
+
+    assert cache.adopt(make_record("2"), make_cached("1"), generation=0) is None
+    assert cache.state.cached is refused
+
+
 def test_a_forgotten_token_is_not_adopted(cache: TokenCache) -> None:
     """A record of the forgotten token, which another client saved again, is left alone."""
     issue(cache, make_cached("1"))

@@ -11,13 +11,22 @@ import anyio
 import pytest
 
 from taxizer_async import Credentials
+from taxizer_async._core.event_loops import running_loop
 from taxizer_async._token import single_flight
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async.stores import MemoryTokenStore, StoreKey
 from tests.support.limits import HANG
 from tests.support.loops import run_together, until
 from tests.support.scripted_store import ScriptedStore
-from tests.support.tokens import BASE_URL, make_issued, make_provider, make_record, make_token
+from tests.support.tokens import (
+    BASE_URL,
+    issue,
+    make_cached,
+    make_issued,
+    make_provider,
+    make_record,
+    make_token,
+)
 
 
 if TYPE_CHECKING:
@@ -106,6 +115,21 @@ async def test_a_forgotten_record_is_not_adopted(exchange: FirstIsSlow, clock: M
 
     assert cached is None or cached.token == make_token("1")
     assert await stored(store) in (None, "jwt-1")
+
+
+async def test_a_token_that_came_before_the_refresh_began_is_not_renewed(
+    exchange: FirstIsSlow, clock: ManualClock
+) -> None:
+    """A token that a late refresh brought just before its successor began ends that one."""
+    provider = make_provider(exchange, MemoryTokenStore(), clock)
+    coordinator = provider.own_coordinator.get()
+    refresh = coordinator.join_or_start(running_loop(), make_cached("old"))
+    cached = issue(provider.cache, make_cached("new"))
+    with anyio.fail_after(HANG):
+        await refresh.wait(running_loop())
+
+    assert refresh.result is cached
+    assert exchange.asked == 0
 
 
 async def test_a_login_waits_for_the_one_that_was_superseded(

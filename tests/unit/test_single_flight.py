@@ -75,7 +75,7 @@ async def test_it_ends_once(refresh: SharedRefresh) -> None:
 async def test_its_end_drops_references(refresh: SharedRefresh) -> None:
     """A refresh that is over holds neither its task nor the refresh before it."""
     _end(refresh)
-    later = SharedRefresh(native(), refresh)
+    later = SharedRefresh(native(), predecessor=refresh)
     assert later.predecessor is refresh
     _end(later)
 
@@ -182,7 +182,7 @@ async def _run_inside(body: Callable[[RefreshCoordinator, SharedRefresh], object
 
     coordinator = RefreshCoordinator(run)
     with anyio.fail_after(HANG):
-        await coordinator.join_or_start(native()).wait(native())
+        await coordinator.join_or_start(native(), None).wait(native())
     return outcomes
 
 
@@ -190,7 +190,7 @@ async def test_a_refresh_does_not_wait_for_itself() -> None:
     """A login that asks for its own token gets an error instead of hanging."""
 
     async def join(coordinator: RefreshCoordinator, refresh: SharedRefresh) -> None:
-        joined = coordinator.join_or_start(native())
+        joined = coordinator.join_or_start(native(), None)
         assert joined is refresh
         await joined.wait(native())
 

@@ -127,12 +127,7 @@ class Hosted:
     def __init__(self) -> None:
         self.sandbox = Sandbox()
         # Not started, as it would serve its app without the facade.
-        app = SandboxApp(
-            self.sandbox,
-            self.sandbox._recorder,  # noqa: SLF001
-            self.sandbox._issuer,  # noqa: SLF001
-            self.sandbox._fault_plan,  # noqa: SLF001
-        )
+        app = SandboxApp(self.sandbox._parts)  # noqa: SLF001
         self._facade = OAuthFacade(app, self.sandbox)
         self._server = ServerThread(self._facade, 0)
         self.port = self._server.port

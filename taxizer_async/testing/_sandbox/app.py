@@ -7,11 +7,14 @@ A request is logged before its answer leaves, so that a client that has its answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, final
 
+from taxizer_async.testing._sandbox.control.control import Control, is_control
 from taxizer_async.testing._sandbox.endpoints import Endpoints
 from taxizer_async.testing._sandbox.gate import first_of
 from taxizer_async.testing._sandbox.messages import Answer, Request, answer_fault
@@ -20,40 +23,46 @@ from taxizer_async.testing._sandbox.messages import Answer, Request, answer_faul
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taxizer_async.testing._sandbox.faults import Fault, FaultPlan
+    from taxizer_async.testing._sandbox.faults import Fault
     from taxizer_async.testing._sandbox.gate import Signal
-    from taxizer_async.testing._sandbox.recorder import Recorder
+    from taxizer_async.testing._sandbox.parts import Parts
+    from taxizer_async.testing._sandbox.recorder import Group
     from taxizer_async.testing._sandbox.server import Receive, Send
-    from taxizer_async.testing._sandbox.tokens import Settings, TokenIssuer
 
 
 #: Seconds between the chunks of an endless body.
 _CHUNK_PAUSE: Final = 0.05
+
+#: The most characters of a path in an event.
+_PATH_LENGTH: Final = 200
 
 
 @final
 class SandboxApp:
     """Serves the contract; an ASGI application."""
 
-    def __init__(
-        self, settings: Settings, recorder: Recorder, issuer: TokenIssuer, fault_plan: FaultPlan
-    ) -> None:
-        self._settings = settings
-        self._recorder = recorder
-        self._issuer = issuer
-        self._endpoints = Endpoints(settings, issuer)
-        self._fault_plan = fault_plan
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.sandbox
+        self._recorder = parts.recorder
+        self._issuer = parts.issuer
+        self._endpoints = Endpoints(parts.sandbox, parts.issuer)
+        self._fault_plan = parts.fault_plan
+        self._events = parts.events
+        self._control = Control(parts)
 
     async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = Request(scope, receive, send)
+        serve = self._control.serve if is_control(request.record.path) else self._serve
+        # The server stops; uvicorn would log this as a failure of the app.
+        with contextlib.suppress(asyncio.CancelledError):
+            await serve(request)
+
+    async def _serve(self, request: Request) -> None:
         self._recorder.arrive(request.record)
         try:
             with request.connection.watched(partial(self._recorder.leave, request.record)):
                 await self._handle(request)
-        except asyncio.CancelledError:
-            # The server stops; uvicorn would log this as a failure of the app.
-            return
         finally:
             self._finish(request, None)
 
@@ -78,6 +87,7 @@ class SandboxApp:
         await self._send(request, answer)
 
     async def _fail(self, request: Request, fault: Fault, healed: Signal) -> None:
+        request.record.fault = fault.kind
         if fault.kind == "reset":
             self._finish(request, None)
             await request.connection.reset()
@@ -125,13 +135,25 @@ class SandboxApp:
         await request.send_head(answer, date)
 
     def _finish(self, request: Request, answer: Answer | None, *, processed: bool = True) -> None:
-        self._recorder.finish(
-            request.record,
-            None if answer is None else answer.status,
-            accepted=processed and answer is not None and answer.ok,
-            jwt_id=self._issuer.jwt_number(request.bearer),
-            body=request.body,
-        )
+        record = request.record
+        status = None if answer is None else answer.status
+        accepted = processed and answer is not None and answer.ok
+        jwt_id = self._issuer.jwt_number(request.bearer)
+        if self._recorder.finish(
+            record, status, accepted=accepted, jwt_id=jwt_id, body=request.body
+        ):
+            issued = self._issuer.newest() if accepted and record.group != "resource" else None
+            self._events.add(
+                _kind(record.group, status),
+                method=record.method,
+                path=record.path[:_PATH_LENGTH],
+                status=status,
+                ok=accepted,
+                seconds=round(time.monotonic() - record.started_at, 4),
+                fault=record.fault,
+                token=jwt_id if issued is None else issued.number,
+                ends_at=None if issued is None else issued.ends_at,
+            )
 
     def _latency(self, group: str) -> float:
         if group == "resource":
@@ -139,3 +161,9 @@ class SandboxApp:
         if group == "connect":
             return self._settings.connect_latency
         return self._settings.refresh_latency
+
+
+def _kind(group: Group, status: int | None) -> str:
+    if group == "resource":
+        return "unauthorized" if status == HTTPStatus.UNAUTHORIZED else "request"
+    return "login" if group == "connect" else "renewal"

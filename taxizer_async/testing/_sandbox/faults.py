@@ -217,6 +217,15 @@ class FaultPlan:
                     return _next(place.queue), place.healed
         return None
 
+    def planned(self) -> list[tuple[str, Fault, int | None]]:
+        """Return the faults to come: where, which, and how many requests meet it (None: all)."""
+        with self._lock:
+            return [
+                (where, planned.fault, planned.times)
+                for where, place in self._places.items()
+                for planned in place.queue
+            ]
+
     def hold(self, where: str) -> Gate:
         """Set up a gate at *where*."""
         _check_place(where)

@@ -64,11 +64,19 @@ class Request:
         scheme, _, token = (self.record.authorization or b"").partition(b" ")
         return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
-    async def read(self) -> bool:
-        """Receive the body; return False if the client left before its end."""
+    def values(self, name: bytes) -> list[str]:
+        """Return the values of the headers with the lower-case *name*."""
+        return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+    async def read(self, most: int | None = None) -> bool:
+        """
+        Receive the body; return False if the client left before its end.
+
+        Stop once there are more than *most* bytes.
+        """
         chunks: list[bytes] = []
         more = True
-        while more:
+        while more and (most is None or sum(map(len, chunks)) <= most):
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 return False

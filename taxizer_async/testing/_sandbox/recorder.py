@@ -121,8 +121,34 @@ class RequestRecord:
     method: str
     path: str
     authorization: bytes | None
+    fault: str | None = None
     started_at: float = attrs.field(factory=time.monotonic)
     finished: bool = False
+
+
+@final
+class _Meter:
+    """Counts what happens in a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+        self._before = 0
+
+    def tick(self) -> None:
+        self._turn()
+        self._count += 1
+
+    def read(self) -> int:
+        """Return the count of the last whole second."""
+        self._turn()
+        return self._before
+
+    def _turn(self) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._before = self._count if second == self._second + 1 else 0
+            self._second, self._count = second, 0
 
 
 @final
@@ -133,6 +159,7 @@ class Recorder:
         self._changed = threading.Condition(lock)
         self._under_way: set[RequestRecord] = set()
         self._body_bytes = 0
+        self._meter = _Meter()
         self._counts: collections.Counter[str] = collections.Counter()
         self._paths: collections.Counter[str] = collections.Counter()
         self._exchanges: collections.deque[ExchangeEntry] = collections.deque(maxlen=LOG_ENTRIES)
@@ -161,12 +188,13 @@ class Recorder:
         accepted: bool,
         jwt_id: int | None = None,
         body: bytes = b"",
-    ) -> None:
-        """Log a request before its answer is sent; a second call does nothing."""
+    ) -> bool:
+        """Log a request before its answer is sent; return False if it is logged already."""
         with self._changed:
             if record.finished:
-                return
+                return False
             record.finished = True
+            self._meter.tick()
             self.leave(record)
             self._counts[f"{_COUNTERS[record.group]}_ok"] += accepted
             if record.group == "resource":
@@ -174,6 +202,7 @@ class Recorder:
             else:
                 self._log_exchange(record, record.group, status)
             self._changed.notify_all()
+            return True
 
     def _log_exchange(
         self, record: RequestRecord, kind: Literal["connect", "refresh"], status: int | None
@@ -211,6 +240,12 @@ class Recorder:
         with self._changed:
             self._counts["reuses"] += 1
             self._changed.notify_all()
+
+    @property
+    def requests_per_second(self) -> int:
+        """How many requests the last whole second finished."""
+        with self._changed:
+            return self._meter.read()
 
     def snapshot(self) -> SandboxCounters:
         """Return the current counters."""

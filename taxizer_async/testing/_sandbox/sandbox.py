@@ -14,7 +14,10 @@ import attrs
 from taxizer_async._core.models import Credentials
 from taxizer_async._core.secret import Secret
 from taxizer_async.testing._sandbox.app import SandboxApp
+from taxizer_async.testing._sandbox.control.bodies import SETTINGS
+from taxizer_async.testing._sandbox.events import EventLog
 from taxizer_async.testing._sandbox.faults import FaultPlan
+from taxizer_async.testing._sandbox.parts import Parts
 from taxizer_async.testing._sandbox.recorder import Recorder
 from taxizer_async.testing._sandbox.server import ServerThread
 from taxizer_async.testing._sandbox.tokens import TIMESTAMP_STYLES, TimestampStyle, TokenIssuer
@@ -32,8 +35,19 @@ if TYPE_CHECKING:
     )
 
 
+def _tell(sandbox: Sandbox, attribute: attrs.Attribute[object], value: object) -> object:
+    if attribute.name in SETTINGS and value != getattr(sandbox, attribute.name):
+        sandbox._parts.events.add("setting", name=attribute.name, value=value)  # noqa: SLF001 - its own
+    return value
+
+
 @final
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(
+    eq=False,
+    repr=False,
+    kw_only=True,
+    on_setattr=[attrs.setters.convert, attrs.setters.validate, _tell],
+)
 class Sandbox:
     """
     A real HTTP server on loopback that speaks the documented contract of Taxizer auth.
@@ -44,6 +58,9 @@ class Sandbox:
     Each path under `/v1` is a resource that requires a good JWT, whatever the method. `/v1/echo`
     answers with the request's headers, `/v1/redirect?to=URL&status=302` redirects, `/v1/stream`
     never ends.
+
+    A browser shows it at `/`, and programs in any language drive it below `/_sandbox/`, which
+    `/_sandbox/openapi.json` describes. None of this is counted, and no fault concerns it.
 
     Attributes:
         port: TCP port; 0 picks a free one at the first `start`, and keeps it.
@@ -79,15 +96,21 @@ class Sandbox:
     send_date: bool = True
     refusal_status: int = 400
 
-    _recorder: Recorder = attrs.field(init=False)
-    _issuer: TokenIssuer = attrs.field(init=False)
-    _fault_plan: FaultPlan = attrs.field(init=False, factory=FaultPlan)
+    _parts: Parts = attrs.field(init=False)
+    _at_first: dict[str, object] = attrs.field(init=False)
     _server: ServerThread | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         lock = threading.RLock()
-        self._recorder = Recorder(lock)
-        self._issuer = TokenIssuer(self, lock, self._recorder.reuse)
+        recorder = Recorder(lock)
+        self._parts = Parts(
+            sandbox=self,
+            recorder=recorder,
+            issuer=TokenIssuer(self, lock, recorder.reuse),
+            fault_plan=FaultPlan(),
+            events=EventLog(),
+        )
+        self._at_first = {name: getattr(self, name) for name in SETTINGS}
 
     def __repr__(self) -> str:
         state = "running" if self._server else "stopped"
@@ -119,8 +142,7 @@ class Sandbox:
         if self._server is not None:
             msg = f"{self!r} runs already"
             raise RuntimeError(msg)
-        app = SandboxApp(self, self._recorder, self._issuer, self._fault_plan)
-        server = ServerThread(app, self.port)
+        server = ServerThread(SandboxApp(self._parts), self.port)
         server.start()
         self._server, self.port = server, server.port
 
@@ -149,11 +171,18 @@ class Sandbox:
 
     def revoke(self) -> None:
         """Refuse every JWT issued so far; refresh tokens still work."""
-        self._issuer.revoke_jwts()
+        self._parts.issuer.revoke_jwts()
+        self._parts.events.add("revoke", tokens="jwts")
 
     def revoke_refresh_tokens(self) -> None:
         """Refuse every refresh token issued so far; JWTs still work."""
-        self._issuer.revoke_refresh_tokens()
+        self._parts.issuer.revoke_refresh_tokens()
+        self._parts.events.add("revoke", tokens="refresh_tokens")
+
+    def expire(self, seconds: float = 0.0) -> None:
+        """Let every JWT issued so far live *seconds* more at most; refresh tokens still work."""
+        self._parts.issuer.expire_jwts(seconds)
+        self._parts.events.add("expire", seconds=seconds)
 
     def fail(self, where: str, fault: Fault, *, times: int | None = None) -> None:
         """
@@ -166,7 +195,8 @@ class Sandbox:
         Raises:
             ValueError: If *where* is not a place, or *times* is not positive.
         """
-        self._fault_plan.fail(where, fault, times)
+        self._parts.fault_plan.fail(where, fault, times)
+        self._parts.events.add("fail", where=where, fault=fault.kind, times=times)
 
     def heal(self, where: str | None = None) -> None:
         """
@@ -175,7 +205,8 @@ class Sandbox:
         Raises:
             ValueError: If *where* is not a place (see `fail`).
         """
-        self._fault_plan.heal(where)
+        self._parts.fault_plan.heal(where)
+        self._parts.events.add("heal", where=where)
 
     def hold(self, where: str) -> Gate:
         """
@@ -184,36 +215,45 @@ class Sandbox:
         Raises:
             ValueError: If *where* is not a place.
         """
-        return self._fault_plan.hold(where)
+        return self._parts.fault_plan.hold(where)
 
     @property
     def counters(self) -> SandboxCounters:
         """What it has counted so far, as a snapshot."""
-        return self._recorder.snapshot()
+        return self._parts.recorder.snapshot()
 
     def reset_counters(self) -> None:
         """Set the counters to 0, and empty the logs."""
-        self._recorder.reset()
+        self._parts.recorder.reset()
+        self._parts.events.add("reset", what="counters")
+
+    def reset(self) -> None:
+        """Heal everything, go back to the settings of the start, and count from 0; tokens stay good."""
+        self._parts.fault_plan.heal(None)
+        for name, value in self._at_first.items():
+            setattr(self, name, value)
+        self._parts.recorder.reset()
+        self._parts.events.add("reset", what="everything")
 
     @property
     def exchange_log(self) -> tuple[ExchangeEntry, ...]:
         """The latest 20,000 requests to the auth endpoints, in the order they finished."""
-        return self._recorder.exchange_log
+        return self._parts.recorder.exchange_log
 
     @property
     def resource_log(self) -> tuple[ResourceEntry, ...]:
         """The latest 20,000 other requests (64 MiB of bodies), in the order they finished."""
-        return self._recorder.resource_log
+        return self._parts.recorder.resource_log
 
     @property
     def issued_jwts(self) -> tuple[str, ...]:
         """Every JWT issued so far, in order."""
-        return self._issuer.issued_jwts
+        return self._parts.issuer.issued_jwts
 
     @property
     def issued_refresh_tokens(self) -> tuple[str, ...]:
         """Every refresh token issued so far, in order."""
-        return self._issuer.issued_refresh_tokens
+        return self._parts.issuer.issued_refresh_tokens
 
     def wait_until(
         self, predicate: Callable[[SandboxCounters], bool], timeout: float = 30.0
@@ -224,7 +264,7 @@ class Sandbox:
         Raises:
             TimeoutError: If it did not hold in time.
         """
-        self._recorder.wait_until(predicate, timeout)
+        self._parts.recorder.wait_until(predicate, timeout)
 
     async def wait_until_async(
         self,

@@ -97,7 +97,19 @@ class Settings(Protocol):
 class _Issued:
     number: int
     good_until: float
+    issued_at: float = attrs.field(factory=time.monotonic)
     spent: bool = False
+
+
+@final
+@attrs.frozen(kw_only=True)
+class TokenLife:
+    """The newest JWT: its number, when it was issued and ends (Unix seconds), and whether it is good now."""
+
+    number: int
+    issued_at: float
+    ends_at: float
+    good: bool
 
 
 @final
@@ -118,6 +130,9 @@ class TokenIssuer:
         self._lock = lock
         self._on_reuse = on_reuse
         self._key = secrets.token_bytes(32)
+        #: What makes Unix seconds of `time.monotonic`.
+        self._epoch = time.time() - time.monotonic()
+        self._newest: _Issued | None = None
         self._jwts: dict[str, _Issued] = {}
         self._refresh_tokens: dict[str, _Issued] = {}
         self._first_jwt = 1
@@ -158,11 +173,27 @@ class TokenIssuer:
         """Return whether *jwt* was issued here, and is neither revoked nor expired."""
         with self._lock:
             issued = self._jwts.get(jwt or "")
-            return (
-                issued is not None
-                and issued.number >= self._first_jwt
-                and time.monotonic() < issued.good_until
+            return issued is not None and self._lives(issued)
+
+    def newest(self) -> TokenLife | None:
+        """Return the life of the JWT that was issued last."""
+        with self._lock:
+            issued = self._newest
+            if issued is None:
+                return None
+            return TokenLife(
+                number=issued.number,
+                issued_at=round(self._epoch + issued.issued_at, 3),
+                ends_at=round(self._epoch + issued.good_until, 3),
+                good=self._lives(issued),
             )
+
+    def expire_jwts(self, seconds: float) -> None:
+        """Let the JWTs issued so far live *seconds* more at most."""
+        with self._lock:
+            end = time.monotonic() + seconds
+            for issued in self._jwts.values():
+                issued.good_until = min(issued.good_until, end)
 
     def revoke_jwts(self) -> None:
         """Refuse every JWT issued so far."""
@@ -186,6 +217,9 @@ class TokenIssuer:
         with self._lock:
             return tuple(self._refresh_tokens)
 
+    def _lives(self, jwt: _Issued) -> bool:
+        return jwt.number >= self._first_jwt and time.monotonic() < jwt.good_until
+
     def _issue_jwt(self) -> str:
         settings = self._settings
         odd = settings.lifetime <= 0 or settings.timestamp_style in TIMELESS_STYLES
@@ -200,7 +234,8 @@ class TokenIssuer:
         head = f"{_part(_HEADER)}.{_part(claims)}"
         signature = hmac.digest(self._key, head.encode(), "sha256")
         jwt = f"{head}.{_base64url(signature)}"
-        self._jwts[jwt] = _Issued(len(self._jwts) + 1, time.monotonic() + life)
+        self._newest = _Issued(len(self._jwts) + 1, time.monotonic() + life)
+        self._jwts[jwt] = self._newest
         return jwt
 
     def _issue_refresh_token(self) -> tuple[str, float]:

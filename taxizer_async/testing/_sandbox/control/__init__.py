@@ -1,0 +1,1 @@
+"""How programs and the page drive a sandbox over HTTP, below `/_sandbox/`."""

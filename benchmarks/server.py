@@ -187,8 +187,12 @@ class Sandboxes:
 
 
 def _down(sandbox: Sandbox) -> None:
-    for where in ("connect", "refresh"):
-        sandbox.fail(where, Fault.status(503))
+    sandbox.fail("connect", Fault.status(503))
+    _refresh_down(sandbox)
+
+
+def _refresh_down(sandbox: Sandbox) -> None:
+    sandbox.fail("refresh", Fault.status(503))
 
 
 def _counters(sandbox: Sandbox) -> dict[str, Any]:
@@ -203,6 +207,7 @@ def _exchanges(sandbox: Sandbox) -> dict[str, Any]:
 _COMMANDS: Final[dict[str, Callable[[Sandbox], dict[str, Any] | None]]] = {
     "revoke": Sandbox.revoke,
     "down": _down,
+    "refresh_down": _refresh_down,
     "up": Sandbox.heal,
     "reset": Sandbox.reset_counters,
     "counters": _counters,

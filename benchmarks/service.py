@@ -109,6 +109,10 @@ class Site:
         """Let the token endpoints answer 503."""
         self._service.send("down", self._name)
 
+    def refresh_down(self) -> None:
+        """Let AppRefreshToken answer 503."""
+        self._service.send("refresh_down", self._name)
+
     def up(self) -> None:
         """Let them answer as usual again."""
         self._service.send("up", self._name)

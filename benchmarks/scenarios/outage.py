@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 
 from contextlib import AsyncExitStack
@@ -11,18 +12,15 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
-from benchmarks.bench import Scale, Tally, opened
+from benchmarks.bench import Scale, opened
 from benchmarks.field import BY_NAME, FIELD, OWN
+from benchmarks.paced import PACE, Paced, failed, until
 from benchmarks.report import Claim, Row, Section, Table
 from benchmarks.service import Service
 
 
 if TYPE_CHECKING:
     from benchmarks.bench import Open
-
-
-#: Seconds between two requests of a contender.
-_PACE: Final = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -61,8 +59,8 @@ class Plan:
         is at most half of the token's remaining life, or 1 s if that is more.
         """
         moment, found = max(self.lifetime - self.early, self.down_at), 0
-        until = min(self.lifetime, self.down_at + self.down_for)
-        while moment < until:
+        end = min(self.lifetime, self.down_at + self.down_for)
+        while moment < end:
             moment += min(2.0**found, max(1.0, (self.lifetime - moment) / 2))
             found += 1
         return found
@@ -70,6 +68,8 @@ class Plan:
 
 _OUTLIVED: Final = Plan(lifetime=40, down_at=27, down_for=10)
 _ENDED: Final = Plan(lifetime=12, down_at=6.5, down_for=10)
+#: Long enough for the longest back-off.
+_LONG: Final = Plan(lifetime=12, down_at=6.5, down_for=45, after=8)
 _QUICK: Final = Plan(lifetime=6, down_at=4, down_for=1, after=1)
 _PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
@@ -83,62 +83,96 @@ class Span:
     calls: int
 
 
+@attrs.frozen(kw_only=True)
+class Course:
+    """What became of a contender: by period, and the seconds from the end of the outage to a success."""
+
+    spans: tuple[Span, ...]
+    resumed_after: float
+
+
 def run(scale: Scale) -> Section:
     """Run the scenario; a full run can't be shorter."""
-    plans = (_QUICK,) if scale.quick else (_OUTLIVED, _ENDED)
+    plans = (_QUICK,) if scale.quick else (_OUTLIVED, _ENDED, _LONG)
     found = anyio.run(_measure, plans)
     plan, first = found[0]
-    own = first[OWN][0]
+    own = first[OWN].spans[0]
+    longest, after = found[-1]
     return Section(
         name="outage",
         title="Outage of the token endpoints",
         about=(
-            f"{1 / _PACE:.0f} requests per second for each, while the token endpoints answer 503. "
+            f"{1 / PACE:.0f} requests per second for each, while the token endpoints answer 503. "
             "All renew when a quarter of the token's life is left, by default or by a setting: azure-core puts up to "
             "60 s on that, at random, so short tokens live until they expire there. A figure is failed of sent requests, "
             "by when they were sent, and then the calls to the token endpoints in that time. Where there "
             "is no token, all must fail."
         ),
-        tables=tuple(_table(plan, spans) for plan, spans in found),
+        tables=tuple(_table(plan, courses) for plan, courses in found),
         claims=(
             *(
                 Claim(
                     f"outage of {one.down_for:.0f} s, a token of {one.lifetime:.0f} s: failed requests "
                     "while it lives",
-                    spans[OWN][0].failed,
+                    courses[OWN].spans[0].failed,
                     0,
                 )
-                for one, spans in found
+                for one, courses in found
             ),
             Claim(
                 f"outage: calls in {plan.steps} back-off steps while it lives",
                 own.calls,
                 plan.steps,
             ),
+            Claim(
+                f"outage of {longest.down_for:.0f} s: from its end to the first success",
+                after[OWN].resumed_after,
+                6,
+                "s",
+            ),
         ),
-        summary=tuple(
+        summary=(
+            *(
+                Row(
+                    f"token endpoints down for {one.down_for:.0f} s, tokens of {one.lifetime:.0f} s: failed "
+                    "requests while the token lives; calls",
+                    {
+                        name: f"{each.spans[0].failed}; {each.spans[0].calls}"
+                        for name, each in courses.items()
+                    },
+                )
+                for one, courses in found
+            ),
             Row(
-                f"token endpoints down for {one.down_for:.0f} s, tokens of {one.lifetime:.0f} s: failed "
-                "requests while the token lives; calls",
-                {name: f"{each[0].failed}; {each[0].calls}" for name, each in spans.items()},
-            )
-            for one, spans in found
+                f"from the end of {longest.down_for:.0f} s of that to the first success, s; calls meanwhile",
+                {
+                    name: f"{each.resumed_after:.1f}; {sum(span.calls for span in each.spans[:2])}"
+                    for name, each in after.items()
+                },
+            ),
         ),
         remarks=(
             (
-                "taxizer_async calls once per back-off step while the token lives, and up to four times "
-                "once there is none. A request fails at once while a failure is remembered, so service "
-                "may resume some seconds after the outage is over. Contenders that call for each request "
+                "taxizer_async calls once per back-off step while the token lives, and for up to 30 s once "
+                "there is none. A request fails at once while a failure is remembered, so service may "
+                "resume some seconds after the outage is over. Contenders that call for each request "
                 "resume sooner, and have made that many more calls."
             ),
         ),
     )
 
 
-def _table(plan: Plan, found: dict[str, tuple[Span, ...]]) -> Table:
+def _table(plan: Plan, found: dict[str, Course]) -> Table:
     rows = tuple(
-        (name, *(f"{one.failed} of {one.sent}; {one.calls}" if one.sent else "" for one in spans))
-        for name, spans in found.items()
+        (
+            name,
+            *(
+                f"{one.failed} of {one.sent}; {one.calls}" if one.sent else ""
+                for one in course.spans
+            ),
+            f"{course.resumed_after:.1f}",
+        )
+        for name, course in found.items()
     )
     return Table(
         f"A token that lives {plan.lifetime:.0f} s; down from {plan.down_at:g} s on, for "
@@ -148,15 +182,14 @@ def _table(plan: Plan, found: dict[str, tuple[Span, ...]]) -> Table:
             "the token lives",
             "it has expired",
             f"{plan.after:.0f} s after",
+            "first success, s after",
         ),
         rows,
     )
 
 
-async def _measure(
-    plans: tuple[Plan, ...],
-) -> list[tuple[Plan, dict[str, tuple[Span, ...]]]]:
-    found: list[tuple[Plan, dict[str, tuple[Span, ...]]]] = []
+async def _measure(plans: tuple[Plan, ...]) -> list[tuple[Plan, dict[str, Course]]]:
+    found: list[tuple[Plan, dict[str, Course]]] = []
 
     async def follow(plan: Plan) -> None:
         found.append((plan, await _follow(service, plan)))
@@ -168,7 +201,7 @@ async def _measure(
     return sorted(found, key=lambda pair: plans.index(pair[0]))
 
 
-async def _follow(service: Service, plan: Plan) -> dict[str, tuple[Span, ...]]:
+async def _follow(service: Service, plan: Plan) -> dict[str, Course]:
     async with AsyncExitStack() as stack:
         field = {
             name: await stack.enter_async_context(
@@ -176,55 +209,33 @@ async def _follow(service: Service, plan: Plan) -> dict[str, tuple[Span, ...]]:
             )
             for name in _PEERS
         }
-        runs = {name: _Run(one) for name, one in field.items()}
+        runs = {name: Paced(one.session) for name, one in field.items()}
         began = time.monotonic()
         async with anyio.create_task_group() as group:
             for one_run in runs.values():
                 group.start_soon(one_run.send_all, plan.seconds)
-            await _until(began + plan.down_at)
+            await until(began + plan.down_at)
             for one in field.values():
                 one.site.down()
             down_at = time.monotonic()
-            await _until(down_at + plan.down_for)
+            await until(down_at + plan.down_for)
             for one in field.values():
                 one.site.up()
-        return {name: runs[name].spans(field[name], down_at, plan) for name in field}
+        return {name: _course(runs[name], field[name], down_at, plan) for name in field}
 
 
-async def _until(moment: float) -> None:
-    await anyio.sleep(max(0.0, moment - time.monotonic()))
-
-
-class _Run:
-    def __init__(self, one: Open) -> None:
-        self._session = one.session
-        self._ended: list[tuple[float, bool]] = []
-        self._began = 0.0
-
-    async def send_all(self, seconds: float) -> None:
-        async with anyio.create_task_group() as group:
-            self._began = time.monotonic()
-            for number in range(int(seconds / _PACE)):
-                await _until(self._began + number * _PACE)
-                group.start_soon(self._send)
-
-    async def _send(self) -> None:
-        sent_at = time.monotonic()
-        self._ended.append((sent_at, await Tally().count(self._session)))
-
-    def spans(self, one: Open, down_at: float, plan: Plan) -> tuple[Span, ...]:
-        calls = [entry["started_at"] for entry in one.site.exchanges()]
-        up_at = down_at + plan.down_for
-        # A token's life counts from its first request, so a request just before it expires may come too late.
-        end = max(down_at, min(self._began + plan.lifetime - _PACE, up_at))
-        found = []
-        for begin, until in itertools.pairwise((down_at, end, up_at, up_at + plan.after)):
-            sent = [good for moment, good in self._ended if begin <= moment < until]
-            found.append(
-                Span(
-                    sent=len(sent),
-                    failed=sent.count(False),
-                    calls=sum(begin <= moment < until for moment in calls),
-                )
-            )
-        return tuple(found)
+def _course(paced: Paced, one: Open, down_at: float, plan: Plan) -> Course:
+    calls = [entry["started_at"] for entry in one.site.exchanges()]
+    up_at = down_at + plan.down_for
+    # A token's life counts from its first request, so a request just before it expires may come too late.
+    end = max(down_at, min(paced.began + plan.lifetime - PACE, up_at))
+    spans = tuple(
+        Span(
+            sent=len(paced.between(begin, finish)),
+            failed=failed(paced.between(begin, finish)),
+            calls=sum(begin <= moment < finish for moment in calls),
+        )
+        for begin, finish in itertools.pairwise((down_at, end, up_at, up_at + plan.after))
+    )
+    successes = [each.ended_at for each in paced.sent if each.good and each.ended_at >= up_at]
+    return Course(spans=spans, resumed_after=min(successes, default=math.inf) - up_at)

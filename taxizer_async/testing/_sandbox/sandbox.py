@@ -196,7 +196,8 @@ class Sandbox:
             ValueError: If *where* is not a place, or *times* is not positive.
         """
         self._parts.fault_plan.fail(where, fault, times)
-        self._parts.events.add("fail", where=where, fault=fault.kind, times=times)
+        code = fault.code if fault.kind == "answer" else None
+        self._parts.events.add("fail", where=where, fault=fault.kind, code=code, times=times)
 
     def heal(self, where: str | None = None) -> None:
         """

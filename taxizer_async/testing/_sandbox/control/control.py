@@ -51,7 +51,11 @@ _JSON: Final = b"application/json"
 _PAGE: Final = {
     "/": ("index.html", b"text/html; charset=utf-8"),
     "/_sandbox/page.css": ("page.css", b"text/css; charset=utf-8"),
-    "/_sandbox/page.js": ("page.js", b"text/javascript; charset=utf-8"),
+    "/_sandbox/icon.svg": ("icon.svg", b"image/svg+xml"),
+    **{
+        f"/_sandbox/{name}": (name, b"text/javascript; charset=utf-8")
+        for name in ("page.js", "picture.js", "story.js", "words.js")
+    },
 }
 _READS: Final = frozenset({*_PAGE, EVENTS, OPENAPI, STATE})
 _WRITES: Final = {operation.path: operation for operation in OPERATIONS}

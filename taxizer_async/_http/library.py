@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+from weakref import WeakValueDictionary
+
+from taxizer_async._core.loop_limit import LoopLimit
+from taxizer_async._core.process import PerProcess
 
 
 if TYPE_CHECKING:
@@ -27,6 +32,10 @@ _Stamp: TypeAlias = "tuple[tuple[str, tuple[int, ...] | None], ...]"
 
 #: Returns a client of the HTTP library that is in use.
 HttpClientFactory: TypeAlias = Callable[[], Any]
+
+#: Logins and renewals that an event loop sends to one server at the same time. A process may have a thousand
+#: accounts, and each login has a connection.
+MOST_LOGINS: Final = 64
 
 _TLS_OPTIONS: Final = ("verify", "cert", "trust_env")
 
@@ -52,6 +61,11 @@ class HttpLibrary:
             self.module.UnsupportedProtocol,
         )
         self.tls: Final = TlsContext(self, {})
+        self._limits: Final = WeakValueDictionary[str, LoopLimit]()
+
+    def login_limit(self, base_url: str) -> LoopLimit:
+        """Return the limit that all logins at *base_url* share; a server that hangs delays no other's."""
+        return self._limits.setdefault(base_url, LoopLimit(MOST_LOGINS))
 
     def is_replayable(self, request: Any) -> bool:
         """Return whether the body of *request*, of this library, can be sent again."""
@@ -94,12 +108,13 @@ class TlsContext:
     replaced while processes run.
     """
 
-    __slots__ = ("_library", "_made", "_options")
+    __slots__ = ("_library", "_made", "_making", "_options")
 
     def __init__(self, library: HttpLibrary, options: dict[str, Any]) -> None:
         self._library = library
         self._options = options
         self._made: tuple[ssl.SSLContext, _Stamp | None] | None = None
+        self._making = PerProcess(threading.Lock)
 
     def get(self) -> ssl.SSLContext:
         """
@@ -108,6 +123,11 @@ class TlsContext:
         Raises:
             OSError: If a file can't be read, and never could be.
         """
+        # One thread makes it while others that need it wait, as many logins may begin at once.
+        with self._making.get():
+            return self._get()
+
+    def _get(self) -> ssl.SSLContext:
         made = self._made
         # Taken before the files are read, so that a change meanwhile is noticed next time.
         stamp = tuple((path, _stamp_of(path)) for path in self._paths())

@@ -98,6 +98,7 @@ class HttpExchange:
         http_client: HttpClientFactory | None,
     ) -> None:
         self._base_url = base_url
+        self._limit = library.login_limit(str(base_url))
         self._policy = policy
         self._clock = clock
         self._random = random
@@ -130,7 +131,16 @@ class HttpExchange:
         return await self._attempt(_Call(REFRESH_PATH, encode, self._clock.monotonic()), budget)
 
     async def _attempt(self, call: _Call, budget: RetryBudget) -> Outcome:
-        outcome = await self._ask(call, budget) or await self._ask(call, budget)
+        place = self._limit.here()
+        with anyio.move_on_after(budget.deadline - self._clock.monotonic()) as scope:
+            await place.acquire()
+        if scope.cancelled_caught:
+            reason = f"{self._limit.most} other logins of this process have kept it waiting"
+            return Unavailable(reason=reason, not_processed=True)
+        try:
+            outcome = await self._ask(call, budget) or await self._ask(call, budget)
+        finally:
+            place.release()
         return outcome or Unavailable(reason="its connection was given up", not_processed=True)
 
     async def _ask(self, call: _Call, budget: RetryBudget) -> Outcome | None:

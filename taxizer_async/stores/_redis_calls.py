@@ -14,15 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import threading
 
-from typing import TYPE_CHECKING, Any, Final, Literal, final
-from weakref import WeakKeyDictionary
-
-import anyio
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from taxizer_async._core.errors import TokenStoreError
-from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import call_after_turns
 from taxizer_async.stores._redis_errors import error_code
 
@@ -37,41 +32,6 @@ ANSWER_TIMEOUT: Final = 0.75
 CONNECT_TIMEOUT: Final = 2.0
 #: Calls to one client that an event loop has under way at the same time.
 MOST_AT_ONCE: Final = 32
-
-
-@final
-class Places:
-    """Limits the calls that are under way at the same time to one client, in each event loop."""
-
-    __slots__ = ("_loops",)
-
-    def __init__(self) -> None:
-        self._loops: Final = PerProcess(_Loops)
-
-    def here(self) -> anyio.Semaphore:
-        """Return the places in the running event loop."""
-        loop, loops = asyncio.get_running_loop(), self._loops.get()
-        with loops.mutex:
-            places = loops.places.get(loop)
-            if places is None:
-                # Calls that wait refer to their loop, so the two may never be collected here.
-                for ended in [each for each in loops.places if each.is_closed()]:
-                    del loops.places[ended]
-                places = loops.places[loop] = anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True)
-            return places
-
-
-@final
-class _Loops:
-    """The event loops of one process."""
-
-    __slots__ = ("mutex", "places")
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.places: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.Semaphore] = (
-            WeakKeyDictionary()
-        )
 
 
 class _Silent(enum.Enum):

@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary, ref
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.helper_thread import HelperLoop
+from taxizer_async._core.loop_limit import LoopLimit
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import move_on_after_turns
-from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT, Places
+from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT, MOST_AT_ONCE
 
 
 try:
@@ -82,10 +83,10 @@ def _library_of_sync(client: object) -> str | None:
 class BorrowedClient:
     """The user's own *client*, for the event loop that it is first used in."""
 
-    __slots__ = ("_client", "_home", "places")
+    __slots__ = ("_client", "_home", "limit")
 
     def __init__(self, client: object) -> None:
-        self.places: Final = Places()
+        self.limit: Final = LoopLimit(MOST_AT_ONCE)
         self._client: Final[Any] = client
         self._home: PerProcess[ref[AbstractEventLoop]] | None = None
 
@@ -158,10 +159,10 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
 class ClientPerLoop:
     """A client for each event loop, made by *make*."""
 
-    __slots__ = ("_clients", "make", "places")
+    __slots__ = ("_clients", "limit", "make")
 
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
-        self.places: Final = Places()
+        self.limit: Final = LoopLimit(MOST_AT_ONCE)
         self.make: Final = make
         self._clients: Final = PerProcess(_Clients)
 

@@ -299,7 +299,7 @@ async def _eval(
 ) -> Any:
     plain = [value.content if isinstance(value, OpaqueBytes) else value for value in values]
     client = clients.current()
-    async with clients.places.here():
+    async with clients.limit.here():
         return await call_redis(client, lambda: client.eval(script, len(keys), *keys, *plain))
 
 

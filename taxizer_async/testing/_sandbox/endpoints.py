@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-
 from typing import TYPE_CHECKING, Final, final
 from urllib.parse import parse_qs
 
@@ -19,7 +17,6 @@ from taxizer_async.testing._sandbox.tokens import APP_ID
 
 
 if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials
     from taxizer_async.testing._sandbox.messages import Request
     from taxizer_async.testing._sandbox.tokens import Settings, TokenIssuer
 
@@ -50,9 +47,9 @@ class Endpoints:
         values = _strings(request.body, "clientId", "clientSecret")
         if values is None:
             return answer_problem(400, _BAD_REQUEST)
-        if not _match(self._settings.credentials, *values):
+        if not self._settings.accepts(*values):
             return answer_problem(400, "clientId or clientSecret is incorrect.")
-        return answer_json(self._issuer.connect())
+        return answer_json(self._issuer.connect(values[0]))
 
     def _refresh(self, request: Request) -> Answer:
         values = _strings(request.body, "refreshToken")
@@ -75,16 +72,10 @@ class Endpoints:
         if path == "/v1/redirect":
             return _redirect(request.query)
         if path == "/v1/echo":
-            return _echo(request)
+            return _echo(request, self._issuer.client_of(request.bearer))
         return self._invoices.answer(request.record.method, path, request.body) or answer_json(
             {"path": path, "app": APP_ID, "received": len(request.body)}
         )
-
-
-def _match(credentials: Credentials, client_id: str, client_secret: str) -> bool:
-    return credentials.client_id == client_id and hmac.compare_digest(
-        credentials.client_secret.reveal().encode(), client_secret.encode()
-    )
 
 
 def _redirect(query: str) -> Answer:
@@ -96,7 +87,7 @@ def _redirect(query: str) -> Answer:
     return Answer(int(status), ((b"location", target.encode("latin-1", "replace")),))
 
 
-def _echo(request: Request) -> Answer:
+def _echo(request: Request, client_id: str) -> Answer:
     headers: dict[str, str] = {}
     for name, value in request.headers:
         key, text = name.decode("latin-1"), value.decode("latin-1")
@@ -107,6 +98,7 @@ def _echo(request: Request) -> Answer:
             "method": request.record.method,
             "path": request.record.path,
             "app": APP_ID,
+            "client": client_id,
             "received": len(request.body),
             "headers": headers,
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import threading
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self, final
 
@@ -56,7 +58,7 @@ class Sandbox:
     `async with`. All attributes but *port* may be set while it runs, in any thread.
 
     Each path under `/v1` is a resource that requires a good JWT, whatever the method. `/v1/echo`
-    answers with the request's headers, `/v1/redirect?to=URL&status=302` redirects, `/v1/stream`
+    answers with the request's headers and the clientId of its token, `/v1/redirect?to=URL&status=302` redirects, `/v1/stream`
     never ends.
 
     A browser shows it at `/`, and programs in any language drive it below `/_sandbox/`, which
@@ -65,6 +67,7 @@ class Sandbox:
     Attributes:
         port: TCP port; 0 picks a free one at the first `start`, and keeps it.
         client_id: The accepted clientId; its secret is the argument *client_secret*.
+        accounts: Further clientIds that are accepted, each with its secret.
         lifetime: Seconds that a JWT lives; with 0 or less it looks expired, but is good for 1 h.
         refresh_lifetime: Seconds that a refresh token lives.
         connect_latency: Seconds before Connect looks at a request.
@@ -82,6 +85,7 @@ class Sandbox:
     port: int = 0
     client_id: str = "sandbox-client"
     _client_secret: str | Secret = attrs.field(default="sandbox-secret", alias="client_secret")
+    accounts: Mapping[str, str | Secret] = attrs.field(factory=dict[str, str | Secret])
     lifetime: float = 900.0
     refresh_lifetime: float = 86400.0
     connect_latency: float = 0.0
@@ -164,6 +168,15 @@ class Sandbox:
     def credentials(self) -> Credentials:
         """The credentials that Connect accepts now."""
         return Credentials(self.client_id, self._client_secret)
+
+    def accepts(self, client_id: str, client_secret: str) -> bool:
+        """Return whether Connect accepts that pair now."""
+        is_own = client_id == self.client_id
+        secret = self._client_secret if is_own else self.accounts.get(client_id)
+        if secret is None:
+            return False
+        known = Secret(secret) if isinstance(secret, str) else secret
+        return hmac.compare_digest(known.reveal().encode(), client_secret.encode())
 
     def change_secret(self, new_secret: str | Secret) -> None:
         """Accept *new_secret* instead of the old one; tokens issued so far stay good."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from collections.abc import Callable
 
-    from taxizer_async._core.models import Credentials
-
 
 APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
@@ -86,9 +84,8 @@ class Settings(Protocol):
     send_date: bool
     refusal_status: int
 
-    @property
-    def credentials(self) -> Credentials:
-        """The credentials that Connect accepts."""
+    def accepts(self, client_id: str, client_secret: str) -> bool:
+        """Return whether Connect accepts that pair."""
         ...
 
 
@@ -96,6 +93,7 @@ class Settings(Protocol):
 @attrs.define(eq=False)
 class _Issued:
     number: int
+    client_id: str
     good_until: float
     issued_at: float = attrs.field(factory=time.monotonic)
     spent: bool = False
@@ -138,10 +136,10 @@ class TokenIssuer:
         self._first_jwt = 1
         self._first_refresh_token = 1
 
-    def connect(self) -> dict[str, object]:
-        """Issue a pair of tokens; return the nine documented fields."""
+    def connect(self, client_id: str) -> dict[str, object]:
+        """Issue a pair of tokens for *client_id*; return the nine documented fields."""
         with self._lock:
-            return self._fields(self._issue_jwt(), *self._issue_refresh_token())
+            return self._fields(self._issue_jwt(client_id), *self._issue_refresh_token(client_id))
 
     def refresh(self, token: str) -> dict[str, object] | None:
         """Spend the refresh *token* on a new pair; return None if it is refused."""
@@ -159,15 +157,22 @@ class TokenIssuer:
                 return None
             if not self._settings.rotate:
                 left = issued.good_until - time.monotonic()
-                return self._fields(self._issue_jwt(), token, left)
+                return self._fields(self._issue_jwt(issued.client_id), token, left)
             issued.spent = True
-            return self._fields(self._issue_jwt(), *self._issue_refresh_token())
+            return self._fields(
+                self._issue_jwt(issued.client_id), *self._issue_refresh_token(issued.client_id)
+            )
 
     def jwt_number(self, jwt: str | None) -> int | None:
         """Return the number of *jwt*, good or not; None if it was not issued here."""
         with self._lock:
             issued = self._jwts.get(jwt or "")
         return None if issued is None else issued.number
+
+    def client_of(self, jwt: str | None) -> str:
+        """Return the clientId that *jwt*, which was issued here, is for."""
+        with self._lock:
+            return self._jwts[jwt or ""].client_id
 
     def is_good(self, jwt: str | None) -> bool:
         """Return whether *jwt* was issued here, and is neither revoked nor expired."""
@@ -220,13 +225,14 @@ class TokenIssuer:
     def _lives(self, jwt: _Issued) -> bool:
         return jwt.number >= self._first_jwt and time.monotonic() < jwt.good_until
 
-    def _issue_jwt(self) -> str:
+    def _issue_jwt(self, client_id: str) -> str:
         settings = self._settings
         odd = settings.lifetime <= 0 or settings.timestamp_style in TIMELESS_STYLES
         life = _ODD_LIFETIME if odd else settings.lifetime
         issued_at = int(time.time() + settings.clock_offset)
         claims = {
             "sub": APP_ID,
+            "client_id": client_id,
             "jti": secrets.token_hex(16),
             "iat": issued_at,
             "exp": issued_at + int(settings.lifetime),
@@ -234,15 +240,15 @@ class TokenIssuer:
         head = f"{_part(_HEADER)}.{_part(claims)}"
         signature = hmac.digest(self._key, head.encode(), "sha256")
         jwt = f"{head}.{_base64url(signature)}"
-        self._newest = _Issued(len(self._jwts) + 1, time.monotonic() + life)
+        self._newest = _Issued(len(self._jwts) + 1, client_id, time.monotonic() + life)
         self._jwts[jwt] = self._newest
         return jwt
 
-    def _issue_refresh_token(self) -> tuple[str, float]:
+    def _issue_refresh_token(self, client_id: str) -> tuple[str, float]:
         token = secrets.token_urlsafe(48)
         life = self._settings.refresh_lifetime
         number = len(self._refresh_tokens) + 1
-        self._refresh_tokens[token] = _Issued(number, time.monotonic() + life)
+        self._refresh_tokens[token] = _Issued(number, client_id, time.monotonic() + life)
         return token, life
 
     def _fields(self, jwt: str, refresh_token: str, refresh_life: float) -> dict[str, object]:

@@ -279,4 +279,6 @@ async def _kept_fresh(auth: TaxizerAuth) -> AsyncGenerator[None]:
 def _log_failure(task: asyncio.Task[None]) -> None:
     failure = None if task.cancelled() else task.exception()
     if failure is not None:
-        _log.error("keep_fresh has failed, so requests renew the token", exc_info=failure)
+        # Without the traceback, which may show secrets.
+        kind = type(failure).__name__
+        _log.error("keep_fresh has failed (%s), so requests renew the token", kind)

@@ -211,9 +211,9 @@ async def _kept_fresh(auth: TaxizerAuth) -> AsyncGenerator[None]:
 async def _keep_fresh(auth: TaxizerAuth) -> None:
     try:
         await auth.keep_fresh()
-    except Exception:  # noqa: BLE001 - it is logged
+    except Exception as error:  # noqa: BLE001 - it is logged
         # Raised, it would end the lifespan, while the server went on with a closed client.
-        _log.exception("keep_fresh has failed, so requests renew the token")
+        _log.error("keep_fresh has failed (%s), so requests renew the token", type(error).__name__)
 
 
 async def _report_life(_: Request) -> JSONResponse:

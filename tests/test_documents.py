@@ -17,8 +17,14 @@ import pytest
 
 import taxizer_async
 
-from taxizer_async import DEFAULT_BASE_URL, AuthStatus, TaxizerError
-from taxizer_async._core.event_log import _LEVELS as LEVELS
+from taxizer_async import (
+    DEFAULT_BASE_URL,
+    AuthStatus,
+    ExchangeFailed,
+    TaxizerError,
+    TokenRefused,
+)
+from taxizer_async._core.log_lines import HANDED_BACK, LINES, LOGIN_FAILED
 from taxizer_async.testing import Sandbox
 from tests.support.redis_server import RedisServer
 
@@ -147,18 +153,54 @@ def test_the_errors_table_is_complete() -> None:
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 
-def test_each_event_is_explained() -> None:
-    """The documentation has a line for each event, with its fields and its level."""
-    told = re.findall(r"^\| `(\w+)\((.*?)\)` \| (\w+) \|", OPERATIONS, re.MULTILINE)
+LOG_LINES = (ROOT / "docs" / "reference" / "log-lines.md").read_text("utf-8")
+
+
+def test_each_log_line_is_explained() -> None:
+    """The page of log lines has the beginning, the level and the event of each line."""
+    told = re.findall(r"^\| `(.+?)` \| (\w+) \| `(\w+)` \|", LOG_LINES, re.MULTILINE)
+    lines = [*LINES.items(), (ExchangeFailed, LOGIN_FAILED), (TokenRefused, HANDED_BACK)]
 
     assert sorted(told) == sorted(
-        (
-            kind.__name__,
-            ", ".join(f"{field.name}=…" for field in attrs.fields(kind) if field.repr),
-            logging.getLevelName(level),
-        )
-        for kind, level in LEVELS.items()
+        (line.beginning.strip(), logging.getLevelName(line.level), kind.__name__)
+        for kind, line in lines
     )
+
+
+def test_each_field_of_a_log_record_is_listed() -> None:
+    """The page of log lines has the fields of each event, under the names that a record has."""
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.*)\|$", LOG_LINES, re.MULTILINE)
+    told = {
+        kind: re.findall(r"`(\w+)`", fields)
+        for kinds, fields in rows
+        for kind in re.findall(r"`(\w+)`", kinds)
+    }
+
+    for kind in LINES:
+        fields = [f"taxizer_{field.name}" for field in attrs.fields(kind)]
+        assert told[kind.__name__] == fields
+
+
+def test_each_other_log_line_is_explained() -> None:
+    """The page of log lines has the beginning of every other text that the package logs."""
+    calls = re.compile(r"(?:LOG|_log)\.(?:debug|info|warning|error)\(\s*\"(.*?)[(:%\"]")
+    sources = (ROOT / "taxizer_async").rglob("*.py")
+    texts = [text for path in sources for text in calls.findall(path.read_text("utf-8")) if text]
+
+    assert len(texts) >= 3
+    assert [text for text in texts if f"| `{text.strip()}" not in LOG_LINES] == []
+
+
+def test_the_runbook_is_found_by_the_log_line() -> None:
+    """The runbook has the beginning of each line that an operator should act on."""
+    runbook = OPERATIONS.split("\n## Runbook\n")[1]
+    urgent = [
+        line.beginning.strip()
+        for line in (*LINES.values(), LOGIN_FAILED)
+        if line.level >= logging.WARNING
+    ]
+
+    assert [each for each in urgent if each not in runbook and "no token sent" not in each] == []
 
 
 def test_each_field_of_the_status_is_explained() -> None:

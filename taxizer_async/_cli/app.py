@@ -6,8 +6,6 @@ An error is one line on stderr. `token` is the only command that prints a token.
 
 from __future__ import annotations
 
-import logging
-
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import anyio
@@ -34,6 +32,7 @@ from taxizer_async._core.errors import (
     TaxizerError,
 )
 from taxizer_async._core.events import Event, StoreFailed
+from taxizer_async._core.log_lines import sentence
 from taxizer_async._core.models import Credentials
 from taxizer_async._version import __version__
 
@@ -59,8 +58,6 @@ app.add_typer(store_commands.app, name="store")
 
 def run() -> int:
     """Run the program with the arguments of this process, and return its exit code."""
-    # The error message says it all, and stays the only line.
-    logging.getLogger("taxizer_async").addHandler(logging.NullHandler())
     try:
         result: object = app(prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
@@ -129,7 +126,7 @@ def _get_token(base_url: str, config: StoreConfig) -> tuple[Token, float | None]
 
 def _warn_of_store(event: Event) -> None:
     if isinstance(event, StoreFailed):
-        print_warning(f"the store failed in {event.operation}: {event.reason}")
+        print_warning(sentence(event))
 
 
 def _exit_code(error: TaxizerError) -> ExitCode:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import threading
 
 from collections import deque
@@ -22,9 +21,9 @@ from weakref import WeakKeyDictionary
 import anyio
 import attrs
 
-from taxizer_async._core import events
 from taxizer_async._core.event_loops import EventLoop, is_cancelled, running_loop, start_task
 from taxizer_async._core.events import Event
+from taxizer_async._core.log_lines import LOG, log_event
 from taxizer_async._core.process import PerProcess
 
 
@@ -34,23 +33,6 @@ EventHook: TypeAlias = Callable[[Event], Awaitable[None] | None]
 _GRACE: Final = 1.0
 #: Seconds between two looks at what has been delivered: only tests wait for that.
 _LOOKS_EVERY: Final = 0.005
-
-_log: Final = logging.getLogger("taxizer_async")
-
-_LEVELS: Final[dict[type[Event], int]] = {
-    events.LoggedIn: logging.INFO,
-    events.Renewed: logging.INFO,
-    events.Adopted: logging.DEBUG,
-    events.RefreshRefused: logging.WARNING,
-    events.ExchangeFailed: logging.WARNING,
-    events.TokenAwaited: logging.DEBUG,
-    events.LeaseAwaited: logging.DEBUG,
-    events.TokenRefused: logging.INFO,
-    events.Forgotten: logging.INFO,
-    events.StoreFailed: logging.WARNING,
-    events.StoreRecovered: logging.INFO,
-    events.OriginSkipped: logging.WARNING,
-}
 
 
 @final
@@ -82,7 +64,7 @@ class EventLog:
 
     def emit(self, event: Event) -> None:
         """Log *event* and queue it for the listeners; waits for nothing."""
-        _log.log(_LEVELS[type(event)], "%s", event)
+        log_event(event)
         if not self._listeners:
             return
         native = None
@@ -163,7 +145,7 @@ class _Listener:
         except (RuntimeError, OSError):
             if inspect.iscoroutine(answer):
                 answer.close()
-            self._log_failure("no event loop to run in, as it is async,", event)
+            self._log_failure("it is async, and there is no event loop to run it in", event)
 
     async def call(self, event: Event, answer: Awaitable[None] | None = None) -> None:
         """Call the listener, unless it has begun to *answer*, and wait for it within its timeout."""
@@ -183,22 +165,22 @@ class _Listener:
             except Exception as cause:  # noqa: BLE001 - it is the user's
                 problem = type(cause).__name__
         if scope.cancelled_caught:
-            problem = f"nothing within {self._timeout} s"
+            problem = f"it took more than {self._timeout:g} s"
         if problem:
             self._log_failure(problem, event)
 
     def miss(self, number: int) -> None:
         """Log that the listener does not hear the last *number* events of an event loop."""
         if not self.is_removed:
-            _log.error(
-                "%s did not hear of the last %d events: the event loop has ended",
+            LOG.error(
+                "%s missed the last %d events, as the event loop has ended",
                 self._name,
                 number,
             )
 
     def _log_failure(self, problem: str, event: Event) -> None:
         # Without a traceback, as that shows the locals of the user's frames.
-        _log.error("%s failed with %s on %s", self._name, problem, type(event).__name__)
+        LOG.error("%s failed on %s: %s", self._name, type(event).__name__, problem)
 
 
 @final

@@ -26,18 +26,28 @@ class _Timed:
 
 @attrs.frozen(kw_only=True)
 class LoggedIn(_Timed):
-    """Connect issued a token; that took *elapsed* seconds, retries included, and ended *at*."""
+    """
+    Connect, at the URL *endpoint*, issued a token.
+
+    That took *elapsed* seconds, retries included, and ended *at*.
+    """
 
     elapsed: float
     expires_at: datetime | None
+    endpoint: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Renewed(_Timed):
-    """AppRefreshToken issued a token; that took *elapsed* seconds and ended *at*."""
+    """
+    AppRefreshToken, at the URL *endpoint*, issued a token.
+
+    That took *elapsed* seconds and ended *at*.
+    """
 
     elapsed: float
     expires_at: datetime | None
+    endpoint: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -67,8 +77,8 @@ class ExchangeFailed(_Timed):
     """
     Neither a login nor a renewal succeeded.
 
-    If it was *ahead_of_need*, requests go on with the token they have. The next attempt is made at
-    *retry_at* (aware, UTC).
+    If it was *ahead_of_need*, requests go on with the token they have, which ends in *expires_in* seconds
+    (None if that is unknown). The next attempt is made at *retry_at* (aware, UTC).
 
     *kind* is the endpoint that was asked, for *elapsed* seconds up to *at*; None if no endpoint was asked,
     as the user's part failed, or another client of the store was answered the same a moment before. *error*
@@ -82,6 +92,7 @@ class ExchangeFailed(_Timed):
     kind: ExchangeKind | None = None
     elapsed: float = 0.0
     error: str = "AuthError"
+    expires_in: float | None = None
 
 
 @attrs.frozen(kw_only=True)

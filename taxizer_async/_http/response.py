@@ -151,7 +151,7 @@ def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outc
     if isinstance(decoded, Undecodable):
         return Malformed(status_code=status, excerpt=decoded.excerpt, is_the_apis=is_json(body))
     for name in decoded.unreadable:
-        _log.warning("%s is not a timestamp, and taken as missing", name)
+        _log.warning("token response: %s is not a timestamp, so it counts as missing", name)
     return _issued(decoded.token, attempt, clock, server_date)
 
 

@@ -103,6 +103,11 @@ class CachedToken:
         """Return the seconds to its end; infinite for a token that is used until it is refused."""
         return self.schedule.ends_after - self.age(clock)
 
+    def expires_in(self, clock: Clock) -> float | None:
+        """Return the seconds to its end; None if that is unknown."""
+        remaining = self.remaining(clock)
+        return remaining if math.isfinite(remaining) else None
+
     def is_over(self, now: float) -> bool:
         """Return whether it has ended by *now* (`Clock.monotonic`), whatever the server says of it."""
         return max(now - self.requested_at, 0.0) >= self.schedule.ends_after

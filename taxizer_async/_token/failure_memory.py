@@ -103,6 +103,7 @@ class FailureMemory:
         )
 
     def _report(self, failure: Failure, kind: ExchangeKind | None, elapsed: float) -> None:
+        cached = self.cache.alive()
         self.event_log.emit(
             ExchangeFailed(
                 reason=failure.describe(),
@@ -112,5 +113,6 @@ class FailureMemory:
                 kind=kind,
                 elapsed=elapsed,
                 error=failure.error_name,
+                expires_in=None if cached is None else cached.expires_in(self.clock),
             )
         )

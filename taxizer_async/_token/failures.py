@@ -93,7 +93,9 @@ class Failure:
                 "clientId and the clientSecret in the Taxizer dashboard"
             )
         if isinstance(cause, Unavailable):
-            return f"no token from {self.endpoint}: {cause.reason}"
+            has_answer = cause.status_code is not None
+            where = self.endpoint if has_answer else f"no token from {self.endpoint}:"
+            return f"{where} {cause.reason}"
         if isinstance(cause, Malformed):
             return (
                 f"{self.endpoint} answered {cause.status_code} with {cause.excerpt}, which is not "
@@ -142,11 +144,13 @@ class Failure:
 def describe_refresh(outcome: Refused | Unavailable | Malformed) -> str:
     """Say why AppRefreshToken brought no token, and a login follows."""
     match outcome:
-        case Unavailable(reason=reason, not_processed=True):
-            return reason
-        case Unavailable(reason=reason):
-            return f"{reason}, so the server may have taken it"
-        case Malformed(excerpt=excerpt):
-            return f"the answer was {excerpt}"
-        case Refused():
-            return "the server refused it"
+        case Unavailable(reason=reason, status_code=None, not_processed=not_processed):
+            text = f"no answer from AppRefreshToken ({reason})"
+            return text if not_processed else f"{text}, so the refresh token may be spent"
+        case Unavailable(reason=reason, not_processed=not_processed):
+            text = f"AppRefreshToken {reason}"
+            return text if not_processed else f"{text}, so the refresh token may be spent"
+        case Malformed(status_code=status_code, excerpt=excerpt):
+            return f"AppRefreshToken answered {status_code} with {excerpt}"
+        case Refused(status_code=status_code):
+            return f"AppRefreshToken refused the refresh token ({status_code})"

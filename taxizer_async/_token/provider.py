@@ -281,11 +281,10 @@ class TokenProvider:
         """Return what can be said of the token now."""
         state = self.cache.state
         cached, failure = state.cached, state.failure
-        remaining = cached.remaining(self._clock) if cached else math.inf
         return AuthStatus(
             state=token_state(cached, self._clock),
             usable=self.cache.alive() is not None,
-            expires_in=remaining if math.isfinite(remaining) else None,
+            expires_in=cached.expires_in(self._clock) if cached else None,
             refreshable=cached is not None and cached.refreshable(self._clock),
             keep_fresh_running=self._coordinator().keeps_fresh,
             last_error=failure.describe() if failure else None,
@@ -309,7 +308,10 @@ class TokenProvider:
             raise
         except Exception as cause:  # noqa: BLE001 - callers wait, and trio ends with a system task
             # Its text and frames may hold what was sent.
-            problem = f"the refresh failed with {type(cause).__name__}, which is a mistake of ours"
+            problem = (
+                f"the refresh failed with {type(cause).__name__}, which is a bug in taxizer_async: "
+                "please report it"
+            )
             _log.error("%s", problem)
             result = self._failures.fail(Unavailable(reason=problem))
         except BaseException:

@@ -381,7 +381,11 @@ class Renewal:
             )
             happened = events.LoggedIn if login else events.Renewed
             self.event_log.emit(
-                happened(elapsed=issued.elapsed, expires_at=issued.token.expires_at)
+                happened(
+                    elapsed=issued.elapsed,
+                    expires_at=issued.token.expires_at,
+                    endpoint=self.endpoints.connect if login else self.endpoints.refresh,
+                )
             )
         if not is_used:
             await self.store.clear(key)

@@ -342,7 +342,9 @@ def test_another_key(run: Run, sandbox: Sandbox, file_store: dict[str, str]) -> 
     assert (shown.returncode, shown.stdout) == (3, "")
     assert shown.stderr.startswith("error: the store can't be read (load: the record is not encr")
     assert (done.returncode, done.stdout) == (0, f"{sandbox.issued_jwts[1]}\n")
-    assert done.stderr.startswith("warning: the store failed in load: the record is not encrypted")
+    assert done.stderr.startswith(
+        "warning: token store failed in load: the record is not encrypted"
+    )
     for stderr in (shown.stderr, done.stderr):
         assert stderr.count("\n") == 1
         assert not [
@@ -368,7 +370,7 @@ def test_a_store_that_is_not_private(
 @pytest.mark.parametrize(
     ("command", "code", "begins"),
     [
-        pytest.param(["token"], 0, "warning: the store failed in load: ", id="token"),
+        pytest.param(["token"], 0, "warning: token store failed in load: ", id="token"),
         pytest.param(["store", "show"], 3, "error: the store can't be read (load: ", id="show"),
         pytest.param(["store", "clear"], 3, "error: the store could not drop the ", id="clear"),
     ],

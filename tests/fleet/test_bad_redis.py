@@ -136,7 +136,7 @@ async def test_requests_go_on_and_the_store_is_used_again(
             await _use_again(sandbox, proxy, auth, client)
 
     assert sandbox.counters.reuses == 0
-    logged = [record.message.partition("(")[0] for record in caplog.records]
+    logged = [vars(record)["taxizer_event"] for record in caplog.records]
     changes = [name for name in logged if name.startswith("Store")]
     assert changes == ["StoreFailed", "StoreRecovered"] * (len(changes) // 2)
     # A stall of a busy machine may look like a silent store.

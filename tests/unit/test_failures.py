@@ -38,7 +38,7 @@ CAUSES = [
     pytest.param(
         Unavailable(reason="answered 503 Service Unavailable", status_code=503),
         TokenEndpointUnavailableError,
-        f"no token from {WHERE}: answered 503 Service Unavailable",
+        f"{WHERE} answered 503 Service Unavailable",
         503,
         True,
         id="unavailable",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)
 ALL: Final = (ONE, TWO, THREE)
-LOST: Final = "did not hear of the last {} events: the event loop has ended"
+LOST: Final = "missed the last {} events, as the event loop has ended"
 
 each_loop = pytest.mark.parametrize(
     "loop", [ASYNCIO, TRIO, ("asyncio", {"use_uvloop": True})], ids=["asyncio", "trio", "uvloop"]
@@ -124,8 +124,8 @@ async def test_a_failing_listener_keeps_nothing_from_the_others(
 
     assert heard == tries == [ONE, TWO]
     assert errors(caplog) == [
-        "a listener failed with ZeroDivisionError on Forgotten",
-        "a listener failed with ZeroDivisionError on StoreRecovered",
+        "a listener failed on Forgotten: ZeroDivisionError",
+        "a listener failed on StoreRecovered: ZeroDivisionError",
     ]
 
 
@@ -149,7 +149,7 @@ async def test_a_listener_that_is_cancelled_hears_of_the_next(
     await event_log.delivered()
 
     assert heard == [ONE, TWO]
-    assert errors(caplog)[0] == "on_event failed with CancelledError on Forgotten"
+    assert errors(caplog)[0] == "on_event failed on Forgotten: CancelledError"
 
 
 async def test_a_removed_listener_hears_no_more() -> None:
@@ -470,7 +470,7 @@ def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCapt
         event_log.emit(event)
 
     assert heard == [(threading.get_ident(), event) for event in ALL]
-    assert errors(caplog) == ["on_event failed with ZeroDivisionError on Forgotten"]
+    assert errors(caplog) == ["on_event failed on Forgotten: ZeroDivisionError"]
 
 
 def test_without_a_loop_an_async_listener_is_called_in_a_thread() -> None:
@@ -498,7 +498,7 @@ def test_without_a_loop_and_a_thread_an_async_listener_is_not_called_in_vain(
     gc.collect()
 
     assert errors(caplog) == [
-        "on_event failed with no event loop to run in, as it is async, on Forgotten"
+        "on_event failed on Forgotten: it is async, and there is no event loop to run it in"
     ]
 
 

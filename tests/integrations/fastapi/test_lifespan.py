@@ -198,8 +198,8 @@ async def test_a_keeper_that_fails_ends_nothing(
             response = await client.post("/v1/Invoices/GenerateInvoice", json={})
 
     assert response.status_code == 200
-    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [
-        ZeroDivisionError
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("keep_fresh has failed (ZeroDivisionError), so requests renew the token", None)
     ]
 
 

@@ -206,14 +206,13 @@ async def test_a_keep_fresh_that_fails_is_told(
         while app[TAXIZER_AUTH].status().keep_fresh_running or not sandbox.counters.connects_ok:
             await anyio.wait_all_tasks_blocked()
     (told,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "keep_fresh has failed" in told.message
-    assert told.exc_info is not None
+    assert "keep_fresh has failed (ExceptionGroup)" in told.message
+    assert told.exc_info is None
     async with app[TAXIZER_SESSION].post(PATH) as answer:
         assert answer.status == 200
 
-    with pytest.RaisesGroup(ArithmeticError) as caught:
+    with pytest.RaisesGroup(ArithmeticError):
         await runner.cleanup()
-    assert told.exc_info[1] is caught.value
     assert app[TAXIZER_SESSION].closed
 
 

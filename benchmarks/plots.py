@@ -25,7 +25,7 @@ CAPTIONS: Final = {
     "latency.svg": "Distribution of request latency, through renewals",
     "logins.svg": "Logins per cold start of eight processes",
     "cost.svg": "Cost per request",
-    "scale.svg": "Commands per second at the store of ten thousand workers",
+    "scale.svg": "Commands per second at the store of simulated workers",
 }
 _OWN: Final = "#0b6e4f"
 _OTHER: Final = "#9aa5b1"

@@ -147,8 +147,7 @@ def _claims(starts: Sequence[Start], waits: Sequence[Start]) -> list[Claim]:
     for one in waits:
         name = f"{one.login:.0f} s of waiting ({_STORES[one.store]})"
         claims.append(Claim(f"{name}: part of a core", _middle(one.share) * 100, 1, "%"))
-        if one.commands:
-            claims.append(Claim(f"{name}: commands of a process", max(one.calls), 40))
+        claims.append(Claim(f"{name}: calls of a process", max(one.calls), 40))
     return claims
 
 

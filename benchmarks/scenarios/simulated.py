@@ -138,6 +138,7 @@ def _series(largest: Mapping[str, Course]) -> dict[str, Sequence[float]]:
     for case, course in largest.items():
         rates = course.rates(_WIDTH)
         first = _begins(course, case)
-        series[f"seconds {case}"] = [at - first for at, _ in rates]
-        series[f"commands {case}"] = [rate for _, rate in rates]
+        name = f"{case}, {course.workers:,} workers"
+        series[f"seconds {name}"] = [at - first for at, _ in rates]
+        series[f"commands {name}"] = [rate for _, rate in rates]
     return series

@@ -82,8 +82,8 @@ class LeaseWait:
     def _may_try_lease(self, view: StoreView, progress: Progress) -> bool:
         if view.leased or self._renewal.clock.monotonic() < progress.resume_at:
             return False
-        # A store that can't tell is asked with each second look only.
-        return view.leased is False or progress.looks % 2 == 0
+        # A store that can't tell is asked with each third look only.
+        return view.leased is False or progress.looks % 3 == 0
 
     async def _try_lease(self, turn: Turn, refresh: SharedRefresh) -> Step:
         renewal = self._renewal

@@ -135,7 +135,7 @@ async def test_a_wait_looks_less_and_less_often(
             tasks.cancel_scope.cancel()
 
     can_tell = isinstance(store, SharingStore)
-    assert 15 <= commands <= (40 if can_tell else 60)
+    assert 15 <= commands <= (36 if can_tell else 48)
     assert taken_at - end <= 2 * SOON * (1 if can_tell else 2)
 
 

@@ -43,8 +43,8 @@ PRESSING = 875.0
 ONCE = RenewalPolicy(backoff=60.0)
 #: The pauses between looks grow with chance; none of these is longer than the steps of the clock.
 QUICK = RenewalPolicy(lease_poll=0.005)
-#: A store that can't tell whether the lease is free is asked for it with each second look.
-LOOKS_PER_TRY = 2
+#: A store that can't tell whether the lease is free is asked for it with each third look.
+LOOKS_PER_TRY = 3
 
 
 def server(recorded: Recorded) -> dict[str, Any]:

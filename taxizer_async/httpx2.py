@@ -20,7 +20,7 @@ except ImportError as _missing:
     raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
 
 
 __all__ = ["SyncTaxizerClient", "TaxizerAuth", "TaxizerClient"]
@@ -38,12 +38,6 @@ class TaxizerAuth(AuthBase, httpx2.Auth):
     ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Put the token on the request; after a 401 that is about it, renew it and send the request again."""
         return AuthFlow(self._bearer, request)
-
-    def sync_auth_flow(
-        self, request: httpx2.Request
-    ) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Do the same for a sync client."""
-        return self._sync.flow(request)
 
 
 # mypy reads the type of `auth` as any AuthBase.

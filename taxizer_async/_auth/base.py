@@ -8,7 +8,7 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, final
 
 from taxizer_async._auth.bearer import UNAUTHORIZED, Bearer
-from taxizer_async._auth.flow import HELD_BACK, MARK
+from taxizer_async._auth.flow import HEADER, HELD_BACK, MARK
 from taxizer_async._auth.options import AuthOptions, ClientOptions, client_names
 from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
@@ -168,6 +168,31 @@ class AuthBase:
     def sync_forget(self) -> None:
         """Drop the token, as `forget` does."""
         self._sync.forget()
+
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        """Do for a sync client what `async_auth_flow` does."""
+        bearer = self._bearer
+        url = request.url
+        cached, now = bearer.cache.state.cached, bearer.now()
+        if (
+            cached is None
+            or now >= cached.fresh_until
+            or url.raw_host != bearer.host
+            or url.port != bearer.port
+            or url.scheme != bearer.scheme
+            or request.extensions.setdefault(MARK, cached.mark) is not cached.mark
+        ):
+            yield from self._sync.flow(request)
+            return
+        # What follows is all that most requests need; a generator costs them less than an object.
+        request.headers[HEADER] = cached.authorization
+        try:
+            response = yield request
+        except GeneratorExit:
+            self._sync.closed(request, cached, now)
+            raise
+        if response.status_code == UNAUTHORIZED or bearer.cache.state.listens:
+            yield from self._sync.answered(request, cached, now, response)
 
     @functools.cached_property
     def _sync(self) -> SyncFace:

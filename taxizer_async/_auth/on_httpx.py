@@ -12,7 +12,7 @@ from taxizer_async._http.library import HttpLibrary
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
 
 
 HTTPX: Final = HttpLibrary(httpx)
@@ -50,12 +50,6 @@ class TaxizerAuth(AuthBase, httpx.Auth):
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Put the token on the request; after a 401 that is about it, renew it and send the request again."""
         return AuthFlow(self._bearer, request)
-
-    def sync_auth_flow(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, None]:
-        """Do the same for a sync client."""
-        return self._sync.flow(request)
 
 
 # mypy reads the type of `auth` as any AuthBase.

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import anyio
 
-from taxizer_async._auth.bearer import UNAUTHORIZED
-from taxizer_async._auth.flow import HEADER, MARK, AuthFlow
+from taxizer_async._auth.flow import AuthFlow
 from taxizer_async._core.errors import TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._core.helper_thread import HelperLoop, run_here, submit
@@ -52,40 +51,18 @@ class SyncFace:
         self._bearer = bearer
 
     def flow(self, request: Any) -> Generator[Any, Any, None]:
-        """Yield the request with the token; after a 401 that is about it, renew it and yield it again."""
-        bearer = self._bearer
-        url = request.url
-        cached, now = bearer.cache.state.cached, bearer.now()
-        flow: AuthFlow | None = None
-        if (
-            cached is not None
-            and now < cached.fresh_until
-            and MARK not in request.extensions
-            and url.raw_host == bearer.host
-            and url.port == bearer.port
-            and url.scheme == bearer.scheme
-        ):
-            # This alone is what most requests need.
-            request.extensions[MARK] = cached.mark
-            request.headers[HEADER] = cached.authorization
-        else:
-            flow = _BlockingFlow(self, bearer, request)
-            request = _finished(flow.__anext__())
-        while True:
-            try:
-                response = yield request
-            except GeneratorExit:
-                flow = flow or _BlockingFlow(self, bearer, request, cached, now)
-                _finished(flow.aclose())
-                raise
-            if flow is None:
-                if response.status_code != UNAUTHORIZED and not bearer.cache.state.listens:
-                    return
-                flow = _BlockingFlow(self, bearer, request, cached, now)
-            try:
-                request = _finished(flow.asend(response))
-            except StopAsyncIteration:
-                return
+        """Yield *request* with a token; after a 401 that is about it, renew it and yield it again."""
+        return _driven(_BlockingFlow(self, self._bearer, request), None)
+
+    def answered(
+        self, request: Any, cached: CachedToken, sent_at: float, response: Any
+    ) -> Generator[Any, Any, None]:
+        """Take the response to *request*, which was sent with *cached*; go on as `flow` does."""
+        return _driven(_BlockingFlow(self, self._bearer, request, cached, sent_at), response)
+
+    def closed(self, request: Any, cached: CachedToken, sent_at: float) -> None:
+        """Take note that there is no response to *request*, which was sent with *cached*."""
+        _finished(_BlockingFlow(self, self._bearer, request, cached, sent_at).aclose())
 
     def token(self) -> Token:
         """Do what `TaxizerAuth.sync_token` says."""
@@ -190,6 +167,19 @@ class _BlockingFlow(AuthFlow):
         response.close()
         if not hasattr(response, "_content"):
             response._content = b""  # noqa: SLF001 - the library reads it
+
+
+def _driven(flow: _BlockingFlow, response: Any) -> Generator[Any, Any, None]:
+    while True:
+        try:
+            request = _finished(flow.asend(response))
+        except StopAsyncIteration:
+            return
+        try:
+            response = yield request
+        except GeneratorExit:
+            _finished(flow.aclose())
+            raise
 
 
 def _running_loops() -> list[object]:

@@ -194,7 +194,7 @@ threading.Thread(target=auth.sync_token, daemon=True).start()
 sys.stdin.read(1)
 """
     folder = tmp_path / "tokens"
-    sandbox.fail("connect", Fault.hang(float(seconds)), times=1)
+    sandbox.fail("connect", Fault.hang(float(seconds)))
     with subprocess.Popen(
         [sys.executable, "-c", code, sandbox.base_url, str(folder)], stdin=subprocess.PIPE
     ) as program:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import inspect
 import json
 import re
 import sys
@@ -113,7 +112,7 @@ def read_outcome(response: Response) -> InvoiceOutcome:
     Raises:
         InvoiceResponseError: If it says nothing of an invoice, or contradicts itself.
     """
-    return _outcome_or_raise(response, uuid=None)
+    return _verdict(response, uuid=None)
 
 
 class SignedInvoice(TypedDict):
@@ -205,56 +204,64 @@ def _uuid(name: str, value: object) -> str:
 
 
 def _submit(
-    client: AsyncClient | Client, path: str, body: dict[str, str]
+    client: object, path: str, body: dict[str, str]
 ) -> Awaitable[InvoiceOutcome] | InvoiceOutcome:
-    if inspect.iscoroutinefunction(client.post):
-        return _submit_async(cast("AsyncClient", client), path, body)
+    library = _library_of(client)
+    if isinstance(client, library.AsyncClient):
+        return _submit_async(cast("AsyncClient", client), library, path, body)
     try:
-        response = cast("Client", client).post(path, json=body)
-    except Exception as error:
-        problem = _problem(client, error, uuid=body["uuid"])
-        if problem is None:
-            raise
-    else:
-        return _outcome_or_raise(response, uuid=body["uuid"])
-    raise problem
-
-
-async def _submit_async(client: AsyncClient, path: str, body: dict[str, str]) -> InvoiceOutcome:
-    try:
-        response = await client.post(path, json=body)
-    except Exception as error:
-        problem = _problem(client, error, uuid=body["uuid"])
-        if problem is None:
-            raise
-    else:
-        return _outcome_or_raise(response, uuid=body["uuid"])
+        answer: Response | TaxizerError = cast("Client", client).post(path, json=body)
+    except library.RequestError as error:
+        answer = _problem(library, error, path, body["uuid"])
     # Outside the handler: the library's error has the request, and with it the token.
-    raise problem
+    return _verdict(answer, body["uuid"])
 
 
-def _problem(client: object, error: Exception, *, uuid: str) -> TaxizerError | None:
-    """Return the error to raise for what the HTTP library raised; None if it was not the library."""
-    library = next(
-        sys.modules[name]
-        for name in (each.__module__.partition(".")[0] for each in type(client).__mro__)
-        if name in {"httpx", "httpx2"}
-    )
-    if not isinstance(error, library.RequestError):
-        return None
+async def _submit_async(
+    client: AsyncClient, library: Any, path: str, body: dict[str, str]
+) -> InvoiceOutcome:
+    try:
+        answer: Response | TaxizerError = await client.post(path, json=body)
+    except library.RequestError as error:
+        answer = _problem(library, error, path, body["uuid"])
+    return _verdict(answer, body["uuid"])
+
+
+def _library_of(client: object) -> Any:
+    for each in type(client).__mro__:
+        name = each.__module__.partition(".")[0]
+        if name in {"httpx", "httpx2"} and each.__name__ in {"AsyncClient", "Client"}:
+            return sys.modules[name]
+    msg = f"client must be a client of httpx or httpx2, not {type(client).__name__}"
+    raise ConfigurationError(msg)
+
+
+def _problem(library: Any, error: Any, path: str, uuid: str) -> TaxizerError:
+    """Return the error to raise for *error*, which the HTTP library raised."""
     what = describe_network_error(error)
+    if not _is_about_invoice(error, path) or not isinstance(error, HttpLibrary(library).never_sent):
+        return InvoiceUncertainError(f"{what}; {_look_for(uuid)}", uuid=uuid)
     if isinstance(error, library.UnsupportedProtocol):
         return ConfigurationError(f"the client needs a base_url: {what}")
-    if isinstance(error, HttpLibrary(library).never_sent):
-        return InvoiceNotSentError(f"invoice {uuid} was not sent: {what}", uuid=uuid)
-    return InvoiceUncertainError(f"{what}; {_look_for(uuid)}", uuid=uuid)
+    return InvoiceNotSentError(f"invoice {uuid} was not sent: {what}", uuid=uuid)
+
+
+def _is_about_invoice(error: Any, path: str) -> bool:
+    """Return whether *error* came before an answer: one behind a redirect or in a user's hook may not have."""
+    try:
+        request = error.request
+    except RuntimeError:
+        return False
+    return bool(request.method == "POST" and request.url.path.endswith(path))
 
 
 def _look_for(uuid: str) -> str:
     return f"it is unknown whether invoice {uuid} was taken: look for it before you send it again"
 
 
-def _outcome_or_raise(response: Response, *, uuid: str | None) -> InvoiceOutcome:
+def _verdict(response: Response | TaxizerError, uuid: str | None) -> InvoiceOutcome:
+    if isinstance(response, TaxizerError):
+        raise response
     request_id = _request_id(response)
     outcome = _read(response.content, request_id)
     if outcome is not None:
@@ -283,22 +290,25 @@ def _read(body: bytes, request_id: str | None) -> InvoiceOutcome | None:
     if not isinstance(raw, dict):
         return None
     fields = _folded(cast("object", raw))
-    said = fields.get("status")
+    said = {_word(raw[name]) for name in raw if name.casefold() == "status"}
     fields |= {"status": None, "request_id": request_id, "raw": raw}
     outcome: InvoiceOutcome = _converter().structure(fields, InvoiceOutcome)
-    status = _status(said, outcome)
+    status = _status(said - {""}, outcome)
     return None if status is None else attrs.evolve(outcome, status=status)
 
 
-def _status(said: object, outcome: InvoiceOutcome) -> InvoiceStatus | None:
-    word = said.strip().casefold() if isinstance(said, str) else ""
-    if word == "completed":
-        if outcome.errors:
+def _word(status: object) -> str:
+    return status.strip().casefold() if isinstance(status, str) else ""
+
+
+def _status(said: set[str], outcome: InvoiceOutcome) -> InvoiceStatus | None:
+    if "completed" in said:
+        if outcome.errors or len(said) > 1:
             return None
         return InvoiceStatus.ACCEPTED_WITH_WARNINGS if outcome.warnings else InvoiceStatus.ACCEPTED
-    if word == "failed" or outcome.errors:
+    if "failed" in said or outcome.errors:
         return InvoiceStatus.REFUSED
-    if word == "pending" or outcome.transaction_id:
+    if "pending" in said or outcome.transaction_id:
         return InvoiceStatus.PENDING
     return None
 
@@ -326,7 +336,7 @@ def _png(value: Any, _: Any) -> bytes | None:
 
 
 def _messages(value: Any, _: Any) -> tuple[InvoiceMessage, ...]:
-    if value is None:
+    if not value:
         return ()
     return tuple(map(_message, cast("list[object]", value) if isinstance(value, list) else [value]))
 
@@ -340,7 +350,11 @@ def _message(raw: object) -> InvoiceMessage:
 
 def _folded(value: object) -> dict[str, object]:
     given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return {name.casefold(): field for name, field in given.items()}
+    fields: dict[str, object] = {}
+    for name, field in given.items():
+        # Of two spellings the one counts that is not empty.
+        fields[name.casefold()] = fields.get(name.casefold()) or field
+    return fields
 
 
 def _as_it_is(value: Any, _: Any) -> Any:

@@ -54,6 +54,10 @@ def answer(
         ({"status": "Pending"}, "pending"),
         ({"transactionId": TRANSACTION}, "pending"),
         ({"TransactionID": TRANSACTION, "status": "reported"}, "pending"),
+        ({"status": "completed", "errorMessages": {}, "warningMessages": ""}, "accepted"),
+        ({"status": "failed", "Status": "pending"}, "refused"),
+        ({"status": "", "Status": "completed"}, "accepted"),
+        ({"status": "pending", "ErrorMessages": [ERROR], "errorMessages": []}, "refused"),
     ],
 )
 def test_the_body_decides(body: dict[str, Any], status: str, code: int) -> None:
@@ -76,6 +80,9 @@ def test_the_body_decides(body: dict[str, Any], status: str, code: int) -> None:
         {"status": 1},
         {"status": None, "errorMessages": [], "transactionId": ""},
         {"status": "completed", "errorMessages": [ERROR]},
+        {"status": "completed", "errorMessages": [None]},
+        {"status": "completed", "ErrorMessages": [ERROR], "errorMessages": []},
+        {"Status": "failed", "status": "completed"},
         {"message": "completed"},
         {"jwtToken": "s3cret"},
     ],
@@ -128,6 +135,12 @@ def test_messages_keep_what_is_not_documented() -> None:
         (None, None),
     ]
     assert [each.raw for each in refused.errors] == [ERROR, "text", 7, {"Code": 13}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark(encoding: str) -> None:
+    """JSON may begin with a byte order mark, as .NET writes it."""
+    assert answer('{"status": "completed"}'.encode(encoding)).is_accepted
 
 
 @pytest.mark.parametrize("code", ["QRCode", "qrCode", "qrcode"])

@@ -19,7 +19,6 @@ from taxizer_async import (
     AuthError,
     ConfigurationError,
     Credentials,
-    SyncTaxizerClient,
     TaxizerClient,
 )
 from taxizer_async import httpx2 as taxizer_httpx2
@@ -36,6 +35,8 @@ from taxizer_async.testing import Fault
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
+
+    from .libraries import Library
 
 
 STANDARD = "/v1/Invoices/GenerateInvoiceFromXml"
@@ -93,14 +94,45 @@ async def test_httpx2(sandbox: Sandbox) -> None:
             await submit_signed_xml(client, **invoice())
 
 
-def test_a_sync_client(sandbox: Sandbox) -> None:
-    """A sync client gets the outcome at once."""
+@pytest.mark.parametrize("own_class", [True, False], ids=["SyncTaxizerClient", "Client"])
+def test_a_sync_client(library: Library, sandbox: Sandbox, own_class: bool) -> None:  # noqa: FBT001 - a parameter
+    """A sync client gets the outcome at once; a 401 has the invoice sent again, a lost answer has not."""
+    sandbox.fail(STANDARD, Fault.unauthorized(), times=1)
     sandbox.fail(STANDARD, says({"status": "completed"}), times=1)
-    sandbox.fail(STANDARD, Fault.drop_after_processing())
-    with SyncTaxizerClient(sandbox.credentials, base_url=sandbox.base_url) as client:
+    sandbox.fail(SIMPLIFIED, Fault.drop_after_processing())
+    with (
+        library.sync_taxizer_client(sandbox)
+        if own_class
+        else library.plain_sync_client(library.auth(sandbox))
+    ) as client:
         assert submit_signed_xml(client, **invoice()).is_accepted
-        with pytest.raises(InvoiceUncertainError, match=UUID):
-            submit_signed_xml(client, **invoice())
+        with pytest.raises(InvoiceUncertainError, match=UUID) as caught:
+            submit_signed_xml_request(client, **invoice())
+
+    assert caught.value.__context__ is None
+    assert sandbox.counters.by_path[STANDARD] == 2
+    assert sandbox.counters.by_path[SIMPLIFIED] == 1
+
+
+def test_without_a_token_a_sync_client_sends_nothing(library: Library, sandbox: Sandbox) -> None:
+    """If no token can be had the login's error says why."""
+    sandbox.fail("connect", Fault.status(400, body='{"title": "no"}'))
+    with library.sync_taxizer_client(sandbox) as client, pytest.raises(AuthError):
+        submit_signed_xml(client, **invoice())
+
+    assert STANDARD not in sandbox.counters.by_path
+
+
+class OtherClient:
+    async def post(self, url: str, *, json: Any) -> Any:
+        pytest.fail(f"{json} was sent to {url}")
+
+
+@pytest.mark.parametrize("client", [OtherClient(), object(), None, httpx])
+def test_another_librarys_client(client: Any) -> None:
+    """A client whose errors nobody can read is refused before anything is sent."""
+    with pytest.raises(ConfigurationError, match="must be a client of httpx or httpx2, not"):
+        submit_signed_xml(client, **invoice())
 
 
 @pytest.mark.parametrize(
@@ -141,6 +173,34 @@ async def test_not_sent() -> None:
                 await submit_signed_xml(client, **invoice())
 
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("status", [301, 303, 307])
+async def test_no_connection_behind_a_redirect(sandbox: Sandbox, status: int) -> None:
+    """A server that redirects has seen the invoice, so that it is unknown whether it was taken."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/other"
+        sandbox.fail(STANDARD, Fault.status(status, headers={"Location": url}))
+        async with TaxizerClient(
+            sandbox.credentials, base_url=sandbox.base_url, follow_redirects=True
+        ) as client:
+            with pytest.raises(InvoiceUncertainError, match=UUID):
+                await submit_signed_xml(client, **invoice())
+
+
+async def test_no_connection_of_a_hooks_own(sandbox: Sandbox) -> None:
+    """An error that a hook raises once the answer is there does not say that nothing was sent."""
+
+    async def report(_: httpx.Response) -> None:
+        msg = "the user's own log server"
+        raise httpx.ConnectError(msg)
+
+    async with TaxizerClient(
+        sandbox.credentials, base_url=sandbox.base_url, event_hooks={"response": [report]}
+    ) as client:
+        with pytest.raises(InvoiceUncertainError, match=UUID):
+            await submit_signed_xml(client, **invoice())
 
 
 async def test_no_secret_in_an_error(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:

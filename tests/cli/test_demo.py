@@ -8,6 +8,7 @@ import signal
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from taxizer_async._cli.demo.load import Counts
@@ -151,6 +152,19 @@ def test_interrupt(backend: str) -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=PATIENCE)
 
+        assert (process.returncode, stderr) == (130, "")
+
+
+def test_page() -> None:
+    """With --page the address of the sandbox's page comes first, and the page is served while the demo runs."""
+    with start("-m", "taxizer_async", "demo", "--page", "--requests", "100") as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("Watch it at ").strip()
+        served = httpx.get(url, trust_env=False)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=PATIENCE)
+
+        assert "<h1>Taxizer sandbox</h1>" in served.text
         assert (process.returncode, stderr) == (130, "")
 
 

@@ -47,6 +47,10 @@ def demo(
             show_default=SharedStore.FILE,
         ),
     ] = None,
+    *,
+    page: Annotated[
+        bool, typer.Option("--page", help="Print the address of a page that shows it live, too.")
+    ] = False,
 ) -> None:
     """
     Send 1,000 requests at once through an expiry, a revocation and an outage.
@@ -61,7 +65,7 @@ def demo(
     from taxizer_async._cli.demo.display import play  # noqa: PLC0415 - it imports the sandbox
 
     processes = _read_workers(requests, backend, workers, store)
-    summary = play(requests, backend=backend.value, workers=processes)
+    summary = play(requests, backend=backend.value, workers=processes, page=page)
     if summary is None:
         raise typer.Exit(ExitCode.INTERRUPTED)
     for problem in summary.problems:

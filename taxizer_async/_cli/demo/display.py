@@ -38,11 +38,14 @@ _STYLES: Final = {
 _BAR_WIDTH: Final = 30
 
 
-def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summary | None:
+def play(
+    requests: int, *, backend: str, workers: Workers | None = None, page: bool = False
+) -> Summary | None:
     """
     Run the demo on *backend* and show it; return its summary, or None if a signal ended it.
 
-    It is drawn live if stdout is a terminal and the variable CI is not set.
+    It is drawn live if stdout is a terminal and the variable CI is not set; with *page* the address of the
+    sandbox's page is printed first.
     """
     console = Console()
     live = sys.stdout.isatty() and not os.environ.get("CI")
@@ -51,7 +54,9 @@ def play(requests: int, *, backend: str, workers: Workers | None = None) -> Summ
     _handle_signals()
     try:
         with ProgressBar(*columns, console=console, disable=not live) as bar:
-            summary = anyio.run(run_demo, requests, Display(bar), workers, backend=backend)
+            display = Display(bar)
+            announce = display.announce if page else None
+            summary = anyio.run(run_demo, requests, display, workers, announce, backend=backend)
     # trio raises it in a group.
     except* KeyboardInterrupt:
         pass
@@ -94,6 +99,10 @@ class Display:
         elif (tenths := news.done * 10 // news.requests) > self._tenths:
             self._tenths = tenths
             self._print(news.elapsed, "requests", "", _describe(news))
+
+    def announce(self, url: str) -> None:
+        """Print where the page is."""
+        self._bar.console.print(f"Watch it at {url}/", highlight=False, soft_wrap=True)
 
     def _print(self, elapsed: float, subject: str, style: str, text: str) -> None:
         parts = (f"{elapsed:5.1f} s  ", (f"{subject:<10}", style), f"  {text}")

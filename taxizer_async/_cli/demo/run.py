@@ -23,7 +23,7 @@ from taxizer_async.testing import Sandbox
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from taxizer_async._cli.demo.scenario import Report
     from taxizer_async._cli.demo.workers import Sender
@@ -80,11 +80,16 @@ class Summary:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-async def run_demo(requests: int, report: Report, workers: Workers | None = None) -> Summary:
+async def run_demo(
+    requests: int,
+    report: Report,
+    workers: Workers | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Summary:
     """
     Send *requests* through all phases; call *report* with each step, and often with the progress.
 
-    Without *workers* this process sends them.
+    Without *workers* this process sends them. *announce* is called with the sandbox's URL once it serves.
 
     Raises:
         ConfigurationError: If this machine lacks what the workers need.
@@ -97,6 +102,8 @@ async def run_demo(requests: int, report: Report, workers: Workers | None = None
         resource_latency=max(_MIN_LATENCY, in_flight * processes * _MIN_DURATION / requests),
     )
     async with sandbox, _start_senders(sandbox, requests, in_flight, workers) as senders:
+        if announce is not None:
+            announce(sandbox.base_url)
         scenario = Scenario(sandbox, senders, report)
         async with anyio.create_task_group() as story:
             story.start_soon(scenario.run)

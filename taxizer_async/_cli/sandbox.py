@@ -15,10 +15,11 @@ from taxizer_async._core.errors import ConfigurationError
 
 
 if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
+    from taxizer_async.testing import Fault, Sandbox
 
 
 def sandbox(
+    *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
     lifetime: Annotated[float, typer.Option(help="Seconds that a token lives.")] = 900.0,
     refresh_lifetime: Annotated[
@@ -30,6 +31,14 @@ def sandbox(
     latency: Annotated[
         float, typer.Option(min=0, help="Seconds that each answer takes at least.")
     ] = 0.0,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHERE=FAULT[:TIMES]",
+            help="Let requests to WHERE (connect, refresh, resource, all or a path) meet FAULT (a status, "
+            "reset, hang, truncate or drop): all of them, or the first TIMES. May be given more than once.",
+        ),
+    ] = None,
 ) -> None:
     """Run a server that speaks the contract of Taxizer's auth, until Ctrl-C or SIGTERM."""
     server = load_sandbox()(
@@ -41,6 +50,8 @@ def sandbox(
         refresh_latency=latency,
         resource_latency=latency,
     )
+    for text in fail or ():
+        _plan(server, text)
     try:
         _serve(server)
     except OSError as cause:
@@ -60,6 +71,31 @@ def load_sandbox() -> type[Sandbox]:
     except ImportError as cause:
         raise ConfigurationError(str(cause)) from cause
     return Sandbox
+
+
+def _plan(sandbox: Sandbox, text: str) -> None:
+    """Let *sandbox* fail as an option says."""
+    where, _, rest = text.rpartition("=")
+    name, _, times = rest.partition(":")
+    try:
+        fault = _fault(name)
+        for place in ("connect", "refresh", "resource") if where == "all" else (where,):
+            sandbox.fail(place, fault, times=int(times) if times else None)
+    except ValueError as cause:
+        msg = f"--fail {text!r} is not understood; --fail connect=503:2 is an example"
+        raise ConfigurationError(msg) from cause
+
+
+def _fault(name: str) -> Fault:
+    from taxizer_async.testing import Fault  # noqa: PLC0415 - as in load_sandbox
+
+    named = {
+        "reset": Fault.reset,
+        "hang": Fault.hang,
+        "truncate": Fault.truncate,
+        "drop": Fault.drop_after_processing,
+    }
+    return named[name]() if name in named else Fault.status(int(name))
 
 
 def _serve(sandbox: Sandbox) -> None:
@@ -86,4 +122,7 @@ def _directions(sandbox: Sandbox) -> str:
         "TAXIZER_CLIENT_SECRET": credentials.client_secret.reveal(),
     }
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return "\n".join([f"Taxizer sandbox at {sandbox.base_url} (Ctrl-C ends it)", *exports, ""])
+    first = (
+        f"Taxizer sandbox at {sandbox.base_url} (Ctrl-C ends it; open it in a browser to watch it)"
+    )
+    return "\n".join([first, *exports, ""])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
+import shutil
 import signal
 import subprocess
 import sys
 
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import httpx
@@ -92,3 +95,56 @@ def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
     error = error_of(run("sandbox", "--port", str(sandbox.port)))
 
     assert error.startswith(f"error: port {sandbox.port} can't be had")
+
+
+@pytest.mark.parametrize("command", ["node drive_sandbox.mjs", "sh drive_sandbox.sh"])
+def test_other_languages_drive_it(command: str) -> None:
+    """A test in Node.js, and one with curl in a shell, set faults and read counters and events."""
+    program, script = command.split()
+    if any(shutil.which(name) is None for name in {program, "curl"}):
+        pytest.skip(f"needs {program} and curl")
+    with serving() as (_, variables):
+        done = subprocess.run(
+            [program, Path(__file__).with_name(script)],
+            env=clean_environment(variables),
+            capture_output=True,
+            timeout=PATIENCE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "statuses": [503, 200, 200, 401],
+        "counts": [2, 1, 1],
+        "offset": 60,
+        "seen": ["fail", "login", "login", "request", "revoke", "unauthorized", "setting"],
+    }
+
+
+def test_faults_are_planned_by_options() -> None:
+    """Each --fail plans a fault, for a place or for all, for some requests or for all."""
+    options = ("connect=503:2", "connect=reset", "all=hang", "/v1/a=b:c=truncate:1")
+    with serving(*(f"--fail={option}" for option in options)) as (_, variables):
+        state = httpx.get(f"{variables['TAXIZER_BASE_URL']}/_sandbox/state").json()
+
+    planned = [(each["where"], each["kind"], each["times"]) for each in state["faults"]]
+    assert planned == [
+        ("connect", "answer", 2),
+        ("connect", "hang", None),
+        ("refresh", "hang", None),
+        ("resource", "hang", None),
+        ("/v1/a=b:c", "truncate", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["503", "connect", "conect=503", "connect=99", "connect=sulk", "connect=503:0", "=503"],
+)
+def test_faults_that_are_none_are_refused(run: Run, option: str) -> None:
+    """A --fail that is not understood is one line on stderr with an example, and exit code 2."""
+    error = error_of(run("sandbox", "--fail", option))
+
+    assert option in error
+    assert "--fail connect=503:2" in error

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 #: Seconds beyond which a time leaves the calendar.
 _MOST: Final = 10**9
 
-_LATENCY: Final[Schema] = {
+_LATENCY: Final = {
     "type": "number",
     "minimum": 0,
     "maximum": _MOST,
     "description": "Seconds before the endpoint looks at a request.",
 }
-_FLAG: Final[Schema] = {"type": "boolean"}
-_TEXT: Final[Schema] = {"type": "string"}
+_FLAG: Final = {"type": "boolean"}
+_TEXT: Final = {"type": "string"}
 
 #: A header's name and value, as h11 can send them.
 _HEADER_NAME: Final[Schema] = {
@@ -29,7 +29,7 @@ _HEADER_NAME: Final[Schema] = {
     "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
     "description": "the name of a header",
 }
-_HEADER_VALUE: Final[Schema] = {
+_HEADER_VALUE: Final = {
     "type": "string",
     "pattern": "^([!-~]([ -~]*[!-~])?)?$",
     "description": "the value of a header, in visible ASCII",
@@ -83,44 +83,46 @@ def _fault(kind: str, properties: Schema, *required: str) -> Schema:
     return _fields(fields | dict(properties), "kind", *required)
 
 
+#: What each kind of fault holds.
+FAULTS: Final[dict[str, Schema]] = {
+    "answer": _fault(
+        "answer",
+        {
+            "code": {"type": "integer", "minimum": 200, "maximum": 599},
+            "headers": {
+                "type": "object",
+                "propertyNames": _HEADER_NAME,
+                "additionalProperties": _HEADER_VALUE,
+            },
+            "body": _TEXT | {"description": "By default JSON, like the API's own errors."},
+            "content_type": _HEADER_VALUE | {"description": "The type of body; else text/plain."},
+        },
+        "code",
+    ),
+    "reset": _fault("reset", {}),
+    "truncate": _fault("truncate", {}),
+    "drop": _fault("drop", {}),
+    "hang": _fault(
+        "hang",
+        {
+            "seconds": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": _MOST,
+                "description": "null: until it is healed.",
+            }
+        },
+    ),
+    "edit": _fault(
+        "edit",
+        {
+            "fields": {"type": "object", "description": "What to put into the answer's JSON."},
+            "remove": {"type": "array", "items": _TEXT, "description": "What to take out of it."},
+        },
+    ),
+}
 FAULT: Final[Schema] = {
-    "oneOf": [
-        _fault(
-            "answer",
-            {
-                "code": {"type": "integer", "minimum": 200, "maximum": 599},
-                "headers": {
-                    "type": "object",
-                    "propertyNames": _HEADER_NAME,
-                    "additionalProperties": _HEADER_VALUE,
-                },
-                "body": _TEXT,
-                "content_type": _HEADER_VALUE,
-            },
-            "code",
-        ),
-        _fault("reset", {}),
-        _fault("truncate", {}),
-        _fault("drop", {}),
-        _fault(
-            "hang",
-            {
-                "seconds": {
-                    "type": ["number", "null"],
-                    "minimum": 0,
-                    "maximum": _MOST,
-                    "description": "null: until it is healed.",
-                }
-            },
-        ),
-        _fault(
-            "edit",
-            {
-                "fields": {"type": "object", "description": "What to put into the answer."},
-                "remove": {"type": "array", "items": _TEXT, "description": "What to leave out."},
-            },
-        ),
-    ],
+    "oneOf": list(FAULTS.values()),
     "discriminator": {"propertyName": "kind"},
 }
 

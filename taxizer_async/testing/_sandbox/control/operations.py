@@ -93,7 +93,7 @@ def _edit(body: Body) -> Fault:
     if not fields:
         msg = "an edit needs fields or remove"
         raise ValueError(msg)
-    return Fault.edit(**fields)
+    return Fault(kind="edit", fields=tuple(fields.items()))
 
 
 _FAULTS: Final[dict[str, Callable[[Body], Fault]]] = {

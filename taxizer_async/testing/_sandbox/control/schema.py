@@ -49,6 +49,8 @@ def _check_object(schema: Schema, value: Mapping[str, object], name: str) -> Non
             msg = f"{name} lacks {field}"
             raise ValueError(msg)
     for field, content in value.items():
+        if "propertyNames" in schema:
+            check(cast("Schema", schema["propertyNames"]), field, f"each name in {name}")
         if field in properties:
             check(properties[field], content, field)
         elif others is False:

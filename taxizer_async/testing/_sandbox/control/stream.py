@@ -57,9 +57,8 @@ class Stream:
             batch = self._events.after(self._seen)
             await self._send(self._frames(batch))
             await first_of(self._lost.wait(), seconds=_PAUSE)
-            if not self._events.after(self._seen).events:
-                left = self._state_at + _STATE_EVERY - time.monotonic()
-                await first_of(batch.news.wait(), self._lost.wait(), seconds=max(left, 0.0))
+            left = self._state_at + _STATE_EVERY - time.monotonic()
+            await first_of(batch.news.wait(), self._lost.wait(), seconds=max(left, 0.0))
 
     def _start(self) -> int:
         last = self._request.values(b"last-event-id")

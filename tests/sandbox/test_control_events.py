@@ -70,7 +70,7 @@ async def test_acts_of_control_are_told(sandbox: Sandbox) -> None:
 
     assert [(frame.kind, *list(frame.data.values())[1:]) for frame in told] == [
         ("setting", "clock_offset", 5),
-        ("fail", "connect", "hang", 2),
+        ("fail", "connect", "hang", None, 2),
         ("heal", None),
         ("revoke", "jwts"),
         ("revoke", "refresh_tokens"),

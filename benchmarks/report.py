@@ -158,9 +158,9 @@ def page(
             "cancels; below 1 is less than what it is compared with."
         ),
         markdown(Table("This run", ("what", "which"), tuple(facts.items()))),
-        "<!-- --8<-- [start:summary] -->",
+        "<!-- summary -->",
         markdown(summary_table(sections, columns)),
-        "<!-- --8<-- [end:summary] -->",
+        "<!-- end of summary -->",
         markdown(claim_table(sections)),
     ]
     for section in sections:

@@ -447,7 +447,7 @@ def _with_thread(program: str) -> str:
 
 
 async def test_the_clear_text_is_in_the_file(store: FileTokenStore, folder: Path) -> None:
-    """Without a key both secrets are readable in the file, as the README says."""
+    """Without a key both secrets are readable in the file, as the documentation says."""
     await put(store, make_record())
     content = record_file(folder).read_text()
 

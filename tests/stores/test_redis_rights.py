@@ -76,8 +76,8 @@ async def test_each_right_is_needed(redis_server: RedisServer, missing: str) -> 
 
 @pytest.mark.report(155)
 def test_the_rights_are_documented() -> None:
-    """The README names these rights and no other."""
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    """The documentation names these rights and no other."""
+    text = (Path(__file__).parents[2] / "docs" / "workers.md").read_text("utf-8")
     assert f"~staging:taxizer_async:* {RIGHTS}\n" in text
 
 

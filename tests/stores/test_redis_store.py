@@ -387,7 +387,7 @@ def test_it_is_not_pickled(redis_server: RedisServer) -> None:
 async def test_the_clear_text_is_in_redis(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:
-    """Without a key both secrets are readable in Redis, as the README says."""
+    """Without a key both secrets are readable in Redis, as the documentation says."""
     await put(store, make_record())
     content = await client.get(await one_key(client, "token"))
 

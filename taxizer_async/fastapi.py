@@ -15,11 +15,20 @@ async def submit(invoice: Invoice, taxizer: Taxizer) -> Receipt: ...
 
 With `Starlette(lifespan=taxizer_lifespan())`, `get_taxizer(request)` takes the place of `Taxizer`, and
 `health_routes()` that of `health_router()`.
+
+An application with several accounts names each; one lifespan runs within the other:
+
+```python
+north = taxizer_lifespan(make_north, name="north")
+app = FastAPI(lifespan=taxizer_lifespan(make_south, name="south", lifespan=north))
+North = Annotated[TaxizerClient, Depends(named_taxizer("north"))]
+```
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 
@@ -32,7 +41,7 @@ import attrs
 
 from taxizer_async._auth.on_httpx import TaxizerClient
 from taxizer_async._auth.store_check import check_store
-from taxizer_async._core.errors import AuthError
+from taxizer_async._core.errors import AuthError, ConfigurationError
 
 
 try:
@@ -62,10 +71,13 @@ __all__ = [
     "get_taxizer",
     "health_router",
     "health_routes",
+    "named_taxizer",
     "taxizer_lifespan",
 ]
 
 _STATE: Final = "taxizer"
+#: Where an application keeps which of its lifespans run.
+_RUNNING: Final = "taxizer_lifespans"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _METHODS: Final = ["GET", "HEAD"]
 #: The WebSocket close codes (IANA registry) that mean the same as the statuses.
@@ -83,6 +95,8 @@ def taxizer_lifespan(
     *,
     lifespan: Lifespan[Any] | None = None,
     keep_fresh: bool = True,
+    name: str | None = None,
+    log_in_at_start: bool = False,
 ) -> StatefulLifespan[Any]:
     """
     Return a lifespan that opens one client for all requests, and closes it at the end.
@@ -90,7 +104,8 @@ def taxizer_lifespan(
     It has to be entered and left in one task, as servers and the `TestClient` do.
 
     A token store is checked at the start, and what is wrong with it is logged. The application starts all
-    the same: requests need no store, and one that is down for now must not keep all pods down.
+    the same: requests need no store, and one that is down for now must not keep all pods down. Two
+    lifespans of one application need different names: otherwise the start raises a `ConfigurationError`.
 
     Args:
         make_client: Called once per start; returns the client, or a context manager that yields one and
@@ -100,20 +115,39 @@ def taxizer_lifespan(
             the state of requests, as ever; what it raises is raised unchanged.
         keep_fresh: Whether to renew the token ahead of need while the application runs, so that no request
             waits for that.
+        name: Distinguishes the clients of an application with several accounts; see `named_taxizer`. The
+            client called `north` is `app.state.taxizer_north`.
+        log_in_at_start: Whether to log in before the application starts, and not to start if that fails: an
+            `AuthError` ends the start then. It takes 30 s at most. Use it where a rollout with a wrong secret
+            must stop, and without a readiness probe; an outage of Taxizer keeps new processes down.
     """
+    key = _key(name)
 
     @contextlib.asynccontextmanager
     async def run(app: Starlette) -> AsyncGenerator[Mapping[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
+            _note_start(app, name, run)
+            stack.callback(_running(app).pop, key, None)
             client = await stack.enter_async_context(make_client())
-            app.state.taxizer = client
+            setattr(app.state, key, client)
             await check_store(client.auth)
+            if log_in_at_start:
+                await client.auth.token()
             if keep_fresh:
                 await stack.enter_async_context(_kept_fresh(client.auth))
             state = await stack.enter_async_context(lifespan(app)) if lifespan else None
-            yield {**(state or {}), _STATE: client}
+            yield {**(state or {}), key: client}
 
     return run
+
+
+def named_taxizer(name: str) -> Callable[[HTTPConnection], TaxizerClient]:
+    """
+    Return the dependency on the client of `taxizer_lifespan(name=name)`.
+
+    It is the same object each time, for `dependency_overrides`. Without FastAPI, call it with a request.
+    """
+    return _dependency(name)
 
 
 def get_taxizer(connection: HTTPConnection) -> TaxizerClient:
@@ -125,15 +159,7 @@ def get_taxizer(connection: HTTPConnection) -> TaxizerClient:
     Raises:
         RuntimeError: If the application has no `taxizer_lifespan`, or it was not run.
     """
-    client: TaxizerClient | None = getattr(connection.state, _STATE, None)
-    if client is None:
-        msg = (
-            "there is no TaxizerClient, as no taxizer_lifespan was run: give the application "
-            "lifespan=taxizer_lifespan(), and in a test enter the TestClient (with TestClient(app) as "
-            "client: ...), or override the dependency get_taxizer"
-        )
-        raise RuntimeError(msg)
-    return client
+    return _find_client(connection, None)
 
 
 #: An endpoint's parameter of this type is the application's client.
@@ -155,23 +181,29 @@ def add_exception_handlers(app: Starlette) -> None:
     app.add_exception_handler(AuthError, cast("ExceptionHandler", _answer_auth_error))
 
 
-def health_router(prefix: str = "/health") -> APIRouter:
+def health_router(prefix: str = "/health", *, name: str | None = None) -> APIRouter:
     """
     Return a router with the two probes of an orchestrator, as JSON without anything secret.
 
     `{prefix}/live` is 200 as long as the process answers, and never asks Taxizer: a restart would not end an
     outage there, and would lose a token that may still be good. It is meant for Kubernetes' livenessProbe.
 
-    `{prefix}/ready` returns `status()`. It is 503 while there is no usable token and calls fail at once,
-    from memory; a process that has not logged in yet is ready, as its first request will log in. It is meant
+    `{prefix}/ready` returns `status()`. While `keep_fresh` runs it is 503 until there is a usable token, so a
+    rollout with a wrong secret is never done. Without `keep_fresh` a process that has not logged in is
+    ready, as its first request will log in, and it is 503 while calls fail at once, from memory. It is meant
     for a readinessProbe, which takes a pod out of its Service and never restarts it, or for an alert. An
     outage hits all pods at once: if they should go on serving everything else, use live for both probes.
 
     The response holds the texts of errors, so keep it from the public.
+
+    Args:
+        prefix: Where the probes are.
+        name: That of the `taxizer_lifespan` whose client it is about.
     """
     router = APIRouter(prefix=prefix)
+    client: Any = Depends(get_taxizer if name is None else named_taxizer(name))
 
-    async def ready(taxizer: Taxizer) -> JSONResponse:
+    async def ready(taxizer: TaxizerClient = client) -> JSONResponse:
         return _report_readiness(taxizer.auth.status())
 
     router.add_api_route("/live", _report_life, methods=_METHODS, include_in_schema=False)
@@ -179,16 +211,70 @@ def health_router(prefix: str = "/health") -> APIRouter:
     return router
 
 
-def health_routes(prefix: str = "/health") -> list[Route]:
+def health_routes(prefix: str = "/health", *, name: str | None = None) -> list[Route]:
     """Return the routes of `health_router`, for `Starlette(routes=[*health_routes(), ...])`."""
 
     async def ready(request: Request) -> JSONResponse:
-        return _report_readiness(get_taxizer(request).auth.status())
+        return _report_readiness(_find_client(request, name).auth.status())
 
     return [
         Route(f"{prefix}/live", _report_life, include_in_schema=False),
         Route(f"{prefix}/ready", ready, include_in_schema=False),
     ]
+
+
+def _key(name: str | None) -> str:
+    return _STATE if name is None else f"{_STATE}_{name}"
+
+
+@functools.cache
+def _dependency(name: str) -> Callable[[HTTPConnection], TaxizerClient]:
+    def get_named_taxizer(connection: HTTPConnection) -> TaxizerClient:
+        return _find_client(connection, name)
+
+    return get_named_taxizer
+
+
+def _find_client(connection: HTTPConnection, name: str | None) -> TaxizerClient:
+    key = _key(name)
+    client: TaxizerClient | None = getattr(connection.state, key, None)
+    app: Starlette | None = connection.scope.get("app")
+    if client is None and app is not None and key in _running(app):
+        # Tests that run the lifespan by hand, and go over ASGITransport, pass no state.
+        client = getattr(app.state, key)
+    if client is None:
+        own, dependency = (
+            ("taxizer_lifespan()", "get_taxizer")
+            if name is None
+            else (f"taxizer_lifespan(name={name!r})", f"named_taxizer({name!r})")
+        )
+        msg = (
+            f"there is no TaxizerClient, as no {own} was run: give the application lifespan={own}, and "
+            "in a test enter the TestClient (with TestClient(app) as client: ...), or override the "
+            f"dependency {dependency}"
+        )
+        raise RuntimeError(msg)
+    return client
+
+
+def _running(app: Starlette) -> dict[str, object]:
+    """Return the lifespans of *app* that run, by the names of their clients in its state."""
+    if not hasattr(app.state, _RUNNING):
+        setattr(app.state, _RUNNING, {})
+    running: dict[str, object] = getattr(app.state, _RUNNING)
+    return running
+
+
+def _note_start(app: Starlette, name: str | None, lifespan: object) -> None:
+    # A test may start one application twice at a time.
+    if _running(app).setdefault(_key(name), lifespan) is lifespan:
+        return
+    problem = "have no name" if name is None else f"are called {name!r}"
+    msg = (
+        f"two taxizer_lifespans of one application {problem}: give each its own name=, and find its "
+        "client by named_taxizer(name)"
+    )
+    raise ConfigurationError(msg)
 
 
 @contextlib.asynccontextmanager
@@ -229,10 +315,10 @@ def _report_readiness(status: AuthStatus) -> JSONResponse:
 
 
 def _is_ready(status: AuthStatus) -> bool:
-    if status.usable or status.retry_at is None:
-        return True
-    # Without requests nothing asks for a token, so the service would never be ready again.
-    return not status.keep_fresh_running and status.retry_at <= datetime.now(UTC)
+    if status.usable or status.keep_fresh_running:
+        return status.usable
+    # Nothing but a request asks for a token then, and one that is not ready gets none.
+    return status.retry_at is None or status.retry_at <= datetime.now(UTC)
 
 
 async def _answer_auth_error(connection: HTTPConnection, error: AuthError) -> JSONResponse | None:

@@ -18,6 +18,7 @@ from taxizer_async.fastapi import (
     get_taxizer,
     health_router,
     health_routes,
+    named_taxizer,
     taxizer_lifespan,
 )
 from taxizer_async.stores.redis import RedisTokenStore
@@ -54,7 +55,7 @@ def use_lifespans() -> None:
     FastAPI(lifespan=taxizer_lifespan())
     FastAPI(lifespan=taxizer_lifespan(make_client, lifespan=stateful))
     FastAPI(lifespan=taxizer_lifespan(open_client, lifespan=stateless, keep_fresh=False))
-    APIRouter(lifespan=taxizer_lifespan(make_client))
+    APIRouter(lifespan=taxizer_lifespan(make_client, name="north", log_in_at_start=True))
     Starlette(lifespan=taxizer_lifespan(), routes=[*health_routes()])
     context: AbstractAsyncContextManager[Mapping[str, Any]] = taxizer_lifespan()(FastAPI())
     assert_type(health_routes("/internal"), list[Route])
@@ -66,6 +67,7 @@ assert_type(add_exception_handlers(app), None)
 assert_type(health_router("/internal"), APIRouter)
 app.include_router(health_router(), dependencies=[Depends(make_client)])
 app.dependency_overrides[get_taxizer] = make_client
+app.dependency_overrides[named_taxizer("north")] = make_client
 
 
 @app.post("/invoices")
@@ -83,3 +85,4 @@ async def submit_many(websocket: WebSocket) -> None:
 
 async def endpoint(request: Request) -> None:
     assert_type(get_taxizer(request), TaxizerClient)
+    assert_type(named_taxizer("north")(request), TaxizerClient)

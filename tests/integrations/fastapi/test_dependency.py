@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator  # noqa: TC003 - FastAPI reads it
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 import pytest
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads it
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from taxizer_async import MemoryTokenStore, TaxizerClient
-from taxizer_async.fastapi import Taxizer, get_taxizer, taxizer_lifespan
+from taxizer_async import ConfigurationError, MemoryTokenStore, TaxizerClient
+from taxizer_async.fastapi import Taxizer, get_taxizer, named_taxizer, taxizer_lifespan
 from tests.integrations.fastapi.conftest import PATH, asking
 
 
@@ -64,6 +64,66 @@ async def test_requests_at_once_share_one_login(app: FastAPI, sandbox: Sandbox) 
 
     assert answers == [200] * 50
     assert sandbox.counters.connects == 1
+
+
+@pytest.mark.report(141)
+async def test_a_lifespan_that_was_run_by_hand_counts(app: FastAPI) -> None:
+    """Tests over ASGITransport, which pass no state of the lifespan, get the client while it is open."""
+    async with app.router.lifespan_context(app), asking(app) as asker:
+        assert (await asker.post("/invoices")).json() == 200
+        assert (await asker.get("/health/ready")).json()["usable"]
+    async with asking(app) as asker:
+        with pytest.raises(RuntimeError, match="no taxizer_lifespan"):
+            await asker.post("/invoices")
+
+
+@pytest.mark.report(142)
+async def test_an_application_may_have_several_accounts(
+    make_client: MakeClient, sandbox: Sandbox
+) -> None:
+    """Each name has a client of its own, also beside one without a name, and may be overridden."""
+    north = taxizer_lifespan(make_client, name="north")
+    app = FastAPI(lifespan=taxizer_lifespan(make_client, lifespan=north))
+
+    @app.post("/who")
+    async def submit(
+        taxizer: Taxizer, own: Annotated[TaxizerClient, Depends(named_taxizer("north"))]
+    ) -> list[int]:
+        assert own is not taxizer
+        return [(await each.post(PATH, json={})).status_code for each in (taxizer, own)]
+
+    async with app.router.lifespan_context(app) as state, asking(app, state) as asker:
+        assert (await asker.post("/who")).json() == [200, 200]
+        assert app.state.taxizer_north is dict(state or {})["taxizer_north"]
+        async with make_client() as other:
+            app.dependency_overrides[named_taxizer("north")] = lambda: other
+            assert (await asker.post("/who")).json() == [200, 200]
+
+    assert sandbox.counters.connects == 3
+    async with asking(app) as asker:
+        app.dependency_overrides = {get_taxizer: lambda: other}
+        with pytest.raises(RuntimeError, match=r"named_taxizer\('north'\)"):
+            await asker.post("/who")
+
+
+@pytest.mark.report(142)
+@pytest.mark.parametrize("name", [None, "north"])
+async def test_the_same_name_twice_is_refused_at_the_start(
+    make_client: MakeClient, name: str | None
+) -> None:
+    """An application with two lifespans of one name does not start; nor if a router brings the second."""
+    router = APIRouter(lifespan=taxizer_lifespan(make_client, name=name))
+    within = FastAPI(
+        lifespan=taxizer_lifespan(
+            make_client, name=name, lifespan=taxizer_lifespan(make_client, name=name)
+        )
+    )
+    beside = FastAPI(lifespan=taxizer_lifespan(make_client, name=name))
+    beside.include_router(router)
+    for app in (within, beside):
+        with pytest.raises(ConfigurationError, match="two taxizer_lifespans of one application"):
+            async with app.router.lifespan_context(app):
+                pytest.fail("it has started")
 
 
 @pytest.mark.report(14)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 
-from taxizer_async import AuthStatus, RenewalPolicy, TaxizerClient, TokenState
+from taxizer_async import AuthStatus, Credentials, RenewalPolicy, TaxizerClient, TokenState
 from taxizer_async.fastapi import get_taxizer, health_router, health_routes, taxizer_lifespan
 from taxizer_async.testing import Fault
 from tests.integrations.fastapi.conftest import asking
@@ -23,6 +23,7 @@ from tests.support.limits import HANG
 
 if TYPE_CHECKING:
     from taxizer_async.testing import Sandbox
+    from tests.integrations.fastapi.conftest import MakeClient
 
 
 OUTAGE = Fault.status(503, headers={"Retry-After": "40"})
@@ -64,7 +65,7 @@ class StandIn:
     ("status", "code"),
     [
         pytest.param(NOTHING_YET, 200, id="cold"),
-        pytest.param(attrs.evolve(NOTHING_YET, keep_fresh_running=True), 200, id="cold, kept"),
+        pytest.param(attrs.evolve(NOTHING_YET, keep_fresh_running=True), 503, id="cold, kept"),
         pytest.param(attrs.evolve(NOTHING_YET, state=TokenState.EXPIRED), 200, id="idle for long"),
         pytest.param(attrs.evolve(FAILING, usable=True), 200, id="failing with a token"),
         pytest.param(FAILING, 503, id="failing"),
@@ -87,6 +88,44 @@ def test_when_it_is_ready(app: FastAPI, status: AuthStatus, code: int) -> None:
 
     assert (ready.status_code, ready.json()["ready"]) == (code, code == 200)
     assert tester.get("/health/live").status_code == 200
+
+
+@pytest.mark.report(143)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_where_keep_fresh_runs_it_is_ready_once_there_is_a_token(
+    make_client: MakeClient, sandbox: Sandbox, backend: Literal["asyncio", "trio"]
+) -> None:
+    """A rollout is done once a process has its token, and never with a wrong secret."""
+    app = FastAPI(lifespan=taxizer_lifespan(make_client))
+    app.include_router(health_router())
+    with sandbox.hold("connect") as gate, TestClient(app, backend=backend) as tester:
+        gate.wait_until(1)
+        pending = tester.get("/health/ready")
+        gate.release()
+        while tester.get("/health/ready").status_code != 200:
+            pass
+    sandbox.fail("connect", Fault.status(400))
+    with TestClient(app, backend=backend) as tester:
+        while not (refused := tester.get("/health/ready")).json()["last_error"]:
+            assert refused.status_code == 503
+
+    assert (pending.status_code, pending.json()["last_error"]) == (503, None)
+    assert refused.status_code == 503
+
+
+def test_each_account_has_its_own_readiness(make_client: MakeClient, sandbox: Sandbox) -> None:
+    """The probes of a name tell of the client of that name alone."""
+    wrong = Credentials("south", "wrong")
+    south = taxizer_lifespan(lambda: TaxizerClient(wrong, base_url=sandbox.base_url), name="south")
+    app = FastAPI(
+        lifespan=taxizer_lifespan(make_client, name="north", log_in_at_start=True, lifespan=south)
+    )
+    app.include_router(health_router("/health/north", name="north"))
+    app.router.routes.extend(health_routes("/health/south", name="south"))
+    with TestClient(app) as tester:
+        answers = [tester.get(f"/health/{name}/ready").status_code for name in ("north", "south")]
+
+    assert answers == [200, 503]
 
 
 def test_it_is_ready_before_and_after_its_login(app: FastAPI, sandbox: Sandbox) -> None:

@@ -17,9 +17,10 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 
-from taxizer_async import ConfigurationError, TaxizerClient
+from taxizer_async import ConfigurationError, CredentialsRejectedError, TaxizerClient
 from taxizer_async.fastapi import Taxizer, taxizer_lifespan
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Fault
 from tests.support.limits import HANG
 
 
@@ -62,6 +63,24 @@ async def test_a_store_that_can_not_be_used_is_told_at_the_start(
     async with taxizer_lifespan(make_client, keep_fresh=False)(Starlette()) as state:
         assert "the token store can't be used" in caplog.text
         await state["taxizer"].auth.token()
+
+
+@pytest.mark.report(143)
+@pytest.mark.parametrize("keep_fresh", [True, False])
+async def test_it_may_log_in_at_the_start_or_fail(
+    make_client: MakeClient, sandbox: Sandbox, *, keep_fresh: bool
+) -> None:
+    """With log_in_at_start an application has a token once it runs, and with a wrong secret never runs."""
+    app = Starlette()
+    lifespan = taxizer_lifespan(make_client, keep_fresh=keep_fresh, log_in_at_start=True)
+    async with lifespan(app) as state:
+        assert state["taxizer"].auth.status().usable
+    sandbox.fail("connect", Fault.status(400))
+    with pytest.raises(CredentialsRejectedError):
+        async with lifespan(app):
+            pytest.fail("it has started")
+
+    assert app.state.taxizer.is_closed
 
 
 async def test_keep_fresh_is_a_choice(make_client: MakeClient, sandbox: Sandbox) -> None:

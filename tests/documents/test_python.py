@@ -51,7 +51,7 @@ _BODY = """{
 
 #: Code that replaces the last line of a block that serves.
 SERVED = {
-    "FastAPI(": f"""
+    "include_router(health_router())": f"""
 from starlette.testclient import TestClient
 with TestClient(app) as client:
     answer = client.post("/invoices", json={_INVOICE})

@@ -202,7 +202,7 @@ def taxizer_ctx(
     """
     own = next((name for name in _OWN_OPTIONS if name in session_options), None)
     if own is not None:
-        msg = f"taxizer_ctx brings its own {own}: give make_auth="
+        msg = f"taxizer_ctx sets {own} itself: pass make_auth= instead"
         del session_options
         raise ConfigurationError(msg)
     make = _auth_of_environment if make_auth is None else make_auth

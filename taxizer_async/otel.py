@@ -190,7 +190,7 @@ class AuthTelemetry:
             ConfigurationError: If this hook already has an auth.
         """
         if self._auth is not None:
-            msg = "an AuthTelemetry is of one auth: make another with TaxizerTelemetry.hook()"
+            msg = "an AuthTelemetry belongs to one auth: make another with TaxizerTelemetry.hook()"
             raise ConfigurationError(msg)
         self._auth = weakref.ref(auth)
         self.attributes = {**self.attributes, **_server(auth.base_url)}

@@ -181,13 +181,13 @@ class ClientOptions:
         library = self._library.module.__name__
         if "auth" in self.options:
             ours, theirs = client_names(self._library, is_sync=self._is_sync)
-            msg = f"a {ours} brings its own auth: use {theirs} with another"
+            msg = f"a {ours} makes its own auth: use {theirs} to pass another"
             raise ConfigurationError(msg)
         own = [name for name in _OWN_OPTIONS if self.options.get(name) is not None]
         if own and self.options.get("http_client") is None:
             msg = (
-                f"with {own[0]}= it is not clear how a login is to be sent: give http_client=, a "
-                f"callable that returns a fresh {library}.AsyncClient"
+                f"a login can't share the client's {own[0]}=: pass http_client=, a callable that returns "
+                f"a fresh {library}.AsyncClient"
             )
             raise ConfigurationError(msg)
 

@@ -55,7 +55,7 @@ def sandbox(
     try:
         _serve(server)
     except OSError as cause:
-        msg = f"port {port} can't be had: {cause.strerror}"
+        msg = f"port {port} can't be used: {cause.strerror}"
         raise ConfigurationError(msg) from cause
 
 

@@ -73,7 +73,7 @@ def _read_regular(path: Path) -> bytes:
     # Opening a pipe would wait for its writer, and reading a device would never end.
     with open(path, "rb", opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            msg = "no regular file"
+            msg = "not a regular file"
             raise ValueError(msg)
         content = file.read(_MAX_FILE + 1)
     if len(content) > _MAX_FILE:

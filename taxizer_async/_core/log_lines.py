@@ -61,7 +61,7 @@ LINES: Final[dict[type[Event], LogLine]] = {
         "renewal failed: %(reason)s; the token is good for %(expires_in)s, next try at %(retry_at)s",
     ),
     events.TokenAwaited: LogLine(
-        logging.DEBUG, "callers waited for a token: %(callers)s of them, for %(waits)s at most"
+        logging.DEBUG, "callers waited for a token: %(callers)s, for %(waits)s at most"
     ),
     events.LeaseAwaited: LogLine(
         logging.DEBUG, "waited for the lease for %(elapsed)s: %(outcome)s"
@@ -86,7 +86,7 @@ LOGIN_FAILED: Final = LogLine(
 )
 #: `TokenRefused` when no renewal would help.
 HANDED_BACK: Final = LogLine(
-    logging.WARNING, "token refused with a 401 that is handed back: a renewal would not help"
+    logging.WARNING, "token refused with a 401 that is handed back, and no renewal follows"
 )
 
 _UNKNOWN: Final = {

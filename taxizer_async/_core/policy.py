@@ -249,7 +249,7 @@ def _problem_of_duration(value: object) -> str | None:
     if 0 < value < _TOO_LONG:
         return None
     is_short = isinstance(value, float) or abs(value) < _TOO_LONG
-    return f"finite and above 0, not {f'{value:g}' if is_short else 'that'}"
+    return f"finite and above 0, not {f'{value:g}' if is_short else 'a number that large'}"
 
 
 def _problem_of_count(value: object) -> str | None:

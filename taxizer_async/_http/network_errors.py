@@ -43,7 +43,7 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 
 def _reason(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "its certificate could not be verified"
+        return "the server's certificate could not be verified"
     if isinstance(error, ssl.SSLError):
         return "TLS"
     if isinstance(error, socket.gaierror):

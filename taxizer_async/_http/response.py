@@ -159,7 +159,9 @@ def _read_refusal(response: RawResponse) -> Outcome:
     """Distinguish refusals by the API from pages of firewalls and proxies with the same status."""
     status = response.status_code
     if not response.complete:
-        return Unavailable(reason=f"answered {_status_line(status)}, cut off", status_code=status)
+        return Unavailable(
+            reason=f"answered {_status_line(status)}, but the body was cut off", status_code=status
+        )
     body = response.body() or b""
     is_refusal = not response.is_html if status == HTTPStatus.BAD_REQUEST else is_json(body)
     if is_refusal:

@@ -141,7 +141,9 @@ class HttpExchange:
             outcome = await self._ask(call, budget) or await self._ask(call, budget)
         finally:
             place.release()
-        return outcome or Unavailable(reason="its connection was given up", not_processed=True)
+        return outcome or Unavailable(
+            reason="the connection was closed before the request was sent", not_processed=True
+        )
 
     async def _ask(self, call: _Call, budget: RetryBudget) -> Outcome | None:
         """
@@ -166,7 +168,7 @@ class HttpExchange:
                 problem = Unavailable(reason=_describe(cause), not_processed=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
                 if lacks_thread(cause):
-                    reason = f"{_describe(cause)}, and one has to look a host name up"
+                    reason = f"{_describe(cause)}, and looking up a host name takes one"
                     problem = Unavailable(reason=reason, not_processed=progress.never_left)
                 elif progress.never_left and not isinstance(
                     cause, self._library.module.TransportError

@@ -25,7 +25,7 @@ _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 _LAST_PORT: Final = 65535
 _SLASH: Final = b"/"
-_NO_URL: Final = "is no URL such as https://apistaging.taxizer.com"
+_NO_URL: Final = "must be a URL such as https://apistaging.taxizer.com"
 
 
 def parse_base_url(base_url: str | httpx.URL, name: str = "base_url") -> httpx.URL:

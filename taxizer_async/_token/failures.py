@@ -99,7 +99,7 @@ class Failure:
         if isinstance(cause, Malformed):
             return (
                 f"{self.endpoint} answered {cause.status_code} with {cause.excerpt}, which is not "
-                "documented: check base_url, and what stands between you and the API"
+                "documented: check base_url, and any proxy between you and the API"
             )
         if isinstance(cause, Misconfigured):
             return cause.reason
@@ -117,7 +117,7 @@ class Failure:
         when = f"{self.retry_at_utc:%H:%M:%S}Z"
         message = f"{self.describe()}; the next try is at {when}"
         if from_memory:
-            message = f"served from memory until {when}: {self.describe()}"
+            message = f"the last attempt failed, and the next one is at {when}: {self.describe()}"
         if isinstance(self.cause, Malformed):
             return TokenResponseError(
                 message,
@@ -146,10 +146,10 @@ def describe_refresh(outcome: Refused | Unavailable | Malformed) -> str:
     match outcome:
         case Unavailable(reason=reason, status_code=None, not_processed=not_processed):
             text = f"no answer from AppRefreshToken ({reason})"
-            return text if not_processed else f"{text}, so the refresh token may be spent"
+            return text if not_processed else f"{text}; the refresh token may be spent"
         case Unavailable(reason=reason, not_processed=not_processed):
             text = f"AppRefreshToken {reason}"
-            return text if not_processed else f"{text}, so the refresh token may be spent"
+            return text if not_processed else f"{text}; the refresh token may be spent"
         case Malformed(status_code=status_code, excerpt=excerpt):
             return f"AppRefreshToken answered {status_code} with {excerpt}"
         case Refused(status_code=status_code):

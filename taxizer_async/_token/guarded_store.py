@@ -210,7 +210,7 @@ class GuardedStore:
 
 def _refuse_unless(fits: bool, given: object, wanted: str) -> None:  # noqa: FBT001
     if not fits:
-        msg = f"it gave {type(given).__name__}, which is no usable {wanted}"
+        msg = f"it returned {type(given).__name__}, not a usable {wanted}"
         raise TokenStoreError(msg)
 
 

@@ -350,7 +350,9 @@ class TokenProvider:
         if scope.cancelled_caught:
             if self._renewal.is_superseded(request):
                 return NoResult.SUPERSEDED
-            return self._failures.fail(Unavailable(reason="the one before it does not end"))
+            return self._failures.fail(
+                Unavailable(reason="the refresh before this one does not end")
+            )
         try:
             failure = self.cache.active_failure()
             if failure is not None and (failure.answers_need or self.cache.alive() is not None):

@@ -183,8 +183,8 @@ class SharedRefresh:
         if anyio.get_current_task().id != self._task_id:
             return
         msg = (
-            "a token was asked for from within the login that it would have to wait for: a "
-            "credentials callable, http_client or store must not use the auth that it serves"
+            "a login asked its own auth for a token, and would wait for itself: a credentials "
+            "callable, http_client or store must not use the auth that it serves"
         )
         raise RuntimeError(msg)
 

@@ -86,7 +86,7 @@ class RecordCipher:
             )
             raise TokenStoreError(msg)
         if decoded.key != key:
-            msg = "the record is that of another base_url or client_id; it is replaced at the next login"
+            msg = "the record belongs to another base_url or client_id; it is replaced at the next login"
             raise TokenStoreError(msg)
         return decoded
 
@@ -140,7 +140,7 @@ def make_record_cipher(
     several = [given] if isinstance(given, (str, bytes, Secret)) else given
     if not isinstance(several, Iterable):
         return ConfigurationError(
-            f"encryption_key must be a key or several, not {type(given).__name__}"
+            f"encryption_key must be a key or a list of keys, not {type(given).__name__}"
         )
     fernet = _make_fernet(list(map(_read_key, several)))
     return fernet if isinstance(fernet, ConfigurationError) else RecordCipher(fernet)
@@ -166,6 +166,6 @@ def _make_fernet(keys: list[str]) -> _Fernet | ConfigurationError:
     with contextlib.suppress(ValueError):
         return MultiFernet([Fernet(key) for key in keys])
     return ConfigurationError(
-        "encryption_key is no Fernet key (32 bytes in URL-safe Base64), nor several: make one with "
+        "encryption_key must be one or more Fernet keys (32 bytes in URL-safe Base64): make one with "
         "Fernet.generate_key()"
     )

@@ -136,14 +136,14 @@ class PrivateDirectory:
             msg = f"{self.path} is a link, and links are not followed: name the directory itself"
             raise TokenStoreError(msg)
         if not stat.S_ISDIR(status.st_mode):
-            problem = "is no directory"
+            problem = "is not a directory"
         elif os.name == "posix":
             if status.st_uid != os.geteuid():
                 problem = "belongs to another user"
             elif status.st_mode & _OTHERS_MAY_WRITE:
                 problem = f"can be written to by others (mode {stat.S_IMODE(status.st_mode):04o})"
         if problem:
-            msg = f"{self.path} {problem}: name a directory below one of yours, and it is made private"
+            msg = f"{self.path} {problem}: name a new directory inside one of yours"
             raise TokenStoreError(msg)
 
     def _read(self, descriptor: int, name: str) -> OpaqueBytes:
@@ -178,7 +178,7 @@ class PrivateDirectory:
 
     def _not_a_file(self, name: str) -> TokenStoreError:
         return TokenStoreError(
-            f"{self.path / name} is a link or no regular file, so it is left alone: remove it"
+            f"{self.path / name} is a link or not a regular file, so it is left alone: remove it"
         )
 
 

@@ -81,5 +81,5 @@ class RecordCodec:
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would contain the encryption key."""
-        msg = "RecordCodec is not pickled: make one in each process"
+        msg = "RecordCodec can't be pickled: make one in each process"
         raise TypeError(msg)

@@ -59,11 +59,13 @@ def wrap_client(client: object) -> RedisClients | ConfigurationError:
         return client
     kind = type(client).__name__
     if isinstance(client, str):
-        problem = "client must be one of redis.asyncio: for a URL there is RedisTokenStore.from_url"
+        problem = "client must be a redis.asyncio client; for a URL use RedisTokenStore.from_url"
     elif (library := _library_of_sync(client)) is not None:
-        problem = f"client is a {kind} that blocks the event loop: give one of {library}.asyncio"
+        problem = (
+            f"client is a {kind}, which blocks the event loop: pass a {library}.asyncio client"
+        )
     elif not callable(getattr(client, "eval", None)):
-        problem = f"client must be one of redis.asyncio or valkey.asyncio, not {kind}"
+        problem = f"client must be a redis.asyncio or valkey.asyncio client, not {kind}"
     else:
         return BorrowedClient(client)
     return ConfigurationError(problem)
@@ -150,7 +152,7 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
     except Exception as cause:  # noqa: BLE001 - redis raises various classes, whose text may quote the URL
         return ConfigurationError(
             f"no Redis client could be made of this URL and these options ({type(cause).__name__}): "
-            "the URL is like redis://host:6379/0"
+            "a URL looks like redis://host:6379/0"
         )
     return clients
 

@@ -152,7 +152,7 @@ class FileTokenStore:
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would contain the encryption key."""
-        msg = f"{type(self).__name__} is not pickled: make one, of the same path, in each process"
+        msg = f"{type(self).__name__} can't be pickled: make one with the same path in each process"
         raise TypeError(msg)
 
     async def _run_while_held(self, lease: FileLease, save: Callable[[], bool]) -> bool:
@@ -248,9 +248,9 @@ def _read_path(path: object) -> Path:
     is_path = isinstance(path, os.PathLike)
     text: object = os.fspath(cast("os.PathLike[str]", path)) if is_path else path
     if not isinstance(text, str):
-        msg = f"path must be a directory's, as a str or a Path, not {type(path).__name__}"
+        msg = f"path must name a directory, as a str or a Path, not {type(path).__name__}"
         raise ConfigurationError(msg)
     if not text or "\0" in text:
-        msg = "path must be a directory's: it is empty, or has a NUL in it"
+        msg = "path must name a directory: it is empty or contains a NUL"
         raise ConfigurationError(msg)
     return Path(text).absolute()

@@ -230,7 +230,7 @@ class RedisTokenStore:
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would contain the encryption key."""
-        msg = f"{type(self).__name__} is not pickled: make one in each process"
+        msg = f"{type(self).__name__} can't be pickled: make one in each process"
         raise TypeError(msg)
 
     async def _eval(self, script: str, key: StoreKey, *values: str | int | OpaqueBytes) -> Any:
@@ -318,7 +318,7 @@ def _checked_prefix(prefix: object) -> str:
     if isinstance(prefix, str) and _PREFIX.fullmatch(prefix):
         return prefix
     kind = "" if isinstance(prefix, str) else f", not {type(prefix).__name__}"
-    msg = f"prefix must be a str of visible ASCII without any of {{}}*?[]^\\{kind}: it is like 'staging:'"
+    msg = f"prefix must be a str of visible ASCII without any of {{}}*?[]^\\{kind}, such as 'staging:'"
     raise ConfigurationError(msg)
 
 

@@ -94,7 +94,7 @@ def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
     """A port in use is one line on stderr, and exit code 2."""
     error = error_of(run("sandbox", "--port", str(sandbox.port)))
 
-    assert error.startswith(f"error: port {sandbox.port} can't be had")
+    assert error.startswith(f"error: port {sandbox.port} can't be used")
 
 
 @pytest.mark.parametrize("command", ["node drive_sandbox.mjs", "sh drive_sandbox.sh"])

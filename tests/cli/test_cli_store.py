@@ -429,7 +429,7 @@ def test_exit_codes_with_a_store(sandbox: Sandbox, run: Run, file_store: dict[st
         pytest.param(
             ["token", "--store", "file"],
             {"TAXIZER_ENCRYPTION_KEY": CLIENT_CANARY},
-            "no Fernet key",
+            "must be one or more Fernet keys",
             id="bad-key",
         ),
         pytest.param(

@@ -84,7 +84,7 @@ def _slow(_: Path) -> Iterator[None]:
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 FAULTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[None]], str]] = {
-    "missing": (_missing, "is no directory"),
+    "missing": (_missing, "is not a directory"),
     "open to others": (_open_to_others, "can be written to by others"),
     "read-only": (lambda _: _refusing(errno.EROFS), os.strerror(errno.EROFS)),
     "full": (lambda _: _refusing(errno.ENOSPC), os.strerror(errno.ENOSPC)),

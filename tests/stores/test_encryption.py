@@ -191,9 +191,7 @@ async def test_a_wrong_key_is_over_with_the_next_record(sandbox: Sandbox, tmp_pa
 @pytest.mark.parametrize("make", [FileTokenStore, RedisTokenStore.from_url])
 def test_a_wrong_key_is_told_and_not_shown(make: Callable[..., object], key: object) -> None:
     """A wrong key is a typed error that says how to make one, and no frame shows the key."""
-    with pytest.raises(
-        ConfigurationError, match=r"^encryption_key (is no Fernet|must be)"
-    ) as caught:
+    with pytest.raises(ConfigurationError, match=r"^encryption_key must be") as caught:
         make("redis://localhost", encryption_key=key)
 
     told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

@@ -165,7 +165,7 @@ async def test_what_is_no_file_is_left_alone(
             with pytest.raises(TokenStoreError) as caught:
                 await call
             assert str(caught.value) == (
-                f"{file} is a link or no regular file, so it is left alone: remove it"
+                f"{file} is a link or not a regular file, so it is left alone: remove it"
             )
             assert _lowest_free_descriptor() == free
 

@@ -289,10 +289,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: RedisTokenStore(redis.Redis(password=CANARY)),  # type: ignore[arg-type]
         "blocks the event loop",
     ),
-    "a sync client of a cluster": (_sync_cluster, "give one of redis.asyncio"),
+    "a sync client of a cluster": (_sync_cluster, "pass a redis.asyncio client"),
     "a sync client of Valkey's": (
         _sync_valkey,
-        "is a Valkey that blocks .* give one of valkey.asyncio",
+        "is a Valkey, which blocks .* pass a valkey.asyncio client",
     ),
     "nothing": (lambda: RedisTokenStore(None), "not NoneType"),  # type: ignore[arg-type]
     "no URL": (lambda: RedisTokenStore.from_url(f"http://:{CANARY}@h"), "like redis://host"),
@@ -307,11 +307,11 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a key": (
         lambda: RedisTokenStore.from_url("redis://h", encryption_key=CANARY),
-        "no Fernet key",
+        "must be one or more Fernet keys",
     ),
     "a key of a client": (
         lambda: RedisTokenStore(redis.asyncio.Redis(), encryption_key=CANARY),
-        "no Fernet key",
+        "must be one or more Fernet keys",
     ),
 }
 

@@ -178,7 +178,7 @@ async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> No
     source = CredentialsSource(hang)
     answers = [await ask_credentials(source, seconds=0.01) for _ in range(6)]
 
-    told = ["gave nothing within 0.01 s"] * 4
+    told = ["returned nothing within 0.01 s"] * 4
     told += ["has not returned from 4 earlier calls, and needs a time-out of its own"] * 2
     assert answers == [CredentialsUnavailable(reason) for reason in told]
     assert called == [1] * 4
@@ -210,7 +210,7 @@ async def test_a_hanging_async_callable() -> None:
     with anyio.fail_after(HANG):
         answer = await ask_credentials(CredentialsSource(hang), seconds=0.01)
 
-    assert answer == CredentialsUnavailable("gave nothing within 0.01 s")
+    assert answer == CredentialsUnavailable("returned nothing within 0.01 s")
 
 
 def test_a_partial_is_not_shown(canary: str) -> None:

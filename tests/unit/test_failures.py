@@ -128,7 +128,9 @@ def test_message_from_memory(cause: Cause, text: str) -> None:
     error = failure.error(from_memory=True)
 
     assert type(error) is type(failure.error())
-    assert str(error).startswith(f"served from memory until 08:00:07Z: {text}")
+    assert str(error).startswith(
+        f"the last attempt failed, and the next one is at 08:00:07Z: {text}"
+    )
     assert "next try" not in str(error)
 
 

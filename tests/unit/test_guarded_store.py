@@ -355,7 +355,7 @@ async def test_what_is_no_record_is_none(store: GuardedStore, moody: Moody, give
     moody.gives["load"] = wrong
 
     assert await store.look(KEY) == NOTHING
-    reason = f"it gave {type(wrong).__name__}, which is no usable TokenRecord"
+    reason = f"it returned {type(wrong).__name__}, not a usable TokenRecord"
     assert await moody.heard() == [StoreFailed(operation="load", reason=reason)]
 
 
@@ -369,7 +369,7 @@ async def test_what_is_no_lease_is_none(store: GuardedStore, moody: Moody, given
     moody.gives["lease"] = given
 
     assert await store.lease(KEY) is NoLease.DOWN
-    reason = f"it gave {type(given).__name__}, which is no usable Lease"
+    reason = f"it returned {type(given).__name__}, not a usable Lease"
     assert await moody.heard() == [StoreFailed(operation="lease", reason=reason)]
 
 
@@ -447,5 +447,5 @@ async def test_what_is_no_view_is_empty(view: Any, wanted: str) -> None:
     (event,) = await moody.heard()
     assert isinstance(event, StoreFailed)
     assert event.operation == "load"
-    assert event.reason.endswith(f"which is no usable {wanted}")
+    assert event.reason.endswith(f"not a usable {wanted}")
     assert "c4n4ry" not in event.reason

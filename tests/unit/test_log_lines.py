@@ -100,7 +100,7 @@ SAID: list[tuple[Event, str, str]] = [
     (
         events.TokenAwaited(callers=3, waits=(0.1, 2.75, 0.3)),
         "DEBUG",
-        "callers waited for a token: 3 of them, for 2.8 s at most",
+        "callers waited for a token: 3, for 2.8 s at most",
     ),
     (
         events.LeaseAwaited(at=NOON, elapsed=12.3, outcome="served"),
@@ -125,7 +125,7 @@ SAID: list[tuple[Event, str, str]] = [
     (
         events.TokenRefused(renewing=False),
         "WARNING",
-        "token refused with a 401 that is handed back: a renewal would not help",
+        "token refused with a 401 that is handed back, and no renewal follows",
     ),
     (events.Forgotten(), "INFO", "token forgotten, as forget() was called"),
     (

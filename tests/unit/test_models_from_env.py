@@ -135,9 +135,9 @@ def _make_pipe(file: Path) -> None:
             "UnicodeDecodeError",
             id="not UTF-8",
         ),
-        pytest.param(_make_pipe, "no regular file", id="a pipe without a writer"),
+        pytest.param(_make_pipe, "not a regular file", id="a pipe without a writer"),
         pytest.param(
-            lambda f: f.unlink() or f.symlink_to("/dev/zero"), "no regular file", id="a device"
+            lambda f: f.unlink() or f.symlink_to("/dev/zero"), "not a regular file", id="a device"
         ),
         pytest.param(lambda f: f.write_bytes(b"x" * 65_537), "more than 65,536 bytes", id="huge"),
     ],

@@ -138,7 +138,7 @@ def _shows_nothing(error: TokenStoreError) -> None:
 
 def test_a_wrong_key_is_told() -> None:
     """It is the error that stores raise."""
-    with pytest.raises(ConfigurationError, match="is no Fernet key"):
+    with pytest.raises(ConfigurationError, match="must be one or more Fernet keys"):
         RecordCodec("short")
 
 

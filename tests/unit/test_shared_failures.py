@@ -68,7 +68,7 @@ def test_a_refusal_is_remembered_for_longer_than_it_is_served(memory: FailureMem
     [
         Unavailable(reason="no answer within 10 s"),
         Unavailable(reason="ConnectError", not_processed=True),
-        Unavailable(reason="answered 401 Unauthorized, cut off", status_code=401),
+        Unavailable(reason="answered 401 Unauthorized, but the body was cut off", status_code=401),
         Malformed(status_code=200, excerpt="an HTML page of 7 bytes"),
         Misconfigured(reason="http_client returned NoneType"),
         CredentialsUnavailable("raised OSError"),

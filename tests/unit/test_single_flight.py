@@ -197,7 +197,7 @@ async def test_a_refresh_does_not_wait_for_itself() -> None:
     (error,) = await _run_inside(join)
 
     assert isinstance(error, RuntimeError)
-    assert "from within the login" in str(error)
+    assert "would wait for itself" in str(error)
 
 
 async def test_what_a_refresh_started_may_wait() -> None:

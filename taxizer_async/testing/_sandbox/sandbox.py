@@ -141,7 +141,7 @@ class Sandbox:
 
         Raises:
             RuntimeError: If it is already running.
-            OSError: If the port can't be had.
+            OSError: If the port can't be used.
         """
         if self._server is not None:
             msg = f"{self!r} runs already"

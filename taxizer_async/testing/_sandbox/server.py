@@ -124,7 +124,7 @@ class ServerThread:
     Serves *app* on a loopback *port* (0: a free one) until it is stopped.
 
     Raises:
-        OSError: If the port can't be had.
+        OSError: If the port can't be used.
     """
 
     def __init__(self, app: App, port: int) -> None:

@@ -39,7 +39,7 @@ async def test_wrong_credentials_are_sent_once(sandbox: Sandbox, fleet: FleetFac
     assert sandbox.counters.connects == 1
     assert len({id(error) for error in errors}) == 250
     assert all(isinstance(error, CredentialsRejectedError) for error in errors)
-    assert "served from memory until" in str(errors[-1])
+    assert "the last attempt failed" in str(errors[-1])
     assert "/v1/Auth/Connect" in str(errors[-1])
 
 
@@ -106,7 +106,7 @@ async def test_an_outage_fails_callers_at_once_until_the_next_try(
     assert first.value is not second.value
     assert first.value.status_code == second.value.status_code == 503
     assert "the next try is at" in str(first.value)
-    assert "served from memory until" in str(second.value)
+    assert "the last attempt failed" in str(second.value)
     assert second.value.retry_at is not None
     assert second.value.retryable
 

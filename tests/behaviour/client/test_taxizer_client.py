@@ -104,7 +104,8 @@ async def test_a_login_needs_a_way_of_its_own(library: Library, option: str) -> 
     value = library.module.AsyncHTTPTransport() if option == "transport" else {"all://": None}
     options: dict[str, Any] = {option: value}
     with pytest.raises(
-        ConfigurationError, match=rf"with {option}=.*{library.module.__name__}\.AsyncClient"
+        ConfigurationError,
+        match=rf"share the client's {option}=.*{library.module.__name__}\.AsyncClient",
     ):
         library.adapter.TaxizerClient(PAIR, **options)
 
@@ -117,9 +118,9 @@ async def test_a_login_needs_a_way_of_its_own(library: Library, option: str) -> 
 @pytest.mark.parametrize("is_given", [False, True])
 @pytest.mark.parametrize("auth", [("user", "password"), None])
 def test_another_auth_is_refused(library: Library, auth: Any, *, is_given: bool) -> None:
-    """A TaxizerClient brings its own auth, whatever else is given."""
+    """A TaxizerClient makes its own auth, whatever else is given."""
     http_client = library.module.AsyncClient if is_given else None
-    with pytest.raises(ConfigurationError, match="brings its own auth"):
+    with pytest.raises(ConfigurationError, match="makes its own auth"):
         library.adapter.TaxizerClient(PAIR, auth=auth, http_client=http_client)
 
 

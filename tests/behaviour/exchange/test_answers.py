@@ -130,7 +130,9 @@ async def test_other_statuses_are_no_tokens(
         ),
         (
             b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{",
-            Unavailable(reason="answered 400 Bad Request, cut off", status_code=400),
+            Unavailable(
+                reason="answered 400 Bad Request, but the body was cut off", status_code=400
+            ),
         ),
     ],
     ids=["empty", "text", "401", "403", "400-html", "401-empty", "403-html", "cut-off"],

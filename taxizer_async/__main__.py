@@ -16,6 +16,13 @@ _EXTRA: Final = frozenset({"platformdirs", "rich", "typer"})
 def main() -> int:
     """Run the command line with the arguments of this process, and return its exit code."""
     try:
+        return _run()
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _run() -> int:
+    try:
         from taxizer_async._cli.app import run  # noqa: PLC0415 - it needs the extra
     except ModuleNotFoundError as missing:
         name = (missing.name or "").partition(".")[0]

@@ -6,6 +6,8 @@ An error is one line on stderr. `token` is the only command that prints a token.
 
 from __future__ import annotations
 
+import sys
+
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import anyio
@@ -13,9 +15,12 @@ import typer
 
 from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._cli import store as store_commands
+from taxizer_async._cli.completion import PROGRAM, completion, prepare_completion
 from taxizer_async._cli.demo.command import demo
+from taxizer_async._cli.doctor.command import doctor
 from taxizer_async._cli.exit_codes import ExitCode
-from taxizer_async._cli.options import with_store
+from taxizer_async._cli.help import CommandHelp, GroupHelp
+from taxizer_async._cli.options import Json, with_store
 from taxizer_async._cli.output import (
     expiry_rows,
     owner_rows,
@@ -26,6 +31,7 @@ from taxizer_async._cli.output import (
 )
 from taxizer_async._cli.sandbox import sandbox
 from taxizer_async._cli.store_config import StoreConfig, StoreKind, closing
+from taxizer_async._cli.streams import guard_streams, problem_of, start_log
 from taxizer_async._core.errors import (
     ConfigurationError,
     CredentialsRejectedError,
@@ -41,13 +47,12 @@ if TYPE_CHECKING:
     from taxizer_async._core.models import Token
 
 
-PROGRAM: Final = "taxizer-async"
-
 # typer ships its own click, or uses the installed one; this is the base class of the errors of either.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 app: Final = typer.Typer(
     name=PROGRAM,
+    cls=GroupHelp,
     help="Log in to Taxizer, see who you are, or try it all without an account.",
     add_completion=False,
     # They would show the locals of every frame, secrets included.
@@ -58,7 +63,31 @@ app.add_typer(store_commands.app, name="store")
 
 def run() -> int:
     """Run the program with the arguments of this process, and return its exit code."""
+    if sys.stdout is None:
+        print_error("stdout is closed")
+        return ExitCode.UNWRITABLE
+    guard_streams()
+    stdout, code = sys.stdout, 0
     try:
+        code = _run_command()
+        stdout.flush()
+    except BaseException:
+        # An `UnwritableError` may be in a group of them by now.
+        if problem_of(stdout) is None:
+            raise
+    problem = problem_of(stdout)
+    if problem is None:
+        return code
+    # A reader that has closed its pipe wants no more.
+    if not isinstance(problem, BrokenPipeError):
+        print_error(f"stdout can't be written: {problem.strerror}")
+    return ExitCode.UNWRITABLE
+
+
+def _run_command() -> int:
+    try:
+        start_log()
+        prepare_completion()
         result: object = app(prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
         return ExitCode.INTERRUPTED
@@ -84,7 +113,7 @@ def _root(
     require_command(context)
 
 
-@app.command()
+@app.command(cls=CommandHelp)
 @with_store(StoreKind.MEMORY)
 def token(base_url: str, store: StoreConfig) -> None:
     """
@@ -98,16 +127,16 @@ def token(base_url: str, store: StoreConfig) -> None:
     typer.echo(_get_token(base_url, store)[0].jwt.reveal())
 
 
-@app.command()
+@app.command(cls=CommandHelp)
 @with_store(StoreKind.MEMORY)
-def whoami(base_url: str, store: StoreConfig) -> None:
+def whoami(base_url: str, store: StoreConfig, *, json: Json = False) -> None:
     """Log in with the credentials from the environment, and show the account and the app."""
     token, expires_in = _get_token(base_url, store)
-    show_rows([*owner_rows(token), *expiry_rows(token, expires_in)])
+    show_rows([*owner_rows(token), *expiry_rows(token, expires_in)], as_json=json)
 
 
-app.command()(demo)
-app.command()(sandbox)
+for _command in (doctor, demo, sandbox, completion):
+    app.command(cls=CommandHelp)(_command)
 
 
 def _get_token(base_url: str, config: StoreConfig) -> tuple[Token, float | None]:

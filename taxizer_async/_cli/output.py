@@ -1,14 +1,15 @@
 """
-What the command line prints: rows of a name and a value, single lines on stderr, and help.
+What the command line prints: rows of a name and a value, JSON, single lines on stderr, and help.
 
 Control characters in what a server sent never reach the terminal.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
@@ -25,9 +26,16 @@ if TYPE_CHECKING:
     from taxizer_async._core.models import Token
 
 
-def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
-    """Print *rows* to stdout: a table on a terminal, `name: value` lines elsewhere; None shows as unknown."""
-    shown = [(name, _printable(value or "unknown")) for name, value in rows]
+#: A name and a value; a number is a duration in seconds, and None is unknown.
+Row: TypeAlias = "tuple[str, str | float | None]"
+
+
+def show_rows(rows: Iterable[Row], *, as_json: bool = False) -> None:
+    """Print *rows* to stdout: a table on a terminal, `name: value` lines elsewhere, or a JSON object."""
+    if as_json:
+        print_json(dict(rows))
+        return
+    shown = [(name, printable(_text_of(value))) for name, value in rows]
     if not sys.stdout.isatty():
         for name, value in shown:
             typer.echo(f"{name}: {value}")
@@ -40,24 +48,24 @@ def show_rows(rows: Iterable[tuple[str, str | None]]) -> None:
     Console().print(table)
 
 
-def owner_rows(token: Token) -> list[tuple[str, str | None]]:
+def print_json(content: object) -> None:
+    """Print *content* as JSON, in ASCII: it escapes control characters, too."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+def owner_rows(token: Token) -> list[Row]:
     """Return the rows about the app, the account and the user of *token*."""
     names = ("app_name", "app_id", "account_name", "account_id", "username")
     return [(name, getattr(token, name)) for name in names]
 
 
-def expiry_rows(token: Token, expires_in: float | None) -> list[tuple[str, str | None]]:
+def expiry_rows(token: Token, expires_in: float | None) -> list[Row]:
     """Return the rows about the expiry of *token*, *expires_in* seconds from now."""
     expires_at = token.expires_at
     return [
         ("expires_at", None if expires_at is None else f"{expires_at:%Y-%m-%dT%H:%M:%SZ}"),
-        ("expires_in", seconds(expires_in)),
+        ("expires_in", expires_in),
     ]
-
-
-def seconds(duration: float | None) -> str | None:
-    """Return *duration* as text."""
-    return None if duration is None else f"{duration:.0f} s"
 
 
 def require_command(context: typer.Context) -> None:
@@ -77,9 +85,14 @@ def print_warning(message: str) -> None:
     _print_line("warning", message)
 
 
-def _print_line(kind: str, message: str) -> None:
-    typer.echo(f"{kind}: {_printable(' '.join(message.split()))}", err=True)
-
-
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return *text* without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _print_line(kind: str, message: str) -> None:
+    typer.echo(f"{kind}: {printable(' '.join(message.split()))}", err=True)
+
+
+def _text_of(value: str | float | None) -> str:
+    return f"{value:.0f} s" if isinstance(value, float) else value or "unknown"

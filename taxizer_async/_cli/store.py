@@ -14,15 +14,10 @@ import anyio
 import typer
 
 from taxizer_async._cli.exit_codes import ExitCode
-from taxizer_async._cli.options import with_store
-from taxizer_async._cli.output import (
-    expiry_rows,
-    owner_rows,
-    require_command,
-    seconds,
-    show_rows,
-)
-from taxizer_async._cli.store_config import SharedStore, StoreConfig, StoreKind, closing
+from taxizer_async._cli.help import CommandHelp, GroupHelp
+from taxizer_async._cli.options import Json, with_store
+from taxizer_async._cli.output import expiry_rows, owner_rows, require_command, show_rows
+from taxizer_async._cli.store_config import SharedStore, StoreConfig, closing
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.environment import read_variable
 from taxizer_async._core.errors import TokenStoreError
@@ -38,6 +33,7 @@ from taxizer_async.stores import StoreKey
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from taxizer_async._cli.output import Row
     from taxizer_async.stores import TokenRecord
 
 
@@ -46,13 +42,13 @@ T = TypeVar("T")
 _POLICY: Final = RenewalPolicy()
 _CLOCK: Final = SystemClock()
 
-app: Final = typer.Typer(help="See or drop the token that is kept in a store.")
+app: Final = typer.Typer(cls=GroupHelp, help="See or drop the token that is kept in a store.")
 app.callback(invoke_without_command=True)(require_command)
 
 
-@app.command()
+@app.command(cls=CommandHelp)
 @with_store(SharedStore.FILE)
-def show(base_url: str, store: StoreConfig) -> None:
+def show(base_url: str, store: StoreConfig, *, json: Json = False) -> None:
     """
     Show the token that is kept for TAXIZER_CLIENT_ID, without its secrets.
 
@@ -60,12 +56,12 @@ def show(base_url: str, store: StoreConfig) -> None:
     """
     key = _key(base_url)
     record = anyio.run(_call, store, GuardedStore.look, key, "the store can't be read").record
-    show_rows([*_place_rows(store, key), *_record_rows(record)])
+    show_rows([*_place_rows(store, key), *_record_rows(record)], as_json=json)
     if record is None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-@app.command()
+@app.command(cls=CommandHelp)
 @with_store(SharedStore.FILE)
 def clear(base_url: str, store: StoreConfig) -> None:
     """
@@ -107,24 +103,23 @@ async def _call(
     raise TokenStoreError(msg)
 
 
-def _place_rows(config: StoreConfig, key: StoreKey) -> list[tuple[str, str | None]]:
-    place = f"file in {config.directory}" if config.kind is StoreKind.FILE else config.kind.value
+def _place_rows(config: StoreConfig, key: StoreKey) -> list[Row]:
     return [
         ("base_url", key.base_url),
         ("client_id", key.client_id),
-        ("store", place),
+        ("store", config.place),
         ("encryption", "on" if config.encryption_keys else "off"),
     ]
 
 
-def _record_rows(record: TokenRecord | None) -> list[tuple[str, str | None]]:
+def _record_rows(record: TokenRecord | None) -> list[Row]:
     if record is None:
         return [("token", TokenState.NONE)]
     cached = from_record(record, clock=_CLOCK, policy=_POLICY, jitter=0.0)
     left = cached.remaining(_CLOCK)
     return [
         ("token", token_state(cached, _CLOCK)),
-        ("age", seconds(record.age)),
+        ("age", record.age),
         *expiry_rows(record.token, max(0.0, left) if math.isfinite(left) else None),
         ("refresh_token", _refresh_state(cached)),
         *owner_rows(record.token),

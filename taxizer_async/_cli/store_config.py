@@ -43,12 +43,29 @@ class StoreKind(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class StoreConfig:
-    """What a store is created from; the first of the *encryption_keys* encrypts, and any of them decrypts."""
+    """What a store is created from; *redis_prefix* comes before the name of each of its keys."""
 
     kind: StoreKind
     path: str | None = None
     redis_url: Secret | None = None
-    encryption_keys: tuple[Secret, ...] = ()
+    redis_prefix: str = ""
+
+    @property
+    def encryption_keys(self) -> tuple[Secret, ...]:
+        """
+        The keys in the environment: the first one encrypts, and any of them decrypts.
+
+        See `encryption_keys_of_environment` for errors.
+        """
+        return () if self.kind is StoreKind.MEMORY else encryption_keys_of_environment()
+
+    @property
+    def place(self) -> str:
+        """What people call it; see `directory` for errors."""
+        if self.kind is StoreKind.FILE:
+            return f"file in {self.directory}"
+        prefix = f" with the prefix {self.redis_prefix}" if self.redis_prefix else ""
+        return f"{self.kind}{prefix}"
 
     @property
     def directory(self) -> str:
@@ -77,7 +94,9 @@ class StoreConfig:
             if self.kind is StoreKind.REDIS:
                 from taxizer_async.stores.redis import RedisTokenStore  # noqa: PLC0415 - an extra
 
-                return RedisTokenStore.from_url(self._url().reveal(), encryption_key=keys)
+                return RedisTokenStore.from_url(
+                    self._url().reveal(), prefix=self.redis_prefix, encryption_key=keys
+                )
         except ImportError as cause:
             raise ConfigurationError(str(cause)) from cause
         return MemoryTokenStore()

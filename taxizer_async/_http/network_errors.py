@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 def describe_network_error(error: BaseException) -> str:
     """Return the class of *error*, and the first reason known to the system or TLS among its causes."""
-    name = type(error).__name__
-    reason = next(filter(None, map(_reason, causes_of(error))), None)
+    name, reason = type(error).__name__, reason_of(error)
     return f"{name} ({reason})" if reason else name
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Return the first reason known to the system or TLS among the causes of *error*."""
+    return next(filter(None, map(_reason, causes_of(error))), None)
 
 
 def is_about_certificate(error: BaseException) -> bool:

@@ -1,0 +1,1 @@
+"""The command `doctor`: checks of all that stands between this process and Taxizer."""

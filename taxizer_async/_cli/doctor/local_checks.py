@@ -1,0 +1,144 @@
+"""The checks of this machine: the environment, the URL, the proxy variables, the store, the packages."""
+
+from __future__ import annotations
+
+import platform
+import re
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from taxizer_async._cli.doctor.case import aside
+from taxizer_async._cli.doctor.findings import Finding, State, finding_of
+from taxizer_async._cli.store_config import StoreKind, closing
+from taxizer_async._core.environment import DEFAULT_BASE_URL
+from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.models import Credentials
+from taxizer_async._http.urls import is_loopback
+from taxizer_async._version import __version__
+from taxizer_async.stores import CheckableStore
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taxizer_async._cli.doctor.case import Case
+
+
+#: Other hosts than the documented one are not documented, but they are likely to be below this domain.
+_DOMAIN: Final = ".taxizer.com"
+
+_REQUIREMENT: Final = re.compile(r"([\w.-]+)>=([\d.]+)")
+
+
+async def check_credentials(_case: Case) -> Finding:
+    """Look whether the pair is in the environment, or in the files that it names."""
+    try:
+        pair = await aside.run(Credentials.from_env)
+    except ConfigurationError as cause:
+        return finding_of(cause, State.MISCONFIGURED)
+    values = {
+        "TAXIZER_CLIENT_ID": pair.client_id,
+        "TAXIZER_CLIENT_SECRET": pair.client_secret.reveal(),
+    }
+    padded = [name for name, value in values.items() if value != value.strip()]
+    if padded:
+        text = f"{' and '.join(padded)} begins or ends with white space"
+        return Finding(State.WARNING, text, "remove it, unless it is part of the value")
+    return Finding(State.OK, "the clientId and the clientSecret are set")
+
+
+async def check_url(case: Case) -> Finding:
+    """Look whether the URL can be Taxizer's."""
+    try:
+        url = case.url
+    except ConfigurationError as cause:
+        return finding_of(cause, State.MISCONFIGURED)
+    shown = str(url).rstrip("/")
+    if url.host == httpx.URL(DEFAULT_BASE_URL).host:
+        return Finding(State.OK, f"{shown} is the documented staging host")
+    if is_loopback(url.host):
+        return Finding(State.OK, f"{shown} is on this machine, as a sandbox is; it is not Taxizer")
+    if url.host.endswith(_DOMAIN):
+        return Finding(
+            State.OK, f"{shown} is a host of Taxizer, but not the documented staging host"
+        )
+    advice = "check TAXIZER_BASE_URL, unless this is your gateway to it"
+    return Finding(State.WARNING, f"{shown} is not a host of Taxizer", advice)
+
+
+async def check_proxy(case: Case) -> Finding:
+    """Look which proxy the environment or the system names for the API."""
+    try:
+        proxy = case.proxy()
+        if proxy is None:
+            return Finding(State.OK, "none is used")
+        host, port = case.first_hop()
+    except (ValueError, httpx.InvalidURL):
+        host = ""
+    if not host:
+        text = "a proxy variable does not hold the URL of a proxy"
+        advice = "set it to one such as http://proxy.example.com:3128, or unset it"
+        return Finding(State.MISCONFIGURED, text, advice)
+    return Finding(State.OK, f"requests go through {host}:{port}")
+
+
+async def check_store(case: Case) -> Finding:
+    """Use each right that the store needs, on a record that belongs to nobody."""
+    if case.store.kind is StoreKind.MEMORY:
+        return Finding(State.SKIPPED, "none was named", "give --store file or redis to check one")
+    try:
+        store = case.store.create()
+        async with closing(store):
+            if isinstance(store, CheckableStore):
+                await store.check()
+    except ConfigurationError as cause:
+        return finding_of(cause, State.MISCONFIGURED)
+    except TokenStoreError as cause:
+        return finding_of(cause, State.UNAVAILABLE)
+    return Finding(State.OK, f"{case.store.place} can be used")
+
+
+async def check_versions(_case: Case) -> Finding:
+    """Compare what is installed with what this package needs."""
+    try:
+        needed = dict(_needed())
+    except metadata.PackageNotFoundError:
+        text = f"taxizer-async {__version__} runs from a source tree, so what it needs is not known"
+        return Finding(State.WARNING, text, "install it with pip")
+    installed = {name: version for name in needed if (version := _version_of(name)) is not None}
+    old = {
+        name: version
+        for name, version in installed.items()
+        if _numbers(version) < _numbers(needed[name])
+    }
+    if old:
+        found = ", ".join(f"{name} {version}" for name, version in old.items())
+        wanted = " ".join(f'"{name}>={needed[name]}"' for name in old)
+        return Finding(State.MISCONFIGURED, f"too old: {found}", f"pip install {wanted}")
+    listed = [f"taxizer-async {__version__}", f"Python {platform.python_version()}"]
+    return Finding(
+        State.OK,
+        ", ".join([*listed, *(f"{name} {version}" for name, version in installed.items())]),
+    )
+
+
+def _needed() -> Iterator[tuple[str, str]]:
+    """Yield the names of the dependencies, extras included, and the lowest version of each."""
+    for requirement in metadata.requires("taxizer-async") or ():
+        found = _REQUIREMENT.match(requirement)
+        if found is not None:
+            yield found[1], found[2]
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))

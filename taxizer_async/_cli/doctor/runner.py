@@ -1,0 +1,114 @@
+"""The order of the checks, and the limits of each: its time, what it needs, and that its crash is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import attrs
+
+from taxizer_async._cli.doctor import local_checks, network_checks
+from taxizer_async._cli.doctor.case import Case
+from taxizer_async._cli.doctor.findings import Finding, State
+from taxizer_async._http.network_errors import describe_network_error
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+
+@attrs.frozen(eq=False)
+class Check:
+    """
+    A check.
+
+    Attributes:
+        name: How it is shown.
+        run: Returns what it finds.
+        needs: The checks without which it would find nothing new.
+        advice: What to do if it gives no result.
+    """
+
+    name: str
+    run: Callable[[Case], Awaitable[Finding]]
+    needs: tuple[str, ...] = ()
+    advice: str = ""
+
+
+CHECKS: Final = (
+    Check(
+        "credentials",
+        local_checks.check_credentials,
+        advice="check the file system of the files that TAXIZER_*_FILE name",
+    ),
+    Check("url", local_checks.check_url),
+    Check("proxy", local_checks.check_proxy, needs=("url",), advice="check the proxy variables"),
+    Check(
+        "dns",
+        network_checks.check_dns,
+        needs=("proxy",),
+        advice="check the DNS servers of this machine",
+    ),
+    Check(
+        "tcp",
+        network_checks.check_tcp,
+        needs=("dns",),
+        advice="a firewall may drop the packets: let this machine connect to it",
+    ),
+    Check(
+        "tls",
+        network_checks.check_tls,
+        needs=("tcp",),
+        advice="check what stands between you and the API",
+    ),
+    Check(
+        "clock",
+        network_checks.check_clock,
+        needs=("tls",),
+        advice="the API, or what stands before it, does not answer: try again in a minute",
+    ),
+    Check(
+        "login",
+        network_checks.check_login,
+        needs=("credentials", "tls"),
+        advice="Connect does not answer: try again in a minute",
+    ),
+    Check(
+        "bearer",
+        network_checks.check_bearer,
+        needs=("login",),
+        advice="the API does not answer: try again in a minute",
+    ),
+    Check(
+        "store", local_checks.check_store, advice="check the disk, or the network, that it is on"
+    ),
+    Check("versions", local_checks.check_versions, advice="check the file system of the packages"),
+)
+
+
+async def examine(
+    case: Case, checks: Iterable[Check] = CHECKS, begin: Callable[[str], object] = lambda _: None
+) -> AsyncGenerator[Finding]:
+    """Make *checks* one after the other, calling *begin* with the name of each, and yield what they find."""
+    found: dict[str, Finding] = {}
+    for check in checks:
+        begin(check.name)
+        missing = next((name for name in check.needs if not found[name].is_sound), None)
+        if missing is None:
+            finding = await _run(check, case)
+        else:
+            finding = Finding(State.SKIPPED, f"not tried, as {missing} has to be right first")
+        found[check.name] = attrs.evolve(finding, name=check.name)
+        yield found[check.name]
+
+
+async def _run(check: Check, case: Case) -> Finding:
+    with anyio.move_on_after(case.seconds):
+        try:
+            return await check.run(case)
+        except Exception as cause:  # noqa: BLE001 - its text may be secret, and the other checks go on
+            return Finding(
+                State.UNAVAILABLE, f"it failed: {describe_network_error(cause)}", check.advice
+            )
+    return Finding(State.UNAVAILABLE, f"no result within {case.seconds:g} s", check.advice)

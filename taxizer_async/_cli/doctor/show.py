@@ -1,0 +1,106 @@
+"""How findings are shown: as they come, on a terminal or as plain lines; or as JSON at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+import typer
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from taxizer_async._cli.doctor.findings import Finding, State, exit_code
+from taxizer_async._cli.output import print_json, printable
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.status import Status
+
+
+_NAME_WIDTH: Final = 11
+_STATE_WIDTH: Final = 13
+
+_STYLES: Final = {
+    State.OK: "green",
+    State.WARNING: "yellow",
+    State.SKIPPED: "dim",
+    State.REFUSED: "bold red",
+    State.MISCONFIGURED: "bold red",
+    State.UNAVAILABLE: "bold red",
+}
+
+
+class Display(Protocol):
+    """Shows findings as they come."""
+
+    def begin(self, name: str) -> None:
+        """Say that the check *name* has begun."""
+        ...
+
+    def show(self, finding: Finding) -> None:
+        """Show what it found."""
+        ...
+
+
+@final
+class Lines:
+    """A line for each finding, for files and other programs."""
+
+    def begin(self, name: str) -> None:
+        """Say nothing, as there is nobody to watch."""
+
+    def show(self, finding: Finding) -> None:
+        """Print the finding."""
+        words = f"{finding.text}: {finding.advice}" if finding.advice else finding.text
+        line = f"{finding.name:{_NAME_WIDTH}}  {finding.state:{_STATE_WIDTH}}  {words}"
+        typer.echo(printable(line))
+
+
+@final
+class Screen:
+    """The same with colours and a spinner, for people; the advice has a line of its own."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console = console
+        self._status = status
+
+    def begin(self, name: str) -> None:
+        """Have the spinner name the check."""
+        self._status.update(name)
+
+    def show(self, finding: Finding) -> None:
+        """Print the finding above the spinner."""
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=_NAME_WIDTH, style="bold")
+        row.add_column(width=_STATE_WIDTH, style=_STYLES[finding.state])
+        row.add_column(overflow="fold")
+        row.add_row(finding.name, finding.state, Text(printable(finding.text)))
+        if finding.advice:
+            row.add_row("", "", Text(printable(f"-> {finding.advice}"), style="italic"))
+        self._console.print(row)
+
+
+@contextlib.contextmanager
+def display() -> Iterator[Display]:
+    """Yield what suits stdout."""
+    if not sys.stdout.isatty():
+        yield Lines()
+        return
+    console = Console()
+    # In ASCII, as not all terminals can show the others.
+    with console.status("", spinner="line") as status:
+        yield Screen(console, status)
+
+
+def show_json(findings: Iterable[Finding]) -> None:
+    """Print all findings, and the exit code that they come to."""
+    found = list(findings)
+    fields = ("name", "state", "text", "advice")
+    checks = [{field: getattr(each, field) for field in fields} for each in found]
+    print_json({"exit_code": exit_code(found), "checks": checks})

@@ -21,6 +21,7 @@ from benchmarks.bench import FULL, QUICK
 from benchmarks.field import SUMMARY
 from benchmarks.report import Section, claim_table, page, plain
 from benchmarks.scenarios import (
+    celery,
     crowd,
     fleet,
     hot,
@@ -60,6 +61,7 @@ _SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
     "import": imports.run,
     "memory": memory.run,
     "loops": loops.run,
+    "celery": celery.run,
 }
 
 

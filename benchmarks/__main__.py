@@ -36,6 +36,7 @@ from benchmarks.scenarios import (
     sick_refresh,
     simulated,
     stampede,
+    sync,
 )
 
 
@@ -61,6 +62,7 @@ _SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
     "import": imports.run,
     "memory": memory.run,
     "loops": loops.run,
+    "sync": sync.run,
     "celery": celery.run,
 }
 

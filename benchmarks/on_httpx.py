@@ -59,6 +59,13 @@ class LeanHeader(httpx.Auth):
         request.headers["Authorization"] = self._value
         yield request
 
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Set the header."""
+        request.headers["Authorization"] = self._value
+        yield request
+
 
 class EventAuth(httpx.Auth):
     """The leanest single flight: the first caller logs in, and an event wakes all others."""

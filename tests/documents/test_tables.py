@@ -23,7 +23,7 @@ ERRORS: Final = {
     for name, value in vars(taxizer_async).items()
     if isinstance(value, type) and issubclass(value, TaxizerError)
 }
-OPERATIONS: Final = "docs/operations.md"
+RUNBOOK: Final = "docs/runbook.md"
 LOG_LINES: Final = "docs/reference/log-lines.md"
 RESULTS: Final = (ROOT / "benchmarks" / "results.md").read_text("utf-8")
 
@@ -89,7 +89,7 @@ def test_each_other_log_line_is_explained() -> None:
 
 def test_the_runbook_is_found_by_the_log_line() -> None:
     """The runbook has the beginning of each line that an operator should act on."""
-    runbook = text_of(OPERATIONS)
+    runbook = text_of(RUNBOOK)
     urgent = [
         line.beginning.strip()
         for line in (*LINES.values(), LOGIN_FAILED)
@@ -112,7 +112,7 @@ def test_each_field_of_the_status_is_explained() -> None:
 
 def test_each_error_has_an_entry_in_the_runbook() -> None:
     """The runbook has an entry for each error."""
-    entries = re.findall(r"^### (\w+Error)$", text_of(OPERATIONS), re.MULTILINE)
+    entries = re.findall(r"^### (\w+Error)$", text_of(RUNBOOK), re.MULTILINE)
 
     assert set(entries) == ERRORS - {"TaxizerError"}
 

@@ -77,7 +77,7 @@ async def test_each_right_is_needed(redis_server: RedisServer, missing: str) -> 
 @pytest.mark.report(155)
 def test_the_rights_are_documented() -> None:
     """The documentation names these rights and no other."""
-    text = (Path(__file__).parents[2] / "docs" / "workers.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "workers.md").read_text("utf-8")
     assert f"~staging:taxizer_async:* {RIGHTS}\n" in text
 
 

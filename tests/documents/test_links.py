@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 
 from pathlib import Path
 from typing import Final
@@ -62,3 +63,14 @@ def test_a_page_of_the_documentation_links_to_pages_only() -> None:
 def test_a_file_that_is_also_a_page_has_no_link_to_another(name: str) -> None:
     """The links of both places differ."""
     assert _LINK.findall(_CODE.sub("", (ROOT / name).read_text("utf-8"))) == []
+
+
+def test_an_index_page_has_no_link_to_a_file() -> None:
+    """What the wheel says of itself is the README without the links that lead into the repository."""
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["metadata"]
+    text = text_of("README.md")
+    for rule in hooks["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+
+    assert _LINK.findall(text) == []
+    assert "the tutorial does the same" in text.lower()

@@ -174,14 +174,9 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def fleet(session: nox.Session) -> None:
-    """Run fleets of processes over both stores: cold, under load, with workers killed; arguments go to the load."""
+    """Run fleets of processes through all that they have to outlive, and print a table; arguments go to it."""
     install(session)
-    arguments = session.posargs or ["--seconds", "60"]
-    session.run("python", "-m", "tests.stores.kills")
-    for store in ("file", "redis"):
-        session.run("python", "-m", "tests.fleet.cold", "--store", store)
-        session.run("python", "-m", "tests.fleet.load", "--store", store, *arguments)
-        session.run("python", "-m", "tests.fleet.load", "--store", store, "--kills", *arguments)
+    session.run("python", "-m", "tests.fleet.campaign", *session.posargs)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
 import signal
@@ -38,7 +39,7 @@ class WorkerConfig:
     The configuration of a worker.
 
     Attributes:
-        store: Its kind, and where it is.
+        store: Its kind ("file", "redis", "cluster" or "sentinel"), and where it is.
         encryption_key: The store's.
         backend: The event loop.
         policy: Arguments of `RenewalPolicy`.
@@ -234,6 +235,10 @@ class Fleet:
         worker = self._exchanging.get(timeout=seconds)
         self.sandbox.wait_until(lambda counters: counters.exchanges > before, seconds)
         return worker
+
+    def gaps(self) -> list[float]:
+        """Return the seconds between the moments at which workers began two exchanges."""
+        return [later - earlier for earlier, later in itertools.pairwise(sorted(self.exchanges))]
 
     def ask_all(self, command: str) -> list[Report]:
         """Send *command* to all at once, and return their answers."""

@@ -1,35 +1,29 @@
 """
 A fleet under steady load whose tokens last 4 s, with or without workers that are killed.
 
-`python -m tests.fleet.load [--seconds N] [--kills] [--store file|redis]` prints the result, and
-fails if a request did, if a refresh token was sent twice, or if there were too many exchanges.
+`tests.fleet.campaign` prints the result.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import random
-import sys
-import tempfile
 import time
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from taxizer_async.testing import Sandbox, SandboxCounters
-from tests.fleet.fleet import Fleet, WorkerConfig
+from taxizer_async.testing import SandboxCounters
+from tests.fleet.fleet import Fleet
 from tests.support.families import PATIENCE
-from tests.support.redis_server import RedisServer
 from tests.support.server_process import attempts
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.fleet.fleet import Report
+    from taxizer_async.testing import Sandbox
+    from tests.fleet.fleet import Report, WorkerConfig
 
 
 LIFETIME = 4.0
@@ -79,6 +73,15 @@ class Outcome:
             found.append(f"two exchanges within {min(self.gaps):.2f} s")
         return found
 
+    def __str__(self) -> str:
+        """Return it for a table."""
+        counters = self.counters
+        return (
+            f"{self.requests:,} requests in {self.seconds:.0f} s, {len(self.failures)} failed, "
+            f"{counters.connects} logins, {counters.refreshes} renewals, {counters.reuses} reuses, "
+            f"{self.kills} killed ({self.mid_refresh} in a refresh), least gap {min(self.gaps, default=0):.2f} s"
+        )
+
 
 def run_load(
     sandbox: Sandbox, config: WorkerConfig, *, seconds: float, kills: bool, seed: int
@@ -109,7 +112,7 @@ def run_load(
             # What the last kill left behind shows in what the next worker sends.
             sandbox.wait_until(lambda counters: counters.exchanges > exchanges, PATIENCE)
         # Before they are stopped: a worker that is stopped in a renewal leaves a spent token behind.
-        counters, begun = sandbox.counters, sorted(fleet.exchanges)
+        counters, gaps = sandbox.counters, fleet.gaps()
         reports = fleet.ask_all("stop")
         elapsed = time.monotonic() - began
     return Outcome(
@@ -117,7 +120,7 @@ def run_load(
         requests=sum(report.sent for report in reports),
         failures=tuple(_failures(reports)),
         counters=counters,
-        gaps=tuple(later - earlier for earlier, later in itertools.pairwise(begun)),
+        gaps=tuple(gaps),
         kills=killed,
         mid_refresh=mid_refresh,
     )
@@ -141,41 +144,3 @@ def _kill_in_refresh(fleet: Fleet) -> bool:
 
 def _failures(reports: Iterable[Report]) -> list[str]:
     return [failure for report in reports for failure in report.failures]
-
-
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--kills", action="store_true")
-    parser.add_argument("--store", choices=["file", "redis"], default="file")
-    parser.add_argument("--seed", type=int, default=1)
-    wanted = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        RedisServer(Path(folder)) as server,
-        Sandbox() as box,
-    ):
-        where = server.url if wanted.store == "redis" else f"{folder}/tokens"
-        outcome = run_load(
-            box,
-            # The timeouts that users have, not the longer ones of tests.
-            WorkerConfig(store=(wanted.store, where), policy={}),
-            seconds=wanted.seconds,
-            kills=wanted.kills,
-            seed=wanted.seed,
-        )
-    counters = outcome.counters
-    print(  # noqa: T201
-        f"{wanted.store}{', kills' * wanted.kills}: {outcome.seconds:.0f} s, {outcome.requests:,} requests, "
-        f"{len(outcome.failures)} failed, {counters.connects} logins, {counters.refreshes} renewals, "
-        f"{counters.reuses} reuses, {outcome.kills} killed ({outcome.mid_refresh} in a refresh), "
-        f"least gap {min(outcome.gaps, default=0):.2f} s"
-    )
-    for problem in outcome.problems:
-        print(problem)  # noqa: T201
-    return bool(outcome.problems)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

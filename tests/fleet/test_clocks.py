@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from tests.fleet.fleet import PATIENT, Fleet
-from tests.support.families import PATIENCE
+from tests.fleet.faults import part_clocks
+from tests.fleet.fleet import PATIENT
 
 
 if TYPE_CHECKING:
@@ -26,20 +24,10 @@ def test_clocks_an_hour_apart_cost_no_exchange(
     sandbox: Sandbox, config: WorkerConfig, offset: float
 ) -> None:
     """Two processes, one of them an hour off, share four lives of a token: one exchange each."""
-    sandbox.lifetime = 2.0
     # A token may expire while a late request is on its way, which is then resent with the next one.
     policy = PATIENT | {"unauthorized_budget": 1_000}
-    with Fleet(sandbox, attrs.evolve(config, policy=policy)) as fleet:
-        fleet.start(1)
-        fleet.start(1, wall_offset=offset)
-        fleet.start_load(2)
-        sandbox.wait_until(lambda counters: counters.exchanges >= 4, PATIENCE)
-        # Before they are stopped: a worker that is stopped in a renewal leaves a spent token behind.
-        begun, counters = sorted(fleet.exchanges), sandbox.counters
-        reports = fleet.ask_all("stop")
+    course = part_clocks(sandbox, attrs.evolve(config, policy=policy), offset)
 
-    assert [report.failures for report in reports] == [[], []]
-    assert counters.connects == 1
-    assert all(
-        later - earlier > 0.74 * sandbox.lifetime for earlier, later in itertools.pairwise(begun)
-    )
+    assert course.problems == []
+    assert course.counters.connects == 1
+    assert course.least_gap > 0.74 * sandbox.lifetime

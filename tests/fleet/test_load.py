@@ -1,4 +1,4 @@
-"""A fleet under load, in short; `python -m tests.fleet.load` runs it for longer."""
+"""A fleet under load, in short; `tests.fleet.campaign` runs it for longer."""
 
 from __future__ import annotations
 

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fleet.faults import FAULTS, run_fault
 from tests.fleet.fleet import PATIENT, Fleet, WorkerConfig
-from tests.support.families import PATIENCE
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox, SandboxCounters
+    from taxizer_async.testing import Sandbox
     from tests.support.redis_server import RedisServer
-
-
-def _restart(server: RedisServer) -> None:
-    server.stop()
-    server.start()
-
-
-FAULTS: dict[str, Callable[[RedisServer], object]] = {
-    "restart": _restart,
-    "FLUSHALL": lambda server: server.ask("FLUSHALL"),
-    "CLIENT PAUSE": lambda server: server.ask("CLIENT PAUSE 3000 ALL"),
-    "connection reset": lambda server: server.ask("CLIENT KILL TYPE normal SKIPME yes"),
-}
-
-
-def _has(exchanges: int, counters: SandboxCounters) -> bool:
-    return counters.exchanges >= exchanges
 
 
 @pytest.mark.slow
@@ -43,22 +22,9 @@ def test_a_fault_under_load_fails_no_request(
     sandbox: Sandbox, redis_server: RedisServer, fault: str
 ) -> None:
     """Redis pauses twice during a renewal, with renewals before and after it."""
-    sandbox.lifetime, sandbox.refresh_latency = 2.0, 0.2
-    # The pause is longer than the default timeout of the store.
-    policy = {"unauthorized_budget": 1_000}
-    config = WorkerConfig(store=("redis", redis_server.url), policy=policy, pause=0.1)
-    with Fleet(sandbox, config) as fleet:
-        fleet.start(3)
-        fleet.start_load(4)
-        for _ in range(2):
-            fleet.wait_for_exchange()
-            FAULTS[fault](redis_server)
-            later = sandbox.counters.exchanges + 2
-            sandbox.wait_until(functools.partial(_has, later), PATIENCE)
-        reports = fleet.ask_all("stop")
+    course = run_fault(sandbox, redis_server, fault, {"unauthorized_budget": 1_000})
 
-    assert [report.failures for report in reports] == [[], [], []]
-    assert sandbox.counters.reuses == 0
+    assert course.problems == []
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ It also reports, unasked, when it begins an exchange.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -42,23 +43,47 @@ from taxizer_async import (  # noqa: E402
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 
 PATH = "/v1/Invoices"
 
 
-def make_store() -> TokenStore:
-    """Return the store that the fleet shares."""
+@contextlib.asynccontextmanager
+async def opened_store() -> AsyncIterator[TokenStore]:
+    """Open the store that the fleet shares."""
     kind, where = CONFIG["store"]
     key = CONFIG["encryption_key"]
     if kind == "file":
         from taxizer_async.stores.file import FileTokenStore  # noqa: PLC0415 - an extra
 
-        return FileTokenStore(where, encryption_key=key)
+        yield FileTokenStore(where, encryption_key=key)
+        return
     from taxizer_async.stores.redis import RedisTokenStore  # noqa: PLC0415 - an extra
 
-    return RedisTokenStore.from_url(where, encryption_key=key)
+    if kind == "redis":
+        async with RedisTokenStore.from_url(where, encryption_key=key) as store:
+            yield store
+        return
+    async with opened_client(kind, where) as client:
+        yield RedisTokenStore(client, encryption_key=key)
+
+
+@contextlib.asynccontextmanager
+async def opened_client(kind: str, where: str) -> AsyncIterator[Any]:
+    """Open a client of a cluster, or of a Sentinel, whose port *where* is."""
+    import redis.asyncio.sentinel  # noqa: PLC0415 - an extra
+
+    library: Any = redis.asyncio
+    if kind == "cluster":
+        async with library.RedisCluster.from_url(where) as client:
+            yield client
+        return
+    sentinel = library.sentinel.Sentinel([("127.0.0.1", int(where))])
+    async with sentinel.master_for("till") as client:
+        yield client
+    for each in sentinel.sentinels:
+        await each.aclose()
 
 
 class Worker:
@@ -178,14 +203,9 @@ def say(what: str, **content: Any) -> None:
 
 async def main() -> None:
     """Run the worker, and close the stores at the end."""
-    stores = [make_store() for _ in range(CONFIG["auths"])]
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened_store()) for _ in range(CONFIG["auths"])]
         await Worker(stores).run()
-    finally:
-        for store in stores:
-            close = getattr(store, "aclose", None)
-            if close is not None:
-                await close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 
 from typing import TYPE_CHECKING, Any, Final, final
@@ -33,12 +34,13 @@ from taxizer_async._core.models import Credentials
 
 try:
     from aiohttp import BytesPayload, ClientSession, IOBasePayload, MultipartWriter, hdrs, web
+    from yarl import URL
 except ImportError as _missing:
     _msg = 'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
     raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from aiohttp import (
         ClientHandlerType,
@@ -50,7 +52,15 @@ if TYPE_CHECKING:
     from taxizer_async._token.cached_token import CachedToken
 
 
-__all__ = ["TAXIZER_AUTH", "TAXIZER_SESSION", "TaxizerMiddleware", "taxizer_ctx"]
+__all__ = [
+    "TAXIZER_AUTH",
+    "TAXIZER_SESSION",
+    "TaxizerMiddleware",
+    "auth_key",
+    "open_session",
+    "session_key",
+    "taxizer_ctx",
+]
 
 #: Where `taxizer_ctx` puts the session of an application.
 TAXIZER_SESSION: Final = web.AppKey("TAXIZER_SESSION", ClientSession)
@@ -58,6 +68,19 @@ TAXIZER_SESSION: Final = web.AppKey("TAXIZER_SESSION", ClientSession)
 TAXIZER_AUTH: Final = web.AppKey("TAXIZER_AUTH", TaxizerAuth)
 
 _OWN_OPTIONS: Final = ("base_url", "auth")
+
+
+@functools.cache
+def session_key(name: str) -> web.AppKey[ClientSession]:
+    """Return where `taxizer_ctx(name=name)` puts the session; the same key each time."""
+    return web.AppKey(f"TAXIZER_SESSION {name}", ClientSession)
+
+
+@functools.cache
+def auth_key(name: str) -> web.AppKey[TaxizerAuth]:
+    """Return where `taxizer_ctx(name=name)` puts the auth; the same key each time."""
+    return web.AppKey(f"TAXIZER_AUTH {name}", TaxizerAuth)
+
 
 _log: Final = logging.getLogger("taxizer_async")
 
@@ -68,16 +91,20 @@ class TaxizerMiddleware:
     Logs in to Taxizer and puts the bearer token on every request of an `aiohttp.ClientSession`.
 
     ```python
-    auth = TaxizerAuth(Credentials.from_env)
-    async with aiohttp.ClientSession(auth.base_url, middlewares=[TaxizerMiddleware(auth)]) as session:
-        await session.post("/v1/Invoices/GenerateInvoice", json=invoice)
+    async with aiohttp.ClientSession(middlewares=[TaxizerMiddleware(auth)]) as session:
+        await session.post(f"{auth.base_url}/v1/Invoices/GenerateInvoice", json=invoice)
     ```
+
+    `open_session` returns a session that has it, and the *base_url*.
 
     After a 401 that is about the token, the token is renewed and the request sent again, if its body can
     be: none, bytes, text, JSON, a form, and files that can be rewound, in a multipart form or not. aiohttp
     follows redirects above its middlewares: each hop is a separate request, and gets the token if it goes
     to the API. A session's timeout includes the time that a login takes. Of several middlewares this has to
     be the last: those before it see neither the token nor a 401 that it cures.
+
+    `session.post(..., middlewares=...)` replaces the session's middlewares for that request, this one too, so
+    the request goes without a token: name this one there again.
 
     Once there is a response, the token is gone from `response.request_info`, which aiohttp's errors show.
 
@@ -166,10 +193,57 @@ class TaxizerMiddleware:
         return f"<{type(self).__name__} of {auth!r}>"
 
 
+def open_session(
+    auth: AuthBase, /, *, middlewares: Sequence[ClientMiddlewareType] = (), **options: Any
+) -> ClientSession:
+    """
+    Return a session whose requests are below the *base_url* of *auth*, and carry its token.
+
+    ```python
+    async with open_session(TaxizerAuth(Credentials.from_env)) as session:
+        await session.post("/v1/Invoices/GenerateInvoice", json=invoice)
+    ```
+
+    A path stays below the path of *base_url*, as with httpx: aiohttp by itself would replace that path.
+
+    Args:
+        auth: Clients of httpx and aiohttp may share it.
+        middlewares: Those that come before the one that carries the token.
+        **options: The other options of `aiohttp.ClientSession`.
+
+    Raises:
+        ConfigurationError: If *auth* is no `TaxizerAuth`, or *options* has a `base_url` or an `auth`.
+    """
+    own = _own_option(options)
+    if own is not None:
+        del options
+        msg = f"open_session sets {own} itself, from the auth that it is given"
+        raise ConfigurationError(msg)
+    middleware = TaxizerMiddleware(auth)
+    session = ClientSession(f"{auth.base_url}/", middlewares=(*middlewares, middleware), **options)
+    # There is no public way to have paths joined otherwise.
+    private: Any = session
+    private._base_url = _BaseUrl(URL(f"{auth.base_url}/"))  # noqa: SLF001
+    return session
+
+
+@final
+class _BaseUrl:
+    """What aiohttp joins paths to, in place of a `URL`."""
+
+    def __init__(self, url: URL) -> None:
+        self._url: Final = url
+
+    def join(self, path: URL) -> URL:
+        return self._url.join(URL(f"./{str(path).lstrip('/')}", encoded=True))
+
+
 def taxizer_ctx(
     make_auth: Callable[[], TaxizerAuth] | None = None,
     *,
     keep_fresh: bool = True,
+    name: str | None = None,
+    log_in_at_start: bool = False,
     middlewares: Sequence[ClientMiddlewareType] = (),
     **session_options: Any,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -194,34 +268,46 @@ def taxizer_ctx(
             environment, read anew at each login, and `TAXIZER_BASE_URL` overrides the documented host.
         keep_fresh: Whether to renew the token ahead of need while the application runs, so that no request
             waits for that.
+        name: Distinguishes the sessions of an application with several accounts; `session_key(name)` and
+            `auth_key(name)` take the place of `TAXIZER_SESSION` and `TAXIZER_AUTH` then. The same name twice
+            is a `ConfigurationError` at the start.
+        log_in_at_start: Whether to log in before the application starts, and not to start if that fails: an
+            `AuthError` ends the start then. It takes 30 s at most.
         middlewares: Those that come before the one that carries the token.
         **session_options: The other options of `aiohttp.ClientSession`.
 
     Raises:
         ConfigurationError: If *session_options* has a `base_url` or an `auth`.
     """
-    own = next((name for name in _OWN_OPTIONS if name in session_options), None)
+    own = _own_option(session_options)
     if own is not None:
         msg = f"taxizer_ctx sets {own} itself: pass make_auth= instead"
         del session_options
         raise ConfigurationError(msg)
     make = _auth_of_environment if make_auth is None else make_auth
+    to_auth = TAXIZER_AUTH if name is None else auth_key(name)
+    to_session = TAXIZER_SESSION if name is None else session_key(name)
 
     async def context(app: web.Application) -> AsyncGenerator[None]:
+        if to_session in app:
+            problem = "have no name" if name is None else f"are called {name!r}"
+            msg = f"two taxizer_ctx of one application {problem}: give each its own name="
+            raise ConfigurationError(msg)
         auth = make()
-        # aiohttp takes a base URL with a path only if a slash ends it.
-        async with ClientSession(
-            f"{auth.base_url}/",
-            middlewares=(*middlewares, TaxizerMiddleware(auth)),
-            **session_options,
-        ) as session:
-            app[TAXIZER_AUTH] = auth
-            app[TAXIZER_SESSION] = session
+        async with open_session(auth, middlewares=middlewares, **session_options) as session:
+            app[to_auth] = auth
+            app[to_session] = session
             await check_store(auth)
+            if log_in_at_start:
+                await auth.token()
             async with _kept_fresh(auth) if keep_fresh else contextlib.nullcontext():
                 yield
 
     return context
+
+
+def _own_option(options: Mapping[str, object]) -> str | None:
+    return next((name for name in _OWN_OPTIONS if name in options), None)
 
 
 def _host(request: ClientRequest) -> bytes:

@@ -1,7 +1,7 @@
 """
 For tests of services that use Taxizer: a real server that speaks its contract, and the rules for stores.
 
-Needs the extra `sandbox`: `pip install "taxizer-async[sandbox]"`.
+`Sandbox` needs the extra `sandbox`, for its server: `pip install "taxizer-async[sandbox]"`.
 """
 
 from __future__ import annotations

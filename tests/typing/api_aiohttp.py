@@ -12,7 +12,15 @@ from aiohttp import web
 import taxizer_async.httpx2
 
 from taxizer_async import AuthStatus, Credentials, TaxizerAuth, Token
-from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, TaxizerMiddleware, taxizer_ctx
+from taxizer_async.aiohttp import (
+    TAXIZER_AUTH,
+    TAXIZER_SESSION,
+    TaxizerMiddleware,
+    auth_key,
+    open_session,
+    session_key,
+    taxizer_ctx,
+)
 
 
 def make_auth() -> TaxizerAuth:
@@ -29,6 +37,8 @@ async def use_middleware() -> None:
         assert_type(answer, aiohttp.ClientResponse)
     async with aiohttp.ClientSession(middlewares=(TaxizerMiddleware(auth),)):
         pass
+    async with open_session(auth, timeout=aiohttp.ClientTimeout(10)) as session:
+        assert_type(session, aiohttp.ClientSession)
     TaxizerMiddleware(taxizer_async.httpx2.TaxizerAuth(Credentials.from_env))
 
 
@@ -38,6 +48,8 @@ async def submit(request: web.Request) -> web.Response:
     auth = request.app[TAXIZER_AUTH]
     assert_type(auth, TaxizerAuth)
     assert_type(auth.status(), AuthStatus)
+    assert_type(request.app[session_key("north")], aiohttp.ClientSession)
+    assert_type(request.app[auth_key("north")], TaxizerAuth)
     return web.Response()
 
 

@@ -19,7 +19,7 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from taxizer_async.testing._sandbox.server import Connection
+    from taxizer_async.testing._sandbox.connection import Connection
 
 
 @final

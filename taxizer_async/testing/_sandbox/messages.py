@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 import attrs
 
+from taxizer_async.testing._sandbox.connection import CONNECTION
 from taxizer_async.testing._sandbox.faults import Fault
 from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
-from taxizer_async.testing._sandbox.server import CONNECTION
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from taxizer_async.testing._sandbox.server import Connection, Receive, Send
+    from taxizer_async.testing._sandbox.connection import Connection
+    from taxizer_async.testing._sandbox.server import Receive, Send
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

@@ -21,7 +21,6 @@ from taxizer_async.testing._sandbox.events import EventLog
 from taxizer_async.testing._sandbox.faults import FaultPlan
 from taxizer_async.testing._sandbox.parts import Parts
 from taxizer_async.testing._sandbox.recorder import Recorder
-from taxizer_async.testing._sandbox.server import ServerThread
 from taxizer_async.testing._sandbox.tokens import TIMESTAMP_STYLES, TimestampStyle, TokenIssuer
 
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         ResourceEntry,
         SandboxCounters,
     )
+    from taxizer_async.testing._sandbox.server import ServerThread  # noqa: TC004 - attrs does not read it
 
 
 def _tell(sandbox: Sandbox, attribute: attrs.Attribute[object], value: object) -> object:
@@ -141,11 +141,15 @@ class Sandbox:
 
         Raises:
             RuntimeError: If it is already running.
+            ImportError: If the extra `sandbox` is not installed.
             OSError: If the port can't be used.
         """
         if self._server is not None:
             msg = f"{self!r} runs already"
             raise RuntimeError(msg)
+        # Imported here, as the rest of `testing` needs no server.
+        from taxizer_async.testing._sandbox.server import ServerThread  # noqa: PLC0415
+
         server = ServerThread(SandboxApp(self._parts), self.port)
         server.start()
         self._server, self.port = server, server.port

@@ -7,14 +7,14 @@ An HTTP server in its own thread, with uvicorn's protocol class; it knows nothin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 import sys
 import threading
 
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, cast, final
+
+from taxizer_async.testing._sandbox.connection import CONNECTION, Connection
 
 
 try:
@@ -27,16 +27,13 @@ except ImportError as cause:
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
 
     Message = MutableMapping[str, object]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
 
-
-#: Where an app finds its `Connection` in the scope's state.
-CONNECTION: Final = "connection"
 
 #: Connections that may wait to be accepted, as a thousand clients may arrive at once.
 _BACKLOG: Final = 8192
@@ -53,52 +50,6 @@ _KEEP_ALIVE: Final = 600
 
 #: Seconds that the thread may take to stop.
 _STOP_TIMEOUT: Final = 10.0
-
-#: Close with RST: lingering is on, for 0 s (`struct linger`, which is two shorts on Windows).
-_NO_LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-
-
-@final
-class Connection:
-    """The TCP connection of a request."""
-
-    __slots__ = ("_transport", "_watchers", "lost")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._watchers: list[Callable[[], None]] = []
-        self.lost: asyncio.Event = asyncio.Event()
-
-    @contextlib.contextmanager
-    def watched(self, callback: Callable[[], None]) -> Generator[None]:
-        """Call *callback* if the connection is lost in the meantime."""
-        self._watchers.append(callback)
-        try:
-            yield
-        finally:
-            self._watchers.remove(callback)
-
-    async def reset(self) -> None:
-        """Abort the connection with RST."""
-        sock: socket.socket = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._transport.abort()
-        await self.lost.wait()
-
-    async def close(self) -> None:
-        """Close the connection after what was sent."""
-        self._transport.close()
-        await self.lost.wait()
-
-    def abort(self) -> None:
-        """Close the connection now."""
-        self._transport.abort()
-
-    def lose(self) -> None:
-        """Mark the connection as gone, and call the callbacks."""
-        self.lost.set()
-        for callback in self._watchers:
-            callback()
 
 
 class _Protocol(H11Protocol):

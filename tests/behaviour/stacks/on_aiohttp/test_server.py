@@ -20,10 +20,16 @@ import pytest
 
 from aiohttp import web
 
-from taxizer_async import ConfigurationError, TaxizerAuth, TokenState
-from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
+from taxizer_async import ConfigurationError, CredentialsRejectedError, TaxizerAuth, TokenState
+from taxizer_async.aiohttp import (
+    TAXIZER_AUTH,
+    TAXIZER_SESSION,
+    auth_key,
+    session_key,
+    taxizer_ctx,
+)
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import ManualClock
+from taxizer_async.testing import Fault, ManualClock
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
 
@@ -147,11 +153,55 @@ async def test_options_of_the_session_reach_it(sandbox: Sandbox) -> None:
     assert seen == [False]
 
 
+@pytest.mark.report(142)
+async def test_an_application_may_have_several_accounts(sandbox: Sandbox) -> None:
+    """Each name has a session and an auth of its own, beside those without a name."""
+    make_auth = partial(auth_of, sandbox)
+    app = app_with(taxizer_ctx(make_auth), taxizer_ctx(make_auth, name="north"))
+    async with serving(app):
+        assert app[auth_key("north")] is not app[TAXIZER_AUTH]
+        for key in (TAXIZER_SESSION, session_key("north")):
+            async with app[key].post(PATH) as answer:
+                assert answer.status == 200
+
+    assert sandbox.counters.connects == 2
+
+
+@pytest.mark.report(142)
+@pytest.mark.parametrize("name", [None, "north"])
+async def test_the_same_name_twice_is_refused_at_the_start(
+    sandbox: Sandbox, name: str | None
+) -> None:
+    """An application with two contexts of one name does not start."""
+    context = partial(taxizer_ctx, partial(auth_of, sandbox), name=name)
+    runner = web.AppRunner(app_with(context(), context()))
+    with pytest.raises(ConfigurationError, match="two taxizer_ctx of one application"):
+        await runner.setup()
+    await runner.cleanup()
+
+
+@pytest.mark.report(143)
+async def test_it_may_log_in_at_the_start_or_fail(sandbox: Sandbox) -> None:
+    """With log_in_at_start a server has a token once it runs, and with a wrong secret never runs."""
+    context = taxizer_ctx(partial(auth_of, sandbox), keep_fresh=False, log_in_at_start=True)
+    app = app_with(context)
+    async with serving(app):
+        assert app[TAXIZER_AUTH].status().usable
+    sandbox.fail("connect", Fault.status(400))
+    failing = app_with(context)
+    runner = web.AppRunner(failing)
+    with pytest.raises(CredentialsRejectedError):
+        await runner.setup()
+    await runner.cleanup()
+
+    assert failing[TAXIZER_SESSION].closed
+
+
 @pytest.mark.parametrize("option", ["base_url", "auth"])
 def test_what_it_brings_itself_is_refused(option: str) -> None:
     """A base_url or auth for the session is refused at once, and the error names make_auth."""
     options: dict[str, Any] = {option: "https://api.example"}
-    with pytest.raises(ConfigurationError, match=f"its own {option}: give make_auth="):
+    with pytest.raises(ConfigurationError, match=f"sets {option} itself: pass make_auth="):
         taxizer_ctx(**options)
 
 

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+import taxizer_async.aiohttp
 import taxizer_async.httpx2
 
 from taxizer_async import (
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
     from tests.support.onlooker import Onlooker
 
 
-async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
-    """A handshake is a request: it has the token, and is repeated with a new one after a 401."""
+@pytest.mark.report(147)
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox, scheme: str) -> None:
+    """A handshake has the token, by either name of its scheme, and is repeated with a new one after a 401."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] == f"Bearer {sandbox.issued_jwts[0]}":
@@ -60,7 +63,8 @@ async def test_a_web_socket_is_opened_with_the_token(sandbox: Sandbox) -> None:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = "http://{}:{}".format(*runner.addresses[0])
     auth = auth_of(sandbox, extra_origins=[url])
-    async with open_session(auth) as session, session.ws_connect(f"{url}/ws") as opened:
+    where = f"{url}/ws".replace("http", scheme)
+    async with open_session(auth) as session, session.ws_connect(where) as opened:
         assert await opened.receive_str() == "hello"
     await runner.cleanup()
 
@@ -267,6 +271,46 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
 
 async def chunks() -> AsyncIterator[bytes]:
     yield b"invoice"
+
+
+async def test_middlewares_of_a_request_replace_those_of_the_session(
+    auth: TaxizerAuth,
+) -> None:
+    """A request with middlewares of its own has a token only if the one for Taxizer is among them."""
+    async with open_session(auth) as session:
+        assert await status_of(session, middlewares=[]) == 401
+        assert await status_of(session, middlewares=[TaxizerMiddleware(auth)]) == 200
+
+
+@pytest.mark.report(144)
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_paths_are_below_a_base_url_with_a_path(sandbox: Sandbox, slash: str) -> None:
+    """Behind a gateway's prefix a path is below the prefix, and a whole URL is taken as it is."""
+    script = (answer(b'{"jwtToken": "j-1"}', "Connection: close"),)
+    with RawServer(script) as gateway:
+        base_url = f"{gateway.base_url}/gateway/taxizer{slash}"
+        auth = TaxizerAuth(sandbox.credentials, base_url=base_url)
+        async with taxizer_async.aiohttp.open_session(auth) as session:
+            for path in ("/v1/a b?c=%26#d", "v1/x", f"{gateway.base_url}/v1/y"):
+                async with session.get(path) as reply:
+                    assert reply.status == 200
+
+    assert [request.split(b" ")[1] for request in gateway.requests] == [
+        b"/gateway/taxizer/v1/Auth/Connect",
+        b"/gateway/taxizer/v1/a%20b?c=%26",
+        b"/gateway/taxizer/v1/x",
+        b"/v1/y",
+    ]
+
+
+@pytest.mark.parametrize("option", ["base_url", "auth"])
+async def test_what_a_session_of_ours_brings_itself_is_refused(
+    auth: TaxizerAuth, option: str
+) -> None:
+    """Another base_url or auth for the session is refused at once."""
+    options: dict[str, Any] = {option: "https://api.example"}
+    with pytest.raises(ConfigurationError, match=f"open_session sets {option} itself"):
+        taxizer_async.aiohttp.open_session(auth, **options)
 
 
 async def test_a_timeout_counts_the_login(sandbox: Sandbox, auth: TaxizerAuth) -> None:

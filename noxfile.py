@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy and pyright, both strict, and that every public name is fully typed."""
-    session.install(".[all]", *group("types"), *group("tests"), "nox")
+    session.install(".[all]", *group("types"), *group("tests"), *group("browser"), "nox")
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--ignoreexternal", "--verifytypes", "taxizer_async")
@@ -114,6 +114,19 @@ def slow(session: nox.Session) -> None:
     """Run the slow tests: fleets of processes, load, demos, real time; arguments go to pytest."""
     install(session)
     session.run("pytest", *(session.posargs or SLOW), env=SAFE_PATH)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Use the sandbox's page in a real Chromium; arguments go to pytest."""
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            session.error("there is no chromium: install it, or set CHROMIUM to where it is")
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--quiet", "--yes", "chromium", external=True)
+    session.install(".[cli]", *group("browser"))
+    arguments = session.posargs or ["-n", str(cores()), "tests/browser"]
+    session.run("pytest", *arguments, env=SAFE_PATH)
 
 
 @nox.session(python=PYTHONS)

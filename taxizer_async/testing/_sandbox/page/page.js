@@ -82,7 +82,7 @@ class Page {
     this.#skew = state.at - Date.now() / 1000;
     this.#connection("live", "Live");
     this.state = state;
-    if (state.token) this.story.token(state.token.number, state.token.issued_at, state.token.ends_at);
+    if (state.token) this.story.know(state.token);
     this.#pending = state;
     this.#settle();
     this.tick();
@@ -172,9 +172,9 @@ class Page {
     this.#drawn = 0;
   }
 
-  /** Draw if the line has moved by half a pixel, or, for those who want no motion, once a second. */
+  /** Draw if the line has moved by a pixel, or, for those who want no motion, once a second. */
   frame(still) {
-    const apart = still ? 1 : Math.min(.25, .5 / (this.#picture.scale || 1));
+    const apart = still ? 1 : Math.min(.25, 1 / (this.#picture.scale * devicePixelRatio || 1));
     if (this.state && Math.abs(this.now - this.#drawn) >= apart) {
       this.#picture.draw(this.story, this.now, this.span);
       this.#drawn = this.now;

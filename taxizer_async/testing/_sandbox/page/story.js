@@ -75,7 +75,7 @@ export class Story {
     const name = kind === "login" ? "Login" : "Renewal";
     pushed(this.marks, { at: event.at, kind, ok: event.ok }, MOST_MARKS);
     if (event.ok && event.token) {
-      this.token(event.token, event.at, event.ends_at);
+      this.#issue(event.token, event.at, event.ends_at);
       const life = event.ends_at ? `, for ${duration(event.ends_at - event.at)}` : "";
       this.#line(event.at, `${name}: token ${event.token}${life}`);
     } else {
@@ -83,9 +83,13 @@ export class Story {
     }
   }
 
-  token(number, from, to) {
-    const known = this.tokens.get(number);
-    this.tokens.set(number, known ? { ...known, to: Math.min(known.to, to ?? known.to) } : { from, to: to ?? Infinity, cut: "" });
+  /** Learn of a token that was given before the first event that is known. */
+  know({ number, issued_at, ends_at }) {
+    if (!this.tokens.has(number)) this.#issue(number, issued_at, ends_at);
+  }
+
+  #issue(number, from, to) {
+    this.tokens.set(number, { from, to: to ?? Infinity, cut: "" });
     if (this.tokens.size > MOST_TOKENS) this.tokens.delete(this.tokens.keys().next().value);
   }
 

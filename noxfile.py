@@ -15,7 +15,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
 def runs(version: str) -> bool:
-    """Say whether that Python is here: a version manager's shim may be there without it."""
+    """Return whether that Python is here: a version manager's shim may be there without it."""
     found = shutil.which(f"python{version}")
     if found is None:
         return False

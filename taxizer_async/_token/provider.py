@@ -372,7 +372,7 @@ class TokenProvider:
         await refresh.wait(native, counts=False)
 
     def _follower_timeout(self, refresh: SharedRefresh) -> float:
-        """Return how long *refresh* may be waited for: a token that lives is not waited to death."""
+        """Return how long to wait for *refresh*: never past the expiry of a token that still works."""
         cached, state = self.cache.alive(), self.cache.state
         if cached is None:
             return math.inf

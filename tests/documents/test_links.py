@@ -48,6 +48,18 @@ def test_every_page_is_in_the_navigation() -> None:
         assert f" {page.relative_to(docs)}\n" in navigation
 
 
+def test_every_page_is_in_the_list_for_language_models() -> None:
+    """`llms.txt` has each page with its title and its description."""
+    told = (ROOT / "docs" / "llms.txt").read_text("utf-8")
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nmarkdown_extensions:")[0]
+    for title, page in re.findall(r"^ +- ([^:]+): (\S+)\.md$", navigation, re.MULTILINE):
+        text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+        described = re.match(r"---\ndescription: (.+)\n---\n", text)
+        line = f"- [{title}]({page}/): {described[1] if described else ''}"
+
+        assert page == "index" or line in told
+
+
 def test_a_page_of_the_documentation_links_to_pages_only() -> None:
     """The site has no other part of the repository, so a link to one would be broken there."""
     docs = ROOT / "docs"

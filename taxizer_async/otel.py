@@ -4,13 +4,21 @@ OpenTelemetry spans and metrics, made from the events that listeners receive.
 Needs the extra: `pip install "taxizer-async[otel]"`. That is only the API of OpenTelemetry; without an SDK,
 nothing is recorded. No token gets here.
 
-Each span is a root, made from the times in an event after the fact, in the task of the listeners. Live spans
-would put a tracer into the critical path of each exchange. For the same reason the spans that an
-instrumentation of the HTTP library makes of an exchange are not children of these.
+```python
+auth = TaxizerTelemetry().instrument(TaxizerAuth(credentials))
+```
+
+Each login and renewal is then a span, begun and ended around the exchange, so the spans that an
+instrumentation of the HTTP library makes of its requests are children of it. It belongs to no request, so
+it is the root of a trace.
+
+With a hook as *on_event* instead, nothing is done while an exchange runs: its span is made afterwards from
+the times in the event, and those of the HTTP library are roots beside it.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 import weakref
@@ -20,28 +28,37 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
 from urllib.parse import urlsplit
 
+from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._core import events
-from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.errors import (
+    ConfigurationError,
+    TokenEndpointUnavailableError,
+    TokenResponseError,
+)
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused
 from taxizer_async._http.urls import DEFAULT_PORTS
 from taxizer_async._version import __version__
 
 
 try:
-    from opentelemetry import metrics, trace
+    from opentelemetry import context, metrics, trace
     from opentelemetry.trace import SpanKind, StatusCode
 except ImportError as _missing:
     _msg = 'taxizer_async.otel needs opentelemetry-api: pip install "taxizer-async[otel]"'
     raise ImportError(_msg) from _missing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from contextvars import Token
     from datetime import datetime
 
+    from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.trace import Span, TracerProvider
 
     from taxizer_async._core.event_log import EventHook
     from taxizer_async._core.events import Event, ExchangeKind
+    from taxizer_async._core.exchange import Outcome
     from taxizer_async._core.models import AuthStatus
 
 
@@ -73,17 +90,17 @@ class WatchedAuth(Protocol):
 
 
 AuthT = TypeVar("AuthT", bound=WatchedAuth)
+_AuthBaseT = TypeVar("_AuthBaseT", bound=AuthBase)
 
 
 @final
 class TaxizerTelemetry:
     """
-    The instruments: make one per meter provider, and one hook of it per auth.
+    The instruments: make one per meter provider, and instrument each auth with it.
 
     ```python
     telemetry = TaxizerTelemetry()
-    hook = telemetry.hook()
-    auth = hook.bind(TaxizerAuth(credentials, on_event=hook))
+    auth = telemetry.instrument(TaxizerAuth(credentials))
     ```
 
     Spans (all INTERNAL): `taxizer.connect`, `taxizer.refresh`, `taxizer.lease.wait`.
@@ -142,6 +159,30 @@ class TaxizerTelemetry:
         )
         self._lock: Final = threading.Lock()
         self._hooks: Final[weakref.WeakSet[AuthTelemetry]] = weakref.WeakSet()
+        self._instrumented: Final[weakref.WeakSet[AuthBase]] = weakref.WeakSet()
+
+    def instrument(self, auth: _AuthBaseT, *, name: str | None = None) -> _AuthBaseT:
+        """
+        Record what happens to *auth* from now on, with a live span around each login and renewal; return it.
+
+        Args:
+            auth: Of httpx or httpx2; of a `TaxizerClient`, its `auth`.
+            name: The attribute `taxizer.auth.name`, which distinguishes auths of the same API.
+
+        Raises:
+            ConfigurationError: If it is no `TaxizerAuth`, or this telemetry has instrumented it already.
+        """
+        exchange = bearer_of(auth).exchange
+        with self._lock:
+            if auth in self._instrumented:
+                msg = "the auth is instrumented already"
+                raise ConfigurationError(msg)
+            self._instrumented.add(auth)
+        hook = self.hook(name=name)
+        hook.bind(auth)
+        exchange.tracers = (*exchange.tracers, hook.begin_span)
+        auth.add_listener(hook)
+        return auth
 
     def hook(self, *, name: str | None = None, then: EventHook | None = None) -> AuthTelemetry:
         """
@@ -177,6 +218,7 @@ class AuthTelemetry:
         self._telemetry = telemetry
         self._then = then
         self._auth: weakref.ref[WatchedAuth] | None = None
+        self._has_live_spans = False
         #: Attributes of all spans and metrics of this auth.
         self.attributes: Mapping[str, str | int] = (
             {} if name is None else {"taxizer.auth.name": name}
@@ -201,6 +243,18 @@ class AuthTelemetry:
         """Return the seconds until the token expires; None without a token or an auth."""
         auth = None if self._auth is None else self._auth()
         return None if auth is None else auth.status().expires_in
+
+    def begin_span(self, kind: ExchangeKind) -> Callable[[Outcome | None], None]:
+        """Begin the span of an exchange in the running task; return what ends it."""
+        # From now on none is made of an event.
+        self._has_live_spans = True
+        span = self._telemetry.tracer.start_span(
+            f"taxizer.{kind}",
+            context.Context(),
+            SpanKind.INTERNAL,
+            {**self.attributes, "taxizer.exchange.kind": kind},
+        )
+        return functools.partial(_end_span, span, context.attach(trace.set_span_in_context(span)))
 
     def __call__(self, event: Event) -> Awaitable[None] | None:
         """Pass *event* to the user's own hook, and record it."""
@@ -257,9 +311,10 @@ class AuthTelemetry:
         }
         self._telemetry.exchanges.add(1, attributes)
         self._telemetry.exchange_duration.record(event.elapsed, attributes)
-        self._record_span(
-            f"taxizer.{kind}", event, attributes, failed=failure.reason if failure else None
-        )
+        if not self._has_live_spans:
+            self._record_span(
+                f"taxizer.{kind}", event, attributes, failed=failure.reason if failure else None
+            )
 
     def _record_span(
         self,
@@ -293,6 +348,30 @@ def _describe(failure: _Failure) -> dict[str, str | int]:
         "http.response.status_code": failure.status_code,
         "error.type": str(failure.status_code) if is_error else failure.error,
     }
+
+
+def _end_span(span: Span, attached: Token[Context], outcome: Outcome | None) -> None:
+    context.detach(attached)
+    is_success = isinstance(outcome, Issued)
+    span.set_attribute("taxizer.exchange.outcome", "success" if is_success else "failure")
+    if not isinstance(outcome, Issued):
+        status_code = getattr(outcome, "status_code", None)
+        if status_code is not None:
+            span.set_attribute("http.response.status_code", status_code)
+        span.set_attribute("error.type", _error_type(outcome, status_code))
+        span.set_status(StatusCode.ERROR, getattr(outcome, "reason", None))
+    span.end()
+
+
+def _error_type(outcome: Outcome | None, status_code: int | None) -> str:
+    if status_code is not None and status_code >= HTTPStatus.BAD_REQUEST:
+        return str(status_code)
+    if outcome is None:
+        return "cancelled"
+    if isinstance(outcome, Misconfigured):
+        return ConfigurationError.__name__
+    is_answer = isinstance(outcome, (Malformed, Refused))
+    return (TokenResponseError if is_answer else TokenEndpointUnavailableError).__name__
 
 
 def _nanoseconds(moment: datetime) -> int:

@@ -16,6 +16,7 @@ from taxizer_async._core.models import Token
 
 
 if TYPE_CHECKING:
+    from taxizer_async._core.events import ExchangeKind
     from taxizer_async._core.models import Credentials
     from taxizer_async._core.secret import Secret
 
@@ -114,3 +115,7 @@ class Exchange(Protocol):
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
         """Renew, in one attempt: if it fails, a login follows."""
         ...
+
+
+#: Is called when a call begins, and returns what is called with its outcome: None if it was cancelled.
+ExchangeTracer: TypeAlias = "Callable[[ExchangeKind], Callable[[Outcome | None], None]]"

@@ -53,6 +53,8 @@ def use_telemetry(tracers: TracerProvider, meters: MeterProvider) -> None:
     assert_type(other.bind(client.auth), TaxizerAuth)
     third = TaxizerTelemetry().hook()
     assert_type(third.bind(TaxizerAuth2(credentials, on_event=third)), TaxizerAuth2)
+    assert_type(telemetry.instrument(client.auth, name="billing"), TaxizerAuth)
+    assert_type(telemetry.instrument(TaxizerAuth2(credentials)), TaxizerAuth2)
     httpx2.AsyncClient(auth=TaxizerAuth2(credentials, on_event=third))
 
 

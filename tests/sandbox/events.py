@@ -45,11 +45,14 @@ class Follower:
     async def next(self) -> Frame:
         """Return the next frame with an event."""
         while True:
-            with anyio.fail_after(HANG):
-                block = (await self._buffer.receive_until(b"\n\n", _FRAME)).decode()
-            fields = dict(line.split(": ", 1) for line in block.splitlines())
+            fields = dict(line.split(": ", 1) for line in (await self.block()).splitlines())
             if "event" in fields:
                 return Frame(fields["event"], json.loads(fields["data"]), fields.get("id"))
+
+    async def block(self) -> str:
+        """Return the next lines up to an empty one."""
+        with anyio.fail_after(HANG):
+            return (await self._buffer.receive_until(b"\n\n", _FRAME)).decode()
 
     async def until(self, kind: str) -> list[Frame]:
         """Read up to the first frame of *kind*; leave states out, unless they are asked for."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .caller import Caller
 
 
+STREAM = "taxizer_async.testing._sandbox.control.stream"
+
+
 async def test_requests_are_told(sandbox: Sandbox, caller: Caller) -> None:
     """A login, a renewal, a 401 and any other request are events, with status, token and fault."""
     sandbox.lifetime = 60
@@ -93,6 +96,31 @@ async def test_events_come_as_they_happen(sandbox: Sandbox, caller: Caller) -> N
     assert (login.id, revoke.id) == tuple(f"{state.data['run']}-{number}" for number in (1, 2))
     assert state.data["last_event_id"] == revoke.id
     assert state.data["token"]["good"] is False
+
+
+async def test_the_state_follows_an_act_at_once(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an act of control the state comes before its second is over."""
+    monkeypatch.setattr(f"{STREAM}._STATE_EVERY", 10 * HANG)
+    async with following(sandbox) as stream:
+        await stream.next()
+        sandbox.heal()
+        await stream.until("heal")
+
+        assert (await stream.next()).kind == "state"
+
+
+async def test_the_same_state_is_told_once(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing changes there is a sign of life now and then, and no state."""
+    monkeypatch.setattr(f"{STREAM}._STATE_EVERY", 0.0)
+    monkeypatch.setattr(f"{STREAM}._QUIET", 0.0)
+    async with following(sandbox) as stream:
+        await stream.next()
+
+        assert {await stream.block() for _ in range(5)} == {": quiet"}
 
 
 async def test_a_reader_goes_on_where_it_was(sandbox: Sandbox) -> None:
@@ -208,6 +236,9 @@ def test_requests_per_second_are_those_of_the_last_second(monkeypatch: pytest.Mo
 
     for now, rate in ((11.9, 3), (12.0, 2), (13.0, 0)):  # noqa: B007
         assert meter.read() == rate
+    meter.tick()
+    now = 20.0
+    assert meter.read() == 0
 
 
 async def test_the_rate_falls_to_nothing(sandbox: Sandbox, caller: Caller) -> None:

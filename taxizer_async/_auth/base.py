@@ -1,4 +1,4 @@
-"""`TaxizerAuth` and `TaxizerClient` but for the HTTP library, which subclasses name: httpx or httpx2."""
+"""What `TaxizerAuth` and `TaxizerClient` are on httpx and httpx2 alike; subclasses name the HTTP library."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class AuthBase:
 
     async def token(self) -> Token:
         """
-        Return a usable token; log in or renew if it takes that.
+        Return a usable token; log in or renew if necessary.
 
         Raises:
             AuthError: If there is none; see its subclasses.
@@ -87,13 +87,13 @@ class AuthBase:
         """
         Report that the server refused *token*, and return the token to use next.
 
-        For users of `token()`: a WebSocket, gRPC, another HTTP library. All callers that report the same
-        token share one renewal. A failed one is logged and reported, and raises nothing here.
+        For tokens that you send yourself: over a WebSocket, gRPC or another HTTP library. All callers that
+        report the same token share one renewal. If it fails, that is logged, and nothing is raised here.
 
         Args:
             token: As `token()` returned it.
-            place: Where, such as `"GET https://host/path"`: a place that refuses what others accept costs
-                no renewal from then on. Without it the token counts as revoked.
+            place: Where it was refused, such as `"GET https://host/path"`. A place that refuses tokens which
+                others accept causes no more renewals. Without a place the token counts as revoked.
 
         Returns:
             None if the refusal is final for now: another token would not help, or there is none.
@@ -105,8 +105,8 @@ class AuthBase:
         Keep the token fresh though no request asks for it, until cancelled: for idle services, and to log in
         at the start.
 
-        Failures are logged, reported and tried again, never raised:
-        `task_group.start_soon(auth.keep_fresh)`.
+        Run it in a task: `task_group.start_soon(auth.keep_fresh)`. After a failure it tries again; it
+        raises none.
         """
         await self._bearer.provider.keep_fresh()
 
@@ -128,13 +128,14 @@ class AuthBase:
         """
         Call *listener* with each event from now on, as *on_event* is; return a function that ends that.
 
-        Any thread may add any number. Each listener hears what happened in an event loop in order, in a
-        separate task there, so that no request waits for it; one that fails or hangs does not affect the
-        others. When the event loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
+        Any thread may add listeners, any number of them. On each event loop a listener has a separate task,
+        and hears the events of that loop in order: no request waits for it, and one that fails or hangs does
+        not affect the others. When the loop ends, it gets 1 s to hear the rest. Where no event loop runs, a
         sync listener is called at once, and an async one in a short-lived thread.
 
         Args:
-            listener: Sync and quick, or async; then it may take `RenewalPolicy.hook_timeout`.
+            listener: Sync and quick, or async. An async one may take `RenewalPolicy.hook_timeout` for an
+                event.
 
         Raises:
             ConfigurationError: If it is not callable.
@@ -148,12 +149,12 @@ class AuthBase:
 
     async def events_delivered(self) -> None:
         """
-        Wait until all listeners have heard all that has happened so far; for tests, above all.
+        Wait until the listeners have heard all events so far, also those of other running event loops.
 
-        This also waits for events of other event loops, while those run.
+        Made for tests.
 
         Raises:
-            RuntimeError: If a listener waits, as it would wait for itself.
+            RuntimeError: If a listener calls this, as it would wait for itself.
         """
         await self._bearer.event_log.delivered()
 
@@ -219,7 +220,7 @@ class ClientBase(Generic[AuthT]):
     #: Whether the library's class is `Client`, rather than `AsyncClient`.
     _is_sync: ClassVar = False
     _auth_class: type[AuthT]
-    # These two are the library's, of other types.
+    # The library sets these two, with types of its own.
     _auth: Any
     _event_hooks: Any
 
@@ -229,7 +230,7 @@ class ClientBase(Generic[AuthT]):
         del credentials, options
         auth = self._auth_class.__new__(self._auth_class)
         auth._set_up(given.auth_options())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
-        # Here it is the library's.
+        # Of the library's client.
         init: Any = super().__init__
         init(auth=auth, base_url=auth.base_url, **given.library_options)
         self.event_hooks = self._event_hooks
@@ -237,7 +238,7 @@ class ClientBase(Generic[AuthT]):
     @classmethod
     def from_env(cls, **options: Unpack[ClientKwargs]) -> Self:
         """
-        Return a client for the credentials of the environment, read anew at each login.
+        Return a client with the credentials of the environment, which each login reads anew.
 
         `TAXIZER_BASE_URL` overrides the documented host. *options* are the constructor's.
 
@@ -269,7 +270,7 @@ class ClientBase(Generic[AuthT]):
         """
         The user's hooks.
 
-        One that raises on a 401, as `raise_for_status` does, raises only if the 401 is handed back.
+        What one raises on a 401, as `raise_for_status` does, is raised only if the 401 is handed back.
         """
         return self._hooks
 
@@ -282,10 +283,10 @@ class ClientBase(Generic[AuthT]):
 @final
 class _EventHooks(dict[str, list[Any]]):
     """
-    What the library runs in place of *hooks*, the user's, which may change.
+    What the library runs in place of the user's *hooks*, which may change at any time.
 
-    An exception of a response hook on a 401 to our token is held back until the auth has seen that 401, as
-    the auth would not learn of it otherwise.
+    If a response hook raises on a 401 to our token, the exception is held back until the auth has seen the
+    401: the auth would not learn of it otherwise.
     """
 
     def __init__(self, hooks: dict[str, list[Any]], *, is_sync: bool) -> None:

@@ -1,5 +1,5 @@
 """
-One request of httpx or httpx2: it gets the token, and is sent again after a 401 that a new token may cure.
+One request of httpx or httpx2: it gets the token, and is sent again after a 401 if a new token may help.
 
 The flow is an object rather than a generator: that costs each request less, and a generator does not learn
 why it is closed. It may be closed in another task, dropped or never finished: it holds no lock, and
@@ -47,14 +47,14 @@ HEADER: Final = "Authorization"
 
 
 class AuthFlow(AsyncGenerator[Any, Any]):
-    """What the library drives for each request: it asks for the next one to send, and passes in the response."""
+    """What the library drives for each request: it asks for a request to send, and passes in the response."""
 
     __slots__ = ("_bearer", "_cached", "_past", "_request", "_sent_at")
 
     def __init__(self, bearer: Bearer, request: Any) -> None:
         self._bearer = bearer
         self._request = request
-        # The token that was sent; None before and after, and where it may not go.
+        # The token that was sent; None before and after that, and if it may not go there.
         self._cached: CachedToken | None = None
         # The responses before the last one, redirects included.
         self._past: Sequence[Any] = ()
@@ -63,7 +63,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         """Return the request with the token."""
         bearer, request = self._bearer, self._request
         url = request.url
-        # Most requests go to the API itself, and hashing a tuple for each would cost more.
+        # Most requests go to the API itself, and three comparisons cost less than hashing a tuple.
         if (
             url.raw_host != bearer.host or url.port != bearer.port or url.scheme != bearer.scheme
         ) and not bearer.may_have_token(url.scheme, url.raw_host, url.port):
@@ -128,7 +128,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             finally:
                 # Its traceback has this frame.
                 del held_back
-        # The library forgets the redirects before a response to which the flow returns a request.
+        # When a flow returns another request, the library drops the redirects that led to the response.
         self._past = [*self._whole_history(response), response]
         # Other tasks may have sent the same object, and may still wait for the response.
         request = self._bearer.library.copied(request)
@@ -137,7 +137,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
         self._cached, self._sent_at = replacement, self._bearer.now()
         return request
 
-    # These three are all that a flow waits for; the sync face waits otherwise.
+    # A flow waits for these three only; that of the sync face waits in other ways.
 
     def _acquire(self) -> Awaitable[CachedToken]:
         return self._bearer.provider.acquire()
@@ -151,7 +151,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
     def _note_acceptance(self, cached: CachedToken, response: Any) -> None:
         if not tells_of_token(response.status_code):
             return
-        # The last hop of a redirect may be where the token was not sent.
+        # After a redirect, the token may not have been sent to the last hop.
         for each in (response, *reversed(response.history)):
             if each.request.headers.get(HEADER) == cached.authorization:
                 place = _place(each.request)
@@ -188,7 +188,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             response.history = self._whole_history(response)
 
     def _look_at_exception(self, cached: CachedToken) -> None:
-        """Find the 401 on which a hook of the user's raised before the flow saw it."""
+        """Find the 401 that made a hook of the user's raise before the flow saw it."""
         module = self._bearer.library.module
         for error in causes_of(sys.exception()):
             # Any class of exception may be here, and its attributes may raise.
@@ -211,7 +211,7 @@ def _place(request: Any) -> str:
 
 
 def _without_token(library: HttpLibrary, request: Any) -> Any:
-    """Return *request*, or a copy if it carries a token of ours, which may not go to its origin."""
+    """Return *request*, or a copy without our token if it carries one, which may not go to its origin."""
     mark = request.extensions.get(MARK)
     if mark is None or request.headers.get(HEADER) != mark.reveal():
         return request

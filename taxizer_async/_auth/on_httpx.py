@@ -22,9 +22,9 @@ class TaxizerAuth(AuthBase, httpx.Auth):
     """
     Logs in to Taxizer and carries the bearer token on every request of a client, async or sync.
 
-    One object may be shared by any number of clients, tasks, event loops and threads, one after the
-    other or at once, and survives a fork: all of them use one token. It owns no connection and needs no
-    closing. Where no event loop runs, a short-lived thread has one for logins and renewals.
+    Any number of clients, tasks, event loops and threads may share one object, and with it one token. It
+    survives a fork, owns no connection and needs no closing. Where no event loop runs, logins and renewals
+    run in a short-lived thread.
 
     Args:
         credentials: A `Credentials`, or a sync or async callable that returns one and is called anew for
@@ -36,7 +36,7 @@ class TaxizerAuth(AuthBase, httpx.Auth):
             renewal and is then closed. Pass it for a proxy, a CA of your own or a test transport. It is
             called in a worker thread, as making a client reads files.
         on_event: The first listener, called with each event; see `add_listener`.
-        extra_origins: Origins beside that of *base_url* that the token may be sent to.
+        extra_origins: Other origins than that of *base_url* that may get the token.
         clock: For tests.
 
     Raises:
@@ -66,7 +66,7 @@ class TaxizerClient(ClientBase[TaxizerAuth], httpx.AsyncClient):  # type: ignore
             client's *verify*, *cert*, *trust_env* and *proxy*.
 
     Raises:
-        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
+        ConfigurationError: If an argument is wrong, or *transport* or *mounts* comes without *http_client*.
     """
 
     _library = HTTPX
@@ -86,7 +86,7 @@ class SyncTaxizerClient(ClientBase[TaxizerAuth], httpx.Client):  # type: ignore[
             `TaxizerClient`. A login is sent by an async client, which *http_client* returns.
 
     Raises:
-        ConfigurationError: If an argument is wrong, or it is not clear how to send a login.
+        ConfigurationError: If an argument is wrong, or *transport* or *mounts* comes without *http_client*.
     """
 
     _is_sync = True

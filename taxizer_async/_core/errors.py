@@ -67,7 +67,7 @@ class AuthError(TaxizerError):
     missing because it was being replaced.
 
     Attributes:
-        endpoint: The path of the token endpoint that was asked, if one was.
+        endpoint: The URL of the token endpoint that was asked, if one was.
         status_code: The HTTP status of its response, if there was one.
         retry_at: When the next attempt is made (aware, UTC); until then calls fail at once, from memory.
     """

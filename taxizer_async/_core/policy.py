@@ -28,14 +28,14 @@ SHORTEST_LIFETIME: Final = 0.5
 KEEP_FRESH_INTERVAL: Final = 10.0
 #: The longest pause, on average, between two looks into a store whose lease another client holds.
 LONGEST_LEASE_POLL: Final = 0.25
-#: How far a pause may be from its average, as a part of it.
+#: How far a pause may be from its average, as a share of it.
 LEASE_POLL_JITTER: Final = 0.25
 #: How long a client that may be the only one to see a failure leaves the lease to others: all have looked
 #: by then.
 LEASE_YIELDED_FOR: Final = LONGEST_LEASE_POLL * (1 + LEASE_POLL_JITTER)
 #: How long a renewal is left to the client that has the lease, ahead of need.
 LEFT_TO_OTHERS_FOR: Final = 1.0
-#: How long an acceptance by a place counts as evidence that others accept what one refuses.
+#: How long an acceptance counts as evidence that a token is good, though another place refuses it.
 ACCEPTANCE_COUNTS: Final = 600.0
 #: How often an acceptance by the same place is noted at most.
 ACCEPTANCE_NOTED_EVERY: Final = 60.0
@@ -66,7 +66,7 @@ _TOO_LONG: Final = 1e11
 @attrs.frozen(kw_only=True)
 class RenewalPolicy:
     """
-    When tokens are renewed, how hard that is tried, and how long failures are remembered.
+    When tokens are renewed, how hard the client tries, and how long failures are remembered.
 
     Attributes:
         renew_ahead: Seconds before expiry at which one caller starts a renewal while all go on with the

@@ -2,7 +2,7 @@
 TokenProvider: the state machine of one token, and the only writer of its state.
 
 Rules of this file:
-- It knows neither HTTP nor files. The exchange, the store, the clock and randomness come in.
+- It knows neither HTTP nor files. The exchange, the store, the clock and randomness are passed in.
 - All state is in the cache, one immutable value that is read without a lock. Only the cache changes
   it, and only this file, `lease_wait` and `renewal` ask it to.
 - No lock is held while a resource request runs, while user code runs, or across a `yield`.
@@ -12,18 +12,18 @@ Rules of this file:
 Theory of operation:
 
 A token passes through stages (`Freshness`). FRESH: use it; nothing is awaited. RENEW_AHEAD: the first
-caller to notice starts a refresh, and all go on with the token. MUST_RENEW and EXPIRED: callers wait
-for the refresh, the former for a while only. `acquire` is a loop over "look at the stage; use, fail from
-memory, or wait for the refresh that is under way", so a caller that has waited looks again.
+caller to notice starts a refresh, and all go on with the token. MUST_RENEW: callers wait for the refresh,
+but not for long. EXPIRED: they wait until it ends. `acquire` is a loop over "look at the stage; use, fail
+from memory, or wait for the refresh that is under way", so a caller that has waited looks again.
 
-A refresh belongs to no caller. It is a task of its own (`single_flight`), so callers may leave, all of
-them, and it finishes, saves and tells. The refreshes of an event loop are ordered by an anyio lock, those
-of all that share a store by the store's lease. A refresh looks into the store, and takes what others have
-put there: a good token, or a failure that would be its own, too. Else it takes the lease, looks again, and
-only then asks the server: the refresh token first, if it is good, else the credentials. If the lease is
-taken it looks again, less and less often; ahead of need it ends, and leaves the renewal to the holder.
+A refresh belongs to no caller. It runs in a task of its own (`single_flight`): though all callers leave, it
+finishes, saves the token and tells. An anyio lock orders the refreshes of an event loop, and the store's
+lease those of all that share a store. A refresh first looks into the store, and takes what others have saved
+there: a good token, or a failure that would be its own, too. Otherwise it takes the lease, looks again, and
+only then asks the server: with the refresh token if that is good, else with the credentials. While another
+client holds the lease, it looks again, less and less often; ahead of need it ends instead.
 
-A failure is shared if the server answered it. Others might be luckier with any other, so the lease is
+A failure is shared if the server answered. After any other, another client may be luckier, so the lease is
 given back before the next attempt.
 
 A refresh token is spent the moment it is sent: the mark is written first, in memory and in the store,
@@ -139,7 +139,7 @@ class TokenProvider:
 
     async def acquire(self) -> CachedToken:
         """
-        Return a usable token; start a refresh, or wait for the one under way, if it takes that.
+        Return a usable token; if necessary start a refresh, or wait for the one under way.
 
         Raises:
             AuthError: If there is none, and none can be had now.
@@ -156,7 +156,7 @@ class TokenProvider:
             elif cached is None or freshness is Freshness.EXPIRED:
                 if failure is not None and failure.answers_need:
                     raise failure.error(from_memory=True)
-                # Not in a method: a cold crowd pays for each call as often as it has members.
+                # Not in a method: each member of a cold crowd would pay for the call.
                 refresh, native = self._join_or_start(cached)
                 await refresh.wait(native)
                 found = self.cache.fresh() or self.cache.alive() or refresh.result
@@ -170,7 +170,7 @@ class TokenProvider:
                 return found
 
     async def _go_on_or_wait(self, cached: CachedToken, freshness: Freshness) -> CachedToken | None:
-        """Have *cached* renewed; of need wait for that, but not for long."""
+        """Have *cached* renewed; if it must be, wait for that, but not for long."""
         if self.cache.is_left_to_others():
             return cached
         refresh, native = self._join_or_start(cached)
@@ -190,7 +190,7 @@ class TokenProvider:
             longest = LONGEST_WAIT_FOR_REPLACEMENT if self.cache.state.failure is None else 0.0
             with anyio.move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
-                # One that began before the refusal may have brought the refused token.
+                # A refresh that began before the refusal may have brought the refused token.
                 while (refused := self.cache.refused()) and self.cache.state.failure is None:
                     refresh, native = self._join_or_start(refused)
                     await refresh.wait(native)
@@ -296,7 +296,7 @@ class TokenProvider:
         )
 
     async def _run(self, refresh: SharedRefresh) -> None:
-        """Run *refresh*, in the task of its own that it has."""
+        """Run *refresh*, in its own task."""
         refresh.enter()
         refresh.guard = start_task(
             running_loop(), lambda: self._end_in_time(refresh), Context(), grace=0
@@ -306,12 +306,10 @@ class TokenProvider:
         except GeneratorExit:
             # Its loop is gone, and callers that need a token see that.
             raise
-        except Exception as cause:  # noqa: BLE001 - callers wait, and trio ends with a system task
+        except Exception as cause:  # noqa: BLE001 - callers wait, and an error in a system task ends trio
             # Its text and frames may hold what was sent.
-            problem = (
-                f"the refresh failed with {type(cause).__name__}, which is a bug in taxizer_async: "
-                "please report it"
-            )
+            kind = type(cause).__name__
+            problem = f"the refresh failed with {kind}, a bug in taxizer_async: please report it"
             _log.error("%s", problem)
             result = self._failures.fail(Unavailable(reason=problem))
         except BaseException:
@@ -322,7 +320,7 @@ class TokenProvider:
         self._end(refresh, result)
 
     async def _end_in_time(self, refresh: SharedRefresh) -> None:
-        """Let callers go though *refresh* does not end, as code of the user's in it hangs."""
+        """Let callers go if *refresh* does not end, because code of the user's hangs in it."""
         seconds = self._policy.exchange_timeout + self._policy.store_timeout
         await anyio.sleep(seconds)
         if not refresh.is_over:

@@ -1,8 +1,8 @@
 """
 One refresh or login with the lease in hand: look into the store, ask a token endpoint, save.
 
-Everything that goes wrong is returned as a `Failure`: only cancellation leaves as an exception. A
-`forget()` meanwhile is respected after each await.
+Whatever goes wrong is returned as a `Failure`; only cancellation is raised. After each await it respects a
+`forget()` that came meanwhile.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Renewal:
         return credentials
 
     async def look(self, key: StoreKey) -> StoreView:
-        """Return what the store has for *key*, without a failure that no client remembers for so long."""
+        """Return what the store has for *key*; no failure that claims to last longer than clients remember any."""
         view = await self.store.look(key)
         failure = view.failure
         if failure is None or 0 < failure.remaining <= self.policy.longest_failure:
@@ -146,7 +146,7 @@ class Renewal:
         return self.failures.known_refusal(credentials, failure)
 
     def has_refusal(self, view: StoreView) -> bool:
-        """Return whether *view* has a refusal that matters if it is of the credentials to be used."""
+        """Return whether *view* has a refusal of credentials, which may be those to be used."""
         failure = view.failure
         is_refusal = failure is not None and failure.pair is not None
         return is_refusal and self._refreshable(view.record) is None
@@ -197,7 +197,7 @@ class Renewal:
         return await self._clear_if_superseded(turn) or failure
 
     async def _clear_if_superseded(self, turn: Turn) -> NoResult | None:
-        """Return SUPERSEDED if the token was forgotten: what was just saved may have come after that."""
+        """If the token was forgotten, drop what was saved, maybe after that, and return SUPERSEDED."""
         if not self.is_superseded(turn.request):
             return None
         await self.store.clear(turn.key)
@@ -396,5 +396,5 @@ class Renewal:
 
 
 def _stays_here(outcome: Outcome) -> TypeGuard[Unavailable | Malformed]:
-    """Return whether only this machine may have seen *outcome*, and another attempt may have another."""
+    """Return whether *outcome* may be this machine's alone, so that another attempt may go better."""
     return isinstance(outcome, (Unavailable, Malformed)) and not is_answer(outcome)

@@ -3,7 +3,7 @@ Single flight: the one refresh that is under way in this process, and how caller
 
 A refresh belongs to no caller. It runs in a task of its own; callers on its event loop wait for an
 event, callers on others are woken through their loop. All of it belongs to one process: a forked child
-makes its own, as its parent's locks may be held for ever. Nothing here knows how a token is got.
+makes its own, as its parent's locks may be held for ever. How a token is obtained is not known here.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class SharedRefresh:
         lease: The lease of the store that it holds; a refresh that takes over releases it.
         waits: Seconds that callers waited for it, once it is over.
         task: What it runs in, while it is under way.
-        guard: What ends it if its task does not, as code of the user's hangs.
+        guard: What ends it if its task does not, because code of the user's hangs.
         stale: The token to replace: what its first caller found. One that came since then is not stale.
-        predecessor: The refresh that it takes over from, as that one's loop is gone or blocked.
+        predecessor: The refresh that it takes over from, because that one's loop is gone or blocked.
     """
 
     __slots__ = (
@@ -107,10 +107,10 @@ class SharedRefresh:
         """Make the running task the one that the refresh runs in."""
         self._task_id = anyio.get_current_task().id
 
-    # A cold crowd pays for each step of this as often as it has members.
+    # Each member of a cold crowd pays for each step of this.
     async def wait(self, native: object, *, counts: bool = True) -> None:
         """
-        Wait, on the running loop *native*, until it is over; *counts* if that keeps a caller waiting.
+        Wait until it is over, on the running loop *native*; if it *counts*, a caller is kept waiting.
 
         Raises:
             RuntimeError: If the refresh itself waits, in a credentials callable or the like.
@@ -202,7 +202,7 @@ class _EndElsewhere:
 
 
 async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
-    """Give up *refresh* for callers that wait for *ended* if its loop is gone or blocked."""
+    """Abandon *refresh* if its loop is gone or blocked, while callers wait for *ended*."""
     answers = 0
 
     def answer() -> None:
@@ -211,7 +211,7 @@ async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
 
     asked = turns = 0
     while not (refresh.is_over or ended.is_set()):
-        # In turns of this loop, so that it does not take its own stall for the other's.
+        # Counted in turns of this loop, so that its own stall is not taken for the other's.
         turns = turns + 1 if answers < asked else 0
         if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
             refresh.abandon()
@@ -229,7 +229,7 @@ class RefreshCoordinator:
     All that the event loops of one process share for one provider.
 
     Args:
-        run: Runs a refresh; is called in a task of its own.
+        run: Runs a refresh, in a task of its own.
     """
 
     __slots__ = (
@@ -249,7 +249,7 @@ class RefreshCoordinator:
         self._sleepers: list[Sleeper] = []
 
     def join_or_start(self, native: object, stale: CachedToken | None) -> SharedRefresh:
-        """Return the refresh that is under way; if none is, start one of *stale* in the running loop *native*."""
+        """Return the refresh under way, or start one that replaces *stale* in the running loop *native*."""
         refresh = self._current
         if refresh is not None and refresh.loop.is_same(native) and not refresh.is_over:
             return refresh
@@ -264,7 +264,7 @@ class RefreshCoordinator:
         context.run(_part_of.set, refresh)
         started = False
         try:
-            # What is shared is set before: an eager task would run at once.
+            # Shared state is set first, as an eager task runs at once.
             refresh.task = start_task(native, lambda: self._run(refresh), context)
             started = True
         finally:
@@ -327,7 +327,7 @@ class RefreshCoordinator:
 
     @property
     def keeps_fresh(self) -> bool:
-        """Whether a `keep_fresh` runs, in a loop that does."""
+        """Whether a `keep_fresh` runs, in a loop that runs."""
         with self._mutex:
             sleepers = list(self._sleepers)
         return any(not sleeper.loop.is_gone for sleeper in sleepers)
@@ -370,7 +370,7 @@ class Sleeper:
 
     @property
     def changed(self) -> anyio.Event:
-        """What is set at the next change: take it, look, then wait."""
+        """What the next change sets: take it, look at the state, then wait for it."""
         if self._changed.is_set():
             self._changed = anyio.Event()
         return self._changed

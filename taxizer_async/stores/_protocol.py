@@ -29,7 +29,7 @@ class StoreKey:
         """
         A name for the record, fit for a file, a column or a key of any store.
 
-        It is unique to the key, and reveals no client_id.
+        It is unique to the key, and does not reveal the client_id.
         """
         return hashlib.sha256(repr((self.base_url, self.client_id)).encode()).hexdigest()[:32]
 
@@ -40,7 +40,7 @@ class TokenRecord:
     A token as a store keeps it, with durations rather than times, so that no two clocks need to agree.
 
     A store may drop a record once both lifetimes are over; one of an unknown refresh_lifetime is worth
-    keeping for a month. To drop it sooner costs a login, to keep it longer costs nothing. `RecordCodec`
+    keeping for a month. Dropping it sooner costs a login; keeping it longer costs nothing. `RecordCodec`
     turns records into bytes and back.
 
     Attributes:
@@ -74,11 +74,11 @@ class FailureRecord:
 
     Attributes:
         kind: Whether the credentials were "refused", the endpoint was "unavailable" (429, 5xx), or it
-            answered JSON that is no token ("malformed").
+            answered JSON without a token ("malformed").
         endpoint: The URL that answered.
         status_code: The status of the answer.
         text: What happened, as part of a message; without any value from the answer.
-        pair: A name of the credentials that were refused; None if the failure is about any.
+        pair: A name of the credentials that were refused; None if the failure concerns any.
         failures: How many exchanges have failed in a row.
         ahead_of_need: Whether only one attempt was made, as there was a living token.
         remaining: Seconds for which it is remembered, from `save_failure` or `look`: the store subtracts
@@ -115,13 +115,13 @@ class Lease(Protocol):
     """
     The right to log in or renew for all clients of the store, and to save the result.
 
-    A lease has to end without its holder, a process that may be killed or stopped. It lasts until it is
-    released, or for about 5 s without a call of `extend`: the others wait that long for a dead holder, and a
-    living one may be late by that much. The holder may come back later: then its `extend` and `save` return
-    False, and harm nothing that its successor has.
+    A lease has to end without its holder, as that process may be killed or stopped. It ends when it is
+    released, or about 5 s after the last call of `extend`: others wait that long for a dead holder, and a
+    living one may be late by that much. If the holder comes back later, its `extend` and `save` return
+    False, and change nothing of its successor's.
 
-    A lease that has ended, but was not taken by another, may be taken up again by `extend` or `save`, or be
-    refused: either is right, as nobody else has saved since.
+    If a lease has ended and no other client has taken it, `extend` and `save` may revive it or return False:
+    either is right, as nobody else has saved since.
     """
 
     @property
@@ -157,10 +157,10 @@ class TokenStore(Protocol):
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
         """
-        Replace the record of *key*, durably; False, and nothing done, if *lease* is lost.
+        Replace the record of *key*, durably; do nothing and return False if *lease* is lost.
 
         Whether it is lost is decided in the same step that replaces the record. A call that is cancelled
-        has saved all or nothing, and leaves nothing that a later save could meet.
+        has saved all or nothing, and leaves nothing that could get in the way of a later save.
         """
         ...
 
@@ -172,8 +172,8 @@ class TokenStore(Protocol):
         """
         Take the lease of *key* if it is free, without waiting; None if another client holds it.
 
-        A call that is cancelled has to release what it may have taken, in a moment and in the face of
-        the cancellation, or leave it to end by itself.
+        A call that is cancelled has to release what it may have taken, quickly and in spite of the
+        cancellation, or leave it to end by itself.
         """
         ...
 
@@ -183,7 +183,7 @@ class FailureStore(TokenStore, Protocol):
     """
     A token store that also shares failures, so that clients fail once and not one after the other.
 
-    The lease's holder saves what an endpoint answered; others look, and spare themselves the try. A
+    The lease's holder saves what an endpoint answered; others look, and do not ask in vain. A
     store need not do this: with a plain `TokenStore` each process remembers its own failures. `save` and
     `clear` drop the failure of their key.
     """
@@ -193,7 +193,7 @@ class FailureStore(TokenStore, Protocol):
         ...
 
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
-        """Keep *failure* while it is remembered; False, and nothing done, if *lease* is lost."""
+        """Keep *failure* while it is remembered; do nothing and return False if *lease* is lost."""
         ...
 
 

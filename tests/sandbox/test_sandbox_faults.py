@@ -46,6 +46,16 @@ def test_a_status_fault_without_a_body_looks_like_the_apis_errors(
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("code", [204, 304])
+def test_a_status_that_has_no_body_gets_none(sandbox: Sandbox, caller: Caller, code: int) -> None:
+    """A status fault of 204 or 304 is an answer without a body, and the connection lives on."""
+    sandbox.fail("connect", Fault.status(code), times=1)
+    answer = caller.connect()
+
+    assert (answer.status_code, answer.content) == (code, b"")
+    assert caller.connect().status_code == 200
+
+
 def test_a_junk_fault_sends_any_bytes(sandbox: Sandbox, caller: Caller) -> None:
     """A junk fault sends its bytes with a 200, or with another status and type."""
     sandbox.fail("connect", Fault.junk(b"\xff{"), times=1)

@@ -27,6 +27,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 _JSON: Final[Headers] = ((b"content-type", b"application/json; charset=utf-8"),)
 _PROBLEM: Final[Headers] = ((b"content-type", b"application/problem+json"),)
 
+#: Statuses whose answers have no body.
+_BODYLESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
 _GROUPS: Final[dict[str, Group]] = {
     "/v1/Auth/Connect": "connect",
     "/v1/Auth/AppRefreshToken": "refresh",
@@ -152,7 +155,7 @@ def answer_fault(fault: Fault) -> Answer:
     headers = tuple(
         (name.encode("latin-1"), text.encode("latin-1")) for name, text in fault.headers
     )
-    return Answer(fault.code, headers, fault.content)
+    return Answer(fault.code, headers, b"" if fault.code in _BODYLESS else fault.content)
 
 
 @functools.lru_cache(maxsize=4)

@@ -103,6 +103,10 @@ async def _disconnect_idle(client: Any) -> None:
     for each in _idle_connections(client):
         with contextlib.suppress(Exception):
             await each.disconnect(nowait=True)
+    # redis-py 5.0 forgets the address of a node whose connection broke, and so that of a cluster of one.
+    nodes = getattr(client, "nodes_manager", None)
+    if nodes is not None and not nodes.startup_nodes:
+        nodes.startup_nodes.update(nodes.nodes_cache)
 
 
 def _idle_connections(client: Any) -> list[Any]:

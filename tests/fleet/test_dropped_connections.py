@@ -118,6 +118,19 @@ async def test_a_cluster_whose_connections_were_forgotten_costs_no_login(
 
 
 @pytest.mark.slow
+async def test_a_cluster_that_its_client_has_forgotten_is_found_again(tmp_path: Path) -> None:
+    """As redis-py 5.0 does with the one node of a cluster when its connection breaks."""
+    with running_cluster(tmp_path) as server:
+        async with redis.asyncio.RedisCluster.from_url(server.url) as client:
+            store = RedisTokenStore(client)
+            await store.check()
+            await client.aclose()
+            client.nodes_manager.startup_nodes.clear()
+
+            await store.check()
+
+
+@pytest.mark.slow
 @pytest.mark.report(150)
 @pytest.mark.parametrize("manner", ["in silence", "with a reset"])
 async def test_a_sentinel_whose_connections_were_forgotten_costs_no_login(

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 import attrs
 import pytest
 import redis.asyncio
+import trustme
 
 from cryptography.fernet import Fernet
 
@@ -25,7 +27,9 @@ from taxizer_async.stores import MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
+from tests.fleet.proxy import Proxy
 from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Sharing, Unclearable
+from tests.support.certificates import tls_contexts
 from tests.support.redis_server import running_cluster
 
 
@@ -116,6 +120,27 @@ async def _with_prefix(url: str) -> AsyncIterator[StoreFactory]:
 
 
 @contextlib.asynccontextmanager
+async def _of_third_protocol(url: str) -> AsyncIterator[StoreFactory]:
+    async with RedisTokenStore.from_url(url, protocol=3) as store:
+        yield lambda: store
+
+
+@contextlib.asynccontextmanager
+async def _over_tls(url: str) -> AsyncIterator[StoreFactory]:
+    authority = trustme.CA()
+    served, _ = tls_contexts(authority)
+    port = urlsplit(url).port
+    assert port is not None
+    with Proxy(port, tls=served) as proxy:
+        secure = f"rediss://127.0.0.1:{proxy.port}"
+        trusted = authority.cert_pem.bytes().decode()
+        async with RedisTokenStore.from_url(secure, ssl_ca_data=trusted) as store:
+            yield lambda: store
+    # asyncio has to see that the connections have ended.
+    await anyio.wait_all_tasks_blocked()
+
+
+@contextlib.asynccontextmanager
 async def _of_valkey(url: str) -> AsyncIterator[StoreFactory]:
     library: Any = pytest.importorskip("valkey.asyncio")
     async with library.Valkey.from_url(url) as client:
@@ -128,6 +153,8 @@ KINDS: dict[str, Callable[[str], contextlib.AbstractAsyncContextManager[StoreFac
     "one that decodes": _of_decoding_client,
     "encrypted": _encrypted,
     "with a prefix": _with_prefix,
+    "RESP3": _of_third_protocol,
+    "over TLS": _over_tls,
     "a client of Valkey's": _of_valkey,
 }
 

@@ -98,6 +98,7 @@ def _script(commands: list[Command], ports: dict[str, str]) -> str:
             lines += [
                 f"{command.line} >{number}.log 2>&1 &",
                 f"until (: </dev/tcp/127.0.0.1/{served}) 2>/dev/null; do sleep 0.05; done",
+                f"until [ -s {number}.log ]; do sleep 0.05; done",
                 f"cat {number}.log",
             ]
         lines.append("printf '\\x1f%s' $?")

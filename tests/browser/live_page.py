@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from typing import TYPE_CHECKING, Protocol
 
 from playwright.sync_api import expect
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from playwright.sync_api import ConsoleMessage, Locator, Page, Request
 
 
@@ -34,6 +38,17 @@ _COUNT = """([lane, color]) => {
 }"""
 
 
+#: Replaces the stream of the sandbox with one that the test writes.
+SCRIPTED = """
+window.EventSource = class extends EventTarget { constructor() { super(); window.source = this; } };
+window.number = 0;
+window.tell = (kind, data) => {
+  const id = kind === "state" ? "" : `00000000-${++window.number}`;
+  window.source.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data), lastEventId: id }));
+};
+"""
+
+
 class LivePage:
     """A *page* at the *url* of a sandbox, and the problems that it had."""
 
@@ -49,6 +64,20 @@ class LivePage:
         self.page.goto(f"{self._url}/")
         expect(self.connection).to_have_text("Live")
         return self
+
+    def load_scripted(self) -> float:
+        """Load it with a clock and a stream of the test's own; return the time on that clock."""
+        self.page.add_init_script(SCRIPTED)
+        self.page.clock.install(time=time.time())
+        self.page.goto(f"{self._url}/")
+        start = float(self.page.evaluate("Date.now() / 1000"))
+        state = self.page.evaluate("fetch('/_sandbox/state').then((answer) => answer.json())")
+        self.tell("state", state | {"at": start})
+        return start
+
+    def tell(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Send an event on the test's stream."""
+        self.page.evaluate("([kind, fields]) => tell(kind, fields)", [kind, fields])
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

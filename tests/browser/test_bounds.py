@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 
 from typing import TYPE_CHECKING
 
@@ -25,14 +24,8 @@ SLACK = 300_000
 #: Nodes: words that come and go.
 FEW = 10
 
-#: Replaces the stream of the sandbox with one that the test writes.
-SCRIPTED = """
-window.EventSource = class extends EventTarget { constructor() { super(); window.source = this; } };
-window.number = 0;
-window.tell = (kind, data) => {
-  const id = kind === "state" ? "" : `00000000-${++window.number}`;
-  window.source.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data), lastEventId: id }));
-};
+#: Ten seconds of everything.
+TRAFFIC = """
 window.traffic = (at) => {
   const request = { at, method: "POST", path: "/v1/Invoices", status: 200, ok: true, seconds: 0.01, fault: null, token: 1, ends_at: null };
   const token = window.number;
@@ -102,12 +95,8 @@ def test_ten_thousand_requests(live: LivePage, sandbox: Sandbox) -> None:
 def test_an_hour(open_page: OpenPage, sandbox: Sandbox) -> None:
     """An hour of traffic leaves the page as large as its bounds made it, and shows all of the hour."""
     live = open_page(sandbox)
-    live.page.add_init_script(SCRIPTED)
-    live.page.clock.install(time=time.time())
-    live.page.goto(sandbox.base_url)
-    state = live.page.evaluate("fetch('/_sandbox/state').then((answer) => answer.json())")
-    start = live.page.evaluate("Date.now() / 1000")
-    live.page.evaluate("(state) => tell('state', state)", state | {"at": start})
+    live.page.add_init_script(TRAFFIC)
+    start = live.load_scripted()
     # Until all that is bounded is full.
     live.page.evaluate("(at) => { for (let i = 0; i < 1200; i++) traffic(at); }", start)
     live.page.clock.run_for(1_000)

@@ -70,3 +70,37 @@ def test_a_page_that_is_opened_late_shows_what_was(
     live.page.reload()
     expect(live.summary).to_contain_text("1 login, 1 renewal, 5 requests; 1 request met a 401")
     live.wait_until_drawn("renewals", "accent")
+
+
+def test_a_page_that_was_turned_away_asks_again(
+    live: LivePage, sandbox: Sandbox, service: httpx.Client
+) -> None:
+    """A page whose stream was refused, as when too many read, asks again and counts each event once."""
+    service.get("/v1/Invoices")
+    expect(live.summary).to_contain_text("1 login, 0 renewals, 2 requests")
+    live.page.route("**/_sandbox/events", lambda route: route.fulfill(status=503))
+    sandbox.stop()
+    sandbox.start()
+    live.page.wait_for_event("response", lambda answer: answer.status == 503)
+    live.page.unroute("**/_sandbox/events")
+
+    expect(live.connection).to_have_text("Live")
+    expect(live.note).to_have_text("Connected again.")
+    expect(live.summary).to_contain_text("1 login, 0 renewals, 2 requests")
+    live.problems.clear()
+
+
+def test_a_fault_that_was_used_up_ended_then(open_page: OpenPage, sandbox: Sandbox) -> None:
+    """A fault of one request ends with that request, also on a page that hears of both later."""
+    live = open_page(sandbox)
+    start = live.load_scripted()
+    request = {"method": "POST", "path": "/v1/Auth/Connect", "status": 503, "ok": False}
+    login = request | {"seconds": 0.01, "fault": "answer", "token": None, "ends_at": None}
+    fault = {"where": "connect", "fault": "answer", "code": 503, "times": 1}
+    live.tell("fail", fault | {"at": start - 40})
+    live.tell("login", login | {"at": start - 39})
+    live.page.clock.run_for(1_000)
+
+    expect(live.value("Faults")).to_have_text("none")
+    # A bar of one second is three pixels high, and 14 wide.
+    assert 0 < live.drawn("faults", "ink") < 800

@@ -9,7 +9,10 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from taxizer_async.testing import Fault
 from taxizer_async.testing._sandbox.control.control import is_control
+
+from .events import following
 
 
 if TYPE_CHECKING:
@@ -231,6 +234,32 @@ def test_states_are_as_described(caller: Caller, document: dict[str, Any]) -> No
     described = document["components"]["schemas"]["State"]["properties"]
     assert described.keys() == state.keys()
     assert described["counters"]["properties"].keys() == state["counters"].keys()
+
+
+async def test_events_are_as_described(
+    sandbox: Sandbox, caller: Caller, document: dict[str, Any]
+) -> None:
+    """Each kind of event answers to its schema, and has no other field."""
+    token = caller.token()
+    caller.refresh(token["refreshToken"])
+    caller.register("wrong")
+    caller.register(token["jwtToken"])
+    sandbox.lifetime = 60
+    sandbox.fail("/v1/x", Fault.status(503), times=1)
+    sandbox.heal()
+    sandbox.revoke()
+    sandbox.expire()
+    sandbox.reset_counters()
+    async with following(sandbox) as stream:
+        frames = await stream.until("reset")
+
+    requests = {"login", "renewal", "unauthorized", "request"}
+    for frame in frames:
+        name = "Request" if frame.kind in requests else frame.kind.capitalize()
+        schema = document["components"]["schemas"][f"{name}Event"]
+        validator(document, schema).validate(frame.data)
+        assert schema["properties"].keys() == frame.data.keys()
+    assert len({frame.kind for frame in frames}) == 10
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class _Meter:
     """Counts what happens in a second."""
 
     def __init__(self) -> None:
-        self._second = 0
+        self._second: int = 0
         self._count = 0
         self._before = 0
 
@@ -148,7 +148,8 @@ class _Meter:
         second = int(time.monotonic())
         if second != self._second:
             self._before = self._count if second == self._second + 1 else 0
-            self._second, self._count = second, 0
+            self._second = second
+            self._count = 0
 
 
 @final

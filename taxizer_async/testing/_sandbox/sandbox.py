@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def _tell(sandbox: Sandbox, attribute: attrs.Attribute[object], value: object) -> object:
     if attribute.name in SETTINGS and value != getattr(sandbox, attribute.name):
-        sandbox._parts.events.add("setting", name=attribute.name, value=value)  # noqa: SLF001 - its own
+        sandbox._parts.events.add("setting", name=attribute.name, value=value)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
     return value
 
 

@@ -25,6 +25,8 @@ EVENTS: Final = "/_sandbox/events"
 _INTEGER: Final = {"type": "integer"}
 _NUMBER: Final = {"type": "number"}
 _STRING: Final = {"type": "string"}
+_INTEGER_OR_NULL: Final = {"type": ["integer", "null"]}
+_STRING_OR_NULL: Final = {"type": ["string", "null"]}
 
 _COUNTERS: Final = [
     *(field.name for field in attrs.fields(SandboxCounters) if field.name != "by_path"),
@@ -36,11 +38,41 @@ Drives the sandbox in tests of services in any language, and shows what it sees.
 and the sandbox's own page may use it: `Host` is loopback, and `Origin` is absent or the sandbox's. Nothing here
 is counted, and no fault or latency concerns it."""
 
+#: The fields of events besides *at*, by the name of their schema; `RequestEvent` serves four kinds.
+_EVENTS: Final[dict[str, dict[str, Schema]]] = {
+    "RequestEvent": {
+        "method": _STRING,
+        "path": _STRING | {"description": "Without the query; 200 characters at most."},
+        "status": _INTEGER_OR_NULL | {"description": "null: there was no answer."},
+        "ok": {"type": "boolean", "description": "Whether it was processed, with a 2xx."},
+        "seconds": _NUMBER | {"description": "Since its head had arrived."},
+        "fault": _STRING_OR_NULL | {"description": "The kind of the fault that it met."},
+        "token": _INTEGER_OR_NULL
+        | {"description": "The number of the JWT that it carried, or that it was given."},
+        "ends_at": {
+            "type": ["number", "null"],
+            "description": "When the JWT that it was given ends (Unix seconds).",
+        },
+    },
+    "FailEvent": {
+        "where": _STRING,
+        "fault": _STRING,
+        "code": _INTEGER_OR_NULL,
+        "times": _INTEGER_OR_NULL,
+    },
+    "HealEvent": {"where": _STRING_OR_NULL},
+    "RevokeEvent": {"tokens": {"enum": ["jwts", "refresh_tokens"]}},
+    "ExpireEvent": {"seconds": _NUMBER},
+    "SettingEvent": {"name": {"enum": list(bodies.SETTINGS)}, "value": {}},
+    "ResetEvent": {"what": {"enum": ["counters", "everything"]}},
+}
+
 _EVENTS_ABOUT: Final = """\
 Server-sent events: `state` at first and whenever it has changed, once a second at most or after an act of
 control; the latest 1,000 events, or those after `Last-Event-ID`; then each event as it happens. Requests are
-`login`, `renewal`, `unauthorized` and `request`; acts of control are `fail`, `heal`, `revoke`, `expire`,
-`setting` and `reset`. `dropped` says how many events a slow reader missed. None holds a secret."""
+`login`, `renewal`, `unauthorized` and `request`, each a `RequestEvent`; acts of control are `fail`, `heal`,
+`revoke`, `expire`, `setting` and `reset`, each with a schema of its name. `dropped` has *events*, the number that a
+slow reader missed. No event holds a secret."""
 
 
 def describe() -> dict[str, object]:
@@ -107,6 +139,7 @@ def _schemas() -> Schema:
             },
         },
         **{names[kind]: schema for kind, schema in bodies.FAULTS.items()},
+        **{name: _object({"at": _NUMBER, **fields}) for name, fields in _EVENTS.items()},
     }
 
 
@@ -122,7 +155,7 @@ def _state() -> Schema:
         "required": ["where", "times", "kind"],
         "properties": {
             "where": _STRING,
-            "times": {"type": ["integer", "null"]},
+            "times": _INTEGER_OR_NULL,
             "kind": {"enum": list(bodies.FAULTS)},
         },
     }
@@ -131,7 +164,7 @@ def _state() -> Schema:
             "run": _STRING | {"description": "Another one is another sandbox."},
             "version": _STRING,
             "at": _NUMBER | {"description": "Unix seconds, by the clock of the machine."},
-            "last_event_id": {"type": ["string", "null"]},
+            "last_event_id": _STRING_OR_NULL,
             "requests_per_second": _INTEGER | {"description": "Those of the last whole second."},
             "token": {"oneOf": [token, {"type": "null"}], "description": "The newest JWT."},
             "counters": _object(counters),

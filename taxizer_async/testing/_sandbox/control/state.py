@@ -44,7 +44,7 @@ def read_state(parts: Parts) -> dict[str, object]:
 
 def _count(counters: SandboxCounters) -> dict[str, object]:
     names = [field.name for field in attrs.fields(SandboxCounters)]
-    numbers = {name: getattr(counters, name) for name in [*names, "exchanges"]}
+    numbers: dict[str, object] = {name: getattr(counters, name) for name in [*names, "exchanges"]}
     paths = collections.Counter(counters.by_path).most_common(_PATHS)
     return numbers | {"by_path": dict(paths)}
 

@@ -135,7 +135,7 @@ def _word(name: str, value: _Value, now: datetime) -> str:
             return _UNKNOWN.get(name, "unknown")
         case datetime():
             shown = _utc(value, "seconds")
-            return shown.partition("T")[2] if value.date() == now.date() else shown
+            return shown.removeprefix(f"{now.astimezone(UTC).date()}T")
         case float():
             return _seconds(value)
         case tuple():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import traceback
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import anyio
 import pytest
@@ -19,6 +20,8 @@ from tests.support.policies import DUE, ONE_TRY
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
     from taxizer_async import Event
@@ -40,12 +43,39 @@ def ours(lines: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     ]
 
 
+@final
+class _Frames(logging.Handler):
+    """Collects what an error reporter sees that captures the locals of the frames that log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.texts: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at the frames of the package that this comes from."""
+        for frame, _ in traceback.walk_stack(None):
+            if "/taxizer_async/_" in frame.f_code.co_filename:
+                where = f"{record.msg} in {frame.f_code.co_name}"
+                self.texts.append((where, repr(list(frame.f_locals.items()))))
+
+
+@pytest.fixture(name="frames")
+def _frames() -> Iterator[_Frames]:
+    handler = _Frames()
+    log = logging.getLogger("taxizer_async")
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+
+
 async def post(client: httpx.AsyncClient) -> None:
     with contextlib.suppress(AuthError):
         await client.post(PATH)
 
 
-async def test_a_story_in_sentences(sandbox: Sandbox, lines: pytest.LogCaptureFixture) -> None:
+async def test_a_story_in_sentences(
+    sandbox: Sandbox, lines: pytest.LogCaptureFixture, frames: _Frames
+) -> None:
     """A login, a 401, a sick AppRefreshToken, an outage and a foreign host are told as they happen."""
     with logged() as everything:
         auth = auth_of(sandbox, policy=ONE_TRY)
@@ -60,7 +90,7 @@ async def test_a_story_in_sentences(sandbox: Sandbox, lines: pytest.LogCaptureFi
             sandbox.fail("connect", Fault.status(503))
             await post(client)
             await post(client)
-        seen = exposures(canaries_of(sandbox), everything, [])
+        seen = exposures(canaries_of(sandbox), [*everything, *frames.texts], [])
 
     said = [(record.levelname, record.getMessage()) for record in ours(lines)]
     url = sandbox.base_url + "/v1/Auth/"
@@ -86,6 +116,7 @@ async def test_a_story_in_sentences(sandbox: Sandbox, lines: pytest.LogCaptureFi
     assert last.startswith(
         f"login failed: {url}Connect answered 503 Service Unavailable; there is "
     )
+    assert len(frames.texts) > 20
     assert seen == []
 
 

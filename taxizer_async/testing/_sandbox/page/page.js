@@ -64,7 +64,7 @@ class Page {
   #connection(state, words) {
     byId("connection").dataset.state = state;
     put(byId("connection").querySelector("b"), words);
-    byId("line").classList.toggle("lost", state === "lost");
+    this.#drawn = 0;
   }
 
   take(state) {
@@ -176,7 +176,7 @@ class Page {
   frame(still) {
     const apart = still ? 1 : Math.min(.25, 1 / (this.#picture.scale * devicePixelRatio || 1));
     if (this.state && Math.abs(this.now - this.#drawn) >= apart) {
-      this.#picture.draw(this.story, this.now, this.span);
+      this.#picture.draw(this.story, this.now, this.span, this.#frozen !== null);
       this.#drawn = this.now;
     }
   }

@@ -34,8 +34,9 @@ export class Picture {
     this.font = `12px ${style.fontFamily}`;
   }
 
-  draw(story, now, span) {
-    Object.assign(this, { now, span, begin: now - span, scale: ((this.width - this.left) * (1 - AHEAD)) / span });
+  /** Draw the last *span* seconds before *now*, which no longer moves if it has *stopped*. */
+  draw(story, now, span, stopped) {
+    Object.assign(this, { now, span, stopped, begin: now - span, scale: ((this.width - this.left) * (1 - AHEAD)) / span });
     this.pen.clearRect(0, 0, this.width, this.height);
     this.pen.save();
     this.pen.beginPath();
@@ -49,7 +50,7 @@ export class Picture {
     this.#bars(story.seconds);
     this.#cuts(story.cuts);
     this.#marks(story.marks);
-    this.#line(this.x(now), 0, this.lanes.axis.top, this.color.accent, 1.5);
+    this.#line(this.x(now), 0, this.lanes.axis.top, stopped ? this.color.ink : this.color.accent, 1.5);
     this.pen.restore();
   }
 
@@ -75,10 +76,11 @@ export class Picture {
     for (let at = Math.ceil(this.begin / step) * step; at < end; at += step) {
       this.#line(this.x(at), 0, this.lanes.axis.top, this.color.hair);
       const [x, y] = [this.x(at), this.lanes.axis.middle];
-      const fits = Math.abs(at - this.now) * this.scale > 48 && x > this.left + 28 && x < this.width - 28;
+      const fits = Math.abs(at - this.now) * this.scale > 60 && x > this.left + 28 && x < this.width - 28;
       if (fits) this.#text(clockTime(at).slice(0, this.span > 600 ? 5 : 8), x, y);
     }
-    this.#text("now", this.x(this.now), this.lanes.axis.middle, this.color.accent);
+    const [word, color] = this.stopped ? ["stopped", this.color.ink] : ["now", this.color.accent];
+    this.#text(word, this.x(this.now), this.lanes.axis.middle, color);
     this.pen.textAlign = "left";
   }
 
@@ -109,6 +111,9 @@ export class Picture {
       if (end <= this.left || start >= this.width) continue;
       const y = top + 5 + (number % 2) * (height + 4), lived = Math.min(end, this.x(this.now));
       const alive = to > this.now;
+      // A gap keeps it apart from a token that lives on beside it.
+      this.pen.fillStyle = this.color.ground;
+      this.pen.fillRect(start - 2, y, 2, height);
       this.pen.fillStyle = alive ? this.color.accent : this.color.bar;
       this.pen.fillRect(start, y, Math.max(1, lived - start), height);
       if (alive) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import signal
 import sys
@@ -66,8 +67,11 @@ def load_sandbox() -> type[Sandbox]:
     Raises:
         ConfigurationError: If the server is not installed.
     """
+    from taxizer_async.testing import Sandbox  # noqa: PLC0415 - see above
+
     try:
-        from taxizer_async.testing import Sandbox  # noqa: PLC0415 - see above
+        # A sandbox imports it when it starts.
+        importlib.import_module("taxizer_async.testing._sandbox.server")
     except ImportError as cause:
         raise ConfigurationError(str(cause)) from cause
     return Sandbox

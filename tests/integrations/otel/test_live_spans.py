@@ -54,7 +54,8 @@ def by_name(recorded: Recorded) -> dict[str, list[ReadableSpan]]:
 
 def id_of(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    span_id: int = span.context.span_id
+    return span_id
 
 
 def parent_of(span: ReadableSpan) -> int | None:

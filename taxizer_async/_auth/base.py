@@ -7,11 +7,14 @@ import functools
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, final
 
+import anyio
+
 from taxizer_async._auth.bearer import UNAUTHORIZED, Bearer
 from taxizer_async._auth.flow import HEADER, HELD_BACK, MARK
 from taxizer_async._auth.options import AuthOptions, ClientOptions, client_names
 from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_loops import EventLoop, running_loop
 from taxizer_async._core.models import Credentials
 
 
@@ -277,7 +280,8 @@ class ClientBase(Generic[AuthT]):
     @event_hooks.setter
     def event_hooks(self, event_hooks: dict[str, list[Callable[..., Any]]]) -> None:
         self._hooks = {kind: list(event_hooks.get(kind, ())) for kind in ("request", "response")}
-        self._event_hooks = _EventHooks(self._hooks, is_sync=self._is_sync)
+        ours, _ = client_names(self._library, is_sync=self._is_sync)
+        self._event_hooks = _EventHooks(self._hooks, None if self._is_sync else _OneLoop(ours))
 
 
 @final
@@ -289,12 +293,16 @@ class _EventHooks(dict[str, list[Any]]):
     401: the auth would not learn of it otherwise.
     """
 
-    def __init__(self, hooks: dict[str, list[Any]], *, is_sync: bool) -> None:
+    def __init__(self, hooks: dict[str, list[Any]], one_loop: _OneLoop | None) -> None:
         super().__init__()
         self._hooks = hooks
-        self._call = self._run_sync if is_sync else self._run
+        self._one_loop = one_loop
+        self._call = self._run_sync if one_loop is None else self._run
 
     def __missing__(self, kind: str) -> list[Any]:
+        if kind == "request" and self._one_loop is not None:
+            # The library asks for these before each request, which nothing of ours is closer to.
+            self._one_loop.check()
         hooks = self._hooks[kind]
         return [self._call] if hooks and kind == "response" else hooks
 
@@ -307,6 +315,38 @@ class _EventHooks(dict[str, list[Any]]):
         with _holding_back(response):
             for hook in self._hooks["response"]:
                 hook(response)
+
+
+@final
+class _OneLoop:
+    """The event loop that an async client, of the class *name*, was first used in: its connections are there."""
+
+    __slots__ = ("_home", "_name")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._home: EventLoop | None = None
+
+    def check(self) -> None:
+        """
+        Check that the running event loop is that one.
+
+        Raises:
+            ConfigurationError: If it is another.
+        """
+        try:
+            native = running_loop()
+        except anyio.NoEventLoopError:
+            return
+        if self._home is None:
+            self._home = EventLoop(native)
+        elif not self._home.is_same(native):
+            msg = (
+                f"this {self._name} was used in another event loop, and its connections are there: make a "
+                "client in each event loop; they may share the auth, as in AsyncClient(auth=client.auth, "
+                "base_url=client.base_url)"
+            )
+            raise ConfigurationError(msg)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,13 @@ def find_boot_clock() -> Callable[[], float]:
 boot_time: Final = find_boot_clock()
 
 
+#: Why nothing is waited for on a clock that `is_frozen`.
+FROZEN: Final = (
+    "the event loop's clock is frozen, so a pause would never end: let it tick (freezegun: "
+    "freeze_time(..., tick=True)), and age tokens with taxizer_async.testing.ManualClock"
+)
+
+
 @final
 class SystemClock:
     """The clock of this machine."""
@@ -64,3 +71,15 @@ class SystemClock:
     async def sleep(self, seconds: float, /) -> None:
         """Wait for *seconds*."""
         await anyio.sleep(seconds)
+
+
+def is_frozen(clock: Clock) -> bool:
+    """Return whether *clock* is this machine's and a test has frozen it, together with the event loop's."""
+    if not isinstance(clock, SystemClock) or time.monotonic is boot_time:
+        return False
+    before = time.monotonic(), anyio.current_time()
+    began = boot_time()
+    # It is out of such a library's reach, and moves on within microseconds.
+    while boot_time() == began:
+        pass
+    return (time.monotonic(), anyio.current_time()) == before

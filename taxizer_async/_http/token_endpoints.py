@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, final
 import anyio
 import attrs
 
+from taxizer_async._core.clock import FROZEN, is_frozen
 from taxizer_async._core.codec import encode_credentials, encode_refresh_token
 from taxizer_async._core.exchange import Malformed, Misconfigured, Unavailable
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
@@ -123,6 +124,8 @@ class HttpExchange:
             wait = self._policy.retry_wait(attempt, self._random(), retry_after)
             if self._clock.monotonic() + wait >= budget.deadline:
                 return outcome
+            if is_frozen(self._clock):
+                return Misconfigured(reason=FROZEN)
             await self._clock.sleep(wait)
 
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, final
 
 import attrs
 
+from taxizer_async._core.clock import FROZEN, is_frozen
 from taxizer_async._core.events import LeaseAwaited
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Credentials
@@ -115,6 +116,9 @@ class LeaseWait:
             return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
         if not left or (progress.cause is not None and not renewal.is_needed(request)):
             return self._end_wait(progress, "gave_up", self._give_up(progress))
+        if is_frozen(renewal.clock):
+            failure = renewal.failures.fail(Misconfigured(reason=FROZEN))
+            return self._end_wait(progress, "gave_up", failure)
         pause = renewal.policy.lease_wait(progress.looks, renewal.random())
         if progress.resume_at > now:
             pause = min(pause, progress.resume_at - now)

@@ -78,6 +78,12 @@ async def use_auth() -> None:
         assert_type(await client.get("/"), httpx.Response)
 
 
+def mistype_options() -> None:
+    TaxizerClient.from_env(timeot=5)  # type: ignore[call-arg]
+    TaxizerClient.from_env(base_url=5)  # type: ignore[arg-type]
+    SyncTaxizerClient(Credentials("id", "secret"), extra_origin=[])  # type: ignore[call-arg]
+
+
 async def use_client() -> None:
     async with TaxizerClient.from_env(timeout=5) as client:
         assert_type(client, TaxizerClient)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ssl
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from taxizer_async import (
@@ -51,6 +53,27 @@ async def test_the_documented_host_is_the_default(library: Library) -> None:
     async with library.adapter.TaxizerClient(PAIR) as client:
         assert str(client.base_url).rstrip("/") == DEFAULT_BASE_URL
         assert DEFAULT_BASE_URL in repr(client.auth)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_second_event_loop_is_refused(library: Library, sandbox: Sandbox, backend: str) -> None:
+    """A client whose connections are in an event loop that ended says so, and what to do instead."""
+    client = library.taxizer_client(sandbox)
+    client.event_hooks = {}
+
+    async def share() -> int:
+        async with library.plain_client(client.auth) as other:
+            return int((await other.get("/v1/x")).status_code)
+
+    anyio.run(partial(client.get, "/v1/x", headers={"Connection": "close"}), backend=backend)
+    for _ in range(2):
+        with pytest.raises(
+            ConfigurationError, match="this TaxizerClient was used in another event"
+        ):
+            anyio.run(client.get, "/v1/x", backend=backend)
+
+    assert anyio.run(share, backend=backend) == 200
+    assert sandbox.counters.connects == 1
 
 
 async def test_options_of_the_auth_reach_it(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from taxizer_async._core.errors import TokenStoreError
 from taxizer_async._core.turns import call_after_turns
-from taxizer_async.stores._redis_errors import error_code
+from taxizer_async.stores._redis_errors import error_code, is_pool_empty
 
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ ANSWER_TIMEOUT: Final = 0.75
 CONNECT_TIMEOUT: Final = 2.0
 #: Calls to one client that an event loop has under way at the same time.
 MOST_AT_ONCE: Final = 32
+#: Seconds until a pool that has no connection left is asked again.
+_POOL_PAUSE: Final = 0.02
 
 
 class _Silent(enum.Enum):
@@ -79,11 +81,22 @@ async def _within(
     try:
         async with limit:
             with call_after_turns(seconds, lambda: limit.reschedule(0)):
-                return await call()
+                return await _once_connected(call)
     except TimeoutError:
         if not limit.expired():
             raise
     return _Silent.SILENT
+
+
+async def _once_connected(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Return what *call* returns; wait while all connections of the pool are in use."""
+    while True:
+        try:
+            return await call()
+        except Exception as cause:
+            if not is_pool_empty(cause):
+                raise
+        await asyncio.sleep(_POOL_PAUSE)
 
 
 def _may_be_repeated(cause: Exception) -> bool:

@@ -75,6 +75,11 @@ def error_code(error: BaseException) -> str | None:
     return first if _CODE.fullmatch(first) and first not in _NO_CODES else "ERR"
 
 
+def is_pool_empty(error: Exception) -> bool:
+    """Return whether a client's pool had no connection left; redis-py 5.0 has no class of its own for that."""
+    return type(error).__name__ == "MaxConnectionsError" or str(error) == "Too many connections"
+
+
 def explain(error: Exception, keys: str) -> str:
     """
     Say what is wrong with a Redis, and what to do.

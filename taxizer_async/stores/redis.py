@@ -48,8 +48,12 @@ _NAMESPACE: Final = "taxizer_async"
 _PREFIX: Final = re.compile(r"(?:(?![{}*?\[\]^\\])[!-~])*")
 
 # Each may be made twice, as the first answer may be lost: the owner takes its lease again.
+# A lease that would last longer than it should, as after a restore without TTLs, or once the clock was set back,
+# gets its end back; a holder that lives extends it.
 _LEASE: Final = """
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 return 0
 """
@@ -80,8 +84,6 @@ return {
 }
 """
 _CLEAR: Final = "return redis.call('DEL', KEYS[2], KEYS[3])"
-#: What PTTL returns for a key that does not exist.
-_NO_KEY: Final = -2
 
 
 @final
@@ -193,7 +195,8 @@ class RedisTokenStore:
         return StoreView(
             record=self._read(content, left, key),
             failure=self._read_failure(failure, remaining, key),
-            leased=lease != _NO_KEY,
+            # Not if there is none, nor if it is to be given an end.
+            leased=0 <= lease <= _milliseconds(LEASE_SECONDS),
         )
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:

@@ -22,6 +22,7 @@ from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support.families import PATIENCE
+from tests.support.limits import HANG
 
 
 if TYPE_CHECKING:
@@ -240,6 +241,50 @@ async def test_many_calls_at_once_share_a_few_connections(redis_server: RedisSer
         clients = redis_server.ask("CLIENT LIST").count(b"cmd=eval")
 
     assert clients == MOST_AT_ONCE
+
+
+async def test_a_small_pool_is_enough(redis_server: RedisServer) -> None:
+    """More calls than a client has connections wait for one another."""
+    async with (
+        RedisTokenStore.from_url(redis_server.url, max_connections=2) as store,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(5 * MOST_AT_ONCE):
+            tasks.start_soon(store.load, KEY)
+
+
+async def test_a_pool_that_the_program_has_emptied_is_waited_for(redis_server: RedisServer) -> None:
+    """A connection that the program itself uses for a moment is no failure of the store."""
+    library: Any = redis.asyncio
+    async with library.Redis.from_url(redis_server.url, max_connections=1) as client:
+        store = RedisTokenStore(client)
+        async with client.pubsub() as own, anyio.create_task_group() as tasks:
+            await own.subscribe("news")
+            tasks.start_soon(store.load, KEY)
+            await anyio.sleep(0.1)
+            await own.aclose()
+
+
+@pytest.mark.parametrize("left", [None, 3_600_000])
+async def test_a_lease_that_would_not_end_does(
+    store: RedisTokenStore,
+    client: redis.asyncio.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    left: int | None,
+) -> None:
+    """A lease without a TTL, or with one of an hour once the clock was set back, ends like any other."""
+    assert await store.lease(KEY) is not None
+    key = await one_key(client, "lease")
+    await client.set(key, "gone", px=left)
+    monkeypatch.setattr("taxizer_async.stores.redis.LEASE_SECONDS", 0.2)
+
+    assert not (await store.look(KEY)).leased
+    assert await store.lease(KEY) is None
+    assert (await store.look(KEY)).leased
+    end = anyio.current_time() + HANG
+    while await store.lease(KEY) is None:
+        assert anyio.current_time() < end
+        await anyio.sleep(0.01)
 
 
 async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:

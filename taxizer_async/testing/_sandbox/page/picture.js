@@ -5,7 +5,6 @@ import { clockTime } from "./words.js";
 /** The share of the time line that lies ahead of now. */
 const AHEAD = 1 / 6;
 
-/** Draws a story; each lane is the box of an element with `data-track`. */
 export class Picture {
   constructor(canvas) {
     this.canvas = canvas;

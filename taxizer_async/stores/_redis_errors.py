@@ -30,7 +30,7 @@ _CODE: Final = re.compile("[A-Z]{2,20}")
 #: How a server before Redis 7 tells what a command in a script was answered.
 _IN_SCRIPT: Final = re.compile(
     r"(?:ERR )?Error running script \(call to f_[0-9a-f]{40}\): @user_script:\d+: "
-    r"@user_script: \d+: (?:-([A-Z]{2,20}) |(The user executing the script can't ))"
+    r"(?:@user_script: \d+: )?(?:-?([A-Z]{2,20}) |(The user executing the script can't ))"
 )
 #: How a later one tells that the user may not run a command in a script.
 _DENIED_IN_SCRIPT: Final = re.compile("(?:ERR )?ACL failure in script: ")
@@ -48,6 +48,7 @@ _ADVICE: Final = {
     "CLUSTERDOWN": "a part of the cluster is down",
     "LOADING": "it is loading its data: try again later",
     "MISCONF": "it can't save to its disk, and takes no writes until it can",
+    "WRONGTYPE": "another program has put something into a key of ours: remove it, or choose a prefix",
     "ERR": "it refused a command: see its log, and whether the database exists",
 }
 #: With these begins the text of errors whose code, which was taken out, is ERR.

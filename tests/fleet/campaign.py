@@ -57,7 +57,7 @@ def trials(seconds: float) -> dict[str, Trial]:
             f"load, {store}": _over(
                 store, functools.partial(run_load, seconds=seconds, kills=False, seed=1)
             ),
-            f"load with a SIGKILL every 2 s, {store}": _over(
+            f"load with SIGKILLs, {store}": _over(
                 store, functools.partial(run_load, seconds=seconds, kills=True, seed=1)
             ),
             f"clocks an hour apart, {store}": _over(

@@ -36,6 +36,12 @@ ERRORS: dict[str, tuple[Exception, str | None]] = {
         redis.ResponseError(f"{SCRIPT}-OOM command not allowed when used memory > 'maxmemory'."),
         "OOM",
     ),
+    "another's key in a script": (
+        redis.ResponseError(
+            f"{SCRIPT.removesuffix('@user_script: 2: ')}WRONGTYPE Operation against a key"
+        ),
+        "WRONGTYPE",
+    ),
     "a replica": (ReadOnlyError("You can't write against a read only replica."), "READONLY"),
     "a replica in a script": (
         redis.ResponseError(f"ERR {SCRIPT}-READONLY You can't write against a read only replica."),

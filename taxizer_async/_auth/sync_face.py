@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from concurrent.futures import CancelledError, wait
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import anyio
 
@@ -27,7 +26,6 @@ from taxizer_async._http.network_errors import describe_network_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from concurrent.futures import Future
 
     from taxizer_async._auth.bearer import Bearer
     from taxizer_async._core.models import Token
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-#: Seconds.
-_SIGNALS_HANDLED_EVERY: Final = 0.5
 
 
 @final
@@ -117,23 +112,13 @@ class SyncFace:
             # What runs in this thread's loop can't end while this thread waits.
             self._coordinator.abandon_in(loop)
         try:
-            future = _submitted(call, can_run_here=not loops)
+            return _made(call, can_run_here=not loops)
         except NoThreadError:
             problem = "no thread can be started, and this one has an event loop that runs"
+        except asyncio.CancelledError:
+            problem = "the thread in which that was done has ended"
         except OSError as cause:
             problem = describe_network_error(cause)
-        else:
-            try:
-                # A signal that comes just before a thread blocks is handled only when it wakes up.
-                while not wait([future], _SIGNALS_HANDLED_EVERY).done:
-                    pass
-                return future.result()
-            except CancelledError:
-                problem = "the thread in which that was done has ended"
-            finally:
-                future.cancel()
-                # Its exception has this frame in its traceback: a cycle.
-                del future
         msg = f"no token could be waited for: {problem}"
         raise TokenEndpointUnavailableError(msg)
 
@@ -190,14 +175,15 @@ def _running_loops() -> list[object]:
     return [loop for loop in loops if loop is not None]
 
 
-def _submitted(call: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> Future[T]:
-    """Return what becomes the result of *call*; see `submit`."""
+def _made(make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
+    """Return the result of a call that is made in the helper thread, or in this one; see `submit`."""
     try:
-        return submit(call)
+        call = submit(make)
     except NoThreadError:
         if not can_run_here:
             raise
-    return run_here(call)
+        return run_here(make)
+    return call.result()
 
 
 def _finished(step: Coroutine[Any, Any, T]) -> T:

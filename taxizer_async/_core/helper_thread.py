@@ -14,14 +14,13 @@ import socket
 import threading
 import time
 
-from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 from taxizer_async._core.event_loops import independent_tasks
 from taxizer_async._core.process import PerProcess
-from taxizer_async._core.threads import AbandonableCalls, start_thread
+from taxizer_async._core.threads import AbandonableCalls, NoThreadError, start_thread
 
 
 if TYPE_CHECKING:
@@ -32,10 +31,78 @@ T = TypeVar("T")
 
 #: Seconds that a refresh gets to finish when the program ends.
 _JOINED_FOR: Final = 2.0
+#: Seconds.
+_SIGNALS_HANDLED_EVERY: Final = 0.5
 #: Seconds that connections get to close when the loop ends.
 _CLOSED_FOR: Final = 1.0
 #: How many look-ups of host names may hang.
 _MOST_LOOKUPS: Final = 64
+
+
+@final
+class Call(Generic[T]):
+    """
+    A call that is made in the helper thread.
+
+    Its lock is Python's own: those of `concurrent.futures` may stay taken when a KeyboardInterrupt strikes the
+    caller, and would stop the thread that serves all others.
+    """
+
+    __slots__ = ("_ended", "_loop", "_make", "_task")
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], loop: HelperLoop) -> None:
+        self._make = make
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def result(self) -> T:
+        """
+        Wait for its end, once; an exception in this thread cancels it.
+
+        Raises:
+            CancelledError: If its event loop ended first.
+        """
+        try:
+            # A signal that comes just before a thread blocks is handled only when it wakes up.
+            while not self._ended.acquire(timeout=_SIGNALS_HANDLED_EVERY):
+                pass
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._cancel)
+            raise
+        task, self._task = self._task, None
+        try:
+            if task is None or not task.done():
+                raise asyncio.CancelledError
+            return task.result()
+        finally:
+            # Its exception has this frame in its traceback: a cycle.
+            del task
+
+    def begin(self) -> None:
+        """Make it, in the event loop's thread."""
+        if not self._loop.is_ending:
+            self._task = self._loop.create_task(self._make())
+            self._loop.running += 1
+            self._task.add_done_callback(self._note_end)
+
+    def end(self) -> None:
+        """Let its caller go."""
+        self._loop.calls.discard(self)
+        self._ended.release()
+
+    def _note_end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # or asyncio logs that nobody has seen it
+        self._loop.running -= 1
+        self._loop.changed.set()
+        self.end()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 @final
@@ -45,21 +112,24 @@ class HelperLoop(asyncio.SelectorEventLoop):
 
     Attributes:
         before_end: What closes the connections that were opened in it.
+        calls: Those that have not ended.
+        running: How many of them have begun.
         changed: Set when a call has ended.
+        is_ending: Whether no more calls begin.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.before_end: list[Callable[[], Awaitable[object]]] = []
+        self.calls: set[Call[Any]] = set()
+        self.running = 0
         self.changed = asyncio.Event()
+        self.is_ending = False
 
     def __del__(self) -> None:
-        """Say nothing of one that found no descriptor, and was only made in part; all others are closed."""
-
-    def note_end(self, _: object) -> None:
-        """Note, from any thread, that a call has ended."""
-        with contextlib.suppress(RuntimeError):  # so has the loop
-            self.call_soon_threadsafe(self.changed.set)
+        """Close one whose thread was interrupted before it ran, or that was only made in part."""
+        with contextlib.suppress(Exception):
+            self.close()
 
     async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
         """Look a host name up, in the thread of this loop if no other can be started."""
@@ -72,20 +142,20 @@ class HelperLoop(asyncio.SelectorEventLoop):
                 await asyncio.wait_for(close(), _CLOSED_FOR)
 
 
-def submit(call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+def submit(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
     """
-    Have *call* made in the helper thread of this process; cancelling the future cancels the call alone.
+    Have a call made in the helper thread of this process.
 
     Raises:
         NoThreadError: If no thread can be started.
         OSError: If there is no descriptor for an event loop.
     """
-    return _helper.get().submit(call)
+    return _helper.get().submit(make)
 
 
-def run_here(call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+def run_here(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
-    Make *call* in an event loop in this thread, which has none, where no other thread can be started.
+    Make a call in an event loop in this thread, which has none, where no other thread can be started.
 
     Raises:
         OSError: If there is no descriptor for an event loop.
@@ -93,74 +163,86 @@ def run_here(call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
 
     async def run() -> T:
         try:
-            return await call()
+            return await make()
         finally:
             await loop.close_connections()
 
-    loop, future = HelperLoop(), Future[T]()
+    loop = HelperLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        try:
-            future.set_result(runner.run(run(), context=Context()))
-        except Exception as cause:  # noqa: BLE001 - the caller raises it
-            future.set_exception(cause)
-    return future
+        return runner.run(run(), context=Context())
 
 
 @final
 class _Helper:
     """The helper thread of one process, if it runs."""
 
-    __slots__ = ("_loop", "_mutex", "_pending")
+    __slots__ = ("_loop", "_mutex")
 
     def __init__(self) -> None:
         # Held for a few statements, or while the thread starts.
         self._mutex = threading.Lock()
         self._loop: HelperLoop | None = None
-        self._pending: set[Future[Any]] = set()
 
-    def submit(self, call: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
         with self._mutex:
             loop = self._loop or self._start()
+            call = Call(make, loop)
+            loop.calls.add(call)
             # In a context of its own: the caller's may say that trio runs.
-            future = Context().run(asyncio.run_coroutine_threadsafe, call(), loop)
-            self._pending.add(future)
-            future.add_done_callback(loop.note_end)
-        return future
+            loop.call_soon_threadsafe(call.begin, context=Context())
+        return call
 
     def _start(self) -> HelperLoop:
         loop = HelperLoop()
-        self._loop = loop
         try:
             thread = start_thread(lambda: Context().run(self._run, loop), "taxizer_async sync")
-        except RuntimeError:
-            self._loop = None
+        except NoThreadError:
             loop.close()
             raise
         _join_at_exit(thread)
+        # Not before the thread runs: a KeyboardInterrupt may have kept it from that.
+        self._loop = loop
         return loop
 
     def _run(self, loop: HelperLoop) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(self._serve(loop))
+                try:
+                    runner.run(self._serve(loop))
+                finally:
+                    # A KeyboardInterrupt of the user's code, or the like, may have ended it early.
+                    loop.is_ending = True
+                    self._leave(loop)
         finally:
-            # A KeyboardInterrupt of the user's code, or the like, has ended it early.
-            with self._mutex:
-                if self._loop is loop:
-                    self._loop = None
+            for call in list(loop.calls):
+                call.end()
 
     async def _serve(self, loop: HelperLoop) -> None:
+        with self._mutex:
+            pass  # the call that it was started for is submitted
+        await asyncio.sleep(0)
+        is_left = False
         while True:
             loop.changed.clear()
-            with self._mutex:
-                self._pending = {each for each in self._pending if not each.done()}
-                tasks = independent_tasks(loop)
-                if not self._pending and not tasks:
-                    # From here on callers start another.
-                    self._loop = None
-                    break
-            await (loop.changed.wait() if self._pending else asyncio.wait(tasks))
+            tasks = independent_tasks(loop)
+            if loop.running:
+                await loop.changed.wait()
+            elif tasks:
+                await asyncio.wait(tasks)
+            elif is_left:
+                break
+            else:
+                self._leave(loop)
+                is_left = True
+                # What has been submitted so far begins.
+                await asyncio.sleep(0)
         await loop.close_connections()
+
+    def _leave(self, loop: HelperLoop) -> None:
+        """Have callers start another from here on."""
+        with self._mutex:
+            if self._loop is loop:
+                self._loop = None
 
 
 _helper: Final = PerProcess(_Helper)

@@ -11,7 +11,6 @@ import math
 import os
 import threading
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -26,7 +25,7 @@ from taxizer_async._token.shared_failures import to_cause
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from taxizer_async._core.clock import Clock
     from taxizer_async._core.models import Credentials
@@ -378,12 +377,11 @@ class TokenCache:
     def _replace(self, cached: CachedToken) -> None:
         self.state = attrs.evolve(self.state, cached=cached)
 
-    @contextmanager
-    def _changing(self) -> Generator[None]:
+    def _changing(self) -> threading.Lock:
+        # The lock itself: a KeyboardInterrupt within a context manager of ours could leave it taken.
         if self._pid != os.getpid():
             self._start_anew_after_fork()
-        with self._mutex:
-            yield
+        return self._mutex
 
     def _start_anew_after_fork(self) -> None:
         # A thread that does not exist in this process may have held the mutex.

@@ -75,9 +75,9 @@ def test_a_sync_client_of_the_environment(library: Library, sandbox: Sandbox) ->
 def test_wrong_arguments_are_named_after_the_sync_client(library: Library) -> None:
     """Errors name the two classes that the user has to do with; a login still needs an async client."""
     name = library.module.__name__
-    with pytest.raises(ConfigurationError, match=rf"a SyncTaxizerClient .* {name}\.Client with"):
+    with pytest.raises(ConfigurationError, match=rf"a SyncTaxizerClient .* {name}\.Client to"):
         library.adapter.SyncTaxizerClient(PAIR, auth=None)
-    with pytest.raises(ConfigurationError, match=rf"with transport=.*{name}\.AsyncClient"):
+    with pytest.raises(ConfigurationError, match=rf"client.s transport=.*{name}\.AsyncClient"):
         library.adapter.SyncTaxizerClient(PAIR, transport=library.module.HTTPTransport())
     with (
         library.adapter.SyncTaxizerClient(PAIR) as client,

@@ -1,0 +1,132 @@
+"""A KeyboardInterrupt at any moment of a sync call ends that call, and harms no other."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from taxizer_async import AuthError, RenewalPolicy
+from taxizer_async._core import helper_thread
+from tests.support.callers import auth_of
+from tests.support.limits import HANG
+from tests.support.threads import helper_threads, run_in_threads, wait_until
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from taxizer_async import TaxizerAuth
+    from taxizer_async.testing import Sandbox
+
+
+def interrupted(call: Callable[[], object], moment: int) -> BaseException | None:
+    """Make *call*, with a KeyboardInterrupt at its line number *moment*; return what it raised, if it got so far."""
+    lines = itertools.count(1)
+
+    def trace(_: FrameType, __: str, ___: object) -> Callable[..., Any]:
+        if next(lines) == moment:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - the test keeps it, with all frames, as a notebook does
+        return error
+    finally:
+        sys.settrace(before)
+    return None if next(lines) <= moment else KeyboardInterrupt()  # one that Python ignored
+
+
+def cold(auth: TaxizerAuth, _: Sandbox) -> Callable[[], object]:
+    return auth.sync_token
+
+
+def refused(auth: TaxizerAuth, sandbox: Sandbox) -> Callable[[], object]:
+    token = auth.sync_token()
+    sandbox.revoke()
+    return lambda: auth.sync_refused(token)
+
+
+def forgotten(auth: TaxizerAuth, _: Sandbox) -> Callable[[], object]:
+    auth.sync_token()
+    return auth.sync_forget
+
+
+@pytest.mark.invariant(5)
+# Python ignores one within a callback of a weak reference.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("prepare", [cold, refused, forgotten])
+def test_an_interrupt_at_any_line_harms_no_other_thread(
+    sandbox: Sandbox, prepare: Callable[[TaxizerAuth, Sandbox], Callable[[], object]]
+) -> None:
+    """Whichever line is interrupted, another thread gets a token: no lock stays taken, and no thread waits."""
+    auth_of(sandbox).sync_token()  # imports what is imported at the first use
+    errors: list[BaseException] = []
+    for moment in itertools.count(1):
+        auth = auth_of(sandbox)
+        error = interrupted(prepare(auth, sandbox), moment)
+        if error is None:
+            break
+        errors.append(error)
+        (token,) = run_in_threads(1, auth.sync_token)
+        assert not isinstance(token, BaseException), moment
+    wait_until(lambda: not helper_threads())
+
+    assert len(errors) > 50
+    assert {type(error) for error in errors} <= {KeyboardInterrupt, AuthError}
+
+
+@pytest.mark.invariant(5)
+def test_an_interrupt_while_the_thread_starts_harms_nobody(
+    sandbox: Sandbox, auth: TaxizerAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper thread that was kept from running is not waited for: the next caller starts another."""
+
+    def interrupt(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            auth.sync_token()
+    (token,) = run_in_threads(1, auth.sync_token)
+
+    assert not isinstance(token, BaseException)
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_call_that_has_not_begun_when_the_thread_ends_is_ended(sandbox: Sandbox) -> None:
+    """If the user's code ends the helper thread's loop, a call that is queued there does not wait for ever."""
+    queued = threading.Event()
+    results: list[object] = []
+
+    async def read() -> object:
+        waiting.start()
+        # Blocks the loop, so that the other call can't begin.
+        wait_until(lambda: len(helper_thread._helper.get()._loop.calls) == 2)  # type: ignore[union-attr]
+        queued.set()
+        raise KeyboardInterrupt
+
+    policy = RenewalPolicy(outage_backoff=0.001)
+    other = auth_of(sandbox)
+    waiting = threading.Thread(
+        target=lambda: results.extend(run_in_threads(1, other.sync_token)), daemon=True
+    )
+    with pytest.raises(AuthError, match="the thread in which that was done has ended"):
+        auth_of(sandbox, read, policy=policy).sync_token()
+    waiting.join(HANG)
+
+    assert queued.is_set()
+    assert len(results) == 1
+    assert other.sync_token().jwt.reveal()

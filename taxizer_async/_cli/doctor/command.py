@@ -15,6 +15,7 @@ from taxizer_async._cli.doctor.runner import examine
 from taxizer_async._cli.doctor.show import display, show_json
 from taxizer_async._cli.options import Json, with_store
 from taxizer_async._cli.store_config import StoreConfig, StoreKind
+from taxizer_async._core.helper_thread import HelperLoop
 
 
 @with_store(StoreKind.MEMORY)
@@ -38,7 +39,9 @@ def doctor(
     wrongly, 3 if something can't be reached.
     """
     case = Case(base_url=base_url, store=store, seconds=timeout)
-    findings = anyio.run(_collect, case) if json else anyio.run(_show, case)
+    # Its end waits for no host name that is still being looked up.
+    options = {"loop_factory": HelperLoop}
+    findings = anyio.run(_collect if json else _show, case, backend_options=options)
     if json:
         show_json(findings)
     raise typer.Exit(exit_code(findings))

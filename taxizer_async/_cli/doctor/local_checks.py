@@ -90,7 +90,7 @@ async def check_store(case: Case) -> Finding:
     if case.store.kind is StoreKind.MEMORY:
         return Finding(State.SKIPPED, "none was named", "give --store file or redis to check one")
     try:
-        store = case.store.create()
+        store = await aside.run(case.store.create)
         async with closing(store):
             if isinstance(store, CheckableStore):
                 await store.check()
@@ -103,6 +103,10 @@ async def check_store(case: Case) -> Finding:
 
 async def check_versions(_case: Case) -> Finding:
     """Compare what is installed with what this package needs."""
+    return await aside.run(_compare_versions)
+
+
+def _compare_versions() -> Finding:
     try:
         needed = dict(_needed())
     except metadata.PackageNotFoundError:

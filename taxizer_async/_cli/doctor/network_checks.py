@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Seconds that the clocks may differ. `Date` counts whole seconds, and the answer takes some time.
 _SKEW: Final = 30.0
-#: Where the token is tried: an empty request there can't be an invoice.
+#: What is asked for: a GET is no call of the API, and an empty POST can't be an invoice.
 _RESOURCE: Final = "/v1/Invoices/GenerateInvoiceFromXml"
 
 _TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -104,7 +104,7 @@ async def check_tls(case: Case) -> Finding:
 async def check_clock(case: Case) -> Finding:
     """Compare this machine's clock with the server's `Date`."""
     sent = time.time()
-    async with case.client() as client, client.stream("GET", case.url) as answer:
+    async with case.client() as client, client.stream("GET", _resource(case)) as answer:
         received = time.time()
     server = parse_http_date(answer.headers.get("Date"))
     if server is None:
@@ -158,7 +158,7 @@ async def check_login(case: Case) -> Finding:
 async def check_bearer(case: Case) -> Finding:
     """Try the token on an empty request, which submits nothing, and the same without it."""
     async with case.client() as client:
-        post = partial(client.post, endpoint_url(case.url, _RESOURCE), content=b"")
+        post = partial(client.post, _resource(case), content=b"")
         bare = (await post()).status_code
         status = (await post(headers={"Authorization": f"Bearer {case.jwt.reveal()}"})).status_code
     if status == HTTPStatus.UNAUTHORIZED:
@@ -175,8 +175,12 @@ async def check_bearer(case: Case) -> Finding:
     return Finding(State.OK, f"taken: an empty request gets {status}, and 401 without the token")
 
 
+def _resource(case: Case) -> httpx.URL:
+    return endpoint_url(case.url, _RESOURCE)
+
+
 async def _inspect(client: httpx.AsyncClient, case: Case) -> Finding:
-    async with client.stream("GET", case.url) as answer:
+    async with client.stream("GET", _resource(case)) as answer:
         tls: Any = answer.extensions["network_stream"].get_extra_info("ssl_object")
         certificate = tls.getpeercert()
     issuer = {name: value for ((name, value),) in certificate["issuer"]}

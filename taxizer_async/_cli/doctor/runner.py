@@ -27,7 +27,7 @@ class Check:
         name: How it is shown.
         run: Returns what it finds.
         needs: The checks without which it would find nothing new.
-        advice: What to do if it gives no result.
+        advice: What to do if it fails and has no better advice.
     """
 
     name: str
@@ -99,16 +99,17 @@ async def examine(
             finding = await _run(check, case)
         else:
             finding = Finding(State.SKIPPED, f"not tried, as {missing} has to be right first")
-        found[check.name] = attrs.evolve(finding, name=check.name)
-        yield found[check.name]
+        found[check.name] = finding = attrs.evolve(finding, name=check.name)
+        yield finding
 
 
 async def _run(check: Check, case: Case) -> Finding:
+    finding = Finding(State.UNAVAILABLE, f"no result within {case.seconds:g} s")
     with anyio.move_on_after(case.seconds):
         try:
-            return await check.run(case)
+            finding = await check.run(case)
         except Exception as cause:  # noqa: BLE001 - its text may be secret, and the other checks go on
-            return Finding(
-                State.UNAVAILABLE, f"it failed: {describe_network_error(cause)}", check.advice
-            )
-    return Finding(State.UNAVAILABLE, f"no result within {case.seconds:g} s", check.advice)
+            finding = Finding(State.UNAVAILABLE, f"it failed: {describe_network_error(cause)}")
+    if finding.advice or finding.is_sound:
+        return finding
+    return attrs.evolve(finding, advice=check.advice)

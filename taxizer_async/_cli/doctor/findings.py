@@ -59,11 +59,15 @@ class Finding:
         """Whether the checks that need this one can be made."""
         return self.state in (State.OK, State.WARNING)
 
+    @property
+    def exit_code(self) -> ExitCode:
+        """What it is for the shell."""
+        return _EXIT_CODES.get(self.state, ExitCode.OK)
+
 
 def exit_code(findings: Iterable[Finding]) -> ExitCode:
     """Return the exit code of the first failure: those that follow may come from it."""
-    codes = (_EXIT_CODES[each.state] for each in findings if each.state in _EXIT_CODES)
-    return next(codes, ExitCode.OK)
+    return next(filter(None, (each.exit_code for each in findings)), ExitCode.OK)
 
 
 def finding_of(error: TaxizerError, state: State) -> Finding:

@@ -110,6 +110,6 @@ async def _run(check: Check, case: Case) -> Finding:
             finding = await check.run(case)
         except Exception as cause:  # noqa: BLE001 - its text may be secret, and the other checks go on
             finding = Finding(State.UNAVAILABLE, f"it failed: {describe_network_error(cause)}")
-    if finding.advice or finding.is_sound:
-        return finding
-    return attrs.evolve(finding, advice=check.advice)
+    if finding.exit_code and not finding.advice:
+        return attrs.evolve(finding, advice=check.advice)
+    return finding

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
 
 
 #: The path and the body of each request.
-PATH: Final = "/v1/Invoices/GenerateInvoice"
-BODY: Final = b'{"number":"INV-1","total":"115.00"}'
+PATH: Final = "/v1/Invoices/GenerateInvoiceFromXml"
+BODY: Final = json.dumps(
+    {
+        "uuid": "8e6000cf-1a98-4174-b3e7-b5d5954bc10d",
+        "deviceId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "invoiceNumber": "INV-1",
+        "signedXmlInvoice": "PEludm9pY2UvPg==",
+    }
+).encode()
 JSON: Final = {"Content-Type": "application/json"}
 #: Connections that a client may open, unless a scenario says otherwise: one for each of the requests that
 #: are in flight at most.

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 
 import aiohttp
+import httpx
 
 from aiohttp import web
 
 from taxizer_async import DEFAULT_BASE_URL, AuthError, Credentials, TaxizerAuth
 from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, taxizer_ctx
+from taxizer_async.invoices import InvoiceError, read_outcome
 from taxizer_async.stores.file import FileTokenStore
 
 
@@ -23,24 +25,31 @@ routes = web.RouteTableDef()
 
 @routes.post("/invoices")
 async def submit(request: web.Request) -> web.Response:
-    """Submit an invoice, once: whether one that got no answer was taken is for its sender to find out."""
+    """
+    Submit an invoice, once: whether one that got no answer was taken is for its sender to find out.
+
+    Its body is the API's: uuid, deviceId, invoiceNumber and signedXmlInvoice (base64).
+    """
     invoice = await request.read()
     try:
         async with request.app[TAXIZER_SESSION].post(
-            "/v1/Invoices/GenerateInvoice",
+            "/v1/Invoices/GenerateInvoiceFromXml",
             data=invoice,
             headers={"Content-Type": "application/json"},
         ) as response:
-            answer = await response.read()
+            answer = httpx.Response(response.status, content=await response.read())
+        outcome = read_outcome(answer)
     except AuthError as error:
         status = 503 if error.retryable else 502
         return web.json_response({"detail": "the login at Taxizer does not work"}, status=status)
     except (aiohttp.ClientError, TimeoutError) as error:
         detail = f"no answer from Taxizer: {type(error).__name__}"
-        return web.json_response({"detail": detail}, status=504)
-    if not response.ok:
-        return web.json_response({"detail": f"Taxizer answered {response.status}"}, status=502)
-    return web.Response(body=answer, content_type="application/json")
+        return web.json_response({"detail": detail}, status=502)
+    except InvoiceError as error:
+        return web.json_response({"detail": str(error)}, status=502)
+    codes = [each.code for each in (*outcome.errors, *outcome.warnings)]
+    content = {"status": outcome.status, "codes": codes}
+    return web.json_response(content, status=422 if outcome.is_refused else 200)
 
 
 @routes.get("/health/live")

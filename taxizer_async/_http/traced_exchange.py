@@ -48,11 +48,11 @@ class TracedExchange:
         outcome: Outcome | None = None
         try:
             outcome = await call()
+            return outcome
         finally:
             for end in reversed(ends):
                 if end is not None:
                     _tried(partial(end, outcome))
-        return outcome
 
 
 def _tried(call: Callable[[], T]) -> T | None:

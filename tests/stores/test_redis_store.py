@@ -240,7 +240,7 @@ async def test_many_calls_at_once_share_a_few_connections(redis_server: RedisSer
                 tasks.start_soon(store.load, KEY)
         clients = redis_server.ask("CLIENT LIST").count(b"cmd=eval")
 
-    assert clients == MOST_AT_ONCE
+    assert 1 < clients <= MOST_AT_ONCE
 
 
 async def test_a_small_pool_is_enough(redis_server: RedisServer) -> None:

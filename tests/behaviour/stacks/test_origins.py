@@ -80,7 +80,7 @@ async def test_any_spelling_of_the_origin_gets_the_token(
     local = sandbox.base_url.replace("127.0.0.1", "localhost")
     auth = stack.make_auth(sandbox, base_url=local)
     async with stack.open(auth) as sender:
-        await sender.send("GET", write(local))
+        await sender.send("GET", write(f"{local}/v1"))
 
     assert sandbox.resource_log[0].jwt_id == 1
 

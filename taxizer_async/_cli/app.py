@@ -53,6 +53,7 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 app: Final = typer.Typer(
     name=PROGRAM,
     cls=GroupHelp,
+    rich_markup_mode=None,
     help="Log in to Taxizer, see who you are, or try it all without an account.",
     add_completion=False,
     # They would show the locals of every frame, secrets included.

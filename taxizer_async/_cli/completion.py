@@ -33,12 +33,14 @@ class Shell(enum.StrEnum):
     FISH = "fish"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="The shell to print it for.")]) -> None:
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
+) -> None:
     """
     Print the script that has a shell complete commands and options.
 
-    For bash: eval "$(taxizer-async completion bash)" in ~/.bashrc. For zsh the same in ~/.zshrc, after
-    compinit. For fish: taxizer-async completion fish > ~/.config/fish/completions/taxizer-async.fish
+    For bash: eval "$(taxizer-async completion bash)" in ~/.bashrc. For zsh: the same with zsh in ~/.zshrc,
+    after compinit. For fish: taxizer-async completion fish | source in config.fish.
     """
     script = get_completion_script(prog_name=PROGRAM, complete_var=_VARIABLE, shell=shell.value)
     typer.echo(script)

@@ -61,7 +61,9 @@ def _render(command: Any, context: Any) -> str:
 
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    lines = [typer.style(f"{title}:", bold=True), *(_entry(*row) for row in rows)]
+    # Older typers escape brackets for rich.
+    entries = (_entry(name, text.replace("\\[", "[")) for name, text in rows)
+    lines = [typer.style(f"{title}:", bold=True), *entries]
     return ["\n".join(lines)]
 
 

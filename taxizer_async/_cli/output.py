@@ -95,4 +95,4 @@ def _print_line(kind: str, message: str) -> None:
 
 
 def _text_of(value: str | float | None) -> str:
-    return f"{value:.0f} s" if isinstance(value, float) else value or "unknown"
+    return f"{value:.0f} s" if isinstance(value, (int, float)) else value or "unknown"

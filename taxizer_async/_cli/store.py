@@ -42,7 +42,9 @@ T = TypeVar("T")
 _POLICY: Final = RenewalPolicy()
 _CLOCK: Final = SystemClock()
 
-app: Final = typer.Typer(cls=GroupHelp, help="See or drop the token that is kept in a store.")
+app: Final = typer.Typer(
+    cls=GroupHelp, rich_markup_mode=None, help="See or drop the token that is kept in a store."
+)
 app.callback(invoke_without_command=True)(require_command)
 
 

@@ -36,7 +36,7 @@ class StandardStream(io.TextIOWrapper):
         problem: Why it can't be written, once that has failed; from then on it drops what it is given.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, *, raises: bool) -> None:
+    def __init__(self, stream: Any, *, raises: bool) -> None:
         encoding, by_line = stream.encoding, stream.line_buffering
         # typer would put a stream of its own in the place of one in ASCII.
         if codecs.lookup(encoding).name == "ascii":
@@ -69,10 +69,10 @@ class StandardStream(io.TextIOWrapper):
 
 def guard_streams() -> None:
     """Have stdout raise `UnwritableError` if it can't be written, and stderr nothing."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = StandardStream(sys.stdout, raises=True)
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr = StandardStream(sys.stderr, raises=False)
+    for name, raises in (("stdout", True), ("stderr", False)):
+        stream: Any = getattr(sys, name)
+        if issubclass(type(stream), io.TextIOWrapper):
+            setattr(sys, name, StandardStream(stream, raises=raises))
 
 
 def problem_of(stream: object) -> OSError | None:

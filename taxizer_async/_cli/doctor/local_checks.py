@@ -77,7 +77,7 @@ async def check_proxy(case: Case) -> Finding:
             return Finding(State.OK, "none is used")
         host, port = case.first_hop()
     except (ValueError, httpx.InvalidURL):
-        host = ""
+        host, port = "", 0
     if not host:
         text = "a proxy variable does not hold the URL of a proxy"
         advice = "set it to one such as http://proxy.example.com:3128, or unset it"

@@ -18,7 +18,7 @@ from taxizer_async._cli.output import print_json, printable
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
     from rich.status import Status
 
@@ -87,7 +87,7 @@ class Screen:
 
 
 @contextlib.contextmanager
-def display() -> Iterator[Display]:
+def display() -> Generator[Display]:
     """Yield what suits stdout."""
     if not sys.stdout.isatty():
         yield Lines()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ASSETS: Final = ROOT / "docs" / "assets"
-DRAWN: Final = ["one-refresh", "shared-store", "token-life", "token-states", "rooms"]
+DRAWN: Final = ["one-refresh", "shared-store", "token-life", "token-states", "rooms", "demo"]
 _PICTURE: Final = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 #: Bytes of a screenshot.

@@ -99,6 +99,11 @@ class CachedToken:
         """Return whether it may be used without waiting for its renewal."""
         return self.freshness(clock) in (Freshness.FRESH, Freshness.RENEW_AHEAD)
 
+    def can_wait_for_store(self, clock: Clock) -> bool:
+        """Return whether its renewal may wait until a store that fails is back: half of the time ahead of need."""
+        until = (self.schedule.renew_after + self.schedule.must_after) / 2
+        return not self.refused and self.age(clock) < until
+
     def remaining(self, clock: Clock) -> float:
         """Return the seconds to its end; infinite for a token that is used until it is refused."""
         return self.schedule.ends_after - self.age(clock)

@@ -91,6 +91,15 @@ class LeaseWait:
         lease = await renewal.store.lease(turn.key)
         if lease is NoLease.BUSY:
             return await self._wait(turn, is_busy=True)
+        cached = renewal.cache.state.cached
+        if (
+            lease is NoLease.DOWN
+            and cached is not None
+            and cached.can_wait_for_store(renewal.clock)
+        ):
+            # As during a failover, after which one renewal will do for all.
+            renewal.cache.leave_to_others()
+            return self._end_wait(turn.progress, "gave_up", NoResult.LEFT_TO_OTHERS)
         progress = self._end_wait(turn.progress, "acquired", turn.progress)
         turn = attrs.evolve(turn, progress=attrs.evolve(progress, waiting_since=None))
         if isinstance(lease, Misconfigured):

@@ -169,6 +169,32 @@ async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
     assert sandbox.counters.exchanges == 2
 
 
+@pytest.mark.invariant(27)
+async def test_ahead_of_need_a_store_that_fails_has_time_to_come_back(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """For half of the time ahead of need a renewal waits for the store; after that the client logs in by itself."""
+    auth = make_auth()
+    await auth.token()
+    for outage, exchanges in (({"look", "load", "lease"}, (1, 1)), ({"lease"}, (2, 1))):
+        clock.advance(DUE)
+        store.down = outage
+        for _ in range(20):
+            await renew(auth)
+            clock.advance(1.0)
+        assert auth.status().store_failing
+        assert sandbox.counters.exchanges == sum(exchanges) - 1
+        if exchanges == (1, 1):
+            store.down = set()
+        else:
+            clock.advance(70.0)
+        await renew(auth)
+        assert (sandbox.counters.connects, sandbox.counters.refreshes) == exchanges
+
+
 @pytest.mark.invariant(24)
 async def test_a_renewal_is_left_to_others_until_callers_wait(
     make_auth: Callable[..., TaxizerAuth], store: ScriptedStore

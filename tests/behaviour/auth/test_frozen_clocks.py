@@ -14,6 +14,7 @@ import time_machine
 from freezegun import freeze_time
 
 from taxizer_async import ConfigurationError
+from taxizer_async._core.clock import SystemClock
 from taxizer_async.testing import Fault, ManualClock
 from tests.support.callers import auth_of
 from tests.support.scripted_store import ScriptedStore
@@ -79,23 +80,41 @@ def test_a_token_does_not_age_with_a_clock_that_is_moved(
     assert sandbox.counters.exchanges == 1
 
 
+@pytest.fixture(name="no_sleep")
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a pause fail, as it would never end."""
+
+    async def sleep(_: object, seconds: float) -> None:
+        pytest.fail(f"it pauses for {seconds} s on a frozen clock")
+
+    monkeypatch.setattr(SystemClock, "sleep", sleep)
+
+
 @on_both_loops
-@pytest.mark.parametrize("freezer", FREEZERS)
-def test_a_pause_that_would_never_end_is_refused(
+@pytest.mark.parametrize("freezer", [name for name in FREEZERS if name != "freezegun"])
+def test_a_login_is_tried_again_where_the_loops_clock_goes_on(
     sandbox: Sandbox, backend: str, freezer: str
 ) -> None:
-    """Where the event loop's clock is frozen, a login that has to be tried again fails, and says why."""
-    auth = auth_of(sandbox)
+    """A frozen wall clock keeps no login from its second try."""
     sandbox.fail("connect", Fault.status(503), times=1)
     with FREEZERS[freezer]():
-        if freezer != "freezegun":
-            anyio.run(auth.token, backend=backend)
-            return
-        with pytest.raises(ConfigurationError, match=r"clock is frozen.*tick=True.*ManualClock"):
-            anyio.run(auth.token, backend=backend)
+        anyio.run(auth_of(sandbox).token, backend=backend)
+
+    assert sandbox.counters.connects == 2
 
 
 @on_both_loops
+@pytest.mark.usefixtures("no_sleep")
+def test_a_pause_that_would_never_end_is_refused(sandbox: Sandbox, backend: str) -> None:
+    """Where the event loop's clock is frozen, a login that has to be tried again fails, and says why."""
+    sandbox.fail("connect", Fault.status(503), times=1)
+    expected = pytest.raises(ConfigurationError, match=r"clock is frozen.*tick=True.*ManualClock")
+    with freeze_time(LONG_AGO), expected:
+        anyio.run(auth_of(sandbox).token, backend=backend)
+
+
+@on_both_loops
+@pytest.mark.usefixtures("no_sleep")
 def test_a_wait_for_others_that_would_never_end_is_refused(sandbox: Sandbox, backend: str) -> None:
     """So does one that has to wait for another client of the store."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
@@ -172,7 +173,12 @@ def _running_loops() -> list[object]:
     loops: list[object] = [asyncio._get_running_loop()]  # noqa: SLF001 - as in `_core.event_loops`
     with contextlib.suppress(anyio.NoEventLoopError):
         loops.append(running_loop())
-    return [loop for loop in loops if loop is not None]
+    return [loop for loop in loops if loop is not None and not _is_of_another_thread(loop)]
+
+
+def _is_of_another_thread(loop: object) -> bool:
+    """Return whether *loop* only seems to run here: with gevent, threads share what asyncio keeps for each."""
+    return isinstance(loop, HelperLoop) and loop.thread != threading.get_ident()
 
 
 def _made(make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:

@@ -116,6 +116,7 @@ class HelperLoop(asyncio.SelectorEventLoop):
         running: How many of them have begun.
         changed: Set when a call has ended.
         is_ending: Whether no more calls begin.
+        thread: The thread that it runs in.
     """
 
     def __init__(self) -> None:
@@ -125,6 +126,7 @@ class HelperLoop(asyncio.SelectorEventLoop):
         self.running = 0
         self.changed = asyncio.Event()
         self.is_ending = False
+        self.thread = 0
 
     def __del__(self) -> None:
         """Close one whose thread was interrupted before it ran, or that was only made in part."""
@@ -218,6 +220,7 @@ class _Helper:
                 call.end()
 
     async def _serve(self, loop: HelperLoop) -> None:
+        loop.thread = threading.get_ident()
         with self._mutex:
             pass  # the call that it was started for is submitted
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
 
 
 def interrupted(call: Callable[[], object], moment: int) -> BaseException | None:
-    """Make *call*, with a KeyboardInterrupt at its line number *moment*; return what it raised, if it got so far."""
-    lines = itertools.count(1)
+    """
+    Make *call* with a KeyboardInterrupt, and return that; None if it ended before.
 
-    def trace(_: FrameType, __: str, ___: object) -> Callable[..., Any]:
-        if next(lines) == moment:
+    Python handles signals where a function begins, among others: this is the start number *moment*.
+    """
+    starts = itertools.count(1)
+
+    def trace(_: FrameType, event: str, __: object) -> None:
+        if event == "call" and next(starts) == moment:
             sys.settrace(None)
             raise KeyboardInterrupt
-        return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
@@ -43,7 +46,7 @@ def interrupted(call: Callable[[], object], moment: int) -> BaseException | None
         return error
     finally:
         sys.settrace(before)
-    return None if next(lines) <= moment else KeyboardInterrupt()  # one that Python ignored
+    return None if next(starts) <= moment else KeyboardInterrupt()  # one that Python ignored
 
 
 def cold(auth: TaxizerAuth, _: Sandbox) -> Callable[[], object]:
@@ -65,10 +68,10 @@ def forgotten(auth: TaxizerAuth, _: Sandbox) -> Callable[[], object]:
 # Python ignores one within a callback of a weak reference.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("prepare", [cold, refused, forgotten])
-def test_an_interrupt_at_any_line_harms_no_other_thread(
+def test_an_interrupt_in_any_function_harms_no_other_thread(
     sandbox: Sandbox, prepare: Callable[[TaxizerAuth, Sandbox], Callable[[], object]]
 ) -> None:
-    """Whichever line is interrupted, another thread gets a token: no lock stays taken, and no thread waits."""
+    """Whichever function is interrupted, another thread gets a token: no lock stays taken, and no thread waits."""
     auth_of(sandbox).sync_token()  # imports what is imported at the first use
     errors: list[BaseException] = []
     for moment in itertools.count(1):
@@ -81,7 +84,7 @@ def test_an_interrupt_at_any_line_harms_no_other_thread(
         assert not isinstance(token, BaseException), moment
     wait_until(lambda: not helper_threads())
 
-    assert len(errors) > 50
+    assert len(errors) > 10
     assert {type(error) for error in errors} <= {KeyboardInterrupt, AuthError}
 
 

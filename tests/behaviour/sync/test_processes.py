@@ -89,6 +89,40 @@ def test_a_child_that_is_forked_during_a_login_makes_its_own(
     assert sandbox.counters.connects == 2
 
 
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+import anyio, gevent, httpx
+from taxizer_async import Credentials, TaxizerAuth
+
+async def read():
+    queue_up.set()
+    await anyio.sleep(0.3)
+    return Credentials("sandbox-client", "sandbox-secret")
+
+def send(number):
+    if number:
+        queue_up.wait()
+    print(client.get("/v1/x").status_code)
+
+queue_up = gevent.event.Event()
+auth = TaxizerAuth(read, base_url=sys.argv[1])
+with httpx.Client(auth=auth, base_url=auth.base_url, trust_env=False) as client:
+    gevent.joinall([gevent.spawn(send, number) for number in range(5)], raise_error=True)
+"""
+
+
+@pytest.mark.invariant(3)
+def test_greenlets_wait_for_one_login(sandbox: Sandbox) -> None:
+    """Under gevent, as in workers of gunicorn and Celery, greenlets that come during a login wait for it."""
+    command = [sys.executable, "-c", GREENLETS, sandbox.base_url]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=END, text=True)
+
+    assert (done.stdout, done.stderr) == ("200\n" * 5, "")
+    assert sandbox.counters.connects == 1
+
+
 INTERRUPTED = """
 import signal, sys, threading, time
 import httpx

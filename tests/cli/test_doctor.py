@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.slow
+
 PROXY_CANARY = f"{CANARY}-of-the-proxy"
 RESOURCE = "/v1/Invoices/GenerateInvoiceFromXml"
 GREETING = answer(b"", "Date: Sun, 06 Nov 1994 08:49:37 GMT")

@@ -27,9 +27,24 @@ CAPTIONS: Final = {
     "cost.svg": "Cost per request",
     "scale.svg": "Commands per second at the store of simulated workers",
 }
-_OWN: Final = "#0b6e4f"
+_OWN: Final = "#0a6a5d"
 _OTHER: Final = "#9aa5b1"
 _FLOOR: Final = "#d9dee4"
+#: matplotlib writes colors into each element; these replace them on a dark page.
+_DARK: Final = """\
+<style>
+@media (prefers-color-scheme: dark) {
+  text { fill: #ececea; }
+  [style*="fill: #ffffff"] { fill: #131416 !important; }
+  [style*="stroke: #000000"] { stroke: #8d9197 !important; }
+  [style*="fill: #0a6a5d"] { fill: #5fcfbc !important; }
+  [style*="stroke: #0a6a5d"] { stroke: #5fcfbc !important; }
+  [style*="fill: #9aa5b1"] { fill: #7d8188 !important; }
+  [style*="fill: #d9dee4"] { fill: #3f434a !important; }
+  image { filter: brightness(1.3); }
+}
+</style>
+"""
 #: Seconds that a time series shows: enough for some renewals, few enough to see each request.
 _SHOWN: Final = 15.0
 
@@ -53,11 +68,15 @@ def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
     with mpl.rc_context({"svg.hashsalt": "taxizer_async", "svg.fonttype": "none"}):
         for name, figure in figures.items():
             figure.savefig(folder / name, metadata={"Date": None})
-            # matplotlib leaves spaces at the ends of lines.
-            text = (folder / name).read_text("utf-8")
-            lines = [line.rstrip() for line in text.splitlines()]
-            (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+            text = _finish((folder / name).read_text("utf-8"))
+            (folder / name).write_text(text, "utf-8")
     return {name: CAPTIONS[name] for name in figures}
+
+
+def _finish(svg: str) -> str:
+    """Return it for dark pages, too, and without the spaces that matplotlib leaves at the ends of lines."""
+    lines = [line.rstrip() for line in svg.splitlines()]
+    return "\n".join(lines).replace(" <defs>", _DARK + " <defs>", 1) + "\n"
 
 
 def _names(series: Mapping[str, Sequence[float]]) -> list[str]:

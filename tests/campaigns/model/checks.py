@@ -251,6 +251,10 @@ class Watch:
             self._fail("a renewal is left to others only while callers do without")
         if not isinstance(result, Failure):
             return
+        if result.rejected is not None:
+            # One pair is remembered, the last that this client or another was refused with.
+            kept = self._rejected.get(result.rejected.client_secret.reveal(), -math.inf)
+            self._rejected = {result.rejected.client_secret.reveal(): kept}
         cause = result.cause
         if isinstance(cause, LeaseNeverFree) and now < refresh.began + WHOLE_REFRESH - _SLACK:
             self._fail("a lease is waited for until 30 s are over")

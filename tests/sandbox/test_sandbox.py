@@ -67,6 +67,13 @@ def test_connect_refuses_a_wrong_secret(caller: Caller, secret: str) -> None:
     assert answer.json()["status"] == 400
 
 
+def test_connect_refuses_half_a_character(caller: Caller) -> None:
+    """A pair with half a surrogate, which JSON can hold, is a wrong pair like others."""
+    body = rb'{"clientId": "sandbox-client", "clientSecret": "\udcff"}'
+
+    assert caller.client.post(CONNECT, content=body).status_code == 400
+
+
 def test_connect_refuses_a_wrong_client_id(caller: Caller) -> None:
     """A wrong clientId is answered with 400."""
     pair = {"clientId": "other", "clientSecret": "sandbox-secret"}

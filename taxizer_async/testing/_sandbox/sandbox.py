@@ -180,7 +180,9 @@ class Sandbox:
         if secret is None:
             return False
         known = Secret(secret) if isinstance(secret, str) else secret
-        return hmac.compare_digest(known.reveal().encode(), client_secret.encode())
+        # JSON may hold half a surrogate pair.
+        pair = (each.encode("utf-8", "surrogatepass") for each in (known.reveal(), client_secret))
+        return hmac.compare_digest(*pair)
 
     def change_secret(self, new_secret: str | Secret) -> None:
         """Accept *new_secret* instead of the old one; tokens issued so far stay good."""

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -201,6 +202,27 @@ def test_an_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
             1,
             id="white-space",
         ),
+        pytest.param(
+            {"TAXIZER_CLIENT_SECRET": f'"{CLIENT_CANARY}"'},
+            "warning",
+            "TAXIZER_CLIENT_SECRET is in quotation marks: remove it, .*",
+            1,
+            id="quoted",
+        ),
+        pytest.param(
+            {"TAXIZER_CLIENT_SECRET": f"{CLIENT_CANARY}\nsecond"},
+            "warning",
+            "TAXIZER_CLIENT_SECRET has a line break in it, .*: remove it, .*",
+            1,
+            id="two-lines",
+        ),
+        pytest.param(
+            {"TAXIZER_CLIENT_SECRET": os.fsdecode(CLIENT_CANARY.encode() + b"\xff")},
+            "warning",
+            "TAXIZER_CLIENT_SECRET has a line break in it, or another character .*",
+            1,
+            id="not-utf-8",
+        ),
     ],
 )
 def test_credentials(
@@ -211,13 +233,13 @@ def test_credentials(
     words: str,
     code: int,
 ) -> None:
-    """Credentials that are missing, unreadable, set twice or padded are told; the other checks go on."""
+    """Credentials that are missing, unreadable, set twice or odd are told; the other checks go on."""
     found = doctor(**{**account, **changes})
 
     found.check("credentials", state, words, code)
     assert found.lines["tcp"][0] == "ok"
     if code == 2:
-        assert found.lines["login"][1] == "not tried, as credentials has to be right first"
+        assert found.lines["login"][1] == "not tried, because credentials failed"
         assert found.states("login", "bearer") == {"skipped"}
 
 
@@ -225,8 +247,18 @@ def test_a_wrong_url(doctor: Any, account: dict[str, str]) -> None:
     """A URL that can't be is told, and nothing is sent there."""
     found = doctor(**{**account, "TAXIZER_BASE_URL": f"https://me:{CANARY}@api.example.com"})
 
-    found.check("url", "misconfigured", "base_url holds a user name or password: leave them out", 2)
-    assert found.states("proxy", "dns", "tcp", "tls", "clock", "login", "bearer") == {"skipped"}
+    words = r"TAXIZER_BASE_URL \(or --base-url\) holds a user name or password: leave them out"
+    found.check("url", "misconfigured", words, 2)
+    for name in ("proxy", "dns", "tcp", "tls", "clock", "login", "bearer"):
+        assert found.lines[name] == ("skipped", "not tried, because url failed")
+
+
+def test_a_url_with_a_path(doctor: Any, account: dict[str, str]) -> None:
+    """The URL of a call in place of the API's is told, though a gateway may need a path."""
+    url = f"{account['TAXIZER_BASE_URL']}/v1/Auth/Connect"
+    found = doctor(**{**account, "TAXIZER_BASE_URL": url})
+
+    found.check("url", "warning", f"{url} has a path: leave it out, unless your gateway .*", 1)
 
 
 def test_a_host_that_is_not_known(doctor: Any, account: dict[str, str]) -> None:
@@ -246,6 +278,21 @@ def test_a_host_that_is_not_known(doctor: Any, account: dict[str, str]) -> None:
     )
 
 
+def test_a_host_that_can_not_be(doctor: Any, account: dict[str, str]) -> None:
+    """A name that DNS can't even be asked for is told like one that it does not know."""
+    found = doctor(**{**account, "TAXIZER_BASE_URL": f"https://{'a' * 64}.example.com"})
+
+    words = "a{64}.example.com can't be resolved: check the host in TAXIZER_BASE_URL, .*"
+    found.check("dns", "unavailable", words, 3)
+
+
+def test_a_closed_port_of_ipv6(doctor: Any, account: dict[str, str], free_port: int) -> None:
+    """An IPv6 address is told apart from its port."""
+    found = doctor(**{**account, "TAXIZER_BASE_URL": f"http://[::1]:{free_port}"})
+
+    found.check("tcp", "unavailable", rf"no connection to \[::1\]:{free_port} .*", 3)
+
+
 def test_a_closed_port(doctor: Any, account: dict[str, str], free_port: int) -> None:
     """A port that takes no connections is told."""
     found = doctor(**{**account, "TAXIZER_BASE_URL": f"http://127.0.0.1:{free_port}"})
@@ -255,7 +302,7 @@ def test_a_closed_port(doctor: Any, account: dict[str, str], free_port: int) -> 
         "port in TAXIZER_BASE_URL, and the firewall"
     )
     found.check("tcp", "unavailable", words, 3)
-    assert found.lines["login"] == ("skipped", "not tried, as tls has to be right first")
+    assert found.lines["login"] == ("skipped", "not tried, because tcp failed")
 
 
 LONG_AGO = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
@@ -350,11 +397,53 @@ def test_a_proxy(doctor: Any, account: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("url", [f"ftp://me:{PROXY_CANARY}@proxy", "http://", "http://a:b:c"])
-def test_no_url_of_a_proxy(doctor: Any, account: dict[str, str], url: str) -> None:
-    """A proxy variable that holds no URL of a proxy is told."""
-    found = doctor(**account, HTTP_PROXY=url)
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
+def test_no_url_of_a_proxy(doctor: Any, account: dict[str, str], variable: str, url: str) -> None:
+    """A variable that holds no URL of a proxy is told, even one for other requests: no login gets past it."""
+    found = doctor(**account, **{variable: url})
 
     words = "a proxy variable does not hold the URL of a proxy: set it to one such as .*"
+    found.check("proxy", "misconfigured", words, 2)
+
+
+@pytest.mark.parametrize(
+    "no_proxy", ["127.0.0.1:{port}", "http://127.0.0.1", "10.0.0.1, 127.0.0.1", "*"]
+)
+def test_no_proxy(doctor: Any, sandbox: Sandbox, account: dict[str, str], no_proxy: str) -> None:
+    """An entry of NO_PROXY means what it means to a login, so that what is told is what is used."""
+    with ForwardProxy() as proxy:
+        exempt = {"NO_PROXY": no_proxy.format(port=sandbox.port)}
+        found = doctor(**account, **exempt, HTTP_PROXY=proxy.url)
+
+    found.check("proxy", "ok", "none is used", 0)
+    assert not proxy.lines
+
+
+def test_a_port_that_no_proxy_does_not_name(
+    doctor: Any, account: dict[str, str], free_port: int
+) -> None:
+    """An entry of NO_PROXY for another port exempts nothing."""
+    with ForwardProxy() as proxy:
+        found = doctor(**account, NO_PROXY=f"127.0.0.1:{free_port}", HTTP_PROXY=proxy.url)
+
+    found.check("proxy", "ok", "requests go through .*", 0)
+    assert proxy.lines
+
+
+def test_a_no_proxy_that_is_not_understood(doctor: Any, account: dict[str, str]) -> None:
+    """An entry of NO_PROXY with which no client can be made is told."""
+    found = doctor(**account, NO_PROXY=f"localhost,{PROXY_CANARY}:[")
+
+    words = "NO_PROXY has an entry that is not understood: write .*"
+    found.check("proxy", "misconfigured", words, 2)
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="SOCKS is installed")
+def test_a_proxy_of_socks(doctor: Any, account: dict[str, str]) -> None:
+    """A proxy that needs a missing package is told, and the package."""
+    found = doctor(**account, ALL_PROXY=f"socks5://me:{PROXY_CANARY}@127.0.0.1:1080")
+
+    words = r'socks5 needs a package that is not installed: pip install "httpx\[socks\]"'
     found.check("proxy", "misconfigured", words, 2)
 
 
@@ -427,7 +516,7 @@ def test_a_wrong_pair(doctor: Any, sandbox: Sandbox, account: dict[str, str]) ->
 
     words = r"Connect refuses the pair \(400\): copy both from the Taxizer dashboard again, .*"
     found.check("login", "refused", words, 1)
-    assert found.lines["bearer"] == ("skipped", "not tried, as login has to be right first")
+    assert found.lines["bearer"] == ("skipped", "not tried, because login failed")
     assert sandbox.counters.connects == 1
 
 

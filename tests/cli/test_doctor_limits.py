@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from taxizer_async import Credentials, Secret
+from taxizer_async import ConfigurationError, Credentials, Secret
 from taxizer_async._cli.doctor import local_checks
 from taxizer_async._cli.doctor.case import Case
 from taxizer_async._cli.doctor.findings import Finding, State, exit_code
@@ -23,7 +23,7 @@ from taxizer_async.stores._private_directory import PrivateDirectory
 from tests.support.limits import HANG
 from tests.support.raw_server import RawServer, hang
 
-from .conftest import CANARY, Run, run_python, secrets_of
+from .conftest import CANARY, Run, error_of, run_python, secrets_of
 
 
 if TYPE_CHECKING:
@@ -181,9 +181,27 @@ async def test_a_crash() -> None:
 
     assert found == [
         Finding(State.UNAVAILABLE, "it failed: ZeroDivisionError", "try again", "crash"),
-        Finding(State.SKIPPED, "not tried, as crash has to be right first", "", "after"),
+        Finding(State.SKIPPED, "not tried, because crash failed", "", "after"),
         Finding(State.OK, "sound", "", "other"),
     ]
+
+
+async def test_a_configuration_that_is_wrong() -> None:
+    """An error of the set-up that a check meets by chance is shown as what it is."""
+
+    async def meet(_: Case) -> Finding:
+        msg = "a setting is wrong: set it"
+        raise ConfigurationError(msg)
+
+    assert await findings(case_of(""), [Check("check", meet, advice="try again")]) == [
+        Finding(State.MISCONFIGURED, "a setting is wrong", "set it", "check")
+    ]
+
+
+@pytest.mark.parametrize("limit", ["0", "nan", "inf", "1e9"])
+def test_a_limit_that_can_not_be(run: Run, account: dict[str, str], limit: str) -> None:
+    """A limit that no request can have is wrong usage."""
+    assert "--timeout" in error_of(run("doctor", "--timeout", limit, **account))
 
 
 @pytest.mark.parametrize(

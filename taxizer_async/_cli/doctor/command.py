@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 import typer
@@ -18,6 +18,10 @@ from taxizer_async._cli.store_config import StoreConfig, StoreKind
 from taxizer_async._core.helper_thread import HelperLoop
 
 
+#: Seconds; nobody waits longer for a check.
+_LONGEST: Final = 3_600.0
+
+
 @with_store(StoreKind.MEMORY)
 def doctor(
     base_url: str,
@@ -25,7 +29,8 @@ def doctor(
     *,
     json: Json = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="The limit of each check.")
+        float,
+        typer.Option(min=0.1, max=_LONGEST, metavar="SECONDS", help="The limit of each check."),
     ] = 10.0,
 ) -> None:
     """

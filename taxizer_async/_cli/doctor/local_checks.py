@@ -1,11 +1,15 @@
-"""The checks of this machine: the environment, the URL, the proxy variables, the store, the packages."""
+"""
+The checks of this machine: the environment, the URL, the proxy variables, the store, the packages.
+
+What is set wrongly leaves them as `ConfigurationError`.
+"""
 
 from __future__ import annotations
 
 import platform
 import re
 
-from importlib import metadata
+from importlib import metadata, util
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -14,7 +18,7 @@ from taxizer_async._cli.doctor.case import aside
 from taxizer_async._cli.doctor.findings import Finding, State, finding_of
 from taxizer_async._cli.store_config import StoreKind, closing
 from taxizer_async._core.environment import DEFAULT_BASE_URL
-from taxizer_async._core.errors import ConfigurationError, TokenStoreError
+from taxizer_async._core.errors import TokenStoreError
 from taxizer_async._core.models import Credentials
 from taxizer_async._http.urls import is_loopback
 from taxizer_async._version import __version__
@@ -35,28 +39,38 @@ _REQUIREMENT: Final = re.compile(r"([\w.-]+)>=([\d.]+)")
 
 async def check_credentials(_case: Case) -> Finding:
     """Look whether the pair is in the environment, or in the files that it names."""
-    try:
-        pair = await aside.run(Credentials.from_env)
-    except ConfigurationError as cause:
-        return finding_of(cause, State.MISCONFIGURED)
+    pair = await aside.run(Credentials.from_env)
     values = {
         "TAXIZER_CLIENT_ID": pair.client_id,
         "TAXIZER_CLIENT_SECRET": pair.client_secret.reveal(),
     }
-    padded = [name for name, value in values.items() if value != value.strip()]
-    if padded:
-        text = f"{' and '.join(padded)} begins or ends with white space"
-        return Finding(State.WARNING, text, "remove it, unless it is part of the value")
+    odd = [f"{name} {what}" for name, value in values.items() if (what := _oddity_of(value))]
+    if odd:
+        advice = "remove it, unless it is part of the value"
+        return Finding(State.WARNING, " and ".join(odd), advice)
     return Finding(State.OK, "the clientId and the clientSecret are set")
+
+
+def _oddity_of(value: str) -> str | None:
+    """Return what a file or a shell may have put into *value* by mistake."""
+    if value != value.strip():
+        return "begins or ends with white space"
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return "is in quotation marks"
+    if not value.isprintable():
+        return "has a line break in it, or another character that can't be printed"
+    return None
 
 
 async def check_url(case: Case) -> Finding:
     """Look whether the URL can be Taxizer's."""
-    try:
-        url = case.url
-    except ConfigurationError as cause:
-        return finding_of(cause, State.MISCONFIGURED)
+    url = case.url
     shown = str(url).rstrip("/")
+    if url.path != "/":
+        advice = (
+            "leave it out, unless your gateway to Taxizer needs it, as each call adds its own path"
+        )
+        return Finding(State.WARNING, f"{shown} has a path", advice)
     if url.host == httpx.URL(DEFAULT_BASE_URL).host:
         return Finding(State.OK, f"{shown} is the documented staging host")
     if is_loopback(url.host):
@@ -71,18 +85,13 @@ async def check_url(case: Case) -> Finding:
 
 async def check_proxy(case: Case) -> Finding:
     """Look which proxy the environment or the system names for the API."""
-    try:
-        proxy = case.proxy()
-        if proxy is None:
-            return Finding(State.OK, "none is used")
-        host, port = case.first_hop()
-    except (ValueError, httpx.InvalidURL):
-        host, port = "", 0
-    if not host:
-        text = "a proxy variable does not hold the URL of a proxy"
-        advice = "set it to one such as http://proxy.example.com:3128, or unset it"
-        return Finding(State.MISCONFIGURED, text, advice)
-    return Finding(State.OK, f"requests go through {host}:{port}")
+    proxy = case.proxy()
+    if proxy is None:
+        return Finding(State.OK, "none is used")
+    if proxy.scheme.startswith("socks") and util.find_spec("socksio") is None:
+        text = f"{proxy.scheme} needs a package that is not installed"
+        return Finding(State.MISCONFIGURED, text, 'pip install "httpx[socks]"')
+    return Finding(State.OK, f"requests go through {case.first_hop()}")
 
 
 async def check_store(case: Case) -> Finding:
@@ -94,8 +103,6 @@ async def check_store(case: Case) -> Finding:
         async with closing(store):
             if isinstance(store, CheckableStore):
                 await store.check()
-    except ConfigurationError as cause:
-        return finding_of(cause, State.MISCONFIGURED)
     except TokenStoreError as cause:
         return finding_of(cause, State.UNAVAILABLE)
     return Finding(State.OK, f"{case.store.place} can be used")

@@ -61,7 +61,8 @@ async def check_dns(case: Case) -> Finding:
     host, port = case.first_hop()
     try:
         found = await aside.run(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-    except socket.gaierror:
+    # UnicodeError: a label of the name is empty or too long.
+    except (socket.gaierror, UnicodeError):
         return Finding(State.UNAVAILABLE, f"{host} can't be resolved", _name_advice(case))
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     return Finding(State.OK, f"{host} is at {', '.join(addresses)}")
@@ -69,18 +70,16 @@ async def check_dns(case: Case) -> Finding:
 
 async def check_tcp(case: Case) -> Finding:
     """Open a connection."""
-    host, port = case.first_hop()
+    hop = case.first_hop()
     began = time.monotonic()
     try:
-        stream = await anyio.connect_tcp(host, port)
+        stream = await anyio.connect_tcp(*hop)
     except OSError as cause:
         reason = reason_of(cause) or type(cause).__name__
-        return Finding(
-            State.UNAVAILABLE, f"no connection to {host}:{port} ({reason})", _port_advice(case)
-        )
+        return Finding(State.UNAVAILABLE, f"no connection to {hop} ({reason})", _port_advice(case))
     await stream.aclose()
     took = (time.monotonic() - began) * 1000
-    return Finding(State.OK, f"{host}:{port} takes connections, within {took:.0f} ms")
+    return Finding(State.OK, f"{hop} takes connections, within {took:.0f} ms")
 
 
 async def check_tls(case: Case) -> Finding:
@@ -183,7 +182,7 @@ async def _inspect(client: httpx.AsyncClient, case: Case) -> Finding:
     async with client.stream("GET", _resource(case)) as answer:
         tls: Any = answer.extensions["network_stream"].get_extra_info("ssl_object")
         certificate = tls.getpeercert()
-    issuer = {name: value for ((name, value),) in certificate["issuer"]}
+    issuer = {name: value for names in certificate["issuer"] for name, value in names}
     by = issuer.get("organizationName") or issuer.get("commonName") or "an unnamed CA"
     ends = time.gmtime(ssl.cert_time_to_seconds(certificate["notAfter"]))
     return Finding(

@@ -10,7 +10,8 @@ import attrs
 
 from taxizer_async._cli.doctor import local_checks, network_checks
 from taxizer_async._cli.doctor.case import Case
-from taxizer_async._cli.doctor.findings import Finding, State
+from taxizer_async._cli.doctor.findings import Finding, State, finding_of
+from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._http.network_errors import describe_network_error
 
 
@@ -91,16 +92,17 @@ async def examine(
     case: Case, checks: Iterable[Check] = CHECKS, begin: Callable[[str], object] = lambda _: None
 ) -> AsyncGenerator[Finding]:
     """Make *checks* one after the other, calling *begin* with the name of each, and yield what they find."""
-    found: dict[str, Finding] = {}
+    failed: dict[str, str] = {}
     for check in checks:
         begin(check.name)
-        missing = next((name for name in check.needs if not found[name].is_sound), None)
-        if missing is None:
+        cause = next((failed[name] for name in check.needs if name in failed), None)
+        if cause is None:
             finding = await _run(check, case)
         else:
-            finding = Finding(State.SKIPPED, f"not tried, as {missing} has to be right first")
-        found[check.name] = finding = attrs.evolve(finding, name=check.name)
-        yield finding
+            finding = Finding(State.SKIPPED, f"not tried, because {cause} failed")
+        if not finding.is_sound:
+            failed[check.name] = cause or check.name
+        yield attrs.evolve(finding, name=check.name)
 
 
 async def _run(check: Check, case: Case) -> Finding:
@@ -108,6 +110,8 @@ async def _run(check: Check, case: Case) -> Finding:
     with anyio.move_on_after(case.seconds):
         try:
             finding = await check.run(case)
+        except ConfigurationError as cause:
+            finding = finding_of(cause, State.MISCONFIGURED)
         except Exception as cause:  # noqa: BLE001 - its text may be secret, and the other checks go on
             finding = Finding(State.UNAVAILABLE, f"it failed: {describe_network_error(cause)}")
     if finding.exit_code and not finding.advice:

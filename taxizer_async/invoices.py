@@ -284,12 +284,13 @@ def _request_id(response: Response) -> str | None:
 
 def _read(body: bytes, request_id: str | None) -> InvoiceOutcome | None:
     try:
-        raw = json.loads(body, parse_int=_integer)
+        found = json.loads(body, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(raw, dict):
+    if not isinstance(found, dict):
         return None
-    fields = _folded(cast("object", raw))
+    raw = cast("dict[str, object]", found)
+    fields = _folded(raw)
     said = {_word(raw[name]) for name in raw if name.casefold() == "status"}
     fields |= {"status": None, "request_id": request_id, "raw": raw}
     outcome: InvoiceOutcome = _converter().structure(fields, InvoiceOutcome)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.policy import LONGEST_WAIT_FOR_REPLACEMENT, RenewalPolicy
 from tests.documents.pages import NAMES, ROOT, text_of
 from tests.test_house import ROOMS
 
@@ -98,6 +98,17 @@ def test_the_time_line_has_the_times_of_the_policy() -> None:
 
     shown = re.findall(r"\d+:\d\d(?= |$)", " ".join(_words("token-life")))
     assert set(shown) == {f"{time // 60:.0f}:{time % 60:02.0f}" for time in times}
+
+
+def test_the_picture_of_the_states_has_those_of_the_page() -> None:
+    """It has each state of the table, and the longest wait for the replacement of a refused token."""
+    page = text_of("docs/explanation/token-life.md")
+    table = page.partition("| State |")[2].partition("\n\n")[0]
+    states = re.findall(r"^\| ([a-z ]+) \|", table, re.MULTILINE)
+    words = set(_words("token-states"))
+
+    assert {"none", "fresh", "refused"} < set(states) <= words
+    assert f"wait up to {LONGEST_WAIT_FOR_REPLACEMENT:g} s" in words
 
 
 def test_the_picture_of_the_rooms_has_their_rules() -> None:

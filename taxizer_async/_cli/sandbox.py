@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,19 +19,30 @@ if TYPE_CHECKING:
     from taxizer_async.testing import Fault, Sandbox
 
 
+#: Seconds beyond which a time leaves the calendar.
+_MOST: Final = 1e9
+
+
+def _check_seconds(value: float) -> float:
+    if not abs(value) <= _MOST:
+        msg = f"seconds go from {-_MOST:.0f} to {_MOST:.0f}"
+        raise typer.BadParameter(msg)
+    return value
+
+
+def _seconds(text: str, *, low: float | None = None) -> Any:
+    return typer.Option(min=low, metavar="SECONDS", help=text, callback=_check_seconds)
+
+
 def sandbox(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
-    lifetime: Annotated[float, typer.Option(help="Seconds that a token lives.")] = 900.0,
-    refresh_lifetime: Annotated[
-        float, typer.Option(help="Seconds that a refresh token lives.")
-    ] = 86400.0,
+    lifetime: Annotated[float, _seconds("Seconds that a token lives.")] = 900.0,
+    refresh_lifetime: Annotated[float, _seconds("Seconds that a refresh token lives.")] = 86400.0,
     clock_offset: Annotated[
-        float, typer.Option(help="Seconds that its clock is ahead of this machine's.")
+        float, _seconds("Seconds that its clock is ahead of this machine's.")
     ] = 0.0,
-    latency: Annotated[
-        float, typer.Option(min=0, help="Seconds that each answer takes at least.")
-    ] = 0.0,
+    latency: Annotated[float, _seconds("Seconds that each answer takes at least.", low=0)] = 0.0,
     fail: Annotated[
         list[str] | None,
         typer.Option(

@@ -90,6 +90,15 @@ def test_options_reach_the_sandbox() -> None:
         assert [round(end.total_seconds() / 60) for end in ends] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "option", ["--lifetime", "--refresh-lifetime", "--clock-offset", "--latency"]
+)
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e10"])
+def test_seconds_beyond_the_calendar_are_refused(run: Run, option: str, seconds: str) -> None:
+    """A time that no token and no Date can have is wrong usage, and no failure of each request."""
+    assert option in error_of(run("sandbox", option, seconds))
+
+
 def test_port_is_taken(run: Run, sandbox: Sandbox) -> None:
     """A port in use is one line on stderr, and exit code 2."""
     error = error_of(run("sandbox", "--port", str(sandbox.port)))

@@ -150,6 +150,23 @@ def test_on_a_terminal(sandbox: Sandbox, account: dict[str, str]) -> None:
     assert not [secret for secret in secrets_of(sandbox) if secret in ran.stdout]
 
 
+def test_on_a_narrow_terminal(sandbox: Sandbox, account: dict[str, str]) -> None:
+    """With little room what was found has lines to itself, so that no host or word is cut in two."""
+    with start_on_terminal("doctor", COLUMNS="40", **account) as finish:
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", finish().stdout)
+
+    assert re.search(rf"tcp ok\r\n  127.0.0.1:{sandbox.port} takes connections", shown)
+    assert re.search(r"store skipped\r\n  none was named *\r\n  -> give --store file", shown)
+
+
+def test_the_cursor_is_not_hidden(account: dict[str, str]) -> None:
+    """The spinner leaves the cursor visible, as a process that a signal ends could not bring it back."""
+    with start_on_terminal("doctor", **account) as finish:
+        before, _, _ = finish().stdout.partition("credentials")
+
+    assert before.count("\x1b[?25h") == before.count("\x1b[?25l") == 1
+
+
 def test_an_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
     """Ctrl-C ends it silently with the exit code of an interrupt, after the lines so far."""
     with (

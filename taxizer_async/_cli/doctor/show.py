@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import typer
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _NAME_WIDTH: Final = 11
 _STATE_WIDTH: Final = 13
+#: With less room, what was found has lines to itself.
+_TWO_COLUMNS: Final = 72
+_INDENT: Final = (0, 0, 0, 2)
 
 _STYLES: Final = {
     State.OK: "green",
@@ -76,6 +80,9 @@ class Screen:
 
     def show(self, finding: Finding) -> None:
         """Print the finding above the spinner."""
+        if self._console.width < _TWO_COLUMNS:
+            self._show_narrow(finding)
+            return
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_column(width=_NAME_WIDTH, style="bold")
         row.add_column(width=_STATE_WIDTH, style=_STYLES[finding.state])
@@ -84,6 +91,13 @@ class Screen:
         if finding.advice:
             row.add_row("", "", Text(printable(f"-> {finding.advice}"), style="italic"))
         self._console.print(row)
+
+    def _show_narrow(self, finding: Finding) -> None:
+        texts = [printable(finding.text)]
+        if finding.advice:
+            texts.append(printable(f"-> {finding.advice}"))
+        head = Text.assemble((finding.name, "bold"), " ", (finding.state, _STYLES[finding.state]))
+        self._console.print(Group(head, *(Padding(Text(text), _INDENT) for text in texts)))
 
 
 @contextlib.contextmanager
@@ -95,6 +109,8 @@ def display() -> Generator[Display]:
     console = Console()
     # In ASCII, as not all terminals can show the others.
     with console.status("", spinner="line") as status:
+        # A signal that ends the process would leave it hidden.
+        console.show_cursor()
         yield Screen(console, status)
 
 

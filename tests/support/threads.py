@@ -51,8 +51,9 @@ def run_in_threads(count: int, call: Callable[[], T]) -> list[T | BaseException]
 
 
 def helper_threads() -> list[threading.Thread]:
-    """Return the threads that serve sync callers."""
-    return [each for each in threading.enumerate() if each.name == "taxizer_async sync"]
+    """Return the threads that serve sync callers; Python lists for ever one that was kept from its start."""
+    running = [each for each in threading.enumerate() if each.ident is not None]
+    return [each for each in running if each.name == "taxizer_async sync"]
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -76,6 +76,29 @@ def test_other_pages_are_refused(
     assert not any(name.startswith("access-control-") for name in refused.headers)
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "same-origin, cross-site", ""])
+@pytest.mark.parametrize("path", ["/", STATE, "/_sandbox/events"])
+def test_other_pages_hold_nothing_open(caller: Caller, site: str, path: str) -> None:
+    """A browser sends no Origin for a picture or a frame of another page; it gets nothing either."""
+    for dest in ({}, {"Sec-Fetch-Dest": "image"}, {"Sec-Fetch-Dest": "iframe"}):
+        refused = caller.client.get(path, headers={"Sec-Fetch-Site": site, **dest})
+        assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-origin", "none"])
+def test_links_are_followed(caller: Caller, site: str) -> None:
+    """The page opens from a link, a bookmark or the address bar."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"}
+
+    assert caller.client.get("/", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_own_page_reads(caller: Caller, site: str) -> None:
+    """What the sandbox's own page asks for is served, as is what its reader types."""
+    assert caller.client.get(STATE, headers={"Sec-Fetch-Site": site}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "content_type",
     [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x/json"],

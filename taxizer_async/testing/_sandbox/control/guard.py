@@ -17,6 +17,9 @@ BODY_BYTES: Final = 64 * 1024
 
 _LOOPBACK: Final = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
+#: What a browser says of its own page's requests, and of those that no page asked for.
+_OWN_SITE: Final = frozenset({"same-origin", "none"})
+
 
 @final
 class RefusedError(Exception):
@@ -33,13 +36,16 @@ def check_sender(request: Request) -> None:
     Refuse what a web page may have sent, also one whose name was made to resolve to loopback.
 
     Raises:
-        RefusedError: If `Host` is not loopback, or if `Origin` is not this server's.
+        RefusedError: If `Host` is not loopback, if `Origin` is not this server's, or if a browser says that
+            another page asks for it, as a picture for example; a link to it may be followed.
     """
     hosts = request.values(b"host")
     if len(hosts) != 1 or not _LOOPBACK.fullmatch(hosts[0]):
         raise RefusedError(HTTPStatus.FORBIDDEN, "Host has to be 127.0.0.1, localhost or [::1].")
     own = f"http://{hosts[0]}".lower()
-    if any(origin.lower() != own for origin in request.values(b"origin")):
+    is_foreign = any(origin.lower() != own for origin in request.values(b"origin"))
+    is_part = request.values(b"sec-fetch-dest") != ["document"]
+    if is_foreign or (is_part and not _OWN_SITE.issuperset(request.values(b"sec-fetch-site"))):
         raise RefusedError(HTTPStatus.FORBIDDEN, "Only the sandbox's own page may do this.")
 
 

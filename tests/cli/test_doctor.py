@@ -595,6 +595,32 @@ def test_a_bearer_that_is_not_taken(
     doctor(**account).check("bearer", state, words, code)
 
 
+@pytest.mark.parametrize(
+    ("status", "state", "words", "code"),
+    [
+        (400, "ok", "taken: an empty request gets 400, and 401 without the token", 0),
+        (403, "refused", r"the API takes the token, but forbids .* \(403\): ask Taxizer .*", 1),
+        (302, "warning", "it can't be told: without a token .* 401, with one 302: check .*", 0),
+        (404, "warning", "it can't be told: without a token .* 401, with one 404: check .*", 0),
+    ],
+)
+def test_what_an_empty_request_tells(
+    doctor: Any,
+    sandbox: Sandbox,
+    account: dict[str, str],
+    status: int,
+    state: str,
+    words: str,
+    code: int,
+) -> None:
+    """Only an answer to the empty request itself, such as 400, shows that the API takes the token."""
+    # The check of the clock asks it first.
+    sandbox.fail(RESOURCE, Fault.status(401), times=2)
+    sandbox.fail(RESOURCE, Fault.status(status))
+
+    doctor(**account).check("bearer", state, words, code)
+
+
 def test_no_store(doctor: Any, account: dict[str, str]) -> None:
     """Without a store there is none to check."""
     words = "none was named: give --store file or redis to check one"

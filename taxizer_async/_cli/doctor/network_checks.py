@@ -43,6 +43,9 @@ _RESOURCE: Final = "/v1/Invoices/GenerateInvoiceFromXml"
 
 _TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
+#: What a service that has taken the token says of an empty request, besides 2xx.
+_OF_NO_INVOICE: Final = frozenset({400, 411, 415, 422})
+
 #: By OpenSSL's codes (X509_V_ERR_...) of what is wrong with a certificate.
 _CERTIFICATE_ADVICE: Final = {
     **dict.fromkeys(
@@ -166,7 +169,11 @@ async def check_bearer(case: Case) -> Finding:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRY_LATER:
         text = f"the API answers {status} to a request with the token"
         return Finding(State.UNAVAILABLE, text, "try again in a minute")
-    if bare != HTTPStatus.UNAUTHORIZED:
+    if bare == HTTPStatus.UNAUTHORIZED and status == HTTPStatus.FORBIDDEN:
+        text = "the API takes the token, but forbids the app an invoice (403)"
+        return Finding(State.REFUSED, text, "ask Taxizer whether the app may use the API")
+    is_taken = httpx.codes.is_success(status) or status in _OF_NO_INVOICE
+    if bare != HTTPStatus.UNAUTHORIZED or not is_taken:
         text = f"it can't be told: without a token the API answers {bare}, with one {status}"
         return Finding(
             State.WARNING, text, "check TAXIZER_BASE_URL, and what stands before the API"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import json
 import os
 import re
@@ -19,7 +20,12 @@ import attrs
 import pytest
 import trustme
 
+from cryptography import x509
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.families import PATIENCE
@@ -372,6 +378,29 @@ def test_certificates(
     # The good one has no Connect.
     found.check("tls", "ok" if good else "unavailable", words, 3)
     assert (found.lines["login"][0] == "skipped") is not good
+
+
+def test_an_issuer_with_two_names_in_one(
+    doctor: Any, account: dict[str, str], tmp_path: Path
+) -> None:
+    """The issuer is read, too, if its certificate joins its names."""
+    key, file = ec.generate_private_key(ec.SECP256R1()), tmp_path / "both.pem"
+    names = (NameOID.ORGANIZATION_NAME, "An authority"), (NameOID.COMMON_NAME, "Root")
+    joined = x509.RelativeDistinguishedName(x509.NameAttribute(*each) for each in names)
+    host = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder(x509.Name([joined]), x509.Name([joined]), key.public_key(), 1)
+    builder = builder.not_valid_before(LONG_AGO).not_valid_after(LONG_AGO.replace(year=3000))
+    builder = builder.add_extension(x509.SubjectAlternativeName([host]), critical=False)
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(plain + pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with RawServer((GREETING,), tls=context) as server:
+        trusted = {"SSL_CERT_FILE": str(file), "TAXIZER_BASE_URL": server.base_url}
+        found = doctor(**{**account, **trusted})
+
+    found.check("tls", "ok", "TLSv1.3, with a certificate by An authority until 3000-02-03", 3)
 
 
 def test_no_tls(doctor: Any, sandbox: Sandbox, account: dict[str, str]) -> None:

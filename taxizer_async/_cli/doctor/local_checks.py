@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 #: Other hosts than the documented one are not documented, but they are likely to be below this domain.
 _DOMAIN: Final = ".taxizer.com"
 
-_REQUIREMENT: Final = re.compile(r"([\w.-]+)>=([\d.]+)")
+#: The lowest version need not come first, as in `httpx<1,>=0.28`; markers follow a semicolon.
+_REQUIREMENT: Final = re.compile(r"([\w.-]+)[^;]*?>=([\d.]+)")
 
 
 async def check_credentials(_case: Case) -> Finding:

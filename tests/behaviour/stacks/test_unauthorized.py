@@ -135,6 +135,30 @@ async def test_a_401_for_lack_of_scope_renews_nothing(
     assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
 
 
+@pytest.mark.invariant(16)
+@pytest.mark.parametrize("challenge", ["", 'Digest realm="x", qop="auth,au', "Token ..."])
+async def test_a_401_is_renewed_whatever_its_challenge_is(
+    sandbox: Sandbox, stack: Stack, auth: Auth, challenge: str
+) -> None:
+    """A 401 without a challenge, or with one that is malformed or of another scheme, is one like any other."""
+    sandbox.fail(PATH, Fault.unauthorized(challenge), times=1)
+    async with stack.open(auth) as sender:
+        assert (await sender.send("POST", PATH)).status == 200
+
+    assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
+
+
+@pytest.mark.invariant(16)
+async def test_a_challenge_alone_renews_nothing(sandbox: Sandbox, stack: Stack, auth: Auth) -> None:
+    """An answer with a challenge that is no 401 is handed back as it is."""
+    sandbox.fail(PATH, Fault.status(200, headers={"WWW-Authenticate": "Bearer"}, body="fine"))
+    async with stack.open(auth) as sender:
+        reply = await sender.send("GET", PATH)
+
+    assert (reply.status, reply.body) == (200, b"fine")
+    assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
+
+
 @pytest.mark.invariant(13)
 @pytest.mark.report(18)
 async def test_a_late_401_for_an_old_token_costs_nothing(

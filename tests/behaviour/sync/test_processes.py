@@ -282,6 +282,7 @@ async def test_without_threads_and_in_a_loop_it_is_a_retryable_error(
 def test_a_lack_of_descriptors_passes(sandbox: Sandbox, auth: TaxizerAuth) -> None:
     """A sync caller that finds no descriptor for an event loop gets a retryable error."""
     auth_of(sandbox).sync_token()  # loads what is loaded at the first use
+    wait_until(lambda: not helper_threads())  # it has an event loop
     taken: list[int] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

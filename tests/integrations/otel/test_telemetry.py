@@ -6,6 +6,7 @@ import gc
 import logging
 import subprocess
 import sys
+import time
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
 )
 from taxizer_async.otel import TaxizerTelemetry
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock
 from tests.support.limits import HANG
 from tests.support.scripted_store import ScriptedStore
 
@@ -464,6 +465,7 @@ async def test_an_sdk_that_fails(recorded: Recorded, caplog: pytest.LogCaptureFi
 
 async def test_no_secret_is_recorded(recorded: Recorded) -> None:
     """No exporter ever gets a token or the clientSecret."""
+    recorded.clock = ManualClock(start=time.time(), autojump=True)
     auth = recorded.auth(policy=ONCE)
     await auth.token()
     refresh_token = recorded.sandbox.issued_refresh_tokens[-1]

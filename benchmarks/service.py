@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 
 _PROGRAM = Path(__file__).with_name("server.py")
+#: Runs a module of this folder though Python's path leaves the current one out; what is installed comes first.
+_RUN_MODULE = (
+    "import runpy, sys; _, root, module = sys.argv; sys.path.append(root); "
+    "sys.argv = [module]; runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
 #: Seconds that the process may take to end.
 _EXIT_TIMEOUT = 15.0
 
@@ -142,7 +147,7 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         """Start it."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self._program],
+            [sys.executable, "-c", _RUN_MODULE, str(_PROGRAM.parents[1]), self._program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,7 +6,7 @@ import tempfile
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from celery import Celery
 
@@ -73,9 +73,9 @@ def _measure(tasks: int) -> tuple[list[_Done], dict[str, list[_Done]], int]:
         tempfile.TemporaryDirectory() as folder,
         RedisServer(Path(folder)) as redis,
         Service() as service,
+        Celery(broker=redis.url, backend=redis.url) as app,
     ):
         site = service.open("celery")
-        app: Any = Celery(broker=redis.url, backend=redis.url)
         with WorkerProcess(_environment(site.target, redis.url), "benchmarks.celery_app"):
             waiting = [app.send_task("send", [None]) for _ in range(tasks)]
             cold = [each.get(timeout=_PATIENCE) for each in waiting]
@@ -88,7 +88,6 @@ def _measure(tasks: int) -> tuple[list[_Done], dict[str, list[_Done]], int]:
             found: dict[str, list[_Done]] = {OWN: [], PLAIN: []}
             for name, each in sent:
                 found[name].append(each.get(timeout=_PATIENCE))
-        app.close()
         return cold, found, site.counters()["connects"]
 
 

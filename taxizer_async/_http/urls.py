@@ -40,8 +40,8 @@ def parse_base_url(base_url: str | httpx.URL, name: str = "base_url") -> httpx.U
     try:
         url = httpx.URL(str(base_url).strip())
         problem = _problem_of(url)
-    # UnicodeError: from the codecs, for a lone surrogate or an invalid IDNA host.
-    except (httpx.InvalidURL, UnicodeError):
+    # From the codecs, for a lone surrogate or an invalid IDNA host.
+    except (httpx.InvalidURL, UnicodeError, OverflowError):
         problem = _NO_URL
     if url is not None and problem is None:
         return url.copy_with(raw_path=url.raw_path.rstrip(_SLASH) or _SLASH)

@@ -442,7 +442,15 @@ def test_a_proxy(doctor: Any, account: dict[str, str]) -> None:
     assert f"POST {account['TAXIZER_BASE_URL']}/v1/Auth/Connect HTTP/1.1" in proxy.lines
 
 
-@pytest.mark.parametrize("url", [f"ftp://me:{PROXY_CANARY}@proxy", "http://", "http://a:b:c"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ftp://me:{PROXY_CANARY}@proxy",
+        "http://",
+        "http://a:b:c",
+        "http://xn--9999999999999999999999999a:80",
+    ],
+)
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
 def test_no_url_of_a_proxy(doctor: Any, account: dict[str, str], variable: str, url: str) -> None:
     """A variable that holds no URL of a proxy is told, even one for other requests: no login gets past it."""

@@ -51,6 +51,8 @@ def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None
         ("https://api.example/\ud800", "must be a URL"),
         ("https://api.example#\udcff", "must be a URL"),
         ("https://xn--a", "must be a URL"),
+        # Python's codec counts further than it can.
+        ("https://xn--9999999999999999999999999a", "must be a URL"),
         ("https://XN--99999999", "must be a URL"),
         ("https://[::1%\u00e9]", "must be a URL"),
         ("http://api.example", "must be https"),

@@ -95,7 +95,7 @@ class Case:
 
 
 def _pattern(key: str) -> URLPattern:
-    with contextlib.suppress(httpx.InvalidURL):
+    with contextlib.suppress(ValueError, OverflowError, httpx.InvalidURL):
         return URLPattern(key)
     msg = "NO_PROXY has an entry that is not understood: write api.example.com, .example.com, 10.0.0.1 or ::1"
     raise ConfigurationError(msg)
@@ -104,7 +104,7 @@ def _pattern(key: str) -> URLPattern:
 def _proxy(named: str | None) -> httpx.URL | None:
     if named is None:
         return None
-    with contextlib.suppress(ValueError, httpx.InvalidURL):
+    with contextlib.suppress(ValueError, OverflowError, httpx.InvalidURL):
         url = httpx.Proxy(named).url
         if url.host:
             return url

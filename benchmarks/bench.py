@@ -7,7 +7,7 @@ import time
 
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _OK = 200
+#: A life that Authlib takes for over. It does not log in by itself, so it begins with a token that looks expired.
+OVER: Final = 30.0
+_LIFETIME: Final = 900.0
 #: Seconds that an answer takes while connections are opened, so that each request opens one.
 _SLOW = 0.1
 
@@ -113,6 +116,24 @@ async def opened(
         Setup(target=site.target, early=early, connections=connections, in_memory=in_memory)
     ) as session:
         yield Open(contender=contender, site=site, session=session)
+
+
+@asynccontextmanager
+async def opened_cold(
+    service: Service,
+    contender: Contender,
+    login: float,
+    *,
+    connections: int = CONNECTIONS,
+    in_memory: bool = False,
+) -> AsyncIterator[Open]:
+    """Set *contender* up without a token; from then on a login takes so many seconds."""
+    async with opened(
+        service, contender, connections=connections, in_memory=in_memory, lifetime=OVER
+    ) as one:
+        one.site.set(lifetime=_LIFETIME, connect_latency=login, refresh_latency=login)
+        one.site.reset()
+        yield one
 
 
 @asynccontextmanager

@@ -34,6 +34,8 @@ SUMMARY: Final = {
 }
 #: What a user could choose instead.
 PEERS: Final = frozenset(one.name for one in FIELD if one.kind == "peer")
+#: What a scenario follows over time: the peers, and the client on httpx.
+FOLLOWED: Final = tuple(one.name for one in FIELD if one.kind == "peer" or one.name == OWN)
 
 
 def of_floor(name: str) -> str:

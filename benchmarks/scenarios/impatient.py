@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
-from benchmarks.bench import Scale, opened
-from benchmarks.field import BY_NAME, FIELD, OWN
+from benchmarks.bench import Scale, opened_cold
+from benchmarks.field import BY_NAME, FOLLOWED, OWN
 from benchmarks.paced import PACE, Paced, failed
 from benchmarks.report import Claim, Row, Section, Table
 from benchmarks.service import Service
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 _LOGIN: Final = 1.0
 _DEADLINE: Final = 0.8
 _SECONDS: Final = 6.0
-#: A life that Authlib takes for over, so that it treats the token fetched for it as expired.
-_OLD: Final = 30.0
-_PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
 
 @attrs.frozen(kw_only=True)
@@ -100,13 +97,11 @@ def run(scale: Scale) -> Section:
 async def _measure(seconds: float) -> dict[str, Found]:
     with Service() as service:
         # One after the other, as a login that blocks the event loop would keep the others waiting, too.
-        return {name: await _follow(service, BY_NAME[name], seconds) for name in _PEERS}
+        return {name: await _follow(service, BY_NAME[name], seconds) for name in FOLLOWED}
 
 
 async def _follow(service: Service, contender: Contender, seconds: float) -> Found:
-    async with opened(service, contender, lifetime=_OLD) as one:
-        one.site.set(lifetime=3600.0, connect_latency=_LOGIN, refresh_latency=_LOGIN)
-        one.site.reset()
+    async with opened_cold(service, contender, _LOGIN) as one:
         paced = Paced(one.session, _DEADLINE)
         await paced.send_all(seconds)
         logins = one.site.exchanges()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.lowlevel
 
-from benchmarks.bench import Scale, opened
+from benchmarks.bench import OVER, Scale, opened
 from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Row, Section, Table, peers_ahead, spread
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 CROWD: Final = 10_000
 #: Seconds that a login takes: longer than it takes to start and measure the crowd.
 _LOGIN: Final = 20.0
-_OLD: Final = 30.0
 #: Iterations of the event loop until all coroutines wait.
 _TURNS: Final = 20
 _BARE: Final = "an anyio.Event, and nothing else"
@@ -90,7 +89,7 @@ async def _measure(scale: Scale, crowd: int) -> dict[str, Sample]:
 async def _weigh(service: Service, name: str, crowd: int) -> int:
     if name == _BARE:
         return await _allocated(anyio.Event().wait, crowd)
-    async with opened(service, _PEERS[name], lifetime=_OLD) as one:
+    async with opened(service, _PEERS[name], lifetime=OVER) as one:
         one.site.set(connect_latency=_LOGIN, refresh_latency=_LOGIN)
         attach = one.session.attach
         assert attach is not None

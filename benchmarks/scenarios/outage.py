@@ -13,7 +13,7 @@ import anyio
 import attrs
 
 from benchmarks.bench import Scale, opened
-from benchmarks.field import BY_NAME, FIELD, OWN
+from benchmarks.field import BY_NAME, FOLLOWED, OWN
 from benchmarks.paced import PACE, Paced, failed, until
 from benchmarks.report import Claim, Row, Section, Table
 from benchmarks.service import Service
@@ -71,7 +71,6 @@ _ENDED: Final = Plan(lifetime=12, down_at=6.5, down_for=10)
 #: Long enough for the longest back-off.
 _LONG: Final = Plan(lifetime=12, down_at=6.5, down_for=45, after=8)
 _QUICK: Final = Plan(lifetime=6, down_at=4, down_for=1, after=1)
-_PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
 
 @attrs.frozen(kw_only=True)
@@ -207,7 +206,7 @@ async def _follow(service: Service, plan: Plan) -> dict[str, Course]:
             name: await stack.enter_async_context(
                 opened(service, BY_NAME[name], early=plan.early, lifetime=plan.lifetime)
             )
-            for name in _PEERS
+            for name in FOLLOWED
         }
         runs = {name: Paced(one.session) for name, one in field.items()}
         began = time.monotonic()

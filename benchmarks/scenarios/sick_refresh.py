@@ -10,7 +10,7 @@ import anyio
 import attrs
 
 from benchmarks.bench import Scale, opened
-from benchmarks.field import BY_NAME, FIELD, OWN
+from benchmarks.field import BY_NAME, FOLLOWED, OWN
 from benchmarks.paced import PACE, Paced, failed, until
 from benchmarks.report import Claim, Row, Section, Table
 from benchmarks.service import Service
@@ -24,7 +24,6 @@ _LIFETIME: Final = 4.0
 _EARLY: Final = 1.0
 _SICK_AT: Final = 2.0
 _SICK_FOR: Final = 24.0
-_PEERS: Final = [one.name for one in FIELD if one.kind == "peer" or one.name == OWN]
 
 
 @attrs.frozen(kw_only=True)
@@ -83,9 +82,9 @@ async def _measure(seconds: float) -> dict[str, Found]:
 
     with Service() as service:
         async with anyio.create_task_group() as group:
-            for name in _PEERS:
+            for name in FOLLOWED:
                 group.start_soon(follow, BY_NAME[name])
-    return {name: found[name] for name in _PEERS}
+    return {name: found[name] for name in FOLLOWED}
 
 
 async def _follow(service: Service, contender: Contender, seconds: float) -> Found:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
 
-from benchmarks.bench import Scale, at_once, opened, succeed
+from benchmarks.bench import Scale, at_once, opened_cold, succeed
 from benchmarks.field import FIELD, OWN, PEERS
 from benchmarks.figures import Sample, rotated
 from benchmarks.on_httpx import BARE_WAIT
@@ -20,7 +19,7 @@ from benchmarks.service import Service
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from benchmarks.bench import Open
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
 
 
 CROWDS: Final = (1_000, 10_000)
-#: A life that Authlib takes for over, so that it treats the token fetched for it as expired.
-_OLD: Final = 30.0
-_NEW: Final = 900.0
-
 _WHOLE: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 #: Contenders that can be driven without requests, and their floor.
 _DRIVEN: Final = {
@@ -180,16 +175,6 @@ def _since_answer(one: Open) -> float:
     return now - max(float(entry["finished_at"]) for entry in one.site.exchanges())
 
 
-@asynccontextmanager
-async def _cold(service: Service, contender: Contender, login: float) -> AsyncIterator[Open]:
-    async with opened(
-        service, contender, connections=_CONNECTIONS, in_memory=True, lifetime=_OLD
-    ) as one:
-        one.site.set(lifetime=_NEW, connect_latency=login, refresh_latency=login)
-        one.site.reset()
-        yield one
-
-
 async def _rounds(
     scale: Scale,
     crowd: int,
@@ -215,9 +200,12 @@ async def _rush(
     login: float,
     call_of: Callable[[Open], Callable[[], Coroutine[Any, Any, object]]],
 ) -> Rush:
-    async with _cold(service, contender, login) as one:
+    opened = partial(
+        opened_cold, service, contender, login, connections=_CONNECTIONS, in_memory=True
+    )
+    async with opened() as one:
         alone = await at_once(call_of(one), 1)
-    async with _cold(service, contender, login) as one:
+    async with opened() as one:
         call = call_of(one)
         cold = await at_once(call, crowd)
         after = _since_answer(one)

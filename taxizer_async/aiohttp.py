@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -25,8 +24,8 @@ from taxizer_async._auth.bearer import (
     place_of,
     tells_of_token,
 )
+from taxizer_async._auth.lifespan import check_store, log_end_of_keep_fresh
 from taxizer_async._auth.on_httpx import TaxizerAuth
-from taxizer_async._auth.store_check import check_store
 from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.models import Credentials
@@ -80,9 +79,6 @@ def session_key(name: str) -> web.AppKey[ClientSession]:
 def auth_key(name: str) -> web.AppKey[TaxizerAuth]:
     """Return where `taxizer_ctx(name=name)` puts the auth; the same key each time."""
     return web.AppKey(f"TAXIZER_AUTH {name}", TaxizerAuth)
-
-
-_log: Final = logging.getLogger("taxizer_async")
 
 
 @final
@@ -365,6 +361,4 @@ async def _kept_fresh(auth: TaxizerAuth) -> AsyncGenerator[None]:
 def _log_failure(task: asyncio.Task[None]) -> None:
     failure = None if task.cancelled() else task.exception()
     if failure is not None:
-        # Without the traceback, which may show secrets.
-        kind = type(failure).__name__
-        _log.error("keep_fresh has failed (%s), so requests renew the token", kind)
+        log_end_of_keep_fresh(failure)

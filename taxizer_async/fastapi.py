@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 
 from datetime import UTC, datetime
@@ -39,8 +38,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import anyio
 import attrs
 
+from taxizer_async._auth.lifespan import check_store, log_end_of_keep_fresh
 from taxizer_async._auth.on_httpx import TaxizerClient
-from taxizer_async._auth.store_check import check_store
 from taxizer_async._core.errors import AuthError, ConfigurationError
 
 
@@ -86,8 +85,6 @@ _DETAILS: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The login at Taxizer does not work at this time: try again later.",
     HTTPStatus.BAD_GATEWAY: "The login at Taxizer does not work, and trying again does not help.",
 }
-
-_log: Final = logging.getLogger("taxizer_async")
 
 
 def taxizer_lifespan(
@@ -299,7 +296,7 @@ async def _keep_fresh(auth: TaxizerAuth) -> None:
         await auth.keep_fresh()
     except Exception as error:  # noqa: BLE001 - it is logged
         # Raised, it would end the lifespan, while the server went on with a closed client.
-        _log.error("keep_fresh has failed (%s), so requests renew the token", type(error).__name__)
+        log_end_of_keep_fresh(error)
 
 
 async def _report_life(_: Request) -> JSONResponse:

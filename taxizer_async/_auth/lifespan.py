@@ -1,13 +1,12 @@
-"""The check of a token store when an application starts, for adapters."""
+"""What the lifespans of the adapters share: the check of the token store, and the end of `keep_fresh`."""
 
 from __future__ import annotations
-
-import logging
 
 from typing import TYPE_CHECKING, Final
 
 from taxizer_async._auth.base import bearer_of
 from taxizer_async._core.errors import TaxizerError
+from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores import CheckableStore
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a check may delay the start of an application.
 _TIMEOUT: Final = 5.0
-
-_log: Final = logging.getLogger("taxizer_async")
 
 
 async def check_store(auth: AuthBase) -> None:
@@ -37,6 +34,11 @@ async def check_store(auth: AuthBase) -> None:
             problem = f"its check failed ({type(cause).__name__})"
         else:
             return
-    _log.warning(
+    LOG.warning(
         "the token store can't be used, so this process shares no token until it can: %s", problem
     )
+
+
+def log_end_of_keep_fresh(cause: BaseException) -> None:
+    """Log that `keep_fresh` has failed with *cause*, without its traceback, which may show secrets."""
+    LOG.error("keep_fresh has failed (%s), so requests renew the token", type(cause).__name__)

@@ -8,7 +8,8 @@ exception would show what was sent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from taxizer_async._core.events import ExchangeKind
     from taxizer_async._core.models import Credentials
     from taxizer_async._core.secret import Secret
+
+
+_TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,6 +119,11 @@ class Exchange(Protocol):
     async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
         """Renew, in one attempt: if it fails, a login follows."""
         ...
+
+
+def may_pass(status: int) -> bool:
+    """Return whether an endpoint that answered *status* may answer otherwise in a while: 408, 429 and 5xx."""
+    return status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 #: Is called when a call begins, and returns what is called with its outcome: None if it was cancelled.

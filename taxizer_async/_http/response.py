@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ import anyio
 import attrs
 
 from taxizer_async._core.codec import Undecodable, decode_token, describe, is_json
-from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
+from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable, may_pass
+from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.policy import time_of_sending
 from taxizer_async._http.headers import parse_http_date, parse_retry_after
 
@@ -33,11 +33,8 @@ MAX_ANSWER: Final = 1024 * 1024
 _ANY_HEADER: Final = zlib.MAX_WBITS | 32
 
 _REFUSALS: Final = frozenset({400, 401, 403})
-_TRY_LATER: Final = frozenset({408, 429})
 # Only this: a gateway may answer 503 after the server took the request.
 _NOT_PROCESSED: Final = HTTPStatus.TOO_MANY_REQUESTS
-
-_log: Final = logging.getLogger("taxizer_async")
 
 
 @attrs.define(eq=False, repr=False)
@@ -134,7 +131,7 @@ def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outc
     if status in _REFUSALS:
         return _read_refusal(response)
     server_date = parse_http_date(response.headers.get("Date"))
-    if status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if may_pass(status):
         return Unavailable(
             reason=f"answered {_status_line(status)}",
             status_code=status,
@@ -151,7 +148,7 @@ def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outc
     if isinstance(decoded, Undecodable):
         return Malformed(status_code=status, excerpt=decoded.excerpt, is_the_apis=is_json(body))
     for name in decoded.unreadable:
-        _log.warning("token response: %s is not a timestamp, so it counts as missing", name)
+        LOG.warning("token response: %s is not a timestamp, so it counts as missing", name)
     return _issued(decoded.token, attempt, clock, server_date)
 
 

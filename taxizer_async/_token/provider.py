@@ -33,7 +33,6 @@ token that others may have, too, is only sent under the lease. A token is saved 
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 
@@ -46,6 +45,7 @@ from taxizer_async._core import events
 from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
 from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.exchange import Unavailable
+from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.models import AuthStatus
 from taxizer_async._core.policy import (
     HEALTHY_FACTOR,
@@ -78,9 +78,6 @@ if TYPE_CHECKING:
     from taxizer_async._token.renewal_request import Endpoints, Result
     from taxizer_async._token.single_flight import SharedRefresh, Sleeper
     from taxizer_async.stores import TokenStore
-
-
-_log: Final = logging.getLogger("taxizer_async")
 
 
 @final
@@ -181,7 +178,7 @@ class TokenProvider:
         return self.cache.alive()
 
     async def _wait_for_replacement(
-        self, refused: CachedToken | None, failure: Failure | None
+        self, refused: CachedToken, failure: Failure | None
     ) -> CachedToken | None:
         """Wait for the replacement of a refused token, but not for long: the token may be good elsewhere."""
         if failure is None:
@@ -191,8 +188,8 @@ class TokenProvider:
             with anyio.move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
                 # A refresh that began before the refusal may have brought the refused token.
-                while (refused := self.cache.refused()) and self.cache.state.failure is None:
-                    refresh, native = self._join_or_start(refused)
+                while (again := self.cache.refused()) and self.cache.state.failure is None:
+                    refresh, native = self._join_or_start(again)
                     await refresh.wait(native)
         return self.cache.alive() or self.cache.refused()
 
@@ -310,7 +307,7 @@ class TokenProvider:
             # Its text and frames may hold what was sent.
             kind = type(cause).__name__
             problem = f"the refresh failed with {kind}, a bug in taxizer_async: please report it"
-            _log.error("%s", problem)
+            LOG.error("%s", problem)
             result = self._failures.fail(Unavailable(reason=problem))
         except BaseException:
             if not refresh.is_over:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hmac
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
-from taxizer_async._core.exchange import Malformed, Refused, Unavailable
+from taxizer_async._core.exchange import Malformed, Refused, Unavailable, may_pass
 
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = Refused | Unavailable | Malformed
 
-_TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-
 
 def is_answer(cause: Cause) -> TypeGuard[Answer]:
     """
@@ -31,8 +28,7 @@ def is_answer(cause: Cause) -> TypeGuard[Answer]:
     if isinstance(cause, Malformed):
         return cause.is_the_apis
     if isinstance(cause, Unavailable):
-        status = cause.status_code or 0
-        return status in _TRY_LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return may_pass(cause.status_code or 0)
     return isinstance(cause, Refused)
 
 

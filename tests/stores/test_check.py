@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from taxizer_async import TaxizerAuth, TokenStoreError
-from taxizer_async._auth import store_check
-from taxizer_async._auth.store_check import check_store
+from taxizer_async._auth import lifespan
+from taxizer_async._auth.lifespan import check_store
 from taxizer_async.stores import CheckableStore, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.broken import Plain, Shared
@@ -111,7 +111,7 @@ async def test_adapters_log_what_is_wrong(
     kind: str,
 ) -> None:
     """What a check says is logged once, and never raised: requests need no store."""
-    monkeypatch.setattr(store_check, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(lifespan, "_TIMEOUT", 0.1)
     store, problem = CHECKS[kind]
     auth: Any = TaxizerAuth(sandbox.credentials, base_url=sandbox.base_url, store=store)
     with anyio.fail_after(HANG):

@@ -23,7 +23,14 @@ from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._cli.doctor.case import aside
 from taxizer_async._cli.doctor.findings import Finding, State
 from taxizer_async._core.clock import SystemClock
-from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused, RetryBudget
+from taxizer_async._core.exchange import (
+    Issued,
+    Malformed,
+    Misconfigured,
+    Refused,
+    RetryBudget,
+    may_pass,
+)
 from taxizer_async._core.models import Credentials
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.headers import parse_http_date
@@ -41,7 +48,6 @@ _SKEW: Final = 30.0
 #: What is asked for: a GET is no call of the API, and an empty POST can't be an invoice.
 _RESOURCE: Final = "/v1/Invoices/GenerateInvoiceFromXml"
 
-_TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 #: What a service that has taken the token says of an empty request, besides 2xx.
 _OF_NO_INVOICE: Final = frozenset({400, 411, 415, 422})
@@ -166,7 +172,7 @@ async def check_bearer(case: Case) -> Finding:
     if status == HTTPStatus.UNAUTHORIZED:
         text = "the API refuses the token that it has just issued (401)"
         return Finding(State.REFUSED, text, "ask Taxizer whether the app may use the API")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRY_LATER:
+    if may_pass(status):
         text = f"the API answers {status} to a request with the token"
         return Finding(State.UNAVAILABLE, text, "try again in a minute")
     if bare == HTTPStatus.UNAUTHORIZED and status == HTTPStatus.FORBIDDEN:

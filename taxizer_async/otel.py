@@ -343,10 +343,9 @@ def _describe(failure: _Failure) -> dict[str, str | int]:
     """Return attributes with a bounded number of values, so no free text."""
     if failure.status_code is None:
         return {"error.type": failure.error}
-    is_error = failure.status_code >= HTTPStatus.BAD_REQUEST
     return {
         "http.response.status_code": failure.status_code,
-        "error.type": str(failure.status_code) if is_error else failure.error,
+        "error.type": _error_type(failure.status_code, failure.error),
     }
 
 
@@ -358,14 +357,18 @@ def _end_span(span: Span, attached: Token[Context], outcome: Outcome | None) -> 
         status_code = getattr(outcome, "status_code", None)
         if status_code is not None:
             span.set_attribute("http.response.status_code", status_code)
-        span.set_attribute("error.type", _error_type(outcome, status_code))
+        span.set_attribute("error.type", _error_type(status_code, _error_of(outcome)))
         span.set_status(StatusCode.ERROR, getattr(outcome, "reason", None))
     span.end()
 
 
-def _error_type(outcome: Outcome | None, status_code: int | None) -> str:
-    if status_code is not None and status_code >= HTTPStatus.BAD_REQUEST:
-        return str(status_code)
+def _error_type(status_code: int | None, error: str) -> str:
+    is_error = status_code is not None and status_code >= HTTPStatus.BAD_REQUEST
+    return str(status_code) if is_error else error
+
+
+def _error_of(outcome: Outcome | None) -> str:
+    """Return the name of the error that *outcome*, which is no token, leads to."""
     if outcome is None:
         return "cancelled"
     if isinstance(outcome, Misconfigured):

@@ -89,6 +89,11 @@ class TokenCache:
         cached = self.state.cached
         return cached is not None and cached.is_good(self._clock)
 
+    def can_wait_for_store(self) -> bool:
+        """Return whether the renewal of the token in use may wait until a store that fails is back."""
+        cached = self.state.cached
+        return cached is not None and cached.can_wait_for_store(self._clock)
+
     def refused(self) -> CachedToken | None:
         """Return the token if it was refused, but has not ended: it is better than none."""
         cached = self.state.cached

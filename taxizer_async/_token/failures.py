@@ -144,11 +144,13 @@ class Failure:
 def describe_refresh(outcome: Refused | Unavailable | Malformed) -> str:
     """Say why AppRefreshToken brought no token, and a login follows."""
     match outcome:
-        case Unavailable(reason=reason, status_code=None, not_processed=not_processed):
-            text = f"no answer from AppRefreshToken ({reason})"
-            return text if not_processed else f"{text}; the refresh token may be spent"
-        case Unavailable(reason=reason, not_processed=not_processed):
-            text = f"AppRefreshToken {reason}"
+        case Unavailable(reason=reason, status_code=status_code, not_processed=not_processed):
+            has_answer = status_code is not None
+            text = (
+                f"AppRefreshToken {reason}"
+                if has_answer
+                else f"no answer from AppRefreshToken ({reason})"
+            )
             return text if not_processed else f"{text}; the refresh token may be spent"
         case Malformed(status_code=status_code, excerpt=excerpt):
             return f"AppRefreshToken answered {status_code} with {excerpt}"

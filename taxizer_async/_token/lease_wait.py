@@ -91,15 +91,9 @@ class LeaseWait:
         lease = await renewal.store.lease(turn.key)
         if lease is NoLease.BUSY:
             return await self._wait(turn, is_busy=True)
-        cached = renewal.cache.state.cached
-        if (
-            lease is NoLease.DOWN
-            and cached is not None
-            and cached.can_wait_for_store(renewal.clock)
-        ):
+        if lease is NoLease.DOWN and renewal.cache.can_wait_for_store():
             # As during a failover, after which one renewal will do for all.
-            renewal.cache.leave_to_others()
-            return self._end_wait(turn.progress, "gave_up", NoResult.LEFT_TO_OTHERS)
+            return self._leave_to_others(turn.progress)
         progress = self._end_wait(turn.progress, "acquired", turn.progress)
         turn = attrs.evolve(turn, progress=attrs.evolve(progress, waiting_since=None))
         if isinstance(lease, Misconfigured):
@@ -121,8 +115,7 @@ class LeaseWait:
         if renewal.is_superseded(request):
             return self._end_wait(progress, "gave_up", NoResult.SUPERSEDED)
         if is_busy and renewal.cache.is_ahead_of_need():
-            renewal.cache.leave_to_others()
-            return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
+            return self._leave_to_others(progress)
         if not left or (progress.cause is not None and not renewal.is_needed(request)):
             return self._end_wait(progress, "gave_up", self._give_up(progress))
         if is_frozen(renewal.clock):
@@ -134,6 +127,10 @@ class LeaseWait:
         await renewal.clock.sleep(min(pause, left))
         since = now if is_busy and progress.waiting_since is None else progress.waiting_since
         return attrs.evolve(progress, looks=progress.looks + 1, waiting_since=since)
+
+    def _leave_to_others(self, progress: Progress) -> Result:
+        self._renewal.cache.leave_to_others()
+        return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
 
     def _give_up(self, progress: Progress) -> Result:
         renewal = self._renewal

@@ -253,8 +253,8 @@ class Watch:
             return
         if result.rejected is not None:
             # One pair is remembered, the last that this client or another was refused with.
-            kept = self._rejected.get(result.rejected.client_secret.reveal(), -math.inf)
-            self._rejected = {result.rejected.client_secret.reveal(): kept}
+            secret = result.rejected.client_secret.reveal()
+            self._rejected = {secret: self._rejected.get(secret, -math.inf)}
         cause = result.cause
         if isinstance(cause, LeaseNeverFree) and now < refresh.began + WHOLE_REFRESH - _SLACK:
             self._fail("a lease is waited for until 30 s are over")

@@ -10,7 +10,7 @@ as diffs:
     +and what replaces them
 
 FILE is relative to the package. Its old lines must occur there exactly once, so a change to them calls for a look at
-the breakage. A NODE-ID names a test to run after those that are marked with the invariant; one of all has to fail.
+the breakage. A NODE-ID names a test to run before those that are marked with the invariant; one of all has to fail.
 """
 
 from __future__ import annotations

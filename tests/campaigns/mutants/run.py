@@ -1,9 +1,9 @@
 """
 Breaks the package in each way that `breakages` knows, and looks whether a test notices.
 
-The tests that are marked with the invariant come first. `python tests/campaigns/mutants/run.py [--only NAME]
-[--jobs N]`; exits with 1 unless all breakages are noticed, and one at least of each invariant by its own
-tests.
+The tests that a breakage names come first, as they notice it soonest, then those that are marked with its
+invariant. `python tests/campaigns/mutants/run.py [--only NAME] [--jobs N]`; exits with 1 unless all breakages
+are noticed, and one at least of each invariant by its own tests.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def _end_session(process: subprocess.Popen[str]) -> None:
 
 
 def tests_of(breakage: Breakage) -> tuple[str, ...]:
-    """Return what has to notice the *breakage*: the tests that are marked with its invariant first."""
-    return (*MARKED.get(breakage.invariant, ()), *breakage.tests)
+    """Return what has to notice the *breakage*: the tests that it names first."""
+    return (*breakage.tests, *MARKED.get(breakage.invariant, ()))
 
 
 def attempt(breakage: Breakage, bench: Bench) -> tuple[str | None, str]:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from taxizer_async import TaxizerAuth
+from taxizer_async import Event, TaxizerAuth
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import Fleet, FleetFactory, auth_of
 from tests.support.canaries import canaries_of, exposures, logged
 from tests.support.onlooker import Onlooker
 from tests.support.scripted_store import ScriptedStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async import Event
 
 
 @pytest.fixture(name="events")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -16,11 +17,6 @@ from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(name="redis_server")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Generator
+from types import FrameType
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -18,13 +20,7 @@ import pytest
 
 from benchmarks.bench import undisturbed
 from taxizer_async import TaxizerAuth
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-    from types import FrameType
-
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 #: Times what the static header executes: it was 1.2 of both when this was written.

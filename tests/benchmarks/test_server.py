@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from benchmarks.server import translate_request
-from benchmarks.service import Service
+from benchmarks.service import Service, Site
 from taxizer_async import Credentials, TaxizerClient
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from benchmarks.service import Site
 
 
 PATH = "/v1/Invoices"

@@ -5,26 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from taxizer_async import TaxizerAuth
+from taxizer_async.testing import Sandbox
 
-from .live_page import LivePage
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser
-
-    from taxizer_async.testing import Sandbox
-
-    from .live_page import OpenPage, Served
+from .live_page import LivePage, OpenPage, Served
 
 
 #: Milliseconds that the page may take to show what happened; the machine may be loaded.

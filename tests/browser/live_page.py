@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
-from playwright.sync_api import expect
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from playwright.sync_api import ConsoleMessage, Locator, Page, Request
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 
 #: Counts the pixels of a lane that have the color of a CSS variable, but for those near the line that is now.

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import re
 
-from typing import TYPE_CHECKING
-
+import httpx
 import pytest
 
 from playwright.sync_api import expect
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 
-
-if TYPE_CHECKING:
-    import httpx
-
-    from taxizer_async.testing import Sandbox
-
-    from .live_page import LivePage, OpenPage
+from .live_page import LivePage, OpenPage
 
 
 OUTLINE = """

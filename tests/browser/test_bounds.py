@@ -5,17 +5,13 @@ from __future__ import annotations
 import http.client
 import threading
 
-from typing import TYPE_CHECKING
-
 import attrs
 
 from playwright.sync_api import expect
 
+from taxizer_async.testing import Sandbox
 
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .live_page import LivePage, OpenPage
+from .live_page import LivePage, OpenPage
 
 
 SENDERS = 4

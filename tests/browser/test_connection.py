@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import httpx
 
 from playwright.sync_api import expect
 
 from taxizer_async.testing import Sandbox
 
-
-if TYPE_CHECKING:
-    from .live_page import LivePage, OpenPage
+from .live_page import LivePage, OpenPage
 
 
 def test_the_same_sandbox_comes_back(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING
-
 import attrs
 
 from playwright.sync_api import expect
@@ -14,9 +12,7 @@ from playwright.sync_api import expect
 from tests.support import families
 from tests.support.families import PATIENCE
 
-
-if TYPE_CHECKING:
-    from .live_page import OpenPage
+from .live_page import OpenPage
 
 
 @attrs.frozen

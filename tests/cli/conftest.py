@@ -6,17 +6,14 @@ import os
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Protocol
 
 import pytest
 
 from taxizer_async.testing import Sandbox
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 #: Each secret has this in it.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -19,10 +19,6 @@ from tests.support import families
 from tests.support.families import PATIENCE
 
 from .conftest import clean_environment
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @attrs.frozen

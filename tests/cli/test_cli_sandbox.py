@@ -10,21 +10,17 @@ import signal
 import subprocess
 import sys
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import httpx
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.families import PATIENCE
 
 from .conftest import Run, clean_environment, error_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from taxizer_async.testing import Sandbox
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ import stat
 import subprocess
 import sys
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import attrs
@@ -19,7 +20,7 @@ from cryptography.fernet import Fernet
 from taxizer_async import Secret, Token
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.families import PATIENCE
 from tests.support.redis_server import RedisServer
 
@@ -35,12 +36,6 @@ from .conftest import (
     run_without,
     secrets_of,
 )
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import contextlib
 import re
 import signal
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -18,10 +18,6 @@ from taxizer_async.testing import SandboxCounters
 from tests.support.families import PATIENCE
 
 from .demos import Ran, finish, start, start_on_terminal
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(300)]

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,6 @@ from tests.support.families import PATIENCE
 
 from .conftest import Run, error_of, run_without
 from .demos import Ran, descendants, finish, start, start_on_terminal
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 pytestmark = [

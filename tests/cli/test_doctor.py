@@ -13,8 +13,10 @@ import ssl
 import subprocess
 import sys
 
+from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -35,11 +37,6 @@ from tests.support.redis_server import RedisServer
 
 from .conftest import CANARY, CLIENT_CANARY, REDIS_CANARY, Run, clean_environment, secrets_of
 from .demos import start_on_terminal
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -20,17 +22,11 @@ from taxizer_async._cli.doctor.findings import Finding, State, exit_code
 from taxizer_async._cli.doctor.runner import CHECKS, Check, examine
 from taxizer_async._cli.store_config import StoreConfig, StoreKind
 from taxizer_async.stores._private_directory import PrivateDirectory
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 from tests.support.raw_server import RawServer, hang
 
 from .conftest import CANARY, Run, error_of, run_python, secrets_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
 
 
 LIMIT = 0.5

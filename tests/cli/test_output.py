@@ -10,19 +10,14 @@ import subprocess
 import sys
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support import families
 from tests.support.families import PATIENCE
 
 from .conftest import Run, clean_environment, error_of, rows_of, run_python, secrets_of
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
 
 
 COMMANDS = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,11 +14,6 @@ import pytest
 from taxizer_async._core.policy import LONGEST_WAIT_FOR_REPLACEMENT, RenewalPolicy
 from tests.documents.pages import NAMES, ROOT, text_of
 from tests.test_house import ROOMS
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 ASSETS: Final = ROOT / "docs" / "assets"

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 import trustme
@@ -16,11 +18,6 @@ from taxizer_async import DEFAULT_BASE_URL
 from taxizer_async.testing import Sandbox
 from tests.documents.pages import BLOCKS, NAMES, text_of
 from tests.support.redis_server import RedisServer
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 #: A block with a title is a file, which a command of its page runs.

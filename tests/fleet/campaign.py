@@ -11,9 +11,9 @@ import functools
 import sys
 import tempfile
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -33,10 +33,7 @@ from tests.support import families
 from tests.support.redis_server import RedisServer
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Trial = Callable[[Sandbox, Path], "Outcome"]
+Trial = Callable[[Sandbox, Path], "Outcome"]
 
 
 class Outcome(Protocol):

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 
-from taxizer_async.testing import SandboxCounters
-from tests.fleet.fleet import Fleet
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import WorkerConfig
+from taxizer_async.testing import Sandbox, SandboxCounters
+from tests.fleet.fleet import Fleet, WorkerConfig
 
 
 WORKERS = 8

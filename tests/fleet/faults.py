@@ -9,24 +9,17 @@ from __future__ import annotations
 import functools
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import attrs
 import redis
 
-from taxizer_async.testing import SandboxCounters
-from tests.fleet.fleet import Fleet, WorkerConfig
+from taxizer_async.testing import Sandbox, SandboxCounters
+from tests.fleet.fleet import Fleet, Report, WorkerConfig
 from tests.support.families import PATIENCE
 from tests.support.redis_server import RedisServer, running_cluster_of_two, running_sentinel
 from tests.support.server_process import attempts
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import Report
 
 
 #: Workers under load, and the requests that each has under way.

@@ -11,20 +11,15 @@ import subprocess
 import sys
 import threading
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self, final
+from typing import IO, Any, Self, final
 
 import attrs
 
+from taxizer_async.testing import Sandbox
 from tests.support import families
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 _PROGRAM = Path(__file__).with_name("worker.py")

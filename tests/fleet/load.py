@@ -9,21 +9,14 @@ from __future__ import annotations
 import random
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import attrs
 
-from taxizer_async.testing import SandboxCounters
-from tests.fleet.fleet import Fleet
+from taxizer_async.testing import Sandbox, SandboxCounters
+from tests.fleet.fleet import Fleet, Report, WorkerConfig
 from tests.support.families import PATIENCE
 from tests.support.server_process import attempts
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import Report, WorkerConfig
 
 
 LIFETIME = 4.0

@@ -6,17 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 import struct
 import threading
 
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Literal, Self, final
-
-
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Self, final
 
 
 Direction = Literal["to server", "to client"]

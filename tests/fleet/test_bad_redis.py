@@ -6,8 +6,8 @@ import itertools
 import logging
 import random
 
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import anyio
 import attrs
@@ -17,17 +17,11 @@ import pytest
 from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
+from taxizer_async.testing import Sandbox
 from tests.fleet.fleet import STORE_TIMEOUT, Fleet, WorkerConfig
-from tests.fleet.proxy import Proxy
+from tests.fleet.proxy import Direction, Proxy
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.proxy import Direction
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 pytestmark = pytest.mark.timeout(300)

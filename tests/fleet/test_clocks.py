@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.fleet.faults import part_clocks
-from tests.fleet.fleet import PATIENT
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import WorkerConfig
+from tests.fleet.fleet import PATIENT, WorkerConfig
 
 
 @pytest.mark.slow

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.fleet.fleet import Fleet
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import WorkerConfig
+from taxizer_async.testing import Sandbox
+from tests.fleet.fleet import Fleet, WorkerConfig
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

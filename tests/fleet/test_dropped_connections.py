@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import time
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, final
 
 import anyio
 import anyio.lowlevel
@@ -17,22 +19,14 @@ import redis.asyncio.sentinel
 import trustme
 
 from taxizer_async import TaxizerAuth, TaxizerClient
-from taxizer_async.stores import StoreKey
+from taxizer_async.stores import Lease, StoreKey, TokenRecord
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.fleet.proxy import Proxy
+from taxizer_async.testing import Sandbox
+from tests.fleet.proxy import Manner, Proxy
 from tests.support.certificates import tls_contexts
 from tests.support.families import PATIENCE
 from tests.support.loops import ASYNCIO, run_together
 from tests.support.redis_server import RedisServer, running_cluster, running_sentinel
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-    from taxizer_async.stores import Lease, TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.proxy import Manner
 
 
 pytestmark = pytest.mark.timeout(120)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.fleet.faults import (
     COLD_TASKS,
     COLD_WORKERS,
@@ -14,13 +15,7 @@ from tests.fleet.faults import (
     kill_in_cold_start,
     move_slots,
 )
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

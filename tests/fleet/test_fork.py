@@ -6,16 +6,12 @@ import json
 import sys
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from taxizer_async.testing import Sandbox
+from tests.fleet.fleet import WorkerConfig
 from tests.support import families
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import WorkerConfig
 
 
 @pytest.mark.slow

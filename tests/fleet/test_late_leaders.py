@@ -5,24 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 
-from typing import TYPE_CHECKING
-
 import anyio
 import pytest
 
-from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import StoreKey
 from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.fleet.fleet import PATIENT, STORE_TIMEOUT, Fleet, WorkerConfig
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Credentials
-    from taxizer_async.testing import Sandbox
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

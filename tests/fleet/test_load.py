@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 import pytest
 
-from tests.fleet.fleet import PATIENT
+from taxizer_async.testing import Sandbox
+from tests.fleet.fleet import PATIENT, WorkerConfig
 from tests.fleet.load import RENEWALS, TASKS, WORKERS, run_load
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import WorkerConfig
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import anyio
 import pytest
 
 from taxizer_async import RenewalPolicy
-from taxizer_async.stores import StoreKey
+from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.stores._protocol import LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.fleet.fleet import Fleet, WorkerConfig
+from taxizer_async.testing import Sandbox
+from tests.fleet.fleet import Fleet, Worker, WorkerConfig
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import Worker
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.fleet.faults import FAULTS, run_fault
 from tests.fleet.fleet import PATIENT, Fleet, WorkerConfig
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @pytest.mark.slow

@@ -7,19 +7,14 @@ import itertools
 import socket
 import time
 
-from typing import TYPE_CHECKING, Self, final
+from typing import Self, final
 
 import pytest
 
-from taxizer_async.testing import Fault
-from tests.fleet.fleet import Fleet, WorkerConfig
+from taxizer_async.testing import Fault, Sandbox
+from tests.fleet.fleet import Fleet, Report, WorkerConfig
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.fleet.fleet import Report
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 pytestmark = [pytest.mark.report(151), pytest.mark.timeout(300)]

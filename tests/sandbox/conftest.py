@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 
 from .caller import Caller
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="caller")

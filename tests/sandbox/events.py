@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import AsyncGenerator
+from typing import Any, final
 
 import anyio
 import attrs
 
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from taxizer_async.testing import Sandbox
 
 EVENTS = "/_sandbox/events"
 

@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import httpx
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 
-from .caller import CONNECT, REGISTER, in_thread
+from .caller import CONNECT, REGISTER, Caller, in_thread
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
 
 ANSWER = {"kind": "answer", "code": 503}
 

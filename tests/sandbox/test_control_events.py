@@ -3,25 +3,17 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 
-from typing import TYPE_CHECKING
-
 import anyio
 import httpx
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from taxizer_async.testing._sandbox.events import EVENTS as KEPT
 from taxizer_async.testing._sandbox.recorder import _Meter
 from tests.support.limits import HANG
 
-from .caller import CONNECT, REGISTER
+from .caller import CONNECT, REGISTER, Caller
 from .events import EVENTS, following
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
 
 
 STREAM = "taxizer_async.testing._sandbox.control.stream"

@@ -2,23 +2,19 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from taxizer_async.testing._sandbox.control.control import is_control
 
+from .caller import Caller
 from .events import following
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
 
 STATE = "/_sandbox/state"
 JSON = "application/json"

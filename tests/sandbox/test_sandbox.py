@@ -5,19 +5,13 @@ import json
 import uuid
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from taxizer_async import testing
+from taxizer_async.testing import Sandbox
 
-from .caller import CONNECT, REFRESH, REGISTER, fields
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
+from .caller import CONNECT, REFRESH, REGISTER, Caller, fields
 
 
 def test_the_public_names_are_pinned() -> None:

@@ -1,20 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anyio
 import httpx
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 
-from .caller import CONNECT, REGISTER, in_thread
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
+from .caller import CONNECT, REGISTER, Caller, in_thread
 
 
 def test_revoke_refuses_the_jwts_so_far(sandbox: Sandbox, caller: Caller) -> None:

@@ -3,21 +3,13 @@ from __future__ import annotations
 import socket
 import time
 
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
 
-from .caller import REFRESH, REGISTER, in_thread
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .caller import Caller
+from .caller import REFRESH, REGISTER, Caller, in_thread
 
 
 def test_a_status_fault_answers_as_it_was_made(sandbox: Sandbox, caller: Caller) -> None:

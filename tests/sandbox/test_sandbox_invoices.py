@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from taxizer_async import TaxizerClient
 from taxizer_async.invoices import read_outcome, submit_signed_xml, submit_signed_xml_request
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 def invoice() -> Any:

@@ -8,8 +8,6 @@ import sys
 import threading
 import time
 
-from typing import TYPE_CHECKING
-
 import anyio
 import httpx
 import pytest
@@ -18,14 +16,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from taxizer_async._core.models import Credentials
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
 
 from .caller import Caller, in_thread
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials
 
 
 def test_a_stopped_sandbox_leaves_no_thread_and_no_port(sandbox: Sandbox) -> None:

@@ -4,18 +4,13 @@ import re
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
-from .caller import fields
+from taxizer_async.testing import Sandbox
+from taxizer_async.testing._sandbox.tokens import TimestampStyle
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox.tokens import TimestampStyle
-
-    from .caller import Caller
+from .caller import Caller, fields
 
 
 def test_an_expired_jwt_is_refused(sandbox: Sandbox, caller: Caller) -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import time
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 import attrs
 
 from taxizer_async import Secret
-from taxizer_async.stores import FailureRecord, RecordCodec, StoreKey, StoreView, TokenRecord
+from taxizer_async.stores import FailureRecord, Lease, RecordCodec, StoreKey, StoreView, TokenRecord
 from tests.stores.conftest import make_record
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores import Lease
 
 
 @attrs.define(eq=False)

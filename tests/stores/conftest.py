@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,11 +14,6 @@ from taxizer_async.stores import Lease, StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 KEY = StoreKey("https://api.test", "client-1")

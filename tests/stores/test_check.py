@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,18 +15,11 @@ import pytest
 from taxizer_async import TaxizerAuth, TokenStoreError
 from taxizer_async._auth import lifespan
 from taxizer_async._auth.lifespan import check_store
-from taxizer_async.stores import CheckableStore, MemoryTokenStore
+from taxizer_async.stores import CheckableStore, MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Sandbox
 from tests.stores.broken import Plain, Shared
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from taxizer_async.stores import TokenStore
-    from taxizer_async.testing import Sandbox
 
 
 CANARY = "c4n4ry-5ecret"

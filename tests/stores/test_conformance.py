@@ -8,10 +8,10 @@ import itertools
 import subprocess
 import sys
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,18 +26,11 @@ from cryptography.fernet import Fernet
 from taxizer_async.stores import MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
-from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
+from taxizer_async.testing import TOKEN_STORE_CASES, StoreFactory, TokenStoreCase, check_token_store
 from tests.fleet.proxy import Proxy
 from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Sharing, Unclearable
 from tests.support.certificates import tls_contexts
-from tests.support.redis_server import running_cluster
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from taxizer_async.testing import StoreFactory, TokenStoreCase
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, running_cluster
 
 
 #: What takes seconds for a store whose leases end by themselves.

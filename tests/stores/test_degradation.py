@@ -9,24 +9,18 @@ import shutil
 import ssl
 import threading
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
-from taxizer_async import RenewalPolicy, TaxizerAuth
+from taxizer_async import Event, RenewalPolicy, TaxizerAuth
 from taxizer_async.stores import _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Sandbox
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import traceback
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import httpx
@@ -22,20 +23,14 @@ from taxizer_async import (
     TokenAwaited,
     TokenStoreError,
 )
+from taxizer_async.stores import TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
+from taxizer_async.testing import Sandbox
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support.families import PATIENCE
 from tests.support.redis_server import RedisServer
 from tests.support.refreshes import settle
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from taxizer_async.stores import TokenStore
-    from taxizer_async.testing import Sandbox
 
 
 # Not random, as parametrised tests are collected by several processes.

@@ -13,8 +13,8 @@ import sys
 import threading
 import traceback
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -23,18 +23,12 @@ import filelock
 import pytest
 
 from taxizer_async import ConfigurationError, TokenStoreError
-from taxizer_async.stores import StoreKey, _file_lease, _private_directory
+from taxizer_async.stores import StoreKey, TokenRecord, _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support import families
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import TokenRecord
 
 
 @pytest.fixture(name="folder")

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from taxizer_async.stores import MemoryTokenStore
+from taxizer_async.stores import Lease, MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
+from tests.support.redis_server import RedisServer
 
 from .conftest import KEY, make_record
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    from taxizer_async.stores import Lease, TokenStore
-    from tests.support.redis_server import RedisServer
 
 
 @contextlib.asynccontextmanager

@@ -10,24 +10,19 @@ import subprocess
 import sys
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
+from taxizer_async.stores import Lease
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.conftest import JWT, KEY, held, jwt_in, make_record, taken_over
 from tests.support import families
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from taxizer_async.stores import Lease
 
 
 pytestmark = pytest.mark.slow

@@ -8,18 +8,15 @@ import resource
 import socket
 import stat
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from taxizer_async import TokenStoreError
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.conftest import JWT, KEY, make_record
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.fixture(name="folder")

@@ -7,7 +7,8 @@ import json
 import sys
 import threading
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -20,13 +21,7 @@ from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
 from tests.stores.conftest import KEY
 from tests.support import families
-from tests.support.redis_server import running_sentinel
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, running_sentinel
 
 
 PROGRAM = """

@@ -5,23 +5,17 @@ from __future__ import annotations
 import re
 import traceback
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
-from taxizer_async import StoreFailed, TaxizerAuth, TokenStoreError
+from taxizer_async import Event, StoreFailed, TaxizerAuth, TokenStoreError
 from taxizer_async.stores import CheckableStore
 from taxizer_async.stores.redis import RedisTokenStore
-from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
+from taxizer_async.testing import TOKEN_STORE_CASES, Sandbox, check_token_store
 from tests.support.redis_server import RedisServer
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 RIGHTS: Final = "+eval +get +set +del +pttl +pexpire"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import traceback
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,6 +17,7 @@ import redis.asyncio
 import redis.crc
 
 from taxizer_async import ConfigurationError, TaxizerAuth, TokenStoreError
+from taxizer_async.stores import TokenRecord
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores._redis_calls import MOST_AT_ONCE
 from taxizer_async.stores.redis import RedisTokenStore
@@ -23,13 +25,7 @@ from taxizer_async.testing import Sandbox
 from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from taxizer_async.stores import TokenRecord
-    from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 CANARY = "c4n4ry-p4ssword"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,14 +15,8 @@ from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.stores.conftest import KEY
+from tests.support.redis_server import RedisServer
 from tests.support.tokens import make_failure
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    from tests.support.redis_server import RedisServer
 
 
 FAILURE = make_failure(kind="refused", status_code=401, text="", pair="5f" * 32)

@@ -6,9 +6,10 @@ import fcntl
 import os
 import threading
 
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import anyio
 import anyio.lowlevel
@@ -24,10 +25,6 @@ from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing._store_suite.harness import leased_in_turn
 from tests.stores.conftest import JWT, KEY, make_record
 from tests.support.families import PATIENCE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 
 @final

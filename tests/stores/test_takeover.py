@@ -5,25 +5,20 @@ from __future__ import annotations
 import os
 import threading
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from taxizer_async.stores import _file_lease
+from taxizer_async.stores import Lease, _file_lease
 from taxizer_async.stores._file_lease import BeatWatch, _LockedFile
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
 from tests.stores.conftest import JWT, KEY, held, jwt_in, make_record, taken_over
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import Lease
 
 
 LOCK = Path("tokens.lock")

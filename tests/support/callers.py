@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import anyio
 import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 E = TypeVar("E", bound=Exception)

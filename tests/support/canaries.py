@@ -7,14 +7,11 @@ import logging
 import pickle
 import traceback
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 SECRET: Final = "cnry-client-5b1e7a"

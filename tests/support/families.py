@@ -7,11 +7,8 @@ import os
 import signal
 import subprocess
 
-from typing import TYPE_CHECKING, Any, Final
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 
 #: Seconds that anything may take, on a slow machine that is busy with other tests.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 #: Marks a test that forks.

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, final
 
 import anyio
 import anyio.lowlevel
 
-from taxizer_async._token.single_flight import RefreshCoordinator
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.single_flight import SharedRefresh
-
-    Main = Callable[[], Awaitable[object]]
+Main = Callable[[], Awaitable[object]]
 
 
 ASYNCIO: Final[Any] = ("asyncio", {"use_uvloop": False})

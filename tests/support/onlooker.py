@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final, Self, final
-
-
-if TYPE_CHECKING:
-    from email.message import Message
+from typing import Any, Final, Self, final
 
 
 @final

@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import ssl
 import struct
 import threading
 
-from typing import TYPE_CHECKING, Final, Self, final
+from collections.abc import Callable
+from typing import Final, Self, final
 
 import anyio.to_thread
 
 
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Callable
-
-    #: The steps taken on a connection after its request was read; then it is closed.
-    Script = tuple["bytes | Callable[[RawServer, socket.socket], None]", ...]
+#: The steps taken on a connection after its request was read; then it is closed.
+Script = tuple["bytes | Callable[[RawServer, socket.socket], None]", ...]
 
 
 def reset(_: RawServer, peer: socket.socket) -> None:

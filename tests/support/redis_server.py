@@ -7,18 +7,15 @@ import socket
 import subprocess
 import time
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import redis
 
 from taxizer_async._cli.demo import redis_server
 from tests.support import families
 from tests.support.server_process import attempts
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 
 #: The bus of a cluster has the port of its server and so many more.

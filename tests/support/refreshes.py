@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anyio
 
+from taxizer_async import TaxizerAuth, Token
 from taxizer_async._core.event_loops import running_loop
+from taxizer_async._token.provider import TokenProvider
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from taxizer_async import TaxizerAuth, Token
-    from taxizer_async._token.provider import TokenProvider
 
 
 async def settle(provider: TokenProvider) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import anyio
 import attrs
 
 from taxizer_async import MemoryTokenStore
-from taxizer_async.stores import Lease
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async.stores import FailureRecord, StoreKey, StoreView, TokenRecord
-    from taxizer_async.testing import ManualClock
+from taxizer_async.stores import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
+from taxizer_async.testing import ManualClock
 
 
 @attrs.define(eq=False)

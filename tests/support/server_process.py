@@ -10,15 +10,11 @@ import sys
 import threading
 import time
 
-from typing import IO, TYPE_CHECKING, Self, final
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Self, final
 
+from taxizer_async.testing import Sandbox
 from tests.support import families
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from taxizer_async.testing import Sandbox
 
 
 PATIENCE = families.PATIENCE

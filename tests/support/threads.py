@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
 
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
 
 
 T = TypeVar("T")

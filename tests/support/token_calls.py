@@ -5,26 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable
+from typing import Any, final
 
 import anyio
 import anyio.lowlevel
+import httpx
 
 from taxizer_async import Credentials, RenewalPolicy
 from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Outcome, RetryBudget
 from taxizer_async._core.secret import Secret
+from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async._http.urls import parse_base_url
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import httpx
-
-    from taxizer_async._http.library import HttpLibrary
 
 
 PAIR = Credentials("sandbox-client", "sandbox-secret")

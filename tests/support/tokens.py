@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.exchange import Issued
+from taxizer_async._core.exchange import Exchange, Issued
+from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
-from taxizer_async.stores import FailureRecord, TokenRecord
+from taxizer_async.stores import FailureRecord, TokenRecord, TokenStore
 from taxizer_async.testing import ManualClock
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._core.exchange import Exchange
-    from taxizer_async._token.cache import TokenCache
-    from taxizer_async.stores import TokenStore
 
 
 BASE_URL = "https://apistaging.taxizer.com"

@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import pytest
 
@@ -19,11 +21,6 @@ from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.canaries import exposures
 from tests.support.loops import Refreshes
 from tests.support.tokens import make_cached
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
 
 # How long an example takes depends on the machine.

@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from taxizer_async import Credentials
+from taxizer_async import Credentials, RenewalPolicy
 from taxizer_async._core.exchange import Refused, Unavailable
 from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cache_state import CacheState
+from taxizer_async.testing import ManualClock
 from tests.support.tokens import issue, make_cached, make_record
-
-
-if TYPE_CHECKING:
-    from taxizer_async import RenewalPolicy
-    from taxizer_async.testing import ManualClock
 
 
 OUTAGE = Unavailable(reason="x")

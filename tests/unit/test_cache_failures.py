@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from taxizer_async import Credentials
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
+from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure, LeaseNeverFree
+from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.tokens import issue, make_cached
-
-
-if TYPE_CHECKING:
-    from taxizer_async._token.cache import TokenCache
-    from taxizer_async._token.failures import Cause
-    from taxizer_async.testing._manual_clock import ManualClock
 
 
 PAIR = Credentials("app", "s3cret")

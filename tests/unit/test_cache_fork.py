@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from taxizer_async._core.policy import Freshness
+from taxizer_async._token.cache import TokenCache
 from tests.support.tokens import issue, make_cached
-
-
-if TYPE_CHECKING:
-    from taxizer_async._token.cache import TokenCache
-    from tests.unit.conftest import InChild, ThreadWithin
+from tests.unit.conftest import InChild, ThreadWithin
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import threading
 
-from typing import TYPE_CHECKING
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -11,14 +9,11 @@ from taxizer_async import Credentials, RenewalPolicy, Secret, Token
 from taxizer_async._core.exchange import Refused, Unavailable
 from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
+from taxizer_async._token.cache_state import CacheState
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
-
-
-if TYPE_CHECKING:
-    from taxizer_async._token.cache_state import CacheState
 
 
 LIFETIMES = st.sampled_from([0.0, 1.0, 60.0, 3600.0])

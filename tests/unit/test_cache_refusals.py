@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,6 @@ from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
 from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.tokens import issue, make_cached
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 #: Places: two that accept what is good, and one that refuses all.

@@ -5,21 +5,16 @@ import gc
 import threading
 import time
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
 
 from taxizer_async._token import single_flight
+from taxizer_async._token.single_flight import SharedRefresh
 from tests.support.limits import HANG
-from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async._token.single_flight import SharedRefresh
-    from tests.support.loops import Refreshes
+from tests.support.loops import ASYNCIO, TRIO, Refreshes, native, run_together, until
 
 
 each_pair = pytest.mark.parametrize(

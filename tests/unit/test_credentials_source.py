@@ -3,7 +3,8 @@ from __future__ import annotations
 import functools
 import threading
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -15,10 +16,6 @@ from taxizer_async._token.credentials_source import CredentialsSource, ask_crede
 from taxizer_async._token.failures import CredentialsUnavailable
 from tests.support.limits import HANG
 from tests.support.threads import refuse_threads
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 PAIR = Credentials("app", "s3cret")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,10 +17,6 @@ from taxizer_async import (
     TokenResponseError,
     TokenStoreError,
 )
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 WHEN = datetime(2024, 9, 15, 12, 28, 18, tzinfo=UTC)

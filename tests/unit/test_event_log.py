@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
@@ -10,11 +10,8 @@ import pytest
 from taxizer_async import ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._core import events
 from taxizer_async._core.event_log import EventLog
+from taxizer_async._core.events import Event
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.events import Event
 
 
 ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)

@@ -6,8 +6,9 @@ import sys
 import threading
 import time
 
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 import anyio
@@ -17,13 +18,7 @@ import pytest
 
 from taxizer_async._core.event_loops import GRACE, EventLoop, start_task
 from tests.support.limits import HANG
-from tests.support.loops import native, run_together, until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-
-    from tests.support.loops import Refreshes
+from tests.support.loops import Refreshes, native, run_together, until
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,7 @@ from taxizer_async import (
     TokenResponseError,
 )
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
-from taxizer_async._token.failures import CredentialsUnavailable, Failure, LeaseNeverFree
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._token.failures import Cause
+from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure, LeaseNeverFree
 
 
 WHERE = "https://apistaging.taxizer.com/v1/Auth/Connect"

@@ -4,7 +4,8 @@ import errno
 import math
 import os
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -13,20 +14,20 @@ import pytest
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.events import StoreFailed, StoreRecovered
+from taxizer_async._core.events import Event, StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
-from taxizer_async.stores import FailureRecord, MemoryTokenStore, StoreKey, StoreView, TokenRecord
+from taxizer_async.stores import (
+    FailureRecord,
+    Lease,
+    MemoryTokenStore,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+)
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.tokens import make_failure, make_record
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async._core.events import Event
-    from taxizer_async.stores import Lease
 
 
 KEY = StoreKey("https://apistaging.taxizer.com", "app")

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import random
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from taxizer_async import MemoryTokenStore
+from taxizer_async import Credentials, MemoryTokenStore, Secret
+from taxizer_async._core.exchange import Issued, RetryBudget
+from taxizer_async._token.provider import TokenProvider
 from taxizer_async.testing import ManualClock
 from tests.support.refreshes import settle
 from tests.support.tokens import make_issued, make_provider, make_token
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Credentials, Secret
-    from taxizer_async._core.exchange import Issued, RetryBudget
-    from taxizer_async._token.provider import TokenProvider
 
 
 class Issuer:

@@ -9,8 +9,9 @@ import logging
 import threading
 import time
 
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import ref
 
 import anyio
@@ -19,16 +20,11 @@ import pytest
 
 from taxizer_async._core import events
 from taxizer_async._core.event_log import EventLog
+from taxizer_async._core.events import Event
 from tests.support.limits import HANG
 from tests.support.loops import ASYNCIO, TRIO, native, run_together, until
 from tests.support.threads import refuse_threads, wait_until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async._core.events import Event
-    from tests.unit.conftest import InChild, ThreadWithin
+from tests.unit.conftest import InChild, ThreadWithin
 
 
 ONE, TWO, THREE = events.Forgotten(), events.StoreRecovered(), events.TokenRefused(renewing=False)

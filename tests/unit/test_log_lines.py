@@ -8,22 +8,18 @@ import logging
 import subprocess
 import sys
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import Any, final, get_args
 
 import attrs
 import pytest
 
 from taxizer_async._core import events, log_lines
 from taxizer_async._core.event_log import EventLog
+from taxizer_async._core.events import Event
 from taxizer_async._core.log_lines import HANDED_BACK, LINES, LOGIN_FAILED, line_of, sentence
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async._core.events import Event
 
 
 NOON = datetime(2027, 1, 15, 12, 0, tzinfo=UTC)

@@ -4,22 +4,18 @@ import copy
 import pickle
 import threading
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
-from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord
+from taxizer_async.stores import Lease, MemoryTokenStore, StoreKey, TokenRecord
+from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.limits import HANG
 from tests.support.loops import run_together
 from tests.support.tokens import make_record
+from tests.unit.conftest import InChild, ThreadWithin
 
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from taxizer_async.stores import Lease
-    from taxizer_async.testing._manual_clock import ManualClock
-    from tests.unit.conftest import InChild, ThreadWithin
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 

@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import os
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from taxizer_async import ConfigurationError, Credentials
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 ID = "TAXIZER_CLIENT_ID"

@@ -6,15 +6,10 @@ import gc
 import os
 import weakref
 
-from typing import TYPE_CHECKING
+import pytest
 
 from taxizer_async._core.process import PerProcess
-
-
-if TYPE_CHECKING:
-    import pytest
-
-    from tests.unit.conftest import InChild
+from tests.unit.conftest import InChild
 
 
 class Value:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import anyio
 import pytest
 
-from taxizer_async import Credentials
+from taxizer_async import Credentials, Secret
 from taxizer_async._core.event_loops import running_loop
+from taxizer_async._core.exchange import Issued, RetryBudget
 from taxizer_async._token import single_flight
 from taxizer_async._token.provider import TokenProvider
-from taxizer_async.stores import MemoryTokenStore, StoreKey
+from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord, TokenStore
+from taxizer_async.testing import ManualClock
 from tests.support.limits import HANG
 from tests.support.loops import run_together, until
 from tests.support.scripted_store import ScriptedStore
@@ -27,14 +29,6 @@ from tests.support.tokens import (
     make_record,
     make_token,
 )
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Credentials, Secret
-    from taxizer_async._core.exchange import Issued, RetryBudget
-    from taxizer_async._token.provider import TokenProvider
-    from taxizer_async.stores import TokenRecord, TokenStore
-    from taxizer_async.testing import ManualClock
 
 
 KEY = StoreKey(BASE_URL, "app")

@@ -5,7 +5,7 @@ import pickle
 import traceback
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import attrs
 import pytest
@@ -15,10 +15,6 @@ from cryptography.fernet import Fernet
 from taxizer_async import ConfigurationError, Secret, Token, TokenStoreError
 from taxizer_async.stores import RecordCodec, StoreKey, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 KEY = StoreKey("https://api.test", "client-1")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -10,9 +11,6 @@ from hypothesis import strategies as st
 from taxizer_async import ConfigurationError, Credentials, Secret, Token, TokenStoreError
 from taxizer_async._token.credentials_source import CredentialsSource
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CANARY: Any = "c4n4ry-5ecret"
 

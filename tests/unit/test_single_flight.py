@@ -1,21 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 from tests.support.loops import native
 from tests.support.tokens import make_cached
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._token.cached_token import CachedToken
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")

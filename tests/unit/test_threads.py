@@ -7,7 +7,8 @@ import gc
 import threading
 import weakref
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -23,12 +24,7 @@ from taxizer_async._core.threads import (
 )
 from tests.support.limits import HANG
 from tests.support.threads import refuse_threads
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.unit.conftest import InChild, ThreadWithin
+from tests.unit.conftest import InChild, ThreadWithin
 
 
 #: What Python 3.12 and later say while they exit.

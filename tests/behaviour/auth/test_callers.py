@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import pytest
@@ -18,18 +19,12 @@ from taxizer_async import (
     TaxizerAuth,
     TokenEndpointUnavailableError,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of, client_of, failure_of, gather
 from tests.support.limits import HANG
 from tests.support.refreshes import cut_off, settle
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 
 @pytest.mark.invariant(5)

@@ -9,21 +9,17 @@ import threading
 import time
 import weakref
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.lowlevel
 import pytest
 
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async import TaxizerAuth
+from taxizer_async.testing import Fault, ManualClock, Sandbox
+from taxizer_async.testing._sandbox.gate import Gate
 from tests.support.callers import PATH, FleetFactory, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE
-
-
-if TYPE_CHECKING:
-    from taxizer_async import TaxizerAuth
-    from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox.gate import Gate
 
 
 async def log_in_as_the_second(auth: TaxizerAuth, gate: Gate) -> None:

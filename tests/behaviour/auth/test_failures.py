@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -15,15 +15,9 @@ from taxizer_async import (
     TaxizerAuth,
     TokenEndpointUnavailableError,
 )
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
+from tests.support.callers import FleetFactory
 from tests.support.policies import LIFETIME, ONE_TRY
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.callers import FleetFactory
 
 
 @pytest.mark.invariant(21)

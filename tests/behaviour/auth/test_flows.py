@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import anyio.lowlevel
 import httpx
@@ -14,10 +15,6 @@ from taxizer_async import RenewalPolicy, TaxizerAuth
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of, client_of, flow_of
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 LONG_PATH = "/v1/Invoices/Export"

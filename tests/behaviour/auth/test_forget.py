@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import anyio
 import pytest
 
 from taxizer_async import TaxizerAuth, TokenStoreError
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 
 async def test_forget_tells_when_the_store_keeps_the_token(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -13,19 +15,11 @@ import time_machine
 
 from freezegun import freeze_time
 
-from taxizer_async import ConfigurationError
+from taxizer_async import ConfigurationError, TaxizerAuth
 from taxizer_async._core.clock import SystemClock
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import auth_of
 from tests.support.scripted_store import ScriptedStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from taxizer_async import TaxizerAuth
-    from taxizer_async.testing import Sandbox
 
 
 LONG_AGO = "2020-01-01"

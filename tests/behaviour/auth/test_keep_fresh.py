@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING
-
 import anyio.lowlevel
 import pytest
 
-from taxizer_async import ExchangeFailed, Renewed, TaxizerAuth
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async import Event, ExchangeFailed, Renewed, TaxizerAuth
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, client_of
 from tests.support.limits import HANG
 from tests.support.policies import LIFETIME
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="clock")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import anyio
 import pytest
 
 from taxizer_async import MemoryTokenStore, RenewalPolicy, TaxizerAuth
-from taxizer_async.testing import ManualClock
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import DUE, PRESSING
 from tests.support.refreshes import renew
 from tests.support.scripted_store import ScriptedStore, SharingStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 #: Seconds within which a lease that was given back is taken.

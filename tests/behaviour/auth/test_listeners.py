@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import anyio
 import httpx
@@ -14,6 +15,7 @@ import pytest
 import taxizer_async.httpx2
 
 from taxizer_async import (
+    Event,
     ExchangeFailed,
     LoggedIn,
     OriginSkipped,
@@ -22,17 +24,10 @@ from taxizer_async import (
     TokenAwaited,
     TokenRefused,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import PATIENT
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 each_auth = pytest.mark.parametrize(

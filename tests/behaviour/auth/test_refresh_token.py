@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import contextlib
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from taxizer_async import (
+    Event,
     RenewalPolicy,
     Renewed,
     TaxizerAuth,
     TokenEndpointUnavailableError,
     TokenState,
 )
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.stores import TokenRecord
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of, failure_of
 from tests.support.forking import exit_code, fork, needs_fork
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, ONE_TRY, PRESSING
 from tests.support.refreshes import cut_off, renew, settle
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async import Event
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 
 @pytest.mark.invariant(9)

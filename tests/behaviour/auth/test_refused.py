@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anyio
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async import TaxizerAuth, Token
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
-
-
-if TYPE_CHECKING:
-    from taxizer_async import TaxizerAuth, Token
-    from taxizer_async.testing import Sandbox
 
 
 PLACE = "GET wss://taxizer.test/v1/feed"

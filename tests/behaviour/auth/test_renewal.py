@@ -5,25 +5,18 @@ from __future__ import annotations
 import logging
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import anyio
 import pytest
 
-from taxizer_async import ExchangeFailed, RenewalPolicy, TaxizerAuth, TokenState
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async import Event, ExchangeFailed, RenewalPolicy, TaxizerAuth, TokenState
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, FleetFactory, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, PRESSING
 from tests.support.refreshes import renew, settle
 from tests.support.scripted_store import ScriptedStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.mark.invariant(7)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,16 +17,10 @@ import pytest
 from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._http.library import HttpLibrary
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import auth_of
 from tests.support.policies import ONE_TRY
 from tests.support.threads import refuse_threads
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from taxizer_async.testing import ManualClock, Sandbox
 
 
 @pytest.mark.invariant(23)

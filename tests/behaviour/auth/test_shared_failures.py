@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +15,7 @@ from taxizer_async import (
     AuthError,
     Credentials,
     CredentialsRejectedError,
+    Event,
     ExchangeFailed,
     MemoryTokenStore,
     RenewalPolicy,
@@ -22,19 +24,12 @@ from taxizer_async import (
     TokenResponseError,
 )
 from taxizer_async.stores import StoreKey
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import DUE
 from tests.support.refreshes import renew
 from tests.support.scripted_store import SharingStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async import Event
-    from taxizer_async.testing import ManualClock, Sandbox
 
 
 WRONG = Credentials("sandbox-client", "wrong")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from taxizer_async import (
     Adopted,
     AuthError,
+    Event,
     LoggedIn,
     MemoryTokenStore,
     Renewed,
@@ -20,22 +22,14 @@ from taxizer_async import (
     TaxizerAuth,
     TokenAwaited,
 )
+from taxizer_async.stores import TokenRecord
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import LIFETIME, PRESSING
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from taxizer_async import Event
-    from taxizer_async.stores import TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 
 @pytest.mark.report(46)

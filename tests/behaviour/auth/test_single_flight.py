@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 import pytest
@@ -17,19 +19,12 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
 )
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, FleetFactory, auth_of, client_of, flow_of, gather
 from tests.support.forking import exit_code, fork, needs_fork
 from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore
 
 
 class Untouchable:

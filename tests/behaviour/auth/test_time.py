@@ -5,21 +5,15 @@ from __future__ import annotations
 import time
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from taxizer_async import AuthError, MemoryTokenStore, TaxizerAuth, TokenState
-from taxizer_async.testing import Fault, ManualClock
-from taxizer_async.testing._sandbox.tokens import TIMELESS_STYLES, TIMESTAMP_STYLES
+from taxizer_async.testing import Fault, ManualClock, Sandbox
+from taxizer_async.testing._sandbox.tokens import TIMELESS_STYLES, TIMESTAMP_STYLES, TimestampStyle
 from tests.support.callers import PATH, auth_of, client_of, failure_of
 from tests.support.policies import DUE, PRESSING
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from taxizer_async.testing._sandbox.tokens import TimestampStyle
 
 
 HOUR, DAY = 3_600.0, 86_400.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import anyio
 import httpx
@@ -15,10 +15,6 @@ from taxizer_async._core.policy import LONGEST_WAIT_FOR_REPLACEMENT
 from taxizer_async.testing import Fault, ManualClock, Sandbox, token_response
 from tests.support.callers import PATH, FleetFactory, auth_of, client_of
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @pytest.mark.invariant(13)

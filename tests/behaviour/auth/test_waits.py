@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import anyio
 import pytest
 
-from taxizer_async import AuthError, TokenAwaited
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async import AuthError, Event, TaxizerAuth, TokenAwaited
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.policies import DUE, ONE_TRY
 from tests.support.refreshes import settle
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async import Event, TaxizerAuth
-    from taxizer_async.testing import Sandbox
 
 
 def awaited(events: list[Event]) -> list[TokenAwaited]:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import asyncio
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, final
 
 import anyio
 
+from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.behaviour.cancellation.stepping import Stepped
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 
 
 #: Ends the task that is about to wait for the given thing.

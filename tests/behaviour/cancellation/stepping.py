@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar, final
 
 
 T = TypeVar("T")

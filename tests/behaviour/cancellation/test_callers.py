@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import itertools
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.behaviour.cancellation import cases
-from tests.behaviour.cancellation.ways import WAYS
+from tests.behaviour.cancellation.cases import Case
+from tests.behaviour.cancellation.ways import WAYS, Call, Strike, Way
+from tests.behaviour.cancellation.world import World
 from tests.support.limits import HANG
 
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.cases import Case
-    from tests.behaviour.cancellation.ways import Call, Strike, Way
-    from tests.behaviour.cancellation.world import World
-
-    StrikeSome = Callable[[World, Call, Way, int], Awaitable[Strike]]
+StrikeSome = Callable[[World, Call, Way, int], Awaitable[Strike]]
 
 
 #: With the number of checkpoints that a call has at least, whatever the loop and the way.

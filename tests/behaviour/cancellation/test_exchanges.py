@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import itertools
 
-from typing import TYPE_CHECKING
+from typing import Self
 
 import anyio
 import httpx
 import pytest
 
-from taxizer_async._core.exchange import Issued, Refused
-from taxizer_async.testing import Fault
-from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
+from taxizer_async._core.exchange import Issued, Outcome, Refused
+from taxizer_async.testing import Fault, Sandbox
+from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS, Way
 from tests.support.limits import HANG
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from taxizer_async._core.exchange import Outcome
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.ways import Way
 
 
 @pytest.mark.invariant(5)

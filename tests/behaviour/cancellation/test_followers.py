@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import itertools
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
 
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import Sandbox
 from tests.behaviour.cancellation import cases
-from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
+from tests.behaviour.cancellation.cases import Case
+from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS, Call, Strike, Way
 from tests.behaviour.cancellation.world import BusyStore, World
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.cases import Case
-    from tests.behaviour.cancellation.ways import Call, Strike, Way
 
 
 #: With the number of checkpoints that there are at least, whatever the loop and the way.

@@ -5,24 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anyio
 import pytest
 
 from taxizer_async import MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import ManualClock
-from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS
+from taxizer_async.testing import ManualClock, Sandbox
+from tests.behaviour.cancellation.ways import WAY_NAMES, WAYS, Way
 from tests.behaviour.cancellation.world import World
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.ways import Way
 
 
 each_way = pytest.mark.parametrize(("anyio_backend", "way"), WAYS, ids=WAY_NAMES)

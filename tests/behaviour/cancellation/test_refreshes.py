@@ -10,29 +10,23 @@ from __future__ import annotations
 import itertools
 import time
 
-from typing import TYPE_CHECKING, Any, final
+from pathlib import Path
+from typing import Any, final
 
 import anyio
 import pytest
 
 from taxizer_async import MemoryTokenStore, TokenEndpointUnavailableError, TokenState
 from taxizer_async._http.token_endpoints import REFRESH_PATH
-from taxizer_async.testing import ManualClock
+from taxizer_async.stores import Lease, StoreKey, TokenRecord
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.behaviour.cancellation import cases
-from tests.behaviour.cancellation.cutting import WAY_NAMES, WAYS, CutOff, by_its_loop
+from tests.behaviour.cancellation.cases import Case
+from tests.behaviour.cancellation.cutting import WAY_NAMES, WAYS, CutOff, Way, by_its_loop
+from tests.behaviour.cancellation.ways import Call
 from tests.behaviour.cancellation.world import World
 from tests.support.callers import auth_of
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.cancellation.cases import Case
-    from tests.behaviour.cancellation.cutting import Way
-    from tests.behaviour.cancellation.ways import Call
 
 
 #: With the number of checkpoints that there are at least, whatever the loop and the way.

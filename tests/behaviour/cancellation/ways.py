@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
 import trio
 
 from tests.behaviour.cancellation.stepping import Stepped
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
 
 
 Call: TypeAlias = "Callable[[], Coroutine[Any, Any, object]]"

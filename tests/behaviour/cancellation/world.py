@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, final
+from typing import Self, final
 
 import anyio
 import anyio.lowlevel
@@ -10,17 +10,13 @@ import attrs
 import httpx
 
 from taxizer_async import MemoryTokenStore, TaxizerAuth, TokenState
-from taxizer_async.stores import Lease, StoreKey
+from taxizer_async._token.credentials_source import CredentialsLike
+from taxizer_async._token.single_flight import RefreshCoordinator
+from taxizer_async.stores import Lease, StoreKey, TokenRecord, TokenStore
 from taxizer_async.stores._protocol import LEASE_SECONDS
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import PATH
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from taxizer_async._token.credentials_source import CredentialsLike
-    from taxizer_async._token.single_flight import RefreshCoordinator
-    from taxizer_async.stores import TokenRecord, TokenStore
-    from taxizer_async.testing import ManualClock, Sandbox
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import httpx
@@ -11,9 +11,7 @@ import httpx2
 import taxizer_async
 import taxizer_async.httpx2
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 @attrs.frozen

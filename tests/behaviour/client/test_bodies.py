@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import io
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.callers import PATH, arrived
 
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 @pytest.fixture(name="client")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taxizer_async import DEFAULT_BASE_URL, ConfigurationError, CredentialsRejectedError
-from taxizer_async.testing import ManualClock
+from taxizer_async.testing import ManualClock, Sandbox
 
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 @pytest.fixture(name="client_class")

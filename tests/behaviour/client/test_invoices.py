@@ -9,7 +9,7 @@ import socket
 import traceback
 import uuid
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import httpx2
@@ -30,13 +30,9 @@ from taxizer_async.invoices import (
     submit_signed_xml,
     submit_signed_xml_request,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 STANDARD = "/v1/Invoices/GenerateInvoiceFromXml"

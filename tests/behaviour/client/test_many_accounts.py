@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import ssl
 import threading
 import tracemalloc
 
 from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import httpx
@@ -24,12 +26,6 @@ from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._http.library import MOST_LOGINS
 from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 
 #: Bytes that an account may take once it is logged in, its token included.

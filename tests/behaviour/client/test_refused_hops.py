@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 STATUSES = [301, 302, 303, 307, 308]

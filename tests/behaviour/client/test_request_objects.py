@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
@@ -10,12 +10,9 @@ import pytest
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
 from tests.support.limits import HANG
+from tests.support.onlooker import Onlooker
 
-
-if TYPE_CHECKING:
-    from tests.support.onlooker import Onlooker
-
-    from .libraries import Library
+from .libraries import Library
 
 
 BODIES: list[dict[str, Any]] = [{"content": b"invoice"}, {"files": {"f": b"invoice"}}]

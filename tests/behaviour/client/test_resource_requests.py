@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import pickle
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
+from tests.support.onlooker import Onlooker
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.support.onlooker import Onlooker
-
-    from .libraries import Library
+from .libraries import Library
 
 
 async def test_a_default_header_of_the_clients_is_replaced(

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import httpx
 import httpx2
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
 from tests.support.limits import HANG
 
+from .libraries import Library
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
-
-    Hook = Callable[[Any], Awaitable[None]]
+Hook = Callable[[Any], Awaitable[None]]
 
 
 class OwnError(Exception):

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import ssl
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trustme
 
 from taxizer_async import TokenEndpointUnavailableError
+from taxizer_async.testing import Sandbox
 from tests.support.certificates import tls_contexts
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.policies import ONE_TRY
 from tests.support.raw_server import RawServer, answer
 from tests.support.token_calls import PAIR
 
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 ISSUING = (answer(b'{"jwtToken": "j-1"}'),)

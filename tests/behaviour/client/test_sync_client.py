@@ -6,22 +6,17 @@ import contextlib
 import socketserver
 import threading
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from taxizer_async import ConfigurationError, Credentials, TokenState
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, arrived
 from tests.support.limits import HANG
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 PAIR = Credentials("id", "secret")

@@ -7,7 +7,8 @@ import pickle
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -20,16 +21,11 @@ from taxizer_async import (
     TaxizerClient,
     TaxizerError,
 )
+from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of
 from tests.support.policies import ONE_TRY
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 PAIR = Credentials("id", "secret")

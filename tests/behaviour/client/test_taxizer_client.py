@@ -6,7 +6,7 @@ import contextlib
 import ssl
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
@@ -15,22 +15,18 @@ from taxizer_async import (
     DEFAULT_BASE_URL,
     ConfigurationError,
     Credentials,
+    Event,
     LoggedIn,
     MemoryTokenStore,
     RenewalPolicy,
     TokenEndpointUnavailableError,
     TokenState,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
 from tests.support.policies import ONE_TRY
 
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
-
-    from .libraries import Library
+from .libraries import Library
 
 
 PAIR = Credentials("id", "secret")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.support.raw_server import RawServer
+from taxizer_async.testing import Sandbox
+from tests.support.raw_server import RawServer, Script
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import Script
 
 
 @pytest.fixture(name="asker")

@@ -7,22 +7,15 @@ import json
 import logging
 import tracemalloc
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Outcome, Refused, Unavailable
 from taxizer_async._http.response import MAX_ANSWER
-from taxizer_async.testing import Fault
-from tests.support.raw_server import answer, flood
+from taxizer_async.testing import Fault, Sandbox
+from tests.support.raw_server import RawServer, answer, flood
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import RawServer
 
 
 # An abandoned answer must not leave a generator behind, of which trio warns.

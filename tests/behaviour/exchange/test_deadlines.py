@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import attrs
@@ -10,17 +11,10 @@ import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Unavailable
 from taxizer_async._http.token_endpoints import HttpExchange
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
-from tests.support.raw_server import answer, hang, reset, trickle
+from tests.support.raw_server import RawServer, Script, answer, hang, reset, trickle
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import RawServer, Script
 
 
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"

@@ -6,13 +6,9 @@ import json
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 PROGRAM = """

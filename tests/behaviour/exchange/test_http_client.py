@@ -8,7 +8,8 @@ import socket
 import ssl
 import threading
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import anyio.lowlevel
 import httpx
@@ -17,15 +18,10 @@ import pytest
 from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Unavailable
 from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.response import MAX_ANSWER
+from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
 from tests.support.threads import refuse_threads
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 class SecretInMessageError(Exception):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import httpx2
@@ -14,15 +15,10 @@ import pytest
 from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Unavailable
 from taxizer_async.httpx2 import HTTPX2
+from taxizer_async.testing import Sandbox
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.raw_server import RawServer, answer, flood, hang, reset
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 ISSUING = (answer(b'{"jwtToken": "j-1"}'),)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Issued
-from taxizer_async.testing import Fault
-from tests.support.raw_server import answer
+from taxizer_async.testing import Fault, Sandbox
+from tests.support.raw_server import RawServer, answer
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import RawServer
 
 
 DAY = 86400.0

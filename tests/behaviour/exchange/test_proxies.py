@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from taxizer_async._core.exchange import Issued, Unavailable
+from taxizer_async.testing import Sandbox
 from tests.support.certificates import tls_contexts
 from tests.support.forward_proxy import ForwardProxy
-from tests.support.raw_server import answer
+from tests.support.raw_server import RawServer, answer
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import RawServer
 
 
 @pytest.fixture(name="proxies")

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from taxizer_async import Credentials, __version__
 from taxizer_async._core.exchange import Issued
-from tests.support.raw_server import answer
+from tests.support.raw_server import RawServer, answer
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.raw_server import RawServer
 
 
 TOKEN = b'{"jwtToken": "j-1"}'

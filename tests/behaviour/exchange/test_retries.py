@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING
 
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
-from taxizer_async.testing import Fault
-from tests.support.raw_server import answer, reset
+from taxizer_async.testing import Fault, Sandbox
+from tests.support.raw_server import RawServer, answer, reset
 from tests.support.token_calls import Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import RawServer
 
 
 TRANSIENT = [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
 
 import httpx
 import pytest
@@ -15,15 +17,8 @@ from taxizer_async._core.exchange import Issued, Unavailable
 from taxizer_async._http import library as _http_library
 from taxizer_async._http.library import HttpLibrary
 from tests.support.certificates import tls_contexts
-from tests.support.raw_server import answer
+from tests.support.raw_server import RawServer, answer
 from tests.support.token_calls import PAIR, Asker
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.raw_server import RawServer
 
 
 @pytest.fixture(name="authority", scope="module")

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import sys
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Iterable, Mapping
+from typing import Final, final
 
 import pytest
 
 from tests.support.marks import ROOT, marked_tests
 
-from .catalogue import CATALOGUE
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from .catalogue import Report
+from .catalogue import CATALOGUE, Report
 
 
 REPORTS: Final = ROOT / "tests" / "REPORTS.md"

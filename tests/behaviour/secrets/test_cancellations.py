@@ -5,24 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from taxizer_async import Credentials, TaxizerAuth
-from taxizer_async.testing import Fault
+from taxizer_async import Credentials, Event, TaxizerAuth
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import client_of
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[object]) -> list[Any]:

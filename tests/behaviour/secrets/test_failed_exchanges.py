@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import httpx
@@ -21,16 +21,10 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import auth_of, client_of
 from tests.support.canaries import ECHO, SECRET
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 SAID = f"{SECRET} and {ECHO}"

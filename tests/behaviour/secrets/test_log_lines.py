@@ -6,26 +6,19 @@ import contextlib
 import logging
 import traceback
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator
+from typing import final
 
 import anyio
+import httpx
 import pytest
 
-from taxizer_async import AuthError, ExchangeFailed
+from taxizer_async import AuthError, Event, ExchangeFailed
 from taxizer_async._core.log_lines import sentence
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of
 from tests.support.canaries import canaries_of, exposures, logged
 from tests.support.policies import DUE, ONE_TRY
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import httpx
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="lines")

@@ -7,7 +7,7 @@ import copy
 import pickle
 import re
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import attrs
 import httpx
@@ -15,14 +15,9 @@ import pytest
 import sniffio
 
 from taxizer_async import Credentials, Event, MemoryTokenStore, Renewed, TaxizerAuth, TaxizerClient
+from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of
 from tests.support.canaries import canaries_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.mark.invariant(20)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -17,16 +18,11 @@ from taxizer_async import (
     TaxizerAuth,
     TokenStoreError,
 )
+from taxizer_async.stores import Lease, StoreKey, TokenRecord
+from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of, client_of
 from tests.support.canaries import SECRET
 from tests.support.policies import ONE_TRY
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores import Lease, StoreKey, TokenRecord
-    from taxizer_async.testing import Sandbox
 
 
 class LeakyError(Exception):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from taxizer_async import AuthError, Event
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import auth_of
 from tests.support.canaries import ECHO
 from tests.support.policies import ONE_TRY
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.mark.parametrize("status", [200, 307, 400, 503])

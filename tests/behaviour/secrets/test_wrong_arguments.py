@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,6 @@ from taxizer_async import (
 )
 from taxizer_async.httpx2 import TaxizerClient as Httpx2Client
 from tests.support.canaries import SECRET
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def given(client_secret: str) -> Credentials:

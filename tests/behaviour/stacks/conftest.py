@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from taxizer_async.testing import ManualClock
+from taxizer_async import Event
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import PATH, gather
 
-from .stacks import AIOHTTP, HTTPX, HTTPX2, SYNC_HTTPX, SYNC_HTTPX2
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
-
-    from .stacks import Auth, Sender, Stack
+from .stacks import AIOHTTP, HTTPX, HTTPX2, SYNC_HTTPX, SYNC_HTTPX2, Auth, Sender, Stack
 
 
 _ASYNCIO: Final = ("asyncio", {"use_uvloop": False})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import Any, Final, Protocol, TypeAlias, final
 
 import aiohttp
 import anyio
@@ -18,14 +20,7 @@ import taxizer_async
 import taxizer_async.httpx2
 
 from taxizer_async.aiohttp import TaxizerMiddleware
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
-    from types import ModuleType
-
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 Auth: TypeAlias = taxizer_async.TaxizerAuth | taxizer_async.httpx2.TaxizerAuth

@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import json
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.callers import PATH, arrived
 
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from taxizer_async.testing import Sandbox
-
-    from .stacks import Auth, Sender, Stack
+from .stacks import Auth, Sender, Stack
 
 
 @pytest.fixture(name="sender")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -15,6 +15,7 @@ from taxizer_async import (
     AuthError,
     Credentials,
     CredentialsRejectedError,
+    Event,
     RenewalPolicy,
     TaxizerError,
     TokenEndpointUnavailableError,
@@ -27,14 +28,7 @@ from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
 
 from .conftest import async_only, send_all
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async import Event
-
-    from .stacks import Auth, Sender, Stack
+from .stacks import Auth, Sender, Stack
 
 
 FAULTS = {

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from taxizer_async import OriginSkipped
+from taxizer_async import Event, OriginSkipped
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
+from tests.support.onlooker import Onlooker
 
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from tests.support.onlooker import Onlooker
-
-    from .stacks import Auth, Stack
+from .stacks import Auth, Stack
 
 
 STATUSES = [301, 302, 303, 307, 308]

@@ -5,27 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 
-from typing import TYPE_CHECKING
-
 import anyio
 import pytest
 
-from taxizer_async import AuthError, TokenRefused
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async import AuthError, Event, TokenRefused
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH
 from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
-from tests.support.raw_server import RawServer, answer, flood, hang, reset, trickle
+from tests.support.raw_server import RawServer, Script, answer, flood, hang, reset, trickle
 
 from .conftest import async_only, send_all
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
-    from tests.support.raw_server import Script
-
-    from .stacks import Auth, Reply, Stack
+from .stacks import Auth, Reply, Stack
 
 
 SICK = "/v1/Reports/Mine"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anyio
 import pytest
 
-from taxizer_async import LoggedIn, Renewed
+from taxizer_async import Event, LoggedIn, Renewed
 from taxizer_async.stores.file import FileTokenStore
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import PATH, gather
 from tests.support.limits import HANG
 from tests.support.loops import until
@@ -18,16 +19,7 @@ from tests.support.policies import DUE, PRESSING
 from tests.support.refreshes import settle
 
 from .conftest import send_all
-from .stacks import AIOHTTP, HTTPX
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async import Event
-    from taxizer_async.testing import ManualClock, Sandbox
-
-    from .stacks import Auth, Reply, Stack
+from .stacks import AIOHTTP, HTTPX, Auth, Reply, Stack
 
 
 async def test_nothing_is_asked_before_the_first_request(

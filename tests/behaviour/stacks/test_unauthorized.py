@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING
-
 import anyio
 import pytest
 
-from taxizer_async import TokenRefused
-from taxizer_async.testing import Fault
+from taxizer_async import Event, TokenRefused
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH
 from tests.support.limits import HANG
+from tests.support.onlooker import Onlooker
 from tests.support.policies import PATIENT
 
 from .conftest import async_only, send_all
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event
-    from taxizer_async.testing import ManualClock, Sandbox
-    from tests.support.onlooker import Onlooker
-
-    from .stacks import Auth, Reply, Stack
+from .stacks import Auth, Reply, Stack
 
 
 @pytest.mark.invariant(16)

@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
-from typing import TYPE_CHECKING
-
 import anyio
 import anyio.to_thread
 import pytest
 
-from taxizer_async import LoggedIn, MemoryTokenStore
+from taxizer_async import Event, LoggedIn, MemoryTokenStore, Secret, TaxizerAuth
 from taxizer_async._core.policy import BLOCKED_AFTER
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import auth_of
 from tests.support.loops import ASYNCIO, until
 from tests.support.policies import DUE
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event, Secret, TaxizerAuth
-    from taxizer_async.testing import ManualClock, Sandbox
 
 
 @pytest.mark.invariant(6)

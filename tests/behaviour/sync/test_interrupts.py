@@ -7,24 +7,18 @@ import itertools
 import sys
 import threading
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from types import FrameType
 
 import httpx
 import pytest
 
-from taxizer_async import AuthError, RenewalPolicy
+from taxizer_async import AuthError, RenewalPolicy, TaxizerAuth
 from taxizer_async._core import helper_thread
+from taxizer_async.testing import Sandbox
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
 from tests.support.threads import helper_threads, run_in_threads, wait_until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from taxizer_async import TaxizerAuth
-    from taxizer_async.testing import Sandbox
 
 
 def interrupted(call: Callable[[], object], moment: int) -> BaseException | None:

@@ -9,25 +9,18 @@ import subprocess
 import sys
 import threading
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import httpx
 import pytest
 
-from taxizer_async import TokenEndpointUnavailableError
+from taxizer_async import TaxizerAuth, TokenEndpointUnavailableError
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of
 from tests.support.forking import exit_code, needs_fork
 from tests.support.limits import HANG
 from tests.support.threads import helper_threads, refuse_threads, run_in_threads, wait_until
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from taxizer_async import TaxizerAuth
-    from taxizer_async.testing import Sandbox
 
 
 #: Seconds after which a program has not ended.

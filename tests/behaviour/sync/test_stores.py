@@ -5,23 +5,18 @@ from __future__ import annotations
 import gc
 import warnings
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 import redis.asyncio
 
 from taxizer_async import ConfigurationError
 from taxizer_async.stores.redis import RedisTokenStore
+from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of
 from tests.support.loops import ASYNCIO
 from tests.support.redis_server import RedisServer
 from tests.support.threads import helper_threads, wait_until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="redis_url", scope="module")

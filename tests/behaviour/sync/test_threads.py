@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -19,22 +19,16 @@ import pytest
 from taxizer_async import (
     AuthError,
     CredentialsRejectedError,
+    Event,
     RenewalPolicy,
     TaxizerAuth,
     TokenEndpointUnavailableError,
 )
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE
 from tests.support.threads import helper_threads, refuse_threads, run_in_threads, wait_until
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async import Event
-    from taxizer_async.testing import ManualClock, Sandbox
 
 
 def sync_client_of(auth: TaxizerAuth) -> httpx.Client:

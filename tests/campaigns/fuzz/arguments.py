@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 from unittest import mock
 
 import httpx
@@ -25,10 +26,6 @@ from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
 from tests.campaigns.fuzz.replies import Server, good_reply
 from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 _TOKEN: Final = good_reply(Draw(0))

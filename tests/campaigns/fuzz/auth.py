@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import httpx
 
-from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth
+from taxizer_async import Credentials, Event, RenewalPolicy, TaxizerAuth
 from taxizer_async.testing import ManualClock
-from tests.campaigns.fuzz.campaign import Target
+from tests.campaigns.fuzz.campaign import Feed, Target
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.headers import NOW
 from tests.campaigns.fuzz.plain_httpx import generators_may_be_left
 from tests.campaigns.fuzz.replies import Reply, Server, challenged, good_reply, reply
 from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require, shows_canary
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from taxizer_async import Event
-    from tests.campaigns.fuzz.campaign import Feed
 
 
 #: A resource.

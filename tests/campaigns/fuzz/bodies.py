@@ -8,17 +8,14 @@ import gzip
 import json
 import zlib
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from taxizer_async._http.response import MAX_ANSWER
+from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.headers import timestamp
 from tests.campaigns.fuzz.verdict import CANARY
-
-
-if TYPE_CHECKING:
-    from tests.campaigns.fuzz.draw import Draw
 
 
 _OTHERS: Final = (

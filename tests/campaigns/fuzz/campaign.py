@@ -9,20 +9,16 @@ import threading
 import time
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import attrs
 
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.verdict import BrokenError, shows_canary
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 #: Seconds that one input may take: less than an attempt may by default, and no input here needs one.

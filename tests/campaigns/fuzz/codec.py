@@ -8,11 +8,12 @@ import re
 import tracemalloc
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import httpx
 
+from taxizer_async import Token
 from taxizer_async._core.codec import Undecodable, decode_token, describe, parse_timestamp
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.response import MAX_ANSWER, RawResponse
@@ -22,12 +23,8 @@ from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz import headers
 from tests.campaigns.fuzz.bodies import Packed, body, good_token, pack, value
 from tests.campaigns.fuzz.campaign import Target, always
+from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.verdict import require, shows_canary
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Token
-    from tests.campaigns.fuzz.draw import Draw
 
 
 _POLICY: Final = RenewalPolicy()

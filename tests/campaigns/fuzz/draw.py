@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import random
 
-from typing import TYPE_CHECKING, AnyStr, Final, TypeVar, final
+from collections.abc import Sequence
+from typing import AnyStr, Final, TypeVar, final
 
 from tests.campaigns.fuzz.verdict import ECHO
-
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 T = TypeVar("T")

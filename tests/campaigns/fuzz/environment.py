@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import httpx
 
 from taxizer_async import Credentials, TaxizerClient
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz import urls
-from tests.campaigns.fuzz.campaign import Target
+from tests.campaigns.fuzz.campaign import Feed, Target
 from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.plain_httpx import HttpxRefusesError, httpx_may_refuse, tls_context
 from tests.campaigns.fuzz.replies import Server, good_reply
 from tests.campaigns.fuzz.verdict import CANARY, judge, kind_of, require, shows_canary
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.campaigns.fuzz.campaign import Feed
 
 
 _TOKEN: Final = good_reply(Draw(0))

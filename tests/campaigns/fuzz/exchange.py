@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import httpx
@@ -16,6 +16,7 @@ from taxizer_async._core.exchange import (
     Issued,
     Malformed,
     Misconfigured,
+    Outcome,
     Refused,
     RetryBudget,
     Unavailable,
@@ -26,14 +27,10 @@ from taxizer_async._token.failures import Failure
 from taxizer_async.testing import ManualClock
 from tests.campaigns.fuzz.campaign import Target, always
 from tests.campaigns.fuzz.codec import check_token
+from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.headers import NOW
 from tests.campaigns.fuzz.replies import Reply, Server, reply
 from tests.campaigns.fuzz.verdict import CANARY, judge, require, shows_canary
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.exchange import Outcome
-    from tests.campaigns.fuzz.draw import Draw
 
 
 _POLICY: Final = RenewalPolicy()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tests.campaigns.fuzz.draw import TEXTS
+from tests.campaigns.fuzz.draw import TEXTS, Draw
 from tests.campaigns.fuzz.verdict import CANARY
-
-
-if TYPE_CHECKING:
-    from tests.campaigns.fuzz.draw import Draw
 
 
 #: The time that all dates are drawn around, in epoch seconds: January 2027.

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import functools
+import ssl
 import warnings
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from taxizer_async import TaxizerError
-
-
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Callable, Iterator
 
 
 class HttpxRefusesError(Exception):

@@ -6,8 +6,9 @@ import errno
 import socket
 import ssl
 
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import anyio
 import anyio.lowlevel
@@ -18,13 +19,8 @@ import httpx
 from taxizer_async._http.response import MAX_ANSWER
 from tests.campaigns.fuzz import headers
 from tests.campaigns.fuzz.bodies import Packed, body, encode, good_token, pack
+from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.verdict import CANARY
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.campaigns.fuzz.draw import Draw
 
 
 _STATUSES: Final = (

@@ -14,24 +14,19 @@ import time
 import traceback
 import warnings
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import anyio
 
 from tests.campaigns.fuzz.arguments import ARGUMENTS
 from tests.campaigns.fuzz.auth import AUTH
-from tests.campaigns.fuzz.campaign import DEADLINE, Campaign
+from tests.campaigns.fuzz.campaign import DEADLINE, Campaign, Target
 from tests.campaigns.fuzz.codec import CODEC
 from tests.campaigns.fuzz.environment import ENVIRONMENT
 from tests.campaigns.fuzz.exchange import EXCHANGE
 from tests.campaigns.fuzz.urls import URLS
 from tests.campaigns.fuzz.verdict import BrokenError
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.campaigns.fuzz.campaign import Target
 
 
 TARGETS: Final = (*CODEC, *URLS, *ARGUMENTS, *ENVIRONMENT, *EXCHANGE, *AUTH)

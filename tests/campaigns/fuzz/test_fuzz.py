@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import attrs
@@ -13,13 +13,9 @@ import pytest
 
 from taxizer_async import AuthError
 from tests.campaigns.fuzz import campaign, run
-from tests.campaigns.fuzz.campaign import Campaign
+from tests.campaigns.fuzz.campaign import Campaign, Feed, Target
 from tests.campaigns.fuzz.run import TARGETS
 from tests.campaigns.fuzz.verdict import CANARY, BrokenError, judge
-
-
-if TYPE_CHECKING:
-    from tests.campaigns.fuzz.campaign import Feed, Target
 
 
 # An answer that is left early must not leave a generator behind; trio warns of it.

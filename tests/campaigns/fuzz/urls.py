@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 
 from taxizer_async._http.token_endpoints import CONNECT_PATH
 from taxizer_async._http.urls import endpoint_url, parse_base_url
 from tests.campaigns.fuzz.campaign import Target, always
+from tests.campaigns.fuzz.draw import Draw
 from tests.campaigns.fuzz.verdict import CANARY, judge, require
-
-
-if TYPE_CHECKING:
-    from tests.campaigns.fuzz.draw import Draw
 
 
 _SCHEMES: Final = (*("https",) * 8, "http", "HTTPS", "ftp", "", "file", "javascript")

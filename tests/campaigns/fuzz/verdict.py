@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import traceback
 
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import taxizer_async
 
 from taxizer_async import TaxizerError
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
 
 
 #: Part of every secret …

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 from uuid import uuid4
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 REFUSED: Final[dict[str, Any]] = {

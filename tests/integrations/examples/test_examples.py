@@ -7,27 +7,20 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.integrations.examples.invoices import REFUSED, WARNED, batch
 from tests.support import families
 from tests.support.server_process import PATIENCE, Server, attempts, environment_of
-
-
-if TYPE_CHECKING:
-    import subprocess
-
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

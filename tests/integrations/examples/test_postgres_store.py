@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import psycopg
@@ -17,17 +18,11 @@ import pytest
 from cryptography.fernet import Fernet
 from psycopg_pool import AsyncConnectionPool
 
-from taxizer_async.testing import TOKEN_STORE_CASES, check_token_store
+from taxizer_async.stores import TokenStore
+from taxizer_async.testing import TOKEN_STORE_CASES, Sandbox, check_token_store
 from tests.support import families
 from tests.support.postgres_server import PostgresServer
 from tests.support.server_process import environment_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.stores import TokenStore
-    from taxizer_async.testing import Sandbox
 
 
 pytestmark = [

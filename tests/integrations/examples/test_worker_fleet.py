@@ -7,23 +7,17 @@ import os
 import subprocess
 import sys
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.integrations.examples.invoices import REFUSED, batch
 from tests.support import families
 from tests.support.redis_server import RedisServer
 from tests.support.server_process import PATIENCE, Server, environment_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from taxizer_async.testing import Sandbox
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
 
 from fastapi import FastAPI, WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taxizer_async import RenewalPolicy, TaxizerClient
 from taxizer_async.fastapi import Taxizer, add_exception_handlers, health_router, taxizer_lifespan
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from taxizer_async.testing import Sandbox
+from taxizer_async.testing import Sandbox
 
 
 MakeClient: TypeAlias = "Callable[[], TaxizerClient]"

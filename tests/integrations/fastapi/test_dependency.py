@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator  # noqa: TC003 - FastAPI reads it
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import (
+    AsyncGenerator,
+    Mapping,
+)
+from typing import Annotated, Literal
 
 import anyio
 import pytest
@@ -11,20 +14,14 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
-from starlette.requests import Request  # noqa: TC002 - FastAPI reads it
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from taxizer_async import ConfigurationError, MemoryTokenStore, TaxizerClient
 from taxizer_async.fastapi import Taxizer, get_taxizer, named_taxizer, taxizer_lifespan
-from tests.integrations.fastapi.conftest import PATH, asking
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from taxizer_async.testing import Sandbox
-    from tests.integrations.fastapi.conftest import MakeClient
+from taxizer_async.testing import Sandbox
+from tests.integrations.fastapi.conftest import PATH, MakeClient, asking
 
 
 async def burst(app: FastAPI, state: Mapping[str, object] | None = None) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -13,24 +12,17 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import WebSocketDenialResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerClient, TokenStoreError
 from taxizer_async.fastapi import Taxizer, add_exception_handlers, get_taxizer, taxizer_lifespan
-from taxizer_async.testing import Fault
-from tests.integrations.fastapi.conftest import PATH
-
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.types import Receive, Scope, Send
-
-    from taxizer_async.testing import Sandbox
-    from tests.integrations.fastapi.conftest import MakeClient
+from taxizer_async.testing import Fault, Sandbox
+from tests.integrations.fastapi.conftest import PATH, MakeClient
 
 
 @attrs.frozen

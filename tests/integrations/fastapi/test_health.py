@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -16,14 +16,9 @@ from starlette.applications import Starlette
 
 from taxizer_async import AuthStatus, Credentials, RenewalPolicy, TaxizerClient, TokenState
 from taxizer_async.fastapi import get_taxizer, health_router, health_routes, taxizer_lifespan
-from taxizer_async.testing import Fault
-from tests.integrations.fastapi.conftest import asking
+from taxizer_async.testing import Fault, Sandbox
+from tests.integrations.fastapi.conftest import MakeClient, asking
 from tests.support.limits import HANG
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing import Sandbox
-    from tests.integrations.fastapi.conftest import MakeClient
 
 
 OUTAGE = Fault.status(503, headers={"Retry-After": "40"})

@@ -8,7 +8,9 @@ import logging
 import subprocess
 import sys
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -20,16 +22,10 @@ from starlette.applications import Starlette
 from taxizer_async import ConfigurationError, CredentialsRejectedError, TaxizerClient
 from taxizer_async.fastapi import Taxizer, taxizer_lifespan
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
+from tests.integrations.fastapi.conftest import MakeClient
 from tests.support.limits import HANG
 
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-
-    from taxizer_async.testing import Sandbox
-    from tests.integrations.fastapi.conftest import MakeClient
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 

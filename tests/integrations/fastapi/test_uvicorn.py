@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import signal
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.support.server_process import PATIENCE, Server, attempts, environment_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 pytestmark = pytest.mark.slow

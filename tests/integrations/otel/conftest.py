@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+from taxizer_async.testing import Sandbox
 from tests.integrations.otel.recorded import Recorded
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="recorded")

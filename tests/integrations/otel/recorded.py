@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import time
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import attrs
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from taxizer_async import TaxizerAuth
+from taxizer_async._core.event_log import EventHook
 from taxizer_async.otel import TaxizerTelemetry
-from taxizer_async.testing import ManualClock
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.scripted_store import ScriptedStore
-
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-
-    from taxizer_async._core.event_log import EventHook
-    from taxizer_async.testing import Sandbox
 
 
 @attrs.frozen

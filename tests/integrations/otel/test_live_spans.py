@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import httpx
@@ -13,17 +14,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from taxizer_async import AuthError, ConfigurationError, RenewalPolicy, TaxizerAuth, TaxizerClient
+from taxizer_async._core.exchange import Outcome
 from taxizer_async._http.traced_exchange import TracedExchange
 from taxizer_async.httpx2 import TaxizerAuth as TaxizerAuth2
 from taxizer_async.testing import Fault
 
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async._core.exchange import Outcome
-
-    from .recorded import Recorded
+from .recorded import Recorded
 
 
 ONCE = RenewalPolicy(backoff=60.0)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import httpx
@@ -34,9 +34,7 @@ from taxizer_async.testing import Fault, ManualClock
 from tests.support.limits import HANG
 from tests.support.scripted_store import ScriptedStore
 
-
-if TYPE_CHECKING:
-    from .recorded import Recorded
+from .recorded import Recorded
 
 
 #: Past the age from which callers wait for a token of 900 s to be renewed.

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 import respx
 
+from pytest_httpx import HTTPXMock
+
 from taxizer_async import Credentials, TaxizerAuth, TaxizerClient, TokenResponseError
 from taxizer_async.testing import token_response
-
-
-if TYPE_CHECKING:
-    from pytest_httpx import HTTPXMock
 
 
 BASE = "https://api.taxizer.test"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
 
+from taxizer_async import Event, TaxizerAuth
 from taxizer_async.aiohttp import TaxizerMiddleware
+from taxizer_async.testing import Sandbox
+from tests.behaviour.stacks.stacks import Auth
 from tests.support.callers import PATH, auth_of
-
-
-if TYPE_CHECKING:
-    from taxizer_async import Event, TaxizerAuth
-    from taxizer_async.testing import Sandbox
-    from tests.behaviour.stacks.stacks import Auth
 
 
 @pytest.fixture(name="anyio_backend", params=[False, True], ids=["asyncio", "uvloop"])

@@ -8,7 +8,9 @@ import io
 import os
 import socket
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anyio
@@ -16,18 +18,12 @@ import pytest
 
 from aiohttp.base_protocol import BaseProtocol
 
+from taxizer_async import TaxizerAuth
+from taxizer_async.testing import Sandbox
 from tests.support.callers import arrived, auth_of
 from tests.support.limits import HANG
 
 from .conftest import open_session, status_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    from taxizer_async import TaxizerAuth
-    from taxizer_async.testing import Sandbox
 
 
 @pytest.fixture(name="session")

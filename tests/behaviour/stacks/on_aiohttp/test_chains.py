@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import aiohttp
 import anyio
@@ -11,19 +12,13 @@ import pytest
 
 import taxizer_async.aiohttp
 
-from taxizer_async import TokenRefused
+from taxizer_async import Event, TaxizerAuth, TokenRefused
 from taxizer_async.aiohttp import TaxizerMiddleware
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, arrived, auth_of
 from tests.support.limits import HANG
 
 from .conftest import open_session, status_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from taxizer_async import Event, TaxizerAuth
 
 
 before_and_after = pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])

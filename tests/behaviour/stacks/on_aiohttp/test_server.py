@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import aiohttp
 import anyio
@@ -29,17 +30,11 @@ from taxizer_async.aiohttp import (
     taxizer_ctx,
 )
 from taxizer_async.stores.file import FileTokenStore
-from taxizer_async.testing import Fault, ManualClock
+from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
 
 from .shop import make_app
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from taxizer_async.testing import Sandbox
 
 
 _REQUESTS: Final = 20

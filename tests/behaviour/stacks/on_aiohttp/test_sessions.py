@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import anyio
@@ -20,26 +21,20 @@ import taxizer_async.httpx2
 from taxizer_async import (
     ConfigurationError,
     CredentialsRejectedError,
+    Event,
     OriginSkipped,
     RenewalPolicy,
     TaxizerAuth,
     TokenRefused,
 )
 from taxizer_async.aiohttp import TaxizerMiddleware
-from taxizer_async.testing import Fault
+from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
+from tests.support.onlooker import Onlooker
 from tests.support.raw_server import RawServer, answer
 
 from .conftest import open_session, status_of
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from taxizer_async import Event
-    from taxizer_async.testing import Sandbox
-    from tests.support.onlooker import Onlooker
 
 
 @pytest.mark.report(147)

@@ -146,9 +146,7 @@ async def test_a_fresh_token_costs_little_more_than_a_static_header(
 
 @COUNTS
 async def test_a_fresh_token_costs_a_sync_request_as_little(
-    count: Callable[[Coroutine[Any, Any, None]], int],
-    auth: TaxizerAuth,
-    response: httpx.Response,
+    count: Callable[[Coroutine[Any, Any, None]], int], auth: TaxizerAuth, response: httpx.Response
 ) -> None:
     """The same bound as for async requests, on `httpx.Client`."""
 

@@ -20,11 +20,7 @@ from .conftest import Run, error_of, run_without
 from .demos import Ran, descendants, finish, start, start_on_terminal
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("demo_workers"),
-    pytest.mark.timeout(300),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo_workers"), pytest.mark.timeout(300)]
 
 #: The workers are told to keep their tokens in memory.
 UNSHARED = """

@@ -246,12 +246,7 @@ def test_an_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
     ],
 )
 def test_credentials(
-    doctor: Any,
-    account: dict[str, str],
-    changes: dict[str, str],
-    state: str,
-    words: str,
-    code: int,
+    doctor: Any, account: dict[str, str], changes: dict[str, str], state: str, words: str, code: int
 ) -> None:
     """Credentials that are missing, unreadable, set twice or odd are told; the other checks go on."""
     found = doctor(**{**account, **changes})

@@ -178,8 +178,7 @@ def test_help_fits(run: Run, command: list[str], columns: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "completed"),
-    [("doc", ["doctor"]), ("store s", ["show"]), ("doctor --j", ["--json"])],
+    ("line", "completed"), [("doc", ["doctor"]), ("store s", ["show"]), ("doctor --j", ["--json"])]
 )
 def test_bash_completes(tmp_path: Path, line: str, completed: list[str]) -> None:
     """Bash completes commands and options by the script that `completion bash` prints."""

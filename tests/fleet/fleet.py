@@ -82,10 +82,7 @@ class Worker:
     """One process, for the length of a `with`."""
 
     def __init__(
-        self,
-        sandbox: Sandbox,
-        config: WorkerConfig,
-        note_exchange: Callable[[Worker, float], None],
+        self, sandbox: Sandbox, config: WorkerConfig, note_exchange: Callable[[Worker, float], None]
     ) -> None:
         self._note_exchange = note_exchange
         content = attrs.asdict(config) | {

@@ -53,11 +53,7 @@ def test_a_jwt_that_is_stated_as_expired_is_good(sandbox: Sandbox, caller: Calle
     ],
 )
 def test_a_timestamp_style_tells_the_same_moment(
-    sandbox: Sandbox,
-    caller: Caller,
-    style: TimestampStyle,
-    shape: str,
-    utc_offset: int,
+    sandbox: Sandbox, caller: Caller, style: TimestampStyle, shape: str, utc_offset: int
 ) -> None:
     """Each style has its format, and states when the JWT expires."""
     sandbox.timestamp_style = style

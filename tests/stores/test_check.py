@@ -100,10 +100,7 @@ CHECKS: dict[str, tuple[TokenStore | None, str | None]] = {
 
 @pytest.mark.parametrize("kind", CHECKS)
 async def test_adapters_log_what_is_wrong(
-    sandbox: Sandbox,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """What a check says is logged once, and never raised: requests need no store."""
     monkeypatch.setattr(lifespan, "_TIMEOUT", 0.1)

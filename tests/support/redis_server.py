@@ -94,9 +94,7 @@ class Cluster:
                 source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", others)
             for key in keys:
                 time.sleep(pause)
-                source.execute_command(
-                    *("MIGRATE", "127.0.0.1", self.other.port, key, 0, 5_000),
-                )
+                source.execute_command(*("MIGRATE", "127.0.0.1", self.other.port, key, 0, 5_000))
             for slot in slots:
                 for each in (target, source):
                     each.execute_command("CLUSTER SETSLOT", slot, "NODE", others)

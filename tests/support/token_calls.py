@@ -69,11 +69,7 @@ class Asker:
         )
 
     async def connect(
-        self,
-        credentials: Credentials = PAIR,
-        *,
-        attempts: float = math.inf,
-        seconds: float = 30.0,
+        self, credentials: Credentials = PAIR, *, attempts: float = math.inf, seconds: float = 30.0
     ) -> Outcome:
         """Log in within *seconds*, with at most *attempts* attempts."""
         return await self.exchange.connect(credentials, self._budget(attempts, seconds))
@@ -85,6 +81,5 @@ class Asker:
     def _budget(self, attempts: float, seconds: float) -> RetryBudget:
         failed = itertools.count(1)
         return RetryBudget(
-            deadline=self.clock.monotonic() + seconds,
-            wants_more=lambda _: next(failed) < attempts,
+            deadline=self.clock.monotonic() + seconds, wants_more=lambda _: next(failed) < attempts
         )

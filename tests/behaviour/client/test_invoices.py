@@ -15,12 +15,7 @@ import httpx
 import httpx2
 import pytest
 
-from taxizer_async import (
-    AuthError,
-    ConfigurationError,
-    Credentials,
-    TaxizerClient,
-)
+from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerClient
 from taxizer_async import httpx2 as taxizer_httpx2
 from taxizer_async.invoices import (
     InvoiceError,

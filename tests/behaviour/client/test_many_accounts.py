@@ -16,12 +16,7 @@ import anyio
 import httpx
 import pytest
 
-from taxizer_async import (
-    Credentials,
-    RenewalPolicy,
-    TaxizerAuth,
-    TokenEndpointUnavailableError,
-)
+from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth, TokenEndpointUnavailableError
 from taxizer_async._auth.on_httpx import HTTPX
 from taxizer_async._http.library import MOST_LOGINS
 from taxizer_async.testing import Sandbox

@@ -25,11 +25,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.server_process import environment_of
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.xdist_group("postgres"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("postgres")]
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / "examples" / "postgres_store.py"
@@ -97,8 +93,7 @@ def test_workers_share_one_login(server: PostgresServer, sandbox: Sandbox) -> No
     environment = environment_of(sandbox, TAXIZER_STORE_KEY=Fernet.generate_key().decode())
     for _ in range(2):
         done = families.run(
-            [sys.executable, "-W", "error", str(PROGRAM), server.url],
-            env=os.environ | environment,
+            [sys.executable, "-W", "error", str(PROGRAM), server.url], env=os.environ | environment
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("Token(")

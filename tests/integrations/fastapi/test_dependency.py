@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Literal
 
 import anyio

@@ -74,10 +74,7 @@ async def test_the_http_spans_of_exchanges_are_within_ours(
     (connect,), (refresh,) = spans["taxizer.connect"], spans["taxizer.refresh"]
     posts = spans["POST"]
     assert [parent_of(connect), parent_of(refresh)] == [None, None]
-    assert {parent_of(post) for post in posts} == {
-        id_of(connect),
-        id_of(refresh),
-    }
+    assert {parent_of(post) for post in posts} == {id_of(connect), id_of(refresh)}
     (service,) = spans["service"]
     assert parent_of(spans["GET"][0]) == id_of(service)
 
@@ -99,16 +96,10 @@ async def test_it_records_what_a_hook_records(recorded: Recorded, auth: TaxizerA
 @pytest.mark.parametrize(
     ("fault", "attributes"),
     [
-        (
-            Fault.status(503),
-            {"error.type": "503", "http.response.status_code": 503},
-        ),
+        (Fault.status(503), {"error.type": "503", "http.response.status_code": 503}),
         (Fault.status(400), {"error.type": "400", "http.response.status_code": 400}),
         (Fault.reset(), {"error.type": "TokenEndpointUnavailableError"}),
-        (
-            Fault.junk(b"{}"),
-            {"error.type": "TokenResponseError", "http.response.status_code": 200},
-        ),
+        (Fault.junk(b"{}"), {"error.type": "TokenResponseError", "http.response.status_code": 200}),
     ],
 )
 async def test_a_failed_exchange(

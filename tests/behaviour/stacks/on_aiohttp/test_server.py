@@ -22,13 +22,7 @@ import pytest
 from aiohttp import web
 
 from taxizer_async import ConfigurationError, CredentialsRejectedError, TaxizerAuth, TokenState
-from taxizer_async.aiohttp import (
-    TAXIZER_AUTH,
-    TAXIZER_SESSION,
-    auth_key,
-    session_key,
-    taxizer_ctx,
-)
+from taxizer_async.aiohttp import TAXIZER_AUTH, TAXIZER_SESSION, auth_key, session_key, taxizer_ctx
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of

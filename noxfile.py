@@ -175,6 +175,14 @@ def mutants(session: nox.Session) -> None:
     session.run("python", "tests/campaigns/mutants/run.py", *session.posargs)
 
 
+@nox.session(python=PYTHONS[-1:])
+def mutation(session: nox.Session) -> None:
+    """Mutate the package by a tool, for an hour and longer; it goes on where it was; `-- --piece 3/10`."""
+    install(session, "mutation")
+    # The checkout is mutated, and not the wheel.
+    session.run("python", "-m", "tests.campaigns.mutation.run", *session.posargs)
+
+
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run the model of two processes for a million steps on each event loop; arguments go to it."""

@@ -25,7 +25,8 @@ from tests.support.tokens import make_cached
 
 # How long an example takes depends on the machine.
 settings.register_profile("core", deadline=None)
-settings.load_profile("core")
+settings.register_profile("mutation", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "core"))
 
 CANARY = "c4n4ry-5ecret"
 

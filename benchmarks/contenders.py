@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -15,7 +14,7 @@ from taxizer_async import TokenStore
 
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 
 #: The path and the body of each request.
@@ -78,7 +77,16 @@ class Session:
     keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
+@attrs.frozen(kw_only=True)
+class SyncSession:
+    """The same without an event loop; see `Session`."""
+
+    request: Callable[[], int]
+    attach: Callable[[], object] | None = None
+
+
 Opener: TypeAlias = "Callable[[Setup], AbstractAsyncContextManager[Session]]"
+SyncOpener: TypeAlias = "Callable[[Setup], AbstractContextManager[SyncSession]]"
 
 
 @attrs.frozen(kw_only=True)
@@ -89,24 +97,35 @@ class Contender:
     Attributes:
         name: Its name in tables.
         kind: A floor sends a fixed header.
-        distribution: The distribution that gives its version.
         library: The HTTP library that sends its requests; it is compared with the floor of that, too.
         open: Sets it up.
-        any_loop: Whether it runs on trio.
         blocks: Whether a login blocks the event loop.
         fixed_early: Seconds before a token expires at which it is renewed, if that can't be set.
     """
 
     name: str
     kind: Kind
-    distribution: str
     library: str
     open: Opener
-    any_loop: bool = False
     blocks: bool = False
     fixed_early: float = 0.0
 
-    @property
-    def version(self) -> str:
-        """The installed version."""
-        return version(self.distribution)
+
+@attrs.frozen(kw_only=True)
+class SyncContender:
+    """
+    A contender without an event loop.
+
+    Attributes:
+        name: What its async twin is called.
+        kind: A floor sends a fixed header.
+        library: See `Contender`.
+        open: Sets it up.
+        shared: Whether all threads share one; else each has its own.
+    """
+
+    name: str
+    kind: Kind
+    library: str
+    open: SyncOpener
+    shared: bool = True

@@ -16,6 +16,7 @@ _LIBRARIES: Final = (
     "httpx",
     "httpx2",
     "aiohttp",
+    "requests",
     "anyio",
     "trio",
     "uvloop",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-import anyio.to_thread
 import google.oauth2.credentials
-import httpx
+import requests
 
 from google.auth.aio.transport import aiohttp as google_aiohttp
 from google.auth.aio.transport import sessions
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Contender, Session, Setup
 from benchmarks.on_httpx import own_auth
@@ -37,21 +39,37 @@ async def open_own(setup: Setup) -> AsyncIterator[Session]:
         yield session
 
 
+def google_credentials(setup: Setup) -> google.oauth2.credentials.Credentials:
+    """
+    Return credentials of google-auth with a `refresh_handler`, as its own grants are Google's.
+
+    It renews 225 s before a token expires, which can't be set. A login is tried as often as google-auth tries its
+    own.
+    """
+    logins = requests.Session()
+    logins.trust_env = False
+    retry = Retry(2, status_forcelist=(503,), allowed_methods=None, backoff_factor=1)
+    logins.mount("http://", HTTPAdapter(max_retries=retry))
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": setup.target.client_id,
+        "client_secret": setup.target.client_secret,
+    }
+
+    def log_in(_: object, scopes: object) -> tuple[str, datetime]:  # noqa: ARG001 - by name
+        now = datetime.now(UTC).replace(tzinfo=None)
+        answer = logins.post(f"{setup.target.base_url}/oauth/token", data=form, timeout=TIMEOUT)
+        answer.raise_for_status()
+        fields = answer.json()
+        return fields["access_token"], now + timedelta(seconds=fields["expires_in"])
+
+    return google.oauth2.credentials.Credentials(None, refresh_handler=log_in)
+
+
 @asynccontextmanager
 async def open_google(setup: Setup) -> AsyncIterator[Session]:
-    """
-    Open google-auth: "Asynchronous", an `AsyncAuthorizedSession` over user credentials.
-
-    User credentials start with a refresh token, so google-auth does not make the first login itself.
-    It renews 225 s before a token expires, which can't be set.
-    """
-    credentials = google.oauth2.credentials.Credentials(
-        token=None,
-        refresh_token=await anyio.to_thread.run_sync(_consent, setup),
-        token_uri=f"{setup.target.base_url}/oauth/token",
-        client_id=setup.target.client_id,
-        client_secret=setup.target.client_secret,
-    )
+    """Open google-auth: "Asynchronous", an `AsyncAuthorizedSession`."""
+    credentials = google_credentials(setup)
     url = f"{setup.target.base_url}{PATH}"
     async with _session(setup) as inner:
         transport = google_aiohttp.Request(session=inner)
@@ -76,40 +94,23 @@ AIOHTTP: Final = (
     Contender(
         name="static header (aiohttp)",
         kind="floor",
-        distribution="aiohttp",
         library="aiohttp",
         open=open_static,
     ),
     Contender(
         name="taxizer_async (aiohttp)",
         kind="own",
-        distribution="taxizer-async",
         library="aiohttp",
         open=open_own,
     ),
     Contender(
         name="google-auth",
         kind="peer",
-        distribution="google-auth",
         library="aiohttp",
         open=open_google,
         fixed_early=225.0,
     ),
 )
-
-
-def _consent(setup: Setup) -> str:
-    target = setup.target
-    with httpx.Client(trust_env=False) as client:
-        answer = client.post(
-            f"{target.base_url}/oauth/token",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": target.client_id,
-                "client_secret": target.client_secret,
-            },
-        )
-    return str(answer.raise_for_status().json()["refresh_token"])
 
 
 @asynccontextmanager

@@ -47,30 +47,30 @@ class Credential:
 
     async def get_token_info(self, *_: str, options: object = None) -> AccessTokenInfo:  # noqa: ARG002
         """Log in."""
-        target = self._setup.target
         now = time.time()
-        request = HttpRequest(
-            "POST",
-            f"{target.base_url}/oauth/token",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": target.client_id,
-                "client_secret": target.client_secret,
-            },
-        )
-        response = await self._client.send_request(request)
-        response.raise_for_status()
-        fields = response.json()
-        early = self._setup.early
-        ends_at = int(now + fields["expires_in"])
-        return AccessTokenInfo(
-            fields["access_token"],
-            ends_at,
-            refresh_on=None if early is None else int(ends_at - early),
-        )
+        return token_info(self._setup, now, await self._client.send_request(login(self._setup)))
 
     async def close(self) -> None:
         """Do nothing: the caller closes the client."""
+
+
+def login(setup: Setup) -> HttpRequest:
+    """Return the request of a login."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": setup.target.client_id,
+        "client_secret": setup.target.client_secret,
+    }
+    return HttpRequest("POST", f"{setup.target.base_url}/oauth/token", data=form)
+
+
+def token_info(setup: Setup, now: float, response: Any) -> AccessTokenInfo:
+    """Return the token that *response* has to a login of *now*."""
+    response.raise_for_status()
+    fields = response.json()
+    ends_at = int(now + fields["expires_in"])
+    refresh_on = None if setup.early is None else int(ends_at - setup.early)
+    return AccessTokenInfo(fields["access_token"], ends_at, refresh_on=refresh_on)
 
 
 @asynccontextmanager
@@ -96,10 +96,11 @@ async def open_static(setup: Setup) -> AsyncIterator[Session]:
 async def open_azure(setup: Setup) -> AsyncIterator[Session]:
     """Open azure-core: its policy for bearer tokens."""
     async with (
-        _transport(setup) as login,
+        _transport(setup) as transport_of_logins,
         _transport(setup) as transport,
-        # The pipeline must not retry a failed login, so that attempts can be counted.
-        AsyncPipelineClient(setup.target.base_url, policies=[], transport=login) as logins,
+        AsyncPipelineClient(
+            setup.target.base_url, policies=_usual(), transport=transport_of_logins
+        ) as logins,
     ):
         policy: AsyncBearerTokenCredentialPolicy[Any, Any] = AsyncBearerTokenCredentialPolicy(
             Credential(setup, logins), _SCOPE
@@ -130,14 +131,12 @@ AZURE: Final = (
     Contender(
         name="static header (azure-core)",
         kind="floor",
-        distribution="azure-core",
         library="azure-core",
         open=open_static,
     ),
     Contender(
         name="azure-core",
         kind="peer",
-        distribution="azure-core",
         library="azure-core",
         open=open_azure,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +27,14 @@ from taxizer_async import Credentials, TaxizerAuth
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterator,
+    )
 
 
 _UNAUTHORIZED: Final = 401
@@ -94,15 +101,15 @@ class LockAuth(httpx.Auth):
     """
     What people write: the documented httpx auth with an async lock, made careful.
 
-    It checks the token again under the lock, and logs in after a 401 only if its token is still the
-    refused one.
+    It takes no lock for a fresh token, checks the token again under the lock, and logs in after a 401 only if its
+    token is still the refused one.
     """
 
     def __init__(self, setup: Setup) -> None:
         self._target = setup.target
         self._early = _EARLY if setup.early is None else setup.early
         self._lock = anyio.Lock()
-        self._token: str | None = None
+        self._token = ""
         self._ends_at = 0.0
 
     async def async_auth_flow(
@@ -118,9 +125,10 @@ class LockAuth(httpx.Auth):
             yield request
 
     async def _get_token(self, *, refused: str | None) -> str:
+        if self._is_good(refused):
+            return self._token
         async with self._lock:
-            is_old = time.time() > self._ends_at - self._early
-            if self._token is None or is_old or self._token == refused:
+            if not self._is_good(refused):
                 async with httpx.AsyncClient(trust_env=False) as client:
                     response = await client.post(
                         f"{self._target.base_url}/v1/Auth/Connect",
@@ -134,6 +142,9 @@ class LockAuth(httpx.Auth):
                 self._token = str(fields["jwtToken"])
                 self._ends_at = _moment(fields["jwtTokenExpireAtUTC"])
             return self._token
+
+    def _is_good(self, refused: str | None) -> bool:
+        return self._token != refused and time.time() < self._ends_at - self._early
 
 
 @asynccontextmanager
@@ -176,9 +187,9 @@ async def open_lock(setup: Setup) -> AsyncIterator[Session]:
         yield session
 
 
-@asynccontextmanager
-async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
-    """Open httpx-auth: "Client Credentials flow", and "Managing token cache" for a folder."""
+@contextmanager
+def httpx_auth_of(setup: Setup) -> Iterator[OAuth2ClientCredentials]:
+    """Return httpx-auth's auth: "Client Credentials flow", and "Managing token cache" for a folder."""
     # The process has one cache.
     OAuth2.token_cache = (
         TokenMemoryCache()
@@ -186,13 +197,19 @@ async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
         else JsonTokenFileCache(Path(setup.folder) / "tokens.json")
     )
     with httpx.Client(trust_env=False) as login:
-        auth = OAuth2ClientCredentials(
+        yield OAuth2ClientCredentials(
             f"{setup.target.base_url}/oauth/token",
             client_id=setup.target.client_id,
             client_secret=setup.target.client_secret,
             early_expiry=_EARLY if setup.early is None else setup.early,
             client=login,
         )
+
+
+@asynccontextmanager
+async def open_httpx_auth(setup: Setup) -> AsyncIterator[Session]:
+    """Open httpx-auth."""
+    with httpx_auth_of(setup) as auth:
         async with client_session(httpx, auth, setup) as session:
             yield session
 
@@ -216,51 +233,39 @@ def login_client() -> httpx.AsyncClient:
 BARE_WAIT: Final = Contender(
     name="an event, and nothing else",
     kind="floor",
-    distribution="anyio",
     library="httpx",
     open=open_event,
-    any_loop=True,
 )
 HTTPX: Final = (
     Contender(
         name="static header (httpx)",
         kind="floor",
-        distribution="httpx",
         library="httpx",
         open=open_static,
-        any_loop=True,
     ),
     Contender(
         name="static header, leanest (httpx)",
         kind="floor",
-        distribution="httpx",
         library="httpx",
         open=open_lean,
-        any_loop=True,
     ),
     Contender(
         name="taxizer_async (httpx)",
         kind="own",
-        distribution="taxizer-async",
         library="httpx",
         open=open_own,
-        any_loop=True,
     ),
     Contender(
         name="a lock in an httpx.Auth",
         kind="peer",
-        distribution="httpx",
         library="httpx",
         open=open_lock,
-        any_loop=True,
     ),
     Contender(
         name="httpx-auth",
         kind="peer",
-        distribution="httpx-auth",
         library="httpx",
         open=open_httpx_auth,
-        any_loop=True,
         blocks=True,
     ),
 )

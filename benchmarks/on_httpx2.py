@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
@@ -57,26 +57,28 @@ async def open_own(setup: Setup) -> AsyncIterator[Session]:
         yield session
 
 
+def authlib_options(setup: Setup) -> dict[str, Any]:
+    """Return the arguments of Authlib's clients: "Auto Refresh Token"."""
+    return {
+        "client_id": setup.target.client_id,
+        "client_secret": setup.target.client_secret,
+        "token_endpoint": f"{setup.target.base_url}/oauth/token",
+        "grant_type": "client_credentials",
+        "leeway": _LEEWAY if setup.early is None else setup.early,
+        "base_url": setup.target.base_url,
+        "timeout": TIMEOUT,
+        "trust_env": False,
+    }
+
+
 @asynccontextmanager
 async def open_authlib(setup: Setup) -> AsyncIterator[Session]:
-    """Open Authlib: "Auto Refresh Token"; the first token is fetched by its user."""
+    """Open Authlib; the first token is fetched by its user."""
     async with (
         transported(httpx2, setup) as transport,
-        AsyncOAuth2Client(
-            setup.target.client_id,
-            setup.target.client_secret,
-            token_endpoint=f"{setup.target.base_url}/oauth/token",
-            grant_type="client_credentials",
-            leeway=_LEEWAY if setup.early is None else setup.early,
-            base_url=setup.target.base_url,
-            transport=transport,
-            timeout=TIMEOUT,
-            trust_env=False,
-        ) as client,
+        AsyncOAuth2Client(transport=transport, **authlib_options(setup)) as client,
     ):
-        await client.fetch_token(
-            f"{setup.target.base_url}/oauth/token", grant_type="client_credentials"
-        )
+        await client.fetch_token(grant_type="client_credentials")
 
         async def request() -> int:
             response: httpx2.Response = await client.post(PATH, content=BODY, headers=JSON)
@@ -96,25 +98,19 @@ HTTPX2: Final = (
     Contender(
         name="static header (httpx2)",
         kind="floor",
-        distribution="httpx2",
         library="httpx2",
         open=open_static,
-        any_loop=True,
     ),
     Contender(
         name="taxizer_async (httpx2)",
         kind="own",
-        distribution="taxizer-async",
         library="httpx2",
         open=open_own,
-        any_loop=True,
     ),
     Contender(
         name="Authlib",
         kind="peer",
-        distribution="authlib",
         library="httpx2",
         open=open_authlib,
-        any_loop=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""What a fresh token costs `httpx.Client`, and what many threads spend on logins and renewals."""
+"""What a fresh token costs clients without an event loop, and what many threads spend on logins and renewals."""
 
 from __future__ import annotations
 
@@ -9,69 +9,85 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import httpx
 
-from benchmarks.bench import Scale, undisturbed
-from benchmarks.contenders import BODY, JSON, PATH, TIMEOUT, Setup
-from benchmarks.figures import rotated, samples
-from benchmarks.on_httpx import LeanHeader, StaticHeader, own_auth
-from benchmarks.report import Claim, Section, Table, ratio, spread
+from benchmarks.bench import OVER, Scale, undisturbed
+from benchmarks.contenders import Setup
+from benchmarks.field import FLOOR, LEAN, OWN, PEERS
+from benchmarks.figures import Sample, rotated, samples
+from benchmarks.on_sync import SYNC
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, ratio, spread
 from benchmarks.service import Service
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.figures import Sample
-    from benchmarks.service import Site
+    from benchmarks.contenders import SyncContender, SyncSession
 
 
-OWN: Final = "taxizer_async"
-FLOOR: Final = "static header"
-LEAN: Final = "static header, leanest"
 #: Many short rounds, as those that something disturbs are then few.
-_ROUNDS: Final = 100
+_ROUNDS: Final = 60
 _ATTACHED: Final = 300
 _SENT: Final = 20
 _COLD: Final = 8
 _EACH: Final = 20
 _CROWD: Final = 50
+_LIFETIME: Final = 900.0
+#: Seconds until the server looks at a request with a revoked token.
+_RESOURCE: Final = 0.05
+_OK: Final = 200
+#: The floor of each contender's HTTP library.
+_FLOOR_OF: Final = {
+    one.name: next(each.name for each in SYNC if each.library == one.library) for one in SYNC
+}
 
 
 @attrs.frozen(kw_only=True)
 class Threads:
-    """What several threads spent: exchanges with the token endpoints, and requests that were *accepted*."""
+    """What several threads spent: exchanges with the token endpoints, and requests that *failed*."""
 
     requests: int
     exchanges: int
-    accepted: int
+    failed: int
 
 
 def run(scale: Scale) -> Section:
     """Run the scenario."""
+    rivals = [one for one in SYNC if one.kind != "floor"]
     with Service() as service:
-        alone, whole = _costs(service.open("costs"), scale)
-        cold = _threads(service.open("cold"), _COLD, _EACH)
-        revoked = _threads(service.open("revoked"), _CROWD, 1, revoke=True)
+        alone, whole = _costs(service, scale)
+        cold, revoked = (
+            {one.name: _threads(service, one, scale.login, revoke=revoke) for one in rivals}
+            for revoke in (False, True)
+        )
+    over = {name: one.over(whole[_FLOOR_OF[name]]) for name, one in whole.items()}
+    cold_case = f"{_COLD} threads without a token, {_COLD * _EACH} requests"
+    revoked_case = f"{_CROWD} threads with a token that was revoked"
     return Section(
         name="sync",
-        title="Sync callers: httpx.Client",
+        title="Sync callers",
         about=(
-            "The auth alone: a fresh token is put on one request, as `httpx.Client` has it done, and a canned 200 is "
-            "handed back. A whole request is a POST to the sandbox, in another process. Times are processor time of the "
-            "client. Threads share one auth and have a client each."
+            "The auth alone: a fresh token is put on one request, as the client has it done, and a canned 200 is "
+            "handed back. A whole request is a POST to the sandbox, in another process. Times are processor time of "
+            "the client. google-auth and azure-core send with requests, whose floor is a header of the session. "
+            f"Threads share one client; a login or a renewal takes {scale.login * 1000:.0f} ms."
         ),
         tables=(
-            _table("The auth alone, µs", alone, 2),
-            _table("A whole request, µs", whole, 0),
             Table(
-                "Threads",
-                ("what", "logins or renewals", "requests", "accepted"),
-                (
-                    (f"{_COLD} threads without a token", *_figures(cold)),
-                    (f"{_CROWD} threads whose token was revoked", *_figures(revoked)),
+                "A fresh token",
+                ("client", "the auth alone, µs", "a whole request, µs", "over its own library's"),
+                tuple(
+                    (
+                        name,
+                        spread(alone[name].scaled(1e6)) if name in alone else "",
+                        spread(one.scaled(1e6), 0),
+                        ratio(one, whole[_FLOOR_OF[name]], 3),
+                    )
+                    for name, one in whole.items()
                 ),
             ),
+            _table(cold_case, cold),
+            _table(revoked_case, revoked),
         ),
         claims=(
             Claim(
@@ -79,18 +95,18 @@ def run(scale: Scale) -> Section:
                 alone[OWN].over(alone[FLOOR]).median,
                 1.3,
             ),
-            Claim(
-                "a whole sync request, times the static header",
-                whole[OWN].over(whole[FLOOR]).median,
-                1.05,
+            Claim("a whole sync request, times the static header", over[OWN].median, 1.05),
+            Claim(f"logins of {_COLD} threads", cold[OWN].exchanges, 1),
+            Claim(f"renewals of {_CROWD} threads", revoked[OWN].exchanges, 1),
+            Claim("requests of threads that failed", cold[OWN].failed + revoked[OWN].failed, 0),
+        ),
+        summary=(
+            Row(
+                "a whole sync request, over its HTTP library's static header",
+                {name: f"{one.median:.2f}" for name, one in over.items()},
             ),
-            Claim(f"logins of {_COLD} threads", cold.exchanges, 1),
-            Claim(f"renewals of {_CROWD} threads", revoked.exchanges, 1),
-            Claim(
-                "requests of threads that failed",
-                sum(one.requests - one.accepted for one in (cold, revoked)),
-                0,
-            ),
+            _row(cold_case, cold),
+            _row(revoked_case, revoked),
         ),
         remarks=(
             (
@@ -98,68 +114,67 @@ def run(scale: Scale) -> Section:
                 f"{alone[OWN].over(alone[LEAN]).median:.2f} times as much alone: it compares the origin and reads a "
                 "clock besides."
             ),
+            peers_ahead(
+                alone,
+                OWN,
+                PEERS,
+                "This is for the auth alone. A policy in a pipeline has no generator to be driven, compares no origins "
+                "and reads one clock.",
+            ),
+            (
+                "Authlib's sync client has no lock: threads that shared one would send the same refresh token, which "
+                "works once, so each has its own. azure-core and google-auth have none either, and httpx-auth has one "
+                "under which it does not look again, so each thread logs in. Authlib, httpx-auth and azure-core hand "
+                "the 401s to their callers."
+            ),
         ),
     )
 
 
-def _table(caption: str, found: dict[str, Sample], digits: int) -> Table:
+def _table(caption: str, found: dict[str, Threads]) -> Table:
     rows = tuple(
-        (name, spread(one.scaled(1e6), digits), ratio(one, found[FLOOR], 3))
-        for name, one in found.items()
+        (name, f"{one.exchanges}", f"{one.failed} of {one.requests}") for name, one in found.items()
     )
-    return Table(caption, ("auth", "µs", "over the static header"), rows)
+    return Table(caption, ("client", "logins and renewals", "failed"), rows)
 
 
-def _figures(found: Threads) -> tuple[str, str, str]:
-    return f"{found.exchanges}", f"{found.requests}", f"{found.accepted}"
+def _row(case: str, found: dict[str, Threads]) -> Row:
+    return Row(
+        f"{case}: logins and renewals; failed",
+        {name: f"{one.exchanges}; {one.failed}" for name, one in found.items()},
+    )
 
 
-def _costs(site: Site, scale: Scale) -> tuple[dict[str, Sample], dict[str, Sample]]:
-    own = own_auth(Setup(target=site.target))
-    header = f"Bearer {own.sync_token().jwt.reveal()}"
-    auths = {FLOOR: StaticHeader(header), LEAN: LeanHeader(header), OWN: own}
+def _costs(service: Service, scale: Scale) -> tuple[dict[str, Sample], dict[str, Sample]]:
     alone, whole = [], []
     with ExitStack() as stack:
-        clients = {
-            name: stack.enter_context(_client(auth, own.base_url)) for name, auth in auths.items()
+        sessions = {
+            one.name: stack.enter_context(one.open(Setup(target=service.open(one.name).target)))
+            for one in SYNC
         }
-        for client in clients.values():
-            _send(client)
+        attaching = {name: one.attach for name, one in sessions.items() if one.attach is not None}
+        for one in sessions.values():
+            _count_failed(one, 1)
         for number in range(scale.of(_ROUNDS)):
-            names = rotated(list(auths), number)
             alone.append(
-                {name: _timed(_attaching(auths[name], clients[name]), _ATTACHED) for name in names}
+                {
+                    name: _timed(attaching[name], _ATTACHED)
+                    for name in rotated(list(attaching), number)
+                }
             )
             whole.append(
-                {name: _timed(lambda: _send(clients[name]), _SENT) for name in names}  # noqa: B023
+                {
+                    name: _timed(sessions[name].request, _SENT)
+                    for name in rotated(list(sessions), number)
+                }
             )
-    return samples(alone), samples(whole)
+    return _in_order(alone), _in_order(whole)
 
 
-def _client(auth: httpx.Auth, base_url: str) -> httpx.Client:
-    return httpx.Client(auth=auth, base_url=base_url, timeout=TIMEOUT, trust_env=False)
-
-
-def _send(client: httpx.Client) -> bool:
-    return client.post(PATH, content=BODY, headers=JSON).is_success
-
-
-def _attaching(auth: httpx.Auth, client: httpx.Client) -> Callable[[], object]:
-    request = client.build_request("POST", PATH, content=BODY, headers=JSON)
-    response = httpx.Response(200, request=request)
-
-    def attach() -> None:
-        # Like `Client._send_handling_auth`.
-        flow = auth.sync_auth_flow(request)
-        try:
-            next(flow)
-            flow.send(response)
-        except StopIteration:
-            return
-        finally:
-            flow.close()
-
-    return attach
+def _in_order(rounds: list[dict[str, float]]) -> dict[str, Sample]:
+    return samples(
+        [{one.name: found[one.name] for one in SYNC if one.name in found} for found in rounds]
+    )
 
 
 def _timed(call: Callable[[], object], number: int) -> float:
@@ -171,22 +186,37 @@ def _timed(call: Callable[[], object], number: int) -> float:
         return (time.process_time() - began) / number
 
 
-def _threads(site: Site, threads: int, each: int, *, revoke: bool = False) -> Threads:
-    auth = own_auth(Setup(target=site.target))
-    if revoke:
-        auth.sync_token()
-        site.revoke()
+def _threads(service: Service, one: SyncContender, login: float, *, revoke: bool) -> Threads:
+    threads, each = (_CROWD, 1) if revoke else (_COLD, _EACH)
+    site = service.open(f"{one.name} {revoke}", lifetime=_LIFETIME if revoke else OVER)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(one.open(Setup(target=site.target)))
+            for _ in range(1 if one.shared else threads)
+        ]
+        if revoke:
+            for session in opened:
+                _count_failed(session, 1)
+            # The threads send before the first answer.
+            site.set(resource_latency=_RESOURCE)
+            site.revoke()
+        site.set(lifetime=_LIFETIME, connect_latency=login, refresh_latency=login)
         site.reset()
+        with ThreadPoolExecutor(threads) as pool:
+            work = [
+                pool.submit(_count_failed, opened[number % len(opened)], each)
+                for number in range(threads)
+            ]
+            failed = sum(one.result() for one in work)
+    return Threads(requests=threads * each, exchanges=site.counters()["exchanges"], failed=failed)
 
-    def work() -> int:
-        with _client(auth, auth.base_url) as client:
-            return sum(_send(client) for _ in range(each))
 
-    with ThreadPoolExecutor(threads) as pool:
-        accepted = sum(each.result() for each in [pool.submit(work) for _ in range(threads)])
-    counters = site.counters()
-    return Threads(
-        requests=threads * each,
-        exchanges=counters["connects"] + counters["refreshes"],
-        accepted=accepted,
-    )
+def _count_failed(session: SyncSession, number: int) -> int:
+    """Send *number* requests; return how many failed."""
+    failed = 0
+    for _ in range(number):
+        try:
+            failed += session.request() != _OK
+        except Exception:  # noqa: BLE001 - each library has errors of its own
+            failed += 1
+    return failed

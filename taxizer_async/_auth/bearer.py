@@ -14,7 +14,6 @@ from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import OriginSkipped
 from taxizer_async._http.headers import lacks_scope
 from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH, HttpExchange
-from taxizer_async._http.traced_exchange import TracedExchange
 from taxizer_async._http.urls import DEFAULT_PORTS, endpoint_url, origin_of
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Verdict
@@ -67,15 +66,13 @@ class Bearer:
             origin_of(each.scheme, each.raw_host, each.port) for each in origins
         )
         self._skipped: Final[set[str]] = set()
-        self.exchange: Final = TracedExchange(
-            HttpExchange(
-                base_url=url,
-                policy=policy,
-                clock=clock,
-                random=random.random,
-                library=library,
-                http_client=options.http_client,
-            )
+        self.exchange: Final = HttpExchange(
+            base_url=url,
+            policy=policy,
+            clock=clock,
+            random=random.random,
+            library=library,
+            http_client=options.http_client,
         )
         self.event_log: Final = EventLog(options.on_event, timeout=policy.hook_timeout)
         self.provider: Final = TokenProvider(

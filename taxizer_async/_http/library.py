@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 from weakref import WeakValueDictionary
 
-from taxizer_async._core.loop_limit import LoopLimit
+import anyio
+
+from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.process import PerProcess
 
 
@@ -61,11 +63,12 @@ class HttpLibrary:
             self.module.UnsupportedProtocol,
         )
         self.tls: Final = TlsContext(self, {})
-        self._limits: Final = WeakValueDictionary[str, LoopLimit]()
+        self._limits: Final = WeakValueDictionary[str, PerLoop[anyio.Semaphore]]()
 
-    def login_limit(self, base_url: str) -> LoopLimit:
+    def login_limit(self, base_url: str) -> PerLoop[anyio.Semaphore]:
         """Return the limit that all logins at *base_url* share; a server that hangs delays no other's."""
-        return self._limits.setdefault(base_url, LoopLimit(MOST_LOGINS))
+        new = PerLoop(lambda: anyio.Semaphore(MOST_LOGINS, fast_acquire=True))
+        return self._limits.setdefault(base_url, new)
 
     def is_replayable(self, request: Any) -> bool:
         """Return whether the body of *request*, of this library, can be sent again."""

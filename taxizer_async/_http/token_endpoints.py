@@ -12,7 +12,7 @@ import functools
 import inspect
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final
 
 import anyio
 import attrs
@@ -20,8 +20,9 @@ import attrs
 from taxizer_async._core.clock import FROZEN, is_frozen
 from taxizer_async._core.codec import encode_credentials, encode_refresh_token
 from taxizer_async._core.exchange import Malformed, Misconfigured, Unavailable
+from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
-from taxizer_async._http.library import HttpClientFactory, LoginClients
+from taxizer_async._http.library import MOST_LOGINS, HttpClientFactory, LoginClients
 from taxizer_async._http.network_errors import describe_network_error, is_about_certificate
 from taxizer_async._http.response import Attempt, RawResponse, read_response, receive
 from taxizer_async._http.urls import endpoint_url
@@ -29,15 +30,20 @@ from taxizer_async._version import __version__
 
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     import httpx
 
     from taxizer_async._core.clock import Clock
-    from taxizer_async._core.exchange import Outcome, RetryBudget
+    from taxizer_async._core.events import ExchangeKind
+    from taxizer_async._core.exchange import ExchangeTracer, Outcome, RetryBudget
     from taxizer_async._core.models import Credentials
     from taxizer_async._core.policy import RenewalPolicy
     from taxizer_async._core.secret import Secret
     from taxizer_async._http.library import HttpLibrary
 
+
+T = TypeVar("T")
 
 #: Paths of the API reference, pages "Auth/Connect" and "Auth/AppRefreshToken".
 CONNECT_PATH: Final = "/v1/Auth/Connect"
@@ -86,6 +92,9 @@ class HttpExchange:
     Asks the token endpoints under *base_url*; see the `Exchange` protocol.
 
     *random* returns numbers in [0, 1), for jitter; *http_client* a new client for each request.
+
+    Attributes:
+        tracers: Each is told when a call begins and ends, in the task that makes the call.
     """
 
     def __init__(
@@ -109,11 +118,21 @@ class HttpExchange:
         )
         self._is_own = isinstance(self._make, LoginClients)
         self._calls = AbandonableCalls(_MOST_CALLS)
+        self.tracers: tuple[ExchangeTracer, ...] = ()
 
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         """Log in at Connect; retry where that may help, until the deadline."""
         encode = functools.partial(encode_credentials, credentials)
         call = _Call(CONNECT_PATH, encode, self._clock.monotonic())
+        return await traced("connect", self.tracers, self._connect(call, budget))
+
+    async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
+        """Renew at AppRefreshToken, in one attempt."""
+        encode = functools.partial(encode_refresh_token, refresh_token)
+        call = _Call(REFRESH_PATH, encode, self._clock.monotonic())
+        return await traced("refresh", self.tracers, self._attempt(call, budget))
+
+    async def _connect(self, call: _Call, budget: RetryBudget) -> Outcome:
         attempt = 0
         while True:
             attempt += 1
@@ -128,17 +147,12 @@ class HttpExchange:
                 return Misconfigured(reason=FROZEN)
             await self._clock.sleep(wait)
 
-    async def refresh(self, refresh_token: Secret, budget: RetryBudget, /) -> Outcome:
-        """Renew at AppRefreshToken, in one attempt."""
-        encode = functools.partial(encode_refresh_token, refresh_token)
-        return await self._attempt(_Call(REFRESH_PATH, encode, self._clock.monotonic()), budget)
-
     async def _attempt(self, call: _Call, budget: RetryBudget) -> Outcome:
         place = self._limit.here()
         with anyio.move_on_after(budget.deadline - self._clock.monotonic()) as scope:
             await place.acquire()
         if scope.cancelled_caught:
-            reason = f"{self._limit.most} other logins of this process have kept it waiting"
+            reason = f"{MOST_LOGINS} other logins of this process have kept it waiting"
             return Unavailable(reason=reason, not_processed=True)
         try:
             outcome = await self._ask(call, budget) or await self._ask(call, budget)
@@ -263,6 +277,30 @@ class HttpExchange:
     def _note_certificate(self, error: Exception) -> None:
         if isinstance(self._make, LoginClients) and is_about_certificate(error):
             self._make.tls.doubt()
+
+
+async def traced(
+    kind: ExchangeKind, tracers: tuple[ExchangeTracer, ...], call: Awaitable[Outcome]
+) -> Outcome:
+    """Return what *call* returns, and tell *tracers* of it; the last of them is inside the others."""
+    ends = [_tried(functools.partial(tracer, kind)) for tracer in tracers]
+    outcome: Outcome | None = None
+    try:
+        outcome = await call
+        return outcome
+    finally:
+        for end in reversed(ends):
+            if end is not None:
+                _tried(functools.partial(end, outcome))
+
+
+def _tried(call: Callable[[], T]) -> T | None:
+    try:
+        return call()
+    except Exception as cause:  # noqa: BLE001 - it is the user's, and fails no login
+        problem = type(cause).__name__
+    LOG.error("a login or renewal could not be traced: %s", problem)
+    return None
 
 
 def _may_pass(outcome: Outcome) -> TypeGuard[Unavailable | Malformed]:

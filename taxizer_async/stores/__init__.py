@@ -4,6 +4,7 @@ Stores that share tokens: the `TokenStore` protocol, its values, the store in me
 Stores that need an extra have their own modules.
 """
 
+from taxizer_async.stores._encryption import RecordCodec
 from taxizer_async.stores._memory import MemoryTokenStore
 from taxizer_async.stores._protocol import (
     CheckableStore,
@@ -15,7 +16,6 @@ from taxizer_async.stores._protocol import (
     TokenRecord,
     TokenStore,
 )
-from taxizer_async.stores._record_codec import RecordCodec
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from taxizer_async.stores._protocol import StoreKey, TokenRecord
 
 
 if TYPE_CHECKING:
-    from taxizer_async.stores._protocol import Lease, TokenStore
+    from taxizer_async.stores._protocol import TokenStore
 
 
 async def probe(store: TokenStore, name: str) -> None:
@@ -27,17 +27,6 @@ async def probe(store: TokenStore, name: str) -> None:
         Exception: What the store raises.
     """
     key = StoreKey("check", name)
-    lease = await store.lease(key)
-    if lease is None:
-        return
-    try:
-        await _use(store, key, lease)
-    finally:
-        await store.clear(key)
-        await lease.release()
-
-
-async def _use(store: TokenStore, key: StoreKey, lease: Lease) -> None:
     record = TokenRecord(
         token=Token(jwt=Secret("check")),
         version="check",
@@ -46,9 +35,16 @@ async def _use(store: TokenStore, key: StoreKey, lease: Lease) -> None:
         age=0.0,
         refresh_spent=False,
     )
-    await lease.extend()
-    saved = await store.save(key, record, lease)
-    loaded = await store.load(key)
+    lease = await store.lease(key)
+    if lease is None:
+        return
+    try:
+        await lease.extend()
+        saved = await store.save(key, record, lease)
+        loaded = await store.load(key)
+    finally:
+        await store.clear(key)
+        await lease.release()
     if not saved or loaded is None or loaded.version != record.version:
         msg = "it does not keep what is written to it"
         raise TokenStoreError(msg)

@@ -9,22 +9,18 @@ from __future__ import annotations
 import contextlib
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, final
+
+import attrs
 
 from taxizer_async._core.codec import Undecodable
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.secret import Secret
-from taxizer_async.stores._records import (
-    decode_failure,
-    decode_record,
-    encode_failure,
-    encode_record,
-)
+from taxizer_async.stores._records import Stored, decode_failure, decode_record, encode
 
 
 if TYPE_CHECKING:
-    from taxizer_async.stores._protocol import StoreKey
-    from taxizer_async.stores._records import StoredFailure, StoredRecord
+    from taxizer_async.stores._protocol import FailureRecord, StoreKey, TokenRecord
 
 
 EncryptionKey: TypeAlias = "str | bytes | Secret | Iterable[str | bytes | Secret]"
@@ -61,11 +57,12 @@ class RecordCipher:
     def __init__(self, fernet: _Fernet | None) -> None:
         self._fernet: Final = fernet
 
-    def encrypt(self, stored: StoredRecord) -> OpaqueBytes:
-        """Return the bytes that `decrypt` reads."""
-        return self._encrypt(encode_record(stored))
+    def encrypt(self, stored: Stored[Any]) -> OpaqueBytes:
+        """Return the bytes that `decrypt` or `decrypt_failure` reads."""
+        clear = encode(stored)
+        return OpaqueBytes(clear if self._fernet is None else self._fernet.encrypt(clear))
 
-    def decrypt(self, data: OpaqueBytes, key: StoreKey) -> StoredRecord:
+    def decrypt(self, data: OpaqueBytes, key: StoreKey) -> Stored[TokenRecord]:
         """
         Return the record in *data*.
 
@@ -90,11 +87,7 @@ class RecordCipher:
             raise TokenStoreError(msg)
         return decoded
 
-    def encrypt_failure(self, stored: StoredFailure) -> OpaqueBytes:
-        """Return the bytes that `decrypt_failure` reads."""
-        return self._encrypt(encode_failure(stored))
-
-    def decrypt_failure(self, data: OpaqueBytes, key: StoreKey) -> StoredFailure | None:
+    def decrypt_failure(self, data: OpaqueBytes, key: StoreKey) -> Stored[FailureRecord] | None:
         """Return the failure in *data*; None if it can't be read, or belongs to another key than *key*."""
         clear = self._decrypt(data)
         decoded = None if clear is None else decode_failure(clear)
@@ -105,9 +98,6 @@ class RecordCipher:
     def may_be_kept(self, data: OpaqueBytes) -> bool:
         """Return whether *data* may stay on disk: with a key, no plain text may."""
         return self._fernet is None or data.content.startswith(_ENCRYPTED)
-
-    def _encrypt(self, clear: bytes) -> OpaqueBytes:
-        return OpaqueBytes(clear if self._fernet is None else self._fernet.encrypt(clear))
 
     def _decrypt(self, data: OpaqueBytes) -> bytes | None:
         """Return *data* in plain text; None if it is not encrypted as it should be."""
@@ -120,6 +110,75 @@ class RecordCipher:
             return self._fernet.decrypt(data.content)
         except Exception:  # noqa: BLE001 - InvalidToken: importing it would load cryptography
             return None
+
+
+@final
+class RecordCodec:
+    """
+    Turns records into bytes and back, encrypted if there is a key: for a store of your own.
+
+    ```python
+    from taxizer_async.stores import RecordCodec, StoreKey, TokenRecord
+
+    codec = RecordCodec()
+
+
+    def to_row(key: StoreKey, record: TokenRecord) -> tuple[str, bytes]:
+        return key.digest, codec.encode(key, record)
+
+
+    def from_row(key: StoreKey, data: bytes, seconds_since_save: float) -> TokenRecord:
+        return codec.decode(key, data, age=seconds_since_save)
+    ```
+
+    Args:
+        encryption_key: A Fernet key, or several: the first one encrypts, any of them decrypts. Without
+            one the bytes hold the tokens in plain text.
+
+    Raises:
+        ConfigurationError: If it is no such key, or encryption is wanted but not installed.
+    """
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, encryption_key: EncryptionKey | None = None) -> None:
+        cipher = make_record_cipher(encryption_key)
+        # Not in a frame that raises: see `_core.secret`.
+        del encryption_key
+        if isinstance(cipher, ConfigurationError):
+            raise cipher
+        self._cipher: Final = cipher
+
+    def encode(self, key: StoreKey, record: TokenRecord) -> bytes:
+        """Return what `decode` reads; it holds durations and no times, so keep the time of the save with it."""
+        return self._cipher.encrypt(Stored(key=key, content=record, written={})).content
+
+    def decode(
+        self, key: StoreKey, data: bytes | bytearray | memoryview, *, age: float
+    ) -> TokenRecord:
+        """
+        Return the record in *data*, older by *age*.
+
+        Args:
+            key: The key that it was encoded for.
+            data: What `encode` returned.
+            age: Seconds since the save, by a clock that all clients of the store share, such as the
+                server's; less than 0 counts as 0.
+
+        Raises:
+            TokenStoreError: If *data* is damaged, encrypted with another key, or the record of another
+                key. Nothing of it is in the error.
+        """
+        opaque = OpaqueBytes(bytes(data))
+        # Not in a frame that raises: see `_core.secret`.
+        del data
+        record = self._cipher.decrypt(opaque, key).content
+        return attrs.evolve(record, age=record.age + max(0.0, float(age)))
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a pickle would contain the encryption key."""
+        msg = "RecordCodec can't be pickled: make one in each process"
+        raise TypeError(msg)
 
 
 def make_record_cipher(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -31,114 +31,71 @@ if TYPE_CHECKING:
 RECORD_FORMAT: Final = 1
 
 
+ContentT = TypeVar("ContentT", TokenRecord, FailureRecord)
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class StoredRecord:
+class Stored(Generic[ContentT]):
     """
-    A record with what a store outside this process adds.
+    A record or a failure with what a store outside this process adds.
 
     Attributes:
         key: The key of the record.
-        record: The record at the time of writing.
+        content: The record, or the failure, at the time of writing.
         written: What the store needs to know how long ago that was: strings and numbers.
     """
 
     key: StoreKey
-    record: TokenRecord
+    content: ContentT
     written: dict[str, str | float]
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class StoredFailure:
-    """A failure with what a store outside this process adds, as `StoredRecord`."""
-
-    key: StoreKey
-    failure: FailureRecord
-    written: dict[str, str | float]
-
-
-def encode_record(stored: StoredRecord) -> bytes:
-    """Return the bytes that `decode_record` reads."""
-    record = stored.record
-    content = {
-        "format": RECORD_FORMAT,
-        "base_url": stored.key.base_url,
-        "client_id": stored.key.client_id,
-        "written": stored.written,
-        "version": record.version,
-        "lifetime": record.lifetime,
-        "refresh_lifetime": record.refresh_lifetime,
-        "age": record.age,
-        "refresh_spent": record.refresh_spent,
-        "token": token_fields(record.token),
-    }
-    return json.dumps(content).encode()
+def encode(stored: Stored[Any]) -> bytes:
+    """Return the bytes that `decode_record` or `decode_failure` reads."""
+    head = {"format": RECORD_FORMAT, **attrs.asdict(stored.key), "written": stored.written}
+    fields = attrs.asdict(stored.content, recurse=False)
+    if "token" in fields:
+        fields["token"] = token_fields(fields["token"])
+    return json.dumps(head | fields).encode()
 
 
-def decode_record(data: bytes) -> StoredRecord | Undecodable:
-    """Read what `encode_record` wrote in this format; anything else is damaged."""
+def decode_record(data: bytes) -> Stored[TokenRecord] | Undecodable:
+    """Read a record that `encode` wrote in this format; anything else is damaged."""
     content = _read(data, _RECORD_FIELDS)
     if isinstance(content, Undecodable):
         return content
     token = read_token_fields(content["token"])
     if token is None:
         return Undecodable("a JSON object without a usable JWT")
-    return StoredRecord(
-        key=StoreKey(content["base_url"], content["client_id"]),
-        record=TokenRecord(
-            token=token,
-            version=content["version"],
-            lifetime=content["lifetime"],
-            refresh_lifetime=content["refresh_lifetime"],
-            age=content["age"],
-            refresh_spent=content["refresh_spent"],
-        ),
-        written=content["written"],
-    )
+    fields = {name: content[name] for name in _RECORD_FIELDS} | {"token": token}
+    return _stored(content, TokenRecord(**fields))
 
 
-def encode_failure(stored: StoredFailure) -> bytes:
-    """Return the bytes that `decode_failure` reads."""
-    content = {
-        "format": RECORD_FORMAT,
-        "base_url": stored.key.base_url,
-        "client_id": stored.key.client_id,
-        "written": stored.written,
-    }
-    return json.dumps(content | attrs.asdict(stored.failure)).encode()
-
-
-def decode_failure(data: bytes) -> StoredFailure | Undecodable:
-    """Read what `encode_failure` wrote in this format; anything else is damaged."""
+def decode_failure(data: bytes) -> Stored[FailureRecord] | Undecodable:
+    """Read a failure that `encode` wrote in this format; anything else is damaged."""
     content = _read(data, _FAILURE_FIELDS)
     if isinstance(content, Undecodable):
         return content
-    return StoredFailure(
-        key=StoreKey(content["base_url"], content["client_id"]),
-        failure=FailureRecord(
-            kind=content["kind"],
-            endpoint=content["endpoint"],
-            status_code=int(content["status_code"]),
-            text=content["text"],
-            pair=content["pair"],
-            failures=int(content["failures"]),
-            ahead_of_need=content["ahead_of_need"],
-            remaining=content["remaining"],
-        ),
-        written=content["written"],
-    )
+    fields = {name: content[name] for name in _FAILURE_FIELDS}
+    whole = {name: int(fields[name]) for name in ("status_code", "failures")}
+    return _stored(content, FailureRecord(**(fields | whole)))
 
 
-def _read(data: bytes, fields: dict[str, Callable[[object], bool]]) -> dict[str, Any] | Undecodable:
-    """Return the JSON object in *data* if it is of this format and has all *fields*."""
+def _stored(content: dict[str, Any], value: ContentT) -> Stored[ContentT]:
+    key = StoreKey(content["base_url"], content["client_id"])
+    return Stored(key=key, content=value, written=content["written"])
+
+
+def _read(data: bytes, fields: _Fields) -> dict[str, Any] | Undecodable:
+    """Return the JSON object in *data* if it is of this format and has a key and all *fields*."""
     parsed = parse_json(data)
     if not isinstance(parsed, dict):
         return Undecodable(describe(data))
     content = cast("dict[str, Any]", parsed)
     if content.get("format") != RECORD_FORMAT:
         return Undecodable(f"a JSON object of another format than {RECORD_FORMAT}")
-    wrong = [
-        name for name, fits in fields.items() if name not in content or not fits(content[name])
-    ]
+    needed = _COMMON_FIELDS | fields
+    wrong = [name for name in needed if name not in content or not needed[name](content[name])]
     if wrong:
         return Undecodable(f"a JSON object without a usable {', '.join(wrong)}")
     return content
@@ -157,13 +114,14 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-_COMMON_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
+_Fields: TypeAlias = "dict[str, Callable[[object], bool]]"
+
+_COMMON_FIELDS: Final[_Fields] = {
     "base_url": _is_text,
     "client_id": _is_text,
     "written": lambda value: isinstance(value, dict),
 }
-_RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
-    **_COMMON_FIELDS,
+_RECORD_FIELDS: Final[_Fields] = {
     "version": _is_text,
     "lifetime": _is_number,
     "refresh_lifetime": lambda value: value is None or _is_number(value),
@@ -171,8 +129,7 @@ _RECORD_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
     "refresh_spent": _is_flag,
     "token": lambda value: isinstance(value, dict),
 }
-_FAILURE_FIELDS: Final[dict[str, Callable[[object], bool]]] = {
-    **_COMMON_FIELDS,
+_FAILURE_FIELDS: Final[_Fields] = {
     "kind": lambda value: value in FAILURE_KINDS,
     "endpoint": _is_text,
     "status_code": _is_number,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
+
+import anyio
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.helper_thread import HelperLoop
-from taxizer_async._core.loop_limit import LoopLimit
+from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._redis_calls import CONNECT_TIMEOUT, MOST_AT_ONCE
@@ -88,7 +89,7 @@ class BorrowedClient:
     __slots__ = ("_client", "_home", "limit")
 
     def __init__(self, client: object) -> None:
-        self.limit: Final = LoopLimit(MOST_AT_ONCE)
+        self.limit: Final = _make_limit()
         self._client: Final[Any] = client
         self._home: PerProcess[ref[AbstractEventLoop]] | None = None
 
@@ -159,14 +160,18 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
 
 @final
 class ClientPerLoop:
-    """A client for each event loop, made by *make*."""
+    """
+    A client for each event loop, made by *make*.
+
+    A forked child leaves its parent's alone: closing them would end their connections there.
+    """
 
     __slots__ = ("_clients", "limit", "make")
 
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
-        self.limit: Final = LoopLimit(MOST_AT_ONCE)
+        self.limit: Final = _make_limit()
         self.make: Final = make
-        self._clients: Final = PerProcess(_Clients)
+        self._clients: Final = PerLoop(self._open)
 
     def current(self) -> Any:
         """
@@ -175,25 +180,19 @@ class ClientPerLoop:
         Raises:
             ConfigurationError: On trio.
         """
+        _running_loop()
+        return self._clients.here()
+
+    def _open(self) -> redis.asyncio.Redis:
         loop = _running_loop()
-        own = self._clients.get()
-        with own.mutex:
-            client = own.by_loop.get(loop)
-            if client is None:
-                # A client's connections refer to its loop, so the two are never collected here.
-                for ended in [each for each in own.by_loop if each.is_closed()]:
-                    del own.by_loop[ended]
-                client = own.by_loop[loop] = self.make()
-                if isinstance(loop, HelperLoop):
-                    loop.before_end.append(self.aclose)
-            return client
+        if isinstance(loop, HelperLoop):
+            loop.before_end.append(self.aclose)
+        return self.make()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop."""
-        loop = _running_loop()
-        own = self._clients.get()
-        with own.mutex:
-            client = own.by_loop.pop(loop, None)
+        _running_loop()
+        client = self._clients.pop()
         if client is None:
             return
         # A connection whose other end is gone waits for TLS to be closed.
@@ -201,17 +200,8 @@ class ClientPerLoop:
             await client.aclose()
 
 
-@final
-class _Clients:
-    """The clients of one process; closing its parent's would end their connections there."""
-
-    __slots__ = ("by_loop", "mutex")
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.by_loop: WeakKeyDictionary[AbstractEventLoop, redis.asyncio.Redis] = (
-            WeakKeyDictionary()
-        )
+def _make_limit() -> PerLoop[anyio.Semaphore]:
+    return PerLoop(lambda: anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True))
 
 
 def _running_loop() -> AbstractEventLoop:

@@ -22,7 +22,7 @@ from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
 from taxizer_async.stores._protocol import StoreView
-from taxizer_async.stores._records import RECORD_FORMAT, StoredFailure, StoredRecord
+from taxizer_async.stores._records import RECORD_FORMAT, Stored
 
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class FileTokenStore:
             msg = "the record does not say when it was written; it is replaced at the next login"
             raise TokenStoreError(msg)
         passed = MachineTime.now().since(moment)
-        return attrs.evolve(stored.record, age=stored.record.age + passed)
+        return attrs.evolve(stored.content, age=stored.content.age + passed)
 
     def _load_failure(self, key: StoreKey) -> FailureRecord | None:
         data = None
@@ -183,15 +183,15 @@ class FileTokenStore:
             return None
         # Not by the wall clock: a failure lasts for a minute at most, even if that is set back.
         passed = now.uptime - moment.uptime
-        remaining = stored.failure.remaining - passed
+        remaining = stored.content.remaining - passed
         is_remembered = passed >= 0 and remaining > 0
-        return attrs.evolve(stored.failure, remaining=remaining) if is_remembered else None
+        return attrs.evolve(stored.content, remaining=remaining) if is_remembered else None
 
     def _save(self, key: StoreKey, record: TokenRecord, lease: FileLease) -> bool:
         self._directory.prepare()
         name = _file_name(key)
         written = attrs.asdict(MachineTime.now())
-        data = self._cipher.encrypt(StoredRecord(key=key, record=record, written=written))
+        data = self._cipher.encrypt(Stored(key=key, content=record, written=written))
         if not lease.is_of(key):
             return False
         self._set_aside_if_damaged(key, lease)
@@ -203,9 +203,7 @@ class FileTokenStore:
     def _save_failure(self, key: StoreKey, failure: FailureRecord, lease: FileLease) -> bool:
         self._directory.prepare()
         written = attrs.asdict(MachineTime.now())
-        data = self._cipher.encrypt_failure(
-            StoredFailure(key=key, failure=failure, written=written)
-        )
+        data = self._cipher.encrypt(Stored(key=key, content=failure, written=written))
         return self._directory.replace(_failure_name(key), data, still=lambda: lease.is_of(key))
 
     def _clear(self, key: StoreKey) -> None:

@@ -20,7 +20,7 @@ from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._check import probe
 from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS, StoreView
-from taxizer_async.stores._records import RECORD_FORMAT, StoredFailure, StoredRecord
+from taxizer_async.stores._records import RECORD_FORMAT, Stored
 from taxizer_async.stores._redis_calls import call_redis
 from taxizer_async.stores._redis_clients import make_clients, wrap_client
 from taxizer_async.stores._redis_errors import explain
@@ -204,8 +204,7 @@ class RedisTokenStore:
         if not isinstance(lease, _RedisLease):
             return False
         ttl = _milliseconds(_life(record))
-        stored = StoredRecord(key=key, record=record, written={"ttl": ttl})
-        data = self._cipher.encrypt(stored)
+        data = self._cipher.encrypt(Stored(key=key, content=record, written={"ttl": ttl}))
         return bool(await self._eval(_SAVE, key, lease.owner, data, ttl))
 
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
@@ -213,7 +212,7 @@ class RedisTokenStore:
         if not isinstance(lease, _RedisLease):
             return False
         ttl = max(1, _milliseconds(failure.remaining))
-        data = self._cipher.encrypt_failure(StoredFailure(key=key, failure=failure, written={}))
+        data = self._cipher.encrypt(Stored(key=key, content=failure, written={}))
         return bool(await self._eval(_SAVE_FAILURE, key, lease.owner, data, ttl))
 
     async def clear(self, key: StoreKey, /) -> None:
@@ -247,7 +246,7 @@ class RedisTokenStore:
         if not isinstance(of, float) or left < 0:
             msg = "the record does not say how old it is; it is replaced at the next login"
             raise TokenStoreError(msg)
-        return attrs.evolve(stored.record, age=stored.record.age + max(0.0, of - left) / 1000)
+        return attrs.evolve(stored.content, age=stored.content.age + max(0.0, of - left) / 1000)
 
     def _read_failure(
         self, content: bytes | str | None, left: int, key: StoreKey
@@ -257,8 +256,8 @@ class RedisTokenStore:
             stored = self._cipher.decrypt_failure(_opaque(content), key)
         if stored is None:
             return None
-        remaining = min(stored.failure.remaining, left / 1000)
-        return attrs.evolve(stored.failure, remaining=remaining)
+        remaining = min(stored.content.remaining, left / 1000)
+        return attrs.evolve(stored.content, remaining=remaining)
 
 
 @final

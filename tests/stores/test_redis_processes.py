@@ -66,7 +66,7 @@ async def main():
     await use("parent")
     # A fork copies a mutex that another thread holds, and not that thread.
     held, forked = threading.Event(), threading.Event()
-    mutexes = [store._clients._clients.get().mutex] if of_url else []
+    mutexes = [store._clients._clients._loops.get().mutex] if of_url else []
     threading.Thread(target=hold, args=(mutexes, held, forked)).start()
     held.wait()
     child = os.fork()
@@ -160,7 +160,7 @@ def test_loops_that_ended_are_not_kept(redis_server: RedisServer) -> None:
     for _ in range(5):
         asyncio.run(use())
     kept: Any = store._clients
-    assert len(kept._clients.get().by_loop) == 1
+    assert len(kept._clients._loops.get().values) == 1
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from taxizer_async._core.codec import Undecodable
 from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore, StoreKey, TokenStore
 from taxizer_async.stores._encryption import OpaqueBytes, RecordCipher, make_record_cipher
-from taxizer_async.stores._records import StoredFailure, decode_failure, encode_failure
+from taxizer_async.stores._records import Stored, decode_failure, encode
 from tests.support.tokens import make_failure
 
 
@@ -22,8 +22,8 @@ REFUSAL = attrs.evolve(FAILURE, kind="refused", status_code=401, text="", pair="
 FERNET_KEY = Fernet.generate_key()
 
 
-def _stored(failure: FailureRecord = FAILURE, key: StoreKey = KEY) -> StoredFailure:
-    return StoredFailure(key=key, failure=failure, written={"ttl": 4500.0})
+def _stored(failure: FailureRecord = FAILURE, key: StoreKey = KEY) -> Stored[FailureRecord]:
+    return Stored(key=key, content=failure, written={"ttl": 4500.0})
 
 
 def _cipher(key: bytes | None) -> RecordCipher:
@@ -37,16 +37,16 @@ def _cipher(key: bytes | None) -> RecordCipher:
 def test_round_trip(failure: FailureRecord, key: bytes | None) -> None:
     """A failure is read as it was written, encrypted or not."""
     cipher = _cipher(key)
-    read = cipher.decrypt_failure(cipher.encrypt_failure(_stored(failure)), KEY)
+    read = cipher.decrypt_failure(cipher.encrypt(_stored(failure)), KEY)
 
     assert read is not None
-    assert read.failure == failure
+    assert read.content == failure
     assert read.written == {"ttl": 4500.0}
 
 
 def test_encrypted() -> None:
     """With an encryption key, nothing of a failure is readable without it."""
-    data = _cipher(FERNET_KEY).encrypt_failure(_stored(REFUSAL))
+    data = _cipher(FERNET_KEY).encrypt(_stored(REFUSAL))
 
     assert REFUSAL.endpoint.encode() not in data.content
     assert _cipher(None).decrypt_failure(data, KEY) is None
@@ -55,14 +55,12 @@ def test_encrypted() -> None:
 
 def test_plain_text_is_not_believed_where_there_is_a_key() -> None:
     """With an encryption key, a failure in plain text counts as none."""
-    assert (
-        _cipher(FERNET_KEY).decrypt_failure(_cipher(None).encrypt_failure(_stored()), KEY) is None
-    )
+    assert _cipher(FERNET_KEY).decrypt_failure(_cipher(None).encrypt(_stored()), KEY) is None
 
 
 def test_of_another_key() -> None:
     """A failure of another API or app counts as none."""
-    data = _cipher(None).encrypt_failure(_stored(key=StoreKey(KEY.base_url, "other")))
+    data = _cipher(None).encrypt(_stored(key=StoreKey(KEY.base_url, "other")))
 
     assert _cipher(None).decrypt_failure(data, KEY) is None
 
@@ -88,7 +86,7 @@ def test_of_another_key() -> None:
 )
 def test_damaged(change: dict[str, Any]) -> None:
     """A failure with a field that is no such thing is damaged, and counts as none."""
-    content = json.loads(encode_failure(_stored()))
+    content = json.loads(encode(_stored()))
     data = json.dumps(content | change).encode()
 
     assert isinstance(decode_failure(data), Undecodable)

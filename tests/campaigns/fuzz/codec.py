@@ -97,13 +97,13 @@ async def _feed_record(sent: bytes) -> str:
     if isinstance(stored, Undecodable):
         require(not shows_canary(stored), "no value is seen in an excerpt")
         return "Undecodable"
-    check_token(stored.record.token)
+    check_token(stored.content.token)
     clock = ManualClock()
-    cached = from_record(stored.record, clock=clock, policy=_POLICY, jitter=0.5)
+    cached = from_record(stored.content, clock=clock, policy=_POLICY, jitter=0.5)
     cached.freshness(clock)
     require(not math.isnan(cached.remaining(clock)), "what is left of a token is a number")
     require(isinstance(cached.refreshable(clock), bool), "a record can be judged")
-    return "StoredRecord"
+    return "Stored"
 
 
 @attrs.frozen
@@ -153,7 +153,7 @@ def _raw(named: dict[str, str]) -> list[tuple[bytes, bytes]]:
 CODEC: Final = (
     Target("token", 0.18, body, always(_feed_token), {"Decoded", "Undecodable"}),
     Target("timestamp", 0.16, headers.timestamp, always(_feed_timestamp), {"datetime", "None"}),
-    Target("record", 0.09, _draw_record, always(_feed_record), {"StoredRecord", "Undecodable"}),
+    Target("record", 0.09, _draw_record, always(_feed_record), {"Stored", "Undecodable"}),
     Target(
         "answer", 0.14, _draw_answer, always(_feed_answer), {"inflated", "as it came", "too long"}
     ),

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from taxizer_async import AuthError, ConfigurationError, RenewalPolicy, TaxizerAuth, TaxizerClient
-from taxizer_async._core.exchange import Outcome
-from taxizer_async._http.traced_exchange import TracedExchange
+from taxizer_async._core.exchange import ExchangeTracer, Outcome
+from taxizer_async._http.token_endpoints import traced
 from taxizer_async.httpx2 import TaxizerAuth as TaxizerAuth2
 from taxizer_async.testing import Fault
 
@@ -152,20 +152,15 @@ async def test_an_exchange_that_is_cancelled_ends_its_trace() -> None:
     """Tracers hear of the end of a cancelled exchange, without an outcome, the last one first."""
     heard: list[tuple[str, Outcome | None]] = []
 
-    class Endless:
-        async def connect(self, *_: object) -> Any:
-            await anyio.sleep_forever()
+    async def ask() -> Any:
+        await anyio.sleep_forever()
 
-        refresh = connect
-
-    exchange = TracedExchange(Endless())
-    exchange.tracers = (
+    tracers: tuple[ExchangeTracer, ...] = (
         lambda kind: lambda outcome: heard.append((f"outer {kind}", outcome)),
         lambda kind: lambda outcome: heard.append((f"inner {kind}", outcome)),
     )
-    call: Any = exchange.refresh
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(call, None, None)
+        tasks.start_soon(traced, "refresh", tracers, ask())
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
 

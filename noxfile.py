@@ -211,6 +211,20 @@ def fleet(session: nox.Session) -> None:
 
 
 @nox.session
+def proxy(session: nox.Session) -> None:
+    """Put an nginx with faults between 16 processes and all that they talk to; arguments go to it."""
+    if not Path("/usr/lib/nginx/modules/ngx_stream_js_module.so").exists():
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            session.error("install Debian's packages nginx and libnginx-mod-stream-js")
+        session.run("apt-get", "update", "--quiet", external=True)
+        # At this level the package starts no service.
+        command = ["apt-get", "install", "--quiet", "--yes", "nginx", "libnginx-mod-stream-js"]
+        session.run(*command, env={"RUNLEVEL": "1"}, external=True)
+    install(session)
+    session.run("python", "-m", "tests.campaigns.proxy.run", *session.posargs)
+
+
+@nox.session
 def load(session: nox.Session) -> None:
     """Send requests at full speed through faults for a minute on each event loop; arguments go to it."""
     session.install(".[all]", *group("tests"))

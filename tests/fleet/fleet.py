@@ -45,6 +45,9 @@ class WorkerConfig:
         client_secret: Its secret, if that is not the sandbox's.
         asks: Whether its credentials come from a callable.
         proxy: What its logins go through.
+        base_url: Where it logs in, if that is not the sandbox itself.
+        api: Where its requests go to, if that is not `base_url`.
+        timeout: Seconds that a request waits for the API.
     """
 
     store: tuple[str, str]
@@ -58,11 +61,14 @@ class WorkerConfig:
     client_secret: str | None = None
     asks: bool = False
     proxy: str | None = None
+    base_url: str | None = None
+    api: str | None = None
+    timeout: float = 90.0
 
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a worker reports."""
+    """What a worker reports; `longest` is of the requests since its last report."""
 
     what: str
     sent: int
@@ -75,6 +81,8 @@ class Report:
     renewals: int
     adoptions: int
     events: list[str]
+    longest: float
+    tasks: int
 
 
 @final
@@ -85,8 +93,10 @@ class Worker:
         self, sandbox: Sandbox, config: WorkerConfig, note_exchange: Callable[[Worker, float], None]
     ) -> None:
         self._note_exchange = note_exchange
+        base_url = config.base_url or sandbox.base_url
         content = attrs.asdict(config) | {
-            "base_url": sandbox.base_url,
+            "base_url": base_url,
+            "api": config.api or base_url,
             "client_id": sandbox.credentials.client_id,
             "client_secret": config.client_secret or sandbox.credentials.client_secret.reveal(),
         }

@@ -96,6 +96,7 @@ class Worker:
             TaxizerAuth(
                 (lambda: credentials) if CONFIG["asks"] else credentials,
                 base_url=CONFIG["base_url"],
+                extra_origins=[CONFIG["api"]],
                 store=store,
                 policy=RenewalPolicy(**CONFIG["policy"]),
                 http_client=announced_client,
@@ -106,12 +107,13 @@ class Worker:
         self._turns = itertools.cycle(self._auths)
         # Loopback needs neither a proxy nor TLS, whose CA bundle takes long to read.
         self._client = httpx.AsyncClient(
-            base_url=CONFIG["base_url"],
-            timeout=90,
+            base_url=CONFIG["api"],
+            timeout=CONFIG["timeout"],
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
         self._sent = 0
+        self._longest = 0.0
         self._failures: list[str] = []
         self._served_at: list[float] = []
         self._answered_at: list[float] = []
@@ -159,6 +161,7 @@ class Worker:
 
     async def _send(self) -> None:
         auth = next(self._turns)
+        began = time.monotonic()
         try:
             await auth.token()
             self._served_at.append(time.monotonic())
@@ -170,10 +173,12 @@ class Worker:
             self._failures.append(f"{type(problem).__name__}: {problem}")
             self._failed_at.append(time.monotonic())
         self._sent += 1
+        self._longest = max(self._longest, time.monotonic() - began)
 
     async def _tell(self) -> None:
         await self._for_each(TaxizerAuth.events_delivered)
         statuses = [auth.status() for auth in self._auths]
+        longest, self._longest = self._longest, 0.0
         say(
             "told",
             sent=self._sent,
@@ -186,6 +191,8 @@ class Worker:
             renewals=sum(status.renewals for status in statuses),
             adoptions=sum(status.adoptions for status in statuses),
             events=self._events,
+            longest=longest,
+            tasks=len(anyio.get_running_tasks()),
         )
 
 

@@ -233,6 +233,13 @@ def load(session: nox.Session) -> None:
         session.run("python", "-m", "tests.campaigns.soak.run", "--backend", backend, *arguments)
 
 
+@nox.session
+def hour(session: nox.Session) -> None:
+    """Send paced requests from all kinds of callers for an hour, and see that nothing grows; arguments go to it."""
+    session.install(".[all]", *group("bench"))
+    session.run("python", "-m", "tests.campaigns.hour.run", *session.posargs)
+
+
 @nox.session(python=PYTHONS[-1:])
 def bench(session: nox.Session) -> None:
     """Measure what a token costs, next to the floor and to others; `-- --quick`, `-- --only hot`."""

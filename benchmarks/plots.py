@@ -27,8 +27,8 @@ CAPTIONS: Final = {
     "cost.svg": "Cost per request",
     "scale.svg": "Commands per second at the store of simulated workers",
 }
-_OWN: Final = "#0a6a5d"
-_OTHER: Final = "#9aa5b1"
+OWN: Final = "#0a6a5d"
+OTHER: Final = "#9aa5b1"
 _FLOOR: Final = "#d9dee4"
 #: matplotlib writes colors into each element; these replace them on a dark page.
 _DARK: Final = """\
@@ -64,13 +64,18 @@ def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
         )
     if "simulated" in series:
         figures["scale.svg"] = _rates(series["simulated"])
+    save(figures, folder)
+    return {name: CAPTIONS[name] for name in figures}
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write *figures* into *folder*, by file name, for light and dark pages."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "taxizer_async", "svg.fonttype": "none"}):
         for name, figure in figures.items():
             figure.savefig(folder / name, metadata={"Date": None})
             text = _finish((folder / name).read_text("utf-8"))
             (folder / name).write_text(text, "utf-8")
-    return {name: CAPTIONS[name] for name in figures}
 
 
 def _finish(svg: str) -> str:
@@ -93,7 +98,7 @@ def _courses(series: Mapping[str, Sequence[float]]) -> Figure:
         axes.scatter(*zip(*shown, strict=True), s=3, color=_colour(name), rasterized=True)
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_yscale("log")
-        _plain(axes)
+        plain(axes)
     every[-1, 0].set_xlabel("seconds")
     figure.supylabel("latency, ms")
     return figure
@@ -109,7 +114,7 @@ def _distributions(series: Mapping[str, Sequence[float]]) -> Figure:
             [1 - share + 1 / len(shares) for share in shares],
             where="post",
             label=name,
-            color=_OWN if name.startswith("taxizer") else f"C{number}",
+            color=OWN if name.startswith("taxizer") else f"C{number}",
             linestyle="--" if "keep_fresh" in name else "-",
         )
     axes.set_xscale("log")
@@ -117,7 +122,7 @@ def _distributions(series: Mapping[str, Sequence[float]]) -> Figure:
     axes.set_xlabel("latency, ms")
     axes.set_ylabel("share of requests that take longer")
     axes.legend(fontsize=8, frameon=False)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -126,10 +131,10 @@ def _rates(series: Mapping[str, Sequence[float]]) -> Figure:
     figure = Figure(figsize=(9, 1.6 * len(names)), layout="constrained")
     every = figure.subplots(len(names), 1, squeeze=False)
     for axes, name in zip(every[:, 0], names, strict=True):
-        axes.step(series[f"seconds {name}"], series[f"commands {name}"], where="post", color=_OWN)
+        axes.step(series[f"seconds {name}"], series[f"commands {name}"], where="post", color=OWN)
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylim(bottom=0)
-        _plain(axes)
+        plain(axes)
     every[-1, 0].set_xlabel("seconds")
     figure.supylabel("commands per second")
     return figure
@@ -147,7 +152,7 @@ def _bars(values: Mapping[str, float], what: str) -> Figure:
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(what)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -157,9 +162,10 @@ def _medians(series: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def _colour(name: str) -> str:
     if name.startswith("taxizer"):
-        return _OWN
-    return _FLOOR if name.startswith("static") else _OTHER
+        return OWN
+    return _FLOOR if name.startswith("static") else OTHER
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """Leave out the frame of *axes* where it is no axis."""
     axes.spines[["top", "right"]].set_visible(False)

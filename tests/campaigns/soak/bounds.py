@@ -76,21 +76,26 @@ def _idleness(report: Report) -> Iterator[str]:
 def _growth(report: Report) -> Iterator[str]:
     before, last = baseline(report), report.censuses[-1]
     for number, census in enumerate(report.censuses[report.plan.warm_up :], report.plan.warm_up):
-        yield from (f"round {number + 1}: {told}" for told in _more(before, census))
+        yield from (f"round {number + 1}: {told}" for told in more_things(before, census))
     most = max(census.threads for census in report.censuses)
     if most > report.start.threads + MOST_THREADS:
         yield f"{most} threads, of {report.start.threads} at the start"
+    yield from more_memory(before, last)
+
+
+def more_memory(before: Census, now: Census) -> Iterator[str]:
+    """Yield what has grown beyond its allowance."""
     allowances = (
-        ("objects", before.tracked, last.tracked, MORE_TRACKED),
-        ("blocks of memory", before.blocks, last.blocks, MORE_BLOCKS),
-        ("bytes of memory", before.resident, last.resident, MORE_RESIDENT),
+        ("objects", before.tracked, now.tracked, MORE_TRACKED),
+        ("blocks of memory", before.blocks, now.blocks, MORE_BLOCKS),
+        ("bytes of memory", before.resident, now.resident, MORE_RESIDENT),
     )
     for what, old, new, allowance in allowances:
         if new - old > allowance:
             yield f"{new - old:,} more {what}, of {old:,}"
 
 
-def _more(before: Census, now: Census) -> Iterator[str]:
+def more_things(before: Census, now: Census) -> Iterator[str]:
     """Yield what has grown and may not."""
     counts = (
         ("tasks", before.tasks, now.tasks),

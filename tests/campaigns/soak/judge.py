@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import math
+import threading
 import time
 
 from datetime import UTC, datetime
@@ -73,9 +74,16 @@ class _Spell:
 
 @final
 class Judge:
-    """Counts requests, and notes failures that could have been avoided."""
+    """
+    Counts requests, and notes failures that could have been avoided; any thread may tell it of one.
 
-    def __init__(self) -> None:
+    Args:
+        longest_backoff: Seconds that a failure is remembered at most.
+    """
+
+    def __init__(self, longest_backoff: float = LONGEST_BACKOFF) -> None:
+        self._remembered_for = longest_backoff + SLACK
+        self._lock = threading.RLock()
         self.counts: collections.Counter[str] = collections.Counter()
         self.violations: list[str] = []
         self.violated = 0
@@ -88,34 +96,26 @@ class Judge:
 
     def served(self, began: float) -> None:
         """Count a request that was answered."""
-        self.counts["served"] += 1
-        self.longest = max(self.longest, time.monotonic() - began)
+        with self._lock:
+            self.counts["served"] += 1
+            self.longest = max(self.longest, time.monotonic() - began)
 
     def cancelled(self) -> None:
         """Count a request that its caller gave up."""
-        self.counts["cancelled"] += 1
+        with self._lock:
+            self.counts["cancelled"] += 1
 
     def failed(self, failed: Failed) -> None:
         """Judge a request that failed."""
-        self.longest = max(self.longest, failed.ended - failed.began)
-        if self._was_refused_twice(failed):
-            self.counts["refused twice as tokens were revoked"] += 1
-            return
-        objection = self._objection(failed)
-        if objection is None:
-            self.counts[f"{failed.name} in an outage"] += 1
-            return
-        told = f"{failed.auth}: {objection}: {failed.name}: {failed.error}"
-        if self._undecided is None:
-            self.violate(told)
-        else:
-            self._undecided.append(told)
+        with self._lock:
+            self._judge(failed)
 
     def violate(self, told: str) -> None:
         """Note that a rule was broken."""
-        self.violated += 1
-        if len(self.violations) < _EXAMPLES:
-            self.violations.append(told)
+        with self._lock:
+            self.violated += 1
+            if len(self.violations) < _EXAMPLES:
+                self.violations.append(told)
 
     def begin_outage(self, outage: Outage) -> None:
         """Note that requests may fail from now on."""
@@ -138,12 +138,28 @@ class Judge:
 
     def end_shower(self, *, overran: bool) -> None:
         """Pass that verdict."""
-        undecided, self._undecided = self._undecided or [], None
+        with self._lock:
+            undecided, self._undecided = self._undecided or [], None
         if overran:
             self.counts["failed as a shower overran"] += len(undecided)
             return
         for told in undecided:
             self.violate(told)
+
+    def _judge(self, failed: Failed) -> None:
+        self.longest = max(self.longest, failed.ended - failed.began)
+        if self._was_refused_twice(failed):
+            self.counts["refused twice as tokens were revoked"] += 1
+            return
+        objection = self._objection(failed)
+        if objection is None:
+            self.counts[f"{failed.name} in an outage"] += 1
+            return
+        told = f"{failed.auth}: {objection}: {failed.name}: {failed.error}"
+        if self._undecided is None:
+            self.violate(told)
+        else:
+            self._undecided.append(told)
 
     def _was_refused_twice(self, failed: Failed) -> bool:
         began_before = failed.began <= self._revoked_at + REVOKED_WITHIN
@@ -152,7 +168,7 @@ class Judge:
     def _objection(self, failed: Failed) -> str | None:
         """Return why *failed* should not have failed in this way; None if it may."""
         spell = self._spell
-        remembered_for = LONGEST_BACKOFF + SLACK
+        remembered_for = self._remembered_for
         if spell is None or not (
             failed.ended >= spell.began and failed.began <= spell.ended + remembered_for
         ):

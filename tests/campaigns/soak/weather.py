@@ -170,14 +170,20 @@ def draw_shower(rng: random.Random) -> Shower:
     )
 
 
-def draw_outages(rng: random.Random, *, brief: bool) -> Iterator[Outage]:
+def draw_outages(
+    rng: random.Random,
+    *,
+    brief: bool,
+    policy: RenewalPolicy = POLICY,
+    lifetime: float = LIFETIME,
+) -> Iterator[Outage]:
     """Draw outages, each kind in its turn; a *brief* one is over within two seconds."""
     kinds = [kind for kind in _ERRORS if not (brief and _is_retried(kind))]
     while True:
         for kind in rng.sample(kinds, len(kinds)):
             revoked = brief or rng.random() < 0.5
-            effort = POLICY.exchange_timeout if _is_retried(kind) else 2 * SHORTEST_EFFORT
-            more = rng.uniform(0.1, 0.3 if brief else 1.0) + (0.0 if revoked else LIFETIME)
+            effort = policy.exchange_timeout if _is_retried(kind) else 2 * SHORTEST_EFFORT
+            more = rng.uniform(0.1, 0.3 if brief else 1.0) + (0.0 if revoked else lifetime)
             yield Outage(kind=kind, seconds=effort + more, revoked=revoked, error=_ERRORS[kind])
 
 

@@ -91,9 +91,7 @@ class Traffic:
             functools.partial(self._visit_on_and_on, self._visit_trio),
             functools.partial(self._visit_on_and_on, self._visit_sync),
         )
-        threads = [threading.Thread(target=each, daemon=True) for each in endless]
-        for thread in threads:
-            thread.start()
+        threads = [self._start(each) for each in endless]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._last, "asyncio")
             tasks.start_soon(self._keep_fresh)
@@ -114,13 +112,28 @@ class Traffic:
         for auth in (self._shared, self._kept):
             try:
                 with anyio.fail_after(STUCK_AFTER):
+                    # Both, since what each of them needs is made when it is first needed.
                     await auth.forget()
-                    # Its sync face is made when it is first needed.
+                    await auth.token()
+                    await auth.forget()
                     await anyio.to_thread.run_sync(auth.sync_token)
             except (TaxizerError, TimeoutError) as error:
                 self._judge.violate(
                     f"{self._member(auth).name} gets no token, though all is well: {error!r}"
                 )
+
+    def _start(self, call: Callable[[], None]) -> threading.Thread:
+        """Start a thread; an exception that ends it breaks a rule."""
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - it is told
+                self._judge.violate(f"a thread ended with {error!r}")
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
 
     def _auth(self, store: FileTokenStore | None) -> TaxizerAuth:
         return TaxizerAuth(
@@ -160,9 +173,7 @@ class Traffic:
     def _visit_on_and_on(self, visit: Callable[[], None]) -> None:
         """Have a thread each for visits, one after the other, until all end."""
         while not self._stop.wait(self._pause()):
-            visitor = threading.Thread(target=visit, daemon=True)
-            visitor.start()
-            visitor.join()
+            self._start(visit).join()
 
     def _visit_asyncio(self) -> None:
         anyio.run(self._visit, backend="asyncio")

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 #: Some for each auth that is there at a time, because the call of an abandoned refresh may still run when the
 #: next begins, and one that waits for the sandbox's process.
 MOST_THREADS: Final = 4 * (2 + VISITORS) + 1
-#: What the two auths that stay may remember of 401s.
+#: What the two auths that stay may remember of 401s, and a store in files of the lock of another.
 REMEMBERED: Final = {
     "taxizer_async._token.cache_state.RenewalOf401": 2 * POLICY.unauthorized_budget,
     "taxizer_async._token.places.Refusal": 2 * MOST_PLACES,
+    "taxizer_async.stores._file_lease._Sighting": 1,
 }
 #: Growth allowed after the warm-up.
 MORE_TRACKED: Final = 500

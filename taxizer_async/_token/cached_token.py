@@ -115,7 +115,7 @@ class CachedToken:
 
     def is_over(self, now: float) -> bool:
         """Return whether it has ended by *now* (`Clock.monotonic`), whatever the server says of it."""
-        return max(now - self.requested_at, 0.0) >= self.schedule.ends_after
+        return now - self.requested_at >= self.schedule.ends_after
 
     def same_token(self, other: CachedToken | None) -> bool:
         """Return whether *other* has the same JWT."""

@@ -8,7 +8,7 @@ from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cache_state import CacheState
 from taxizer_async.testing import ManualClock
-from tests.support.tokens import issue, make_cached, make_record
+from tests.support.tokens import NOW, issue, make_cached, make_record
 
 
 OUTAGE = Unavailable(reason="x")
@@ -20,6 +20,8 @@ def test_begins_empty(cache: TokenCache) -> None:
     assert cache.freshness() is Freshness.EXPIRED
     assert cache.fresh() is cache.alive() is cache.replacement_for(None) is None
     assert (cache.unshared(), cache.active_failure()) == (None, None)
+    assert cache.state.last_elapsed == 0.0
+    assert not cache.is_left_to_others()
 
 
 def test_issue(cache: TokenCache) -> None:
@@ -122,6 +124,15 @@ def test_the_fast_path_asks_no_wall_clock(
     assert cache.fresh() is None
 
 
+def test_the_fast_path_ends_when_the_renewal_is_due(cache: TokenCache, clock: ManualClock) -> None:
+    """From the moment on at which it is to be renewed, a token is not fresh, whichever way it is asked."""
+    cached = issue(cache, make_cached())
+    clock.advance(cached.schedule.renew_after)
+
+    assert cache.fresh() is None
+    assert cache.freshness() is Freshness.RENEW_AHEAD
+
+
 def test_a_refused_token_is_not_used(cache: TokenCache) -> None:
     """A refused token is gone for all readers."""
     issue(cache, make_cached(refused=True))
@@ -163,6 +174,36 @@ def test_accept(cache: TokenCache) -> None:
     assert cache.state is before
 
 
+def test_an_acceptance_releases_callers_if_a_token_was_being_replaced(cache: TokenCache) -> None:
+    """Only the acceptance of a refused token is a reason to let its callers go."""
+    cached = issue(cache, make_cached())
+    assert not cache.note_acceptance(cached, "", sent_at=NOW)
+    assert not cache.note_acceptance(cached, "", sent_at=NOW)
+    cache.note_refusal(cached, "GET other", sent_at=NOW)
+
+    assert cache.note_acceptance(cached, "", sent_at=NOW + 1)
+
+
+def test_listens_while_an_answer_may_change_something(
+    cache: TokenCache, clock: ManualClock
+) -> None:
+    """An answer other than 401 is of no interest once the token is accepted and no place refuses it."""
+    assert cache.state.listens
+    first = issue(cache, make_cached("1"))
+    assert cache.state.listens
+    cache.note_acceptance(first, "GET well", sent_at=NOW)
+    assert not cache.state.listens
+    clock.advance(1)
+    cache.note_refusal(first, "GET sick", sent_at=clock.monotonic())
+    assert cache.state.listens
+    second = issue(cache, make_cached("2", requested_at=clock.monotonic()))
+    cache.note_acceptance(second, "GET well", sent_at=clock.monotonic())
+    assert cache.state.listens
+    clock.advance(1)
+    cache.note_acceptance(second, "GET sick", sent_at=clock.monotonic())
+    assert not cache.state.listens
+
+
 def test_mark_spent(cache: TokenCache) -> None:
     """A refresh token is marked as spent, and unmarked, by its token's version."""
     cache.mark_spent("version-1", spent=True, shared=False)
@@ -176,6 +217,46 @@ def test_mark_spent(cache: TokenCache) -> None:
     assert cache.state.cached == make_cached("1", refresh_spent=True)
     cache.mark_spent("version-1", spent=False, shared=False)
     assert cache.state.cached == make_cached("1")
+
+
+@pytest.mark.parametrize(("before", "told"), [(True, False), (False, True), (True, True)])
+def test_a_token_stays_shared(cache: TokenCache, *, before: bool, told: bool) -> None:
+    """A token that others have found once in the store is shared from then on."""
+    issue(cache, make_cached("1", shared=before))
+    cache.mark_spent("version-1", spent=True, shared=told)
+
+    assert cache.state.cached == make_cached("1", refresh_spent=True, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "age", "newer"), [("1", 10.1, True), ("1", 10.0, False), ("2", 20.0, False)]
+)
+def test_is_newer_than(
+    *, cache: TokenCache, clock: ManualClock, name: str, age: float, newer: bool
+) -> None:
+    """The token in use is newer than a record of another that was asked for earlier, and of no other."""
+    assert not cache.is_newer_than(make_record(name, age=age))
+    issue(cache, make_cached("2"))
+    clock.advance(10)
+
+    assert cache.is_newer_than(make_record(name, age=age)) is newer
+
+
+@pytest.mark.parametrize(("to_need", "left_for"), [(60.0, 1.0), (0.5, 0.5), (0.0, 0.01)])
+def test_leave_to_others(
+    cache: TokenCache, clock: ManualClock, to_need: float, left_for: float
+) -> None:
+    """A renewal is left to others for a second, or until callers need it, but at least until the next look."""
+    cache.leave_to_others()
+    assert not cache.is_left_to_others()
+    cached = issue(cache, make_cached())
+    clock.advance(cached.schedule.must_after - to_need)
+    cache.leave_to_others()
+
+    clock.advance(left_for - 0.001)
+    assert cache.is_left_to_others()
+    clock.advance(0.001)
+    assert not cache.is_left_to_others()
 
 
 def test_adopt(cache: TokenCache) -> None:

@@ -7,7 +7,7 @@ from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unav
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.failures import Cause, CredentialsUnavailable, Failure, LeaseNeverFree
 from taxizer_async.testing._manual_clock import ManualClock
-from tests.support.tokens import issue, make_cached
+from tests.support.tokens import issue, make_cached, make_failure
 
 
 PAIR = Credentials("app", "s3cret")
@@ -133,6 +133,25 @@ def test_refused_credentials(
     assert failure.retry_at == clock.wall() + 60
     assert failure.rejected_until == clock.monotonic() + 60
     assert failure.endpoint == "/c"
+
+
+@pytest.mark.parametrize(
+    ("recheck", "rejected", "wait"),
+    [(False, None, 60), (True, None, 60), (False, PAIR, 60), (True, PAIR, 1)],
+)
+def test_the_failure_of_another_client(
+    *,
+    cache: TokenCache,
+    clock: ManualClock,
+    recheck: bool,
+    rejected: Credentials | None,
+    wait: float,
+) -> None:
+    """What another client was told is served as long as it lasts; only a refusal is rechecked sooner."""
+    failure = cache.adopt_failure(make_failure(), rejected=rejected, recheck=recheck)
+
+    assert _wait(failure, clock) == wait
+    assert failure.rejected_until == clock.monotonic() + 60
 
 
 def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:

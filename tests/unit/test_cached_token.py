@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import pytest
 
 from hypothesis import given
@@ -53,6 +54,28 @@ def test_remaining(clock: ManualClock) -> None:
 
     assert cached.remaining(clock) == -30
     assert undying.remaining(clock) == math.inf
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_can_wait_for_store(*, clock: ManualClock, refused: bool) -> None:
+    """A renewal waits for a store that is down for half of the time ahead of need, unless the token was refused."""
+    cached = make_cached(refused=refused)
+    half = (cached.schedule.renew_after + cached.schedule.must_after) / 2
+    clock.advance(half - 1)
+    assert cached.can_wait_for_store(clock) is not refused
+    clock.advance(1)
+
+    assert not cached.can_wait_for_store(clock)
+
+
+def test_its_header_is_made_once_and_not_shown() -> None:
+    """A change of the token keeps the header's value, which its `repr` does not show."""
+    cached = make_cached()
+    spent = attrs.evolve(cached, refresh_spent=True)
+
+    assert spent.mark is cached.mark
+    assert spent.authorization == cached.authorization == "Bearer jwt-1"
+    assert "jwt-1" not in repr(cached)
 
 
 def test_same_token() -> None:

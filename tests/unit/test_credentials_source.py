@@ -126,8 +126,8 @@ async def test_an_async_callable_stays_in_the_loop() -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("error", [OSError, KeyError, StopIteration, TimeoutError])
-async def test_raising(*, is_async: bool, error: type[Exception], canary: str) -> None:
+@pytest.mark.parametrize("error", [OSError, KeyError, StopIteration, TimeoutError, SystemExit])
+async def test_raising(*, is_async: bool, error: type[BaseException], canary: str) -> None:
     """What a callable raises is reported by its class, without its text."""
 
     def broken() -> Credentials:

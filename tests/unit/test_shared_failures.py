@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from taxizer_async import Credentials, RenewalPolicy
+from taxizer_async import Credentials, Event, ExchangeFailed, RenewalPolicy
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.failure_memory import FailureMemory
 from taxizer_async._token.failures import CredentialsUnavailable, LeaseNeverFree
-from taxizer_async._token.renewal_request import Endpoints
+from taxizer_async._token.renewal_request import Endpoints, Progress
 from taxizer_async._token.shared_failures import is_answer, pair_name, to_cause
 from taxizer_async.testing import ManualClock
+from tests.support.tokens import make_failure
 
 
 BASE_URL = "https://apistaging.taxizer.com"
@@ -52,6 +53,19 @@ def test_an_answer_is_shared_as_it_is(
     assert to_cause(record) == cause
     assert (record.endpoint, record.pair, record.failures) == (CONNECT, None, 2)
     assert record.remaining == pytest.approx(1.0 if isinstance(cause, Refused) else 2.0)
+
+
+def test_a_failure_tells_how_long_it_took(memory: FailureMemory) -> None:
+    """The event counts from the first attempt at Connect; what asked no endpoint took no time."""
+    heard: list[Event] = []
+    memory.event_log.add_listener(heard.append)
+    outage, now = Unavailable(reason="answered 503", status_code=503), memory.clock.monotonic()
+    memory.fail(Misconfigured(reason="x"))
+    memory.adopt(make_failure())
+    memory.fail_to_connect(Progress(), outage)
+    memory.fail_to_connect(Progress(began=now - 2), outage)
+
+    assert [each.elapsed for each in heard if isinstance(each, ExchangeFailed)] == [0, 0, 0, 2]
 
 
 def test_a_refusal_is_remembered_for_longer_than_it_is_served(memory: FailureMemory) -> None:

@@ -2,7 +2,7 @@
 A pytest plugin that collects the tests once, and forks a process per mutant that runs those that may notice it.
 
 Most mutants are put into the functions that are there. One that changes what runs when a module is imported is
-tried by a new pytest, which imports a copy of the package.
+tried by a pytest of its own, which imports a copy of the package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
@@ -47,8 +46,6 @@ SURVIVED, KILLED, TIMED_OUT, UNTESTED, BROKEN = (
     "untested",
     "broken",
 )
-#: Of a pytest that could not collect what it was asked for.
-_NOT_RUN: Final = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
 #: Names the mutant in the environment of all that is started for it.
 _MARK: Final = "TRIED_MUTANT"
 
@@ -123,20 +120,15 @@ class Bench:
         return True
 
     def _tests_of(self, mutant: Mutant) -> list[str]:
-        """Return those that run what is changed: first one case of each test, the quickest of all first."""
+        """Return those that run what is changed, the quickest and the narrowest first."""
         lines = original(mutant.file).splitlines()[mutant.first - 1 : mutant.last]
         tests = set().union(*(self._survey.tests_of(mutant.file, line) for line in lines))
         if not tests - {IMPORT}:
             tests = self._survey.tests_of_file(mutant.file)
-        seconds = self._survey.seconds
-        cases: Counter[str] = Counter()
-        ranked = []
-        for test in sorted(tests & self._items.keys(), key=seconds.__getitem__):
-            name = test.partition("[")[0]
-            ranked.append((cases[name], test))
-            cases[name] += 1
+        seconds, breadth = self._survey.seconds, self._survey.breadth
         chosen, spent = [], 0.0
-        for _, test in sorted(ranked, key=lambda each: each[0]):
+        known = tests & self._items.keys() & seconds.keys()
+        for test in sorted(known, key=lambda test: seconds[test] * breadth[test]):
             chosen.append(test)
             spent += seconds[test]
             if spent > self._budget:
@@ -170,7 +162,7 @@ class Bench:
             ]
         )
         if runs_at_import or not functions.change(trial.mutant):
-            self._run_anew(trial, tests)
+            return self._run_anew(trial, tests)
         items = [self._items[test] for test in tests]
         for item, following in pairwise([*items, None]):
             assert item is not None
@@ -182,7 +174,7 @@ class Bench:
                 return pytest.ExitCode.TESTS_FAILED
         return pytest.ExitCode.OK
 
-    def _run_anew(self, trial: _Trial, tests: list[str]) -> None:
+    def _run_anew(self, trial: _Trial, tests: list[str]) -> int:
         copy = trial.folder / PACKAGE.name
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         (copy / trial.mutant.file).write_text(trial.mutant.source(), "utf-8")
@@ -190,8 +182,11 @@ class Bench:
         arguments.write_text("\n".join(tests))
         os.environ |= {"PYTHONPATH": f"{trial.folder}{os.pathsep}{ROOT}", "PYTHONSAFEPATH": "1"}
         signal.alarm(self._limit(tests))
-        command = [sys.executable, "-m", "pytest", *OPTIONS, "-x", f"@{arguments}"]
-        os.execv(sys.executable, command)  # noqa: S606 - the path is ours
+        sys.path.insert(0, str(trial.folder))
+        for name in list(sys.modules):
+            if name.partition(".")[0] in {PACKAGE.name, "pytest_taxizer_async", "tests"}:
+                del sys.modules[name]
+        return int(pytest.main([*OPTIONS, "-x", f"@{arguments}"]))
 
     def _limit(self, tests: list[str]) -> int:
         times, more = PATIENCE
@@ -208,8 +203,6 @@ class Bench:
             outcome = SURVIVED
         elif code == -signal.SIGALRM:
             outcome = TIMED_OUT
-        elif code in _NOT_RUN:
-            outcome = BROKEN
         by = trial.report.read_text() if trial.report.exists() else f"exit code {code}"
         seconds = round(time.monotonic() - trial.began, 1)
         shutil.rmtree(trial.folder, ignore_errors=True)

@@ -42,6 +42,7 @@ class Mutant:
 
     Attributes:
         file: The module, relative to the package.
+        scope: The function or class, if it is in one.
         operator: What is changed …
         occurrence: … and where, as cosmic-ray counts.
         first: The first line of what is changed …
@@ -50,6 +51,7 @@ class Mutant:
     """
 
     file: str
+    scope: str
     operator: str
     occurrence: int
     first: int
@@ -68,7 +70,8 @@ class Mutant:
             original(self.file).splitlines(), self.source().splitlines(), n=0, lineterm=""
         )
         changes = [line for line in lines if line[:1] in "+-" and line[:3] not in {"+++", "---"}]
-        return "\n".join([f"@@ {self.file}", *changes])
+        changes = [line for line in changes if line[1:].strip()]
+        return "\n".join([f"@@ {self.file} {self.scope}".rstrip(), *changes])
 
 
 def original(file: str) -> str:
@@ -103,6 +106,7 @@ def _mutants_of_file(file: str) -> Iterator[Mutant]:
             if _has_effect(node):
                 yield Mutant(
                     file=file,
+                    scope=_scope(node),
                     operator=name,
                     occurrence=occurrence,
                     first=first,
@@ -129,6 +133,17 @@ def _has_effect(node: Any) -> bool:
             return False
         node = parent
     return True
+
+
+def _scope(node: Any) -> str:
+    names = []
+    while node is not None:
+        if node.type == "decorated":
+            node = node.children[1]
+        if node.type in {"funcdef", "classdef"}:
+            names.append(node.name.value)
+        node = node.parent
+    return ".".join(reversed(names))
 
 
 def _is_for_types(node: Any) -> bool:

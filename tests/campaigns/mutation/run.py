@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from tests.campaigns.mutation.bench import BROKEN, OPTIONS, SURVIVED, UNTESTED, Bench, Result
+from tests.campaigns.mutation.bench import OPTIONS, SURVIVED, UNTESTED, Bench, Result
 from tests.campaigns.mutation.mutants import ROOT, Mutant, all_mutants
 from tests.campaigns.mutation.survey import Survey
 from tests.campaigns.mutation.survivors import explanations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: Those that may notice; tests of processes and of real time are too slow.
 TESTS: Final = ("tests/unit", "tests/behaviour", "tests/stores", "tests/campaigns/model")
-_LEFT: Final = (SURVIVED, UNTESTED, BROKEN)
+_LEFT: Final = (SURVIVED, UNTESTED)
 
 
 class State:
@@ -104,7 +104,9 @@ def main() -> int:
     """Read the command line, and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--piece", metavar="I/N", type=_piece, default=slice(None))
-    parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    parser.add_argument(
+        "--again", action="store_true", help="try those that survived once more, with new tests"
+    )
     parser.add_argument("--only", metavar="FILE", default="", help="mutants of one file or folder")
     parser.add_argument("--jobs", metavar="N", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--budget", metavar="SECONDS", type=float, default=30.0)
@@ -122,7 +124,8 @@ def main() -> int:
         if mutant.key not in known or (arguments.again and known[mutant.key].outcome in _LEFT)
     ]
     if todo and not arguments.report:
-        survey(state, arguments.jobs)
+        if arguments.again or not any(state.survey.iterdir()):
+            survey(state, arguments.jobs)
         bench = Bench(
             todo,
             Survey.read(state.survey),

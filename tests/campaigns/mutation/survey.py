@@ -13,6 +13,7 @@ import os
 import sys
 import time
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,22 +41,29 @@ class Survey:
     Attributes:
         seconds: How long each test takes that passes.
         tests: Which tests run a line of a module. Lines go by their text, so that an edit elsewhere moves none.
+        breadth: How many lines each test runs.
     """
 
     seconds: dict[str, float]
     tests: dict[str, dict[str, set[str]]]
+    breadth: Counter[str]
 
     @classmethod
     def read(cls, folder: Path) -> Survey:
         """Read the files in *folder*."""
-        survey = cls({}, {})
+        survey = cls({}, {}, Counter())
         for path in sorted(folder.glob("*.json")):
-            for test, (seconds, lines_of) in json.loads(path.read_text()).items():
-                survey.seconds[test] = seconds
-                for file, lines in lines_of.items():
-                    tests = survey.tests.setdefault(file, {})
-                    for line in lines:
-                        tests.setdefault(line, set()).add(test)
+            found = json.loads(path.read_text())
+            names = list(found["seconds"])
+            survey.seconds.update(found["seconds"])
+            for test in found["failed"]:
+                survey.seconds.pop(test, None)
+            for file, lines in found["lines"].items():
+                tests = survey.tests.setdefault(file, {})
+                for line, numbers in lines.items():
+                    runs = [names[number] for number in numbers]
+                    tests.setdefault(line, set()).update(runs)
+                    survey.breadth.update(runs)
         return survey
 
     def tests_of(self, file: str, line: str) -> set[str]:
@@ -71,8 +79,9 @@ class _Onlooker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known = Survey.read(folder).seconds
-        self._seen: dict[str, tuple[float, dict[str, list[str]]]] = {}
-        self._lines: set[tuple[str, int]] = set()
+        self._seen: set[tuple[str, int]] = set()
+        self._seconds: dict[str, float] = {}
+        self._lines: dict[str, dict[str, set[int]]] = {}
         self._failed: set[str] = set()
         events = _MONITORING.events
         _MONITORING.use_tool_id(_MONITORING.COVERAGE_ID, "survey")
@@ -81,16 +90,16 @@ class _Onlooker:
 
     def _line(self, code: CodeType, number: int) -> Any:
         if code.co_filename.startswith(_PACKAGE):
-            self._lines.add((code.co_filename.removeprefix(_PACKAGE), number))
+            self._seen.add((code.co_filename.removeprefix(_PACKAGE), number))
         return _MONITORING.DISABLE
 
     def _note(self, test: str, seconds: float) -> None:
-        lines: dict[str, list[str]] = {}
-        for file, number in sorted(self._lines):
-            text = linecache.getline(_PACKAGE + file, number).rstrip("\n")
-            lines.setdefault(file, []).append(text)
-        self._seen[test] = (seconds, lines)
-        self._lines = set()
+        number = len(self._seconds)
+        self._seconds[test] = seconds
+        for file, line in list(self._seen):
+            text = linecache.getline(_PACKAGE + file, line).rstrip("\n")
+            self._lines.setdefault(file, {}).setdefault(text, set()).add(number)
+        self._seen = set()
         _MONITORING.restart_events()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -113,9 +122,13 @@ class _Onlooker:
     def pytest_sessionfinish(self) -> None:
         _MONITORING.set_events(_MONITORING.COVERAGE_ID, 0)
         _MONITORING.free_tool_id(_MONITORING.COVERAGE_ID)
-        passed = {test: what for test, what in self._seen.items() if test not in self._failed}
+        lines = {
+            file: {text: sorted(tests) for text, tests in of.items()}
+            for file, of in self._lines.items()
+        }
         name = f"{time.time():.0f}-{os.getpid()}.json"
-        (self._folder / name).write_text(json.dumps(passed))
+        found = {"seconds": self._seconds, "failed": sorted(self._failed), "lines": lines}
+        (self._folder / name).write_text(json.dumps(found))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,8 @@
 """
 Runs the benchmarks: `python -m benchmarks [--quick] [--only NAME] [--output FOLDER]`.
 
-A full run of all scenarios writes results.md and plots/ beside this file. A quick run, or one of a single
-scenario, only prints unless --output is given.
+A full run of all scenarios writes results.md beside this file, and the plots and the summary of the documentation. A
+quick run, or one of a single scenario, only prints unless --output is given.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 import time
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import machine, plots
 from benchmarks.bench import FULL, QUICK
 from benchmarks.field import SUMMARY
-from benchmarks.report import Section, claim_table, page, plain
+from benchmarks.report import Section, claim_table, page, plain, with_summary
 from benchmarks.scenarios import (
     celery,
     crowd,
@@ -41,12 +42,13 @@ from benchmarks.scenarios import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.bench import Scale
 
 
 _HERE: Final = Path(__file__).parent
+_DOCS: Final = _HERE.parent / "docs"
 _SCENARIOS: Final[dict[str, Callable[[Scale], Section]]] = {
     "hot": hot.run,
     "requests": requests.run,
@@ -86,16 +88,30 @@ def main() -> int:
     if any(section.claims for section in sections):
         print(plain(claim_table(sections)))
     print(f"\n{took:.0f} s")
-    whole = not (wanted.quick or wanted.only)
-    output = wanted.output or (_HERE if whole else None)
-    if output is not None:
-        captions = plots.draw(sections, output / "plots")
-        rounds = f"{scale.rounds}, {scale.many} of what is short, {scale.fine} of whole requests"
-        links = {f"plots/{file}": caption for file, caption in captions.items()}
-        text = page(sections, machine.facts(took, rounds), links, SUMMARY)
-        (output / "results.md").write_text(text, "utf-8")
-        print(f"written to {output / 'results.md'}")
+    rounds = f"{scale.rounds}, {scale.many} of what is short, {scale.fine} of whole requests"
+    facts = machine.facts(took, rounds)
+    if wanted.output is not None:
+        _write(sections, facts, wanted.output, wanted.output / "plots")
+    elif not (wanted.quick or wanted.only):
+        results = _write(sections, facts, _HERE, _DOCS / "assets" / "plots")
+        quoting = _DOCS / "benchmarks.md"
+        quoting.write_text(with_summary(quoting.read_text("utf-8"), results), "utf-8")
     return 0
+
+
+def _write(
+    sections: Sequence[Section], facts: Mapping[str, str], output: Path, pictures: Path
+) -> str:
+    """Write results.md into *output* and its plots into *pictures*; return what results.md says."""
+    captions = plots.draw(sections, pictures)
+    links = {
+        Path(os.path.relpath(pictures / file, output)).as_posix(): caption
+        for file, caption in captions.items()
+    }
+    text = page(sections, facts, links, SUMMARY)
+    (output / "results.md").write_text(text, "utf-8")
+    print(f"written to {output / 'results.md'}")
+    return text
 
 
 def _measure(name: str, scale: Scale) -> Section:

@@ -25,6 +25,8 @@ CAPTIONS: Final = {
     "latency.svg": "Distribution of request latency, through renewals",
     "logins.svg": "Logins per cold start of eight processes",
     "cost.svg": "Cost per request",
+    "impatient.svg": "Callers that succeed though a login takes longer than they wait",
+    "recovery.svg": "From the end of an outage to the first success",
     "scale.svg": "Commands per second at the store of simulated workers",
 }
 OWN: Final = "#0a6a5d"
@@ -62,6 +64,10 @@ def draw(sections: Sequence[Section], folder: Path) -> dict[str, str]:
         figures["cost.svg"] = _bars(
             _medians(series["requests"]), "µs of the client's processor, 50 at once"
         )
+    if "impatient" in series:
+        figures["impatient.svg"] = _bars(_medians(series["impatient"]), "% of callers")
+    if "outage" in series:
+        figures["recovery.svg"] = _bars(_medians(series["outage"]), "seconds", "%.1f")
     if "simulated" in series:
         figures["scale.svg"] = _rates(series["simulated"])
     save(figures, folder)
@@ -140,7 +146,7 @@ def _rates(series: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _bars(values: Mapping[str, float], what: str) -> Figure:
+def _bars(values: Mapping[str, float], what: str, label: str = "%.0f") -> Figure:
     names = list(values)
     figure = Figure(figsize=(9, 0.38 * len(names) + 0.9), layout="constrained")
     axes = figure.subplots()
@@ -148,7 +154,7 @@ def _bars(values: Mapping[str, float], what: str) -> Figure:
     bars = axes.barh(
         places, [values[name] for name in names], color=[_colour(name) for name in names]
     )
-    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+    axes.bar_label(bars, fmt=label, padding=3, fontsize=8)
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(what)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 
 if TYPE_CHECKING:
     from benchmarks.figures import Sample
+
+
+_SUMMARY: Final = re.compile(r"<!-- summary -->.*<!-- end of summary -->", re.DOTALL)
 
 
 @attrs.frozen
@@ -82,6 +87,8 @@ def ratio(sample: Sample, floor: Sample, digits: int = 2) -> str:
 
 def peers_ahead(found: Mapping[str, Sample], own: str, peers: Collection[str], why: str) -> str:
     """Return a remark on *peers* with a lower median than *own*, and *why*."""
+    if found[own].least <= 0:
+        return f"No peer needs less than {own}."
     ratios = {name: found[name].over(found[own]).median for name in found if name in peers}
     ahead = [f"{name} ({value:.2f})" for name, value in ratios.items() if value < 1]
     if not ahead:
@@ -169,6 +176,12 @@ def page(
     parts.append("## Plots")
     parts += [f"![{caption}]({file})" for file, caption in plots.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def with_summary(text: str, results: str) -> str:
+    """Return *text* with the summary of *results*, a results.md, in place of its own."""
+    (summary,) = _SUMMARY.findall(results)
+    return _SUMMARY.sub(lambda _: summary, text)
 
 
 def _figure(value: float, unit: str) -> str:

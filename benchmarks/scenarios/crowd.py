@@ -27,7 +27,7 @@ _PROGRAM: Final = "benchmarks.crowd_worker"
 _STORES: Final = {"file": "FileTokenStore", "redis": "RedisTokenStore"}
 #: The numbers of processes with an auth each, and one crowd of processes with many: processes, auths of each.
 _CROWDS: Final = ((1, 1), (8, 1), (32, 1), (64, 1), (4, 500))
-_QUICK: Final = ((1, 1), (4, 1), (2, 20))
+_QUICK: Final = ((2, 1), (2, 20))
 #: The processes of the long wait, and the seconds that its login takes.
 _WAITING: Final = 8
 _LONG_LOGIN: Final = 5.0

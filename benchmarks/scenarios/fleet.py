@@ -14,9 +14,9 @@ import attrs
 
 from benchmarks.bench import Scale, in_a_row, succeed
 from benchmarks.contenders import Setup
-from benchmarks.field import BY_NAME, LOCK, OWN
+from benchmarks.field import BY_NAME, LOCK, OWN, PEERS
 from benchmarks.figures import Sample, rotated
-from benchmarks.report import Claim, Row, Section, Table, ratio, spread
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead, ratio, spread
 from benchmarks.service import Service, WorkerProcess
 from benchmarks.worker import close_store, make_store
 from taxizer_async._cli.demo.redis_server import RedisServer
@@ -130,6 +130,16 @@ def run(scale: Scale) -> Section:
             (
                 "Processes do not lock the file of httpx-auth, so all that start together log in; one may read "
                 "a file that another is writing, which it logs."
+            ),
+            peers_ahead(
+                {
+                    _FLEETS[name][0] if name in _ALONE else name: Sample([_median(found, "first")])
+                    for name, found in starts.items()
+                },
+                _FILE,
+                PEERS,
+                "This is until each process had a token. One that logs in by itself waits for no store, and costs "
+                "the server a login.",
             ),
         ),
         series={name: [float(one.exchanges) for one in found] for name, found in starts.items()},

@@ -72,8 +72,8 @@ def run(scale: Scale) -> Section:
                 found,
                 OWN,
                 PEERS,
-                "A policy in a pipeline has no generator to be driven, compares no origins and reads one "
-                "clock.",
+                "They compare no origins and note no accepted token; a policy in a pipeline has no generator to be "
+                "driven, either.",
             ),
         ),
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 
 from benchmarks.bench import Scale, all_opened, at_once, in_a_row, succeed, warm_up
-from benchmarks.field import FIELD, FLOOR, LOCK, OWN
+from benchmarks.field import BY_NAME, FLOOR, OWN
 from benchmarks.figures import Sample, rotated
 from benchmarks.report import Section, Table, ratio, spread
 from benchmarks.service import Service
@@ -19,7 +19,7 @@ LOOPS: Final[dict[str, dict[str, Any]]] = {
     "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
     "trio": {"backend": "trio"},
 }
-_NAMES: Final = (FLOOR, OWN, LOCK)
+_NAMES: Final = (FLOOR, OWN)
 _ATTACHED: Final = 5_000
 _TASKS: Final = 50
 _EACH: Final = 4
@@ -65,7 +65,7 @@ def _table(caption: str, found: dict[tuple[str, str], list[float]], digits: int)
 async def _round(service: Service, scale: Scale, number: int) -> dict[str, tuple[float, float]]:
     attached, each = scale.of(_ATTACHED), scale.of(_EACH)
     found = {}
-    contenders = [one for one in FIELD if one.name in _NAMES]
+    contenders = [BY_NAME[name] for name in _NAMES]
     async with all_opened(service, contenders, connections=_CONNECTIONS) as field:
         for one in field.values():
             await warm_up(one, _CONNECTIONS)

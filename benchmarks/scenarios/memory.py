@@ -26,6 +26,8 @@ CROWD: Final = 10_000
 _LOGIN: Final = 20.0
 #: Iterations of the event loop until all coroutines wait.
 _TURNS: Final = 20
+#: Enough, as rounds hardly differ.
+_ROUNDS: Final = 3
 _BARE: Final = "an anyio.Event, and nothing else"
 #: httpx-auth is left out: its login blocks the event loop, so no coroutine waits.
 _PEERS: Final = {
@@ -80,7 +82,7 @@ async def _measure(scale: Scale, crowd: int) -> dict[str, Sample]:
     names = [_BARE, *_PEERS]
     found: dict[str, list[float]] = {name: [] for name in names}
     with Service() as service:
-        for number in range(scale.rounds):
+        for number in range(min(_ROUNDS, scale.rounds)):
             for name in rotated(names, number):
                 found[name].append(await _weigh(service, name, crowd) / crowd)
     return {name: Sample(tuple(values)) for name, values in found.items()}

@@ -11,9 +11,9 @@ import anyio
 import attrs
 
 from benchmarks.bench import Scale, Tally, opened, undisturbed
-from benchmarks.field import BY_NAME, FLOOR, LOCK, OWN
-from benchmarks.figures import percentile
-from benchmarks.report import Claim, Row, Section, Table
+from benchmarks.field import BY_NAME, FLOOR, LOCK, OWN, PEERS
+from benchmarks.figures import Sample, percentile
+from benchmarks.report import Claim, Row, Section, Table, peers_ahead
 from benchmarks.service import Service
 
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 SECONDS: Final = 60.0
+#: Long enough for a renewal.
+_QUICK: Final = 4.0
 LIFETIME: Final = 3.0
 LOGIN: Final = 0.3
 #: How early others renew, where that can be set: as early as taxizer_async.
@@ -50,7 +52,7 @@ class Course:
 
 def run(scale: Scale) -> Section:
     """Run the scenario."""
-    seconds = SECONDS * scale.share
+    seconds = _QUICK if scale.quick else SECONDS
     # A quarter of a quick run has no renewal.
     wanted = _GROUPS[:1] if scale.quick else _GROUPS
     groups = [anyio.run(_measure, seconds * part, names) for part, names in wanted]
@@ -113,6 +115,15 @@ def run(scale: Scale) -> Section:
                 "that, at random, but not past the expiry; httpx-auth blocks the "
                 "event loop meanwhile. google-auth renews 225 s early, which can't "
                 "be set, so it is told that tokens live that much longer."
+            ),
+            peers_ahead(
+                {
+                    name: Sample([_waited(one) / max(1, one.exchanges)])
+                    for name, one in every.items()
+                },
+                OWN,
+                PEERS,
+                "This is for the requests that waited, per renewal.",
             ),
         ),
         series=_series(groups),

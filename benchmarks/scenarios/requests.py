@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: Concurrent tasks, and the requests of a batch.
-DEGREES: Final = {1: 200, 50: 300, 200: 600}
+DEGREES: Final = {1: 200, 50: 300, 200: 400}
 #: The pool of httpx looks at each connection for each request, so its cost varies widely with many.
 _CONNECTIONS: Final = 10
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.contenders import Contender
 
 
-CROWDS: Final = (1_000, 10_000)
+_CROWD: Final = 10_000
 _WHOLE: Final = {one.name: one for one in FIELD if one.kind != "floor"}
 #: Contenders that can be driven without requests, and their floor.
 _DRIVEN: Final = {
@@ -58,13 +58,9 @@ class Rush:
 
 def run(scale: Scale) -> Section:
     """Run the scenario."""
-    most = max(CROWDS)
-    crowds = {crowd: scale.of(crowd) for crowd in CROWDS if crowd == most or not scale.quick}
-    driven = {
-        crowd: anyio.run(_rounds, scale, size, _DRIVEN, _attaching)
-        for crowd, size in crowds.items()
-    }
-    whole = anyio.run(_rounds, scale, crowds[most], _WHOLE, _requesting)
+    crowd = scale.of(_CROWD)
+    driven = anyio.run(_rounds, scale, crowd, _DRIVEN, _attaching)
+    whole = anyio.run(_rounds, scale, crowd, _WHOLE, _requesting)
     own = whole[OWN]
     return Section(
         name="stampede",
@@ -77,31 +73,25 @@ def run(scale: Scale) -> Section:
             "for each that is done. Authlib does not log in by itself, so it meets an expired token."
         ),
         tables=(
-            _table(f"{crowds[most]:,} coroutines, whole requests", whole),
-            *(
-                _table(f"{crowds[crowd]:,} coroutines, the auth alone", found)
-                for crowd, found in driven.items()
-            ),
+            _table(f"{crowd:,} coroutines, whole requests", whole),
+            _table(f"{crowd:,} coroutines, the auth alone", driven),
         ),
         claims=(
-            Claim(f"logins of {most:,} cold requests", max(one.exchanges for one in own), 1),
+            Claim(f"logins of {crowd:,} cold requests", max(one.exchanges for one in own), 1),
             Claim(
-                f"{most:,} cold requests beyond the login, times the warm run",
+                f"{crowd:,} cold requests beyond the login, times the warm run",
                 _beyond(own).over(_warm(own)).median,
                 1.25,
             ),
-            *(
-                Claim(
-                    f"logins of {crowd:,} cold coroutines, the auth alone",
-                    max(one.exchanges for one in driven[crowd][OWN]),
-                    1,
-                )
-                for crowd in crowds
+            Claim(
+                f"logins of {crowd:,} cold coroutines, the auth alone",
+                max(one.exchanges for one in driven[OWN]),
+                1,
             ),
         ),
         summary=(
             Row(
-                f"{most:,} cold requests: logins; time beyond one login, over the warm run",
+                f"{crowd:,} cold requests: logins; time beyond one login, over the warm run",
                 {
                     name: f"{max(one.exchanges for one in rushes)}; "
                     f"{_beyond(rushes).over(_warm(rushes)).median:.2f}"
@@ -119,12 +109,12 @@ def run(scale: Scale) -> Section:
                 "The login's request leaves once each coroutine has had its first turn of the event loop, "
                 "and each has another one when the token is there. The auth alone is compared with a "
                 "warm run that is only a task and a header, so even a bare event is far "
-                f"from 1; taxizer_async takes {_over_bare(driven[most]):.2f} times what that takes, as it "
+                f"from 1; taxizer_async takes {_over_bare(driven):.2f} times what that takes, as it "
                 "finds the leader, and keeps the start of each wait. “After the answer” is from the "
                 "server's answer until all are done."
             ),
             peers_ahead(
-                {name: _beyond(rushes) for name, rushes in driven[most].items()},
+                {name: _beyond(rushes) for name, rushes in driven.items()},
                 OWN,
                 PEERS,
                 "This is for the auth alone, beyond the login. No coroutine waits for httpx-auth, as it blocks "

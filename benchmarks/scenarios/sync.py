@@ -118,8 +118,8 @@ def run(scale: Scale) -> Section:
                 alone,
                 OWN,
                 PEERS,
-                "This is for the auth alone. A policy in a pipeline has no generator to be driven, compares no origins "
-                "and reads one clock.",
+                "This is for the auth alone. They compare no origins and note no accepted token; a policy in a pipeline "
+                "has no generator to be driven, either.",
             ),
             (
                 "Authlib's sync client has no lock: threads that shared one would send the same refresh token, which "

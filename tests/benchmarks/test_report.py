@@ -17,6 +17,7 @@ from benchmarks.report import (
     plain,
     ratio,
     spread,
+    with_summary,
 )
 
 
@@ -88,6 +89,24 @@ def test_a_table_is_aligned_on_a_terminal() -> None:
         "taxizer_async       1",
         "others              8",
     ]
+
+
+def test_the_documentation_gets_the_summary_of_the_run() -> None:
+    """What stands between the marks of the summary is replaced, and nothing else."""
+    results = page([SECTION], {}, {}, {"own": "taxizer_async", "other": "another"})
+    old = "Before.\n\n<!-- summary -->\n\nOld.\n\n<!-- end of summary -->\n\nAfter.\n"
+
+    text = with_summary(old, results)
+
+    assert text.startswith("Before.\n\n<!-- summary -->\n\nIn short:\n\n|  | taxizer_async |")
+    assert text.endswith("| 1 |  |\n\n<!-- end of summary -->\n\nAfter.\n")
+
+
+def test_a_peer_can_be_no_better_than_nothing() -> None:
+    """Where ours needs nothing, no peer needs less."""
+    found = {"own": Sample((0.0,)), "peer": Sample((0.0,))}
+
+    assert peers_ahead(found, "own", {"peer"}, "") == "No peer needs less than own."
 
 
 def test_the_page_has_all_of_it() -> None:

@@ -13,8 +13,6 @@ import functools
 
 from typing import TYPE_CHECKING, Any, Final, final
 
-import anyio
-
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
@@ -28,6 +26,7 @@ from taxizer_async._auth.lifespan import check_store, log_end_of_keep_fresh
 from taxizer_async._auth.on_httpx import TaxizerAuth
 from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_loops import move_on_after
 from taxizer_async._core.models import Credentials
 
 
@@ -329,7 +328,7 @@ def _is_replayable(body: object) -> bool:
 async def _drain(response: ClientResponse) -> None:
     """Free the connection of a 401, which the refresh may need; what was read becomes the response's body."""
     body = bytearray()
-    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+    with move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         while len(body) <= DRAINED_BYTES and (chunk := await response.content.readany()):
             body += chunk
     if not response.content.at_eof():

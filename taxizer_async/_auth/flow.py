@@ -14,8 +14,6 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
     DRAINED_SECONDS,
@@ -24,6 +22,7 @@ from taxizer_async._auth.bearer import (
     place_of,
     tells_of_token,
 )
+from taxizer_async._core.event_loops import move_on_after
 from taxizer_async._http.network_errors import causes_of
 from taxizer_async._http.response import RawResponse, receive
 
@@ -227,9 +226,9 @@ async def _drain(response: Any) -> None:
     Whatever is wrong with the body, what was read of it becomes the response's content.
     """
     answer = RawResponse(most=DRAINED_BYTES)
-    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+    with move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         await receive(response, answer)
-    with anyio.move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
+    with move_on_after(DRAINED_SECONDS), contextlib.suppress(Exception):
         await response.aclose()
     if not hasattr(response, "_content"):
         body = answer.body()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
-from taxizer_async._core.event_loops import call_later, running_loop
+from taxizer_async._core.event_loops import call_later, no_cancellation_lost, running_loop
 
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ _FEWEST_TURNS: Final = 15
 @contextlib.contextmanager
 def move_on_after_turns(seconds: float, *, shield: bool = False) -> Generator[anyio.CancelScope]:
     """Return a cancel scope that is cancelled after *seconds*, counted in turns."""
-    with anyio.CancelScope(shield=shield) as scope, call_after_turns(seconds, scope.cancel):
+    with (
+        no_cancellation_lost(),
+        anyio.CancelScope(shield=shield) as scope,
+        call_after_turns(seconds, scope.cancel),
+    ):
         yield scope
 
 

@@ -7,9 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias, final
 
-import anyio
-
 from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_loops import move_on_after
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Credentials
 from taxizer_async._core.secret import UnreadySecretError
@@ -91,7 +90,7 @@ async def ask_credentials(
     `ConfigurationError` is ours, and says more. What may pass is no misconfiguration.
     """
     problem = f"returned nothing within {seconds:g} s"
-    with anyio.move_on_after(seconds):
+    with move_on_after(seconds):
         try:
             answer = await source.ask()
         except UnreadySecretError as cause:

@@ -43,7 +43,7 @@ import anyio
 
 from taxizer_async._core import events
 from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
-from taxizer_async._core.event_loops import running_loop, start_task
+from taxizer_async._core.event_loops import move_on_after, running_loop, start_task
 from taxizer_async._core.exchange import Unavailable
 from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.models import AuthStatus
@@ -173,7 +173,7 @@ class TokenProvider:
         refresh, native = self._join_or_start(cached)
         if freshness is Freshness.RENEW_AHEAD:
             return cached
-        with anyio.move_on_after(self._follower_timeout(refresh)):
+        with move_on_after(self._follower_timeout(refresh)):
             await refresh.wait(native)
         return self.cache.alive()
 
@@ -185,7 +185,7 @@ class TokenProvider:
             refresh, native = self._join_or_start(refused)
             waited = time.monotonic() - refresh.began
             longest = LONGEST_WAIT_FOR_REPLACEMENT if self.cache.state.failure is None else 0.0
-            with anyio.move_on_after(max(0.0, longest - waited)):
+            with move_on_after(max(0.0, longest - waited)):
                 await refresh.wait(native)
                 # A refresh that began before the refusal may have brought the refused token.
                 while (again := self.cache.refused()) and self.cache.state.failure is None:

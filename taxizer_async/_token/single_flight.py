@@ -19,7 +19,12 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from taxizer_async._core.event_loops import EventLoop, running_loop, start_task
+from taxizer_async._core.event_loops import (
+    EventLoop,
+    no_cancellation_lost,
+    running_loop,
+    start_task,
+)
 from taxizer_async._core.policy import BLOCKED_AFTER, WATCH_INTERVAL
 
 
@@ -348,10 +353,11 @@ async def sleep_unless(changed: anyio.Event, clock: Clock, seconds: float) -> No
         await changed.wait()
         tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wake_on_change)
-        await clock.sleep(seconds)
-        tasks.cancel_scope.cancel()
+    with no_cancellation_lost():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wake_on_change)
+            await clock.sleep(seconds)
+            tasks.cancel_scope.cancel()
 
 
 @final

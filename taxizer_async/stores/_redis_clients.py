@@ -149,12 +149,15 @@ def make_clients(url: object, options: dict[str, Any]) -> ClientPerLoop | Config
     try:
         client: Any = clients.make()
         # Options are only checked when a connection is made; this does not open it.
-        client.connection_pool.make_connection()
+        connection = client.connection_pool.make_connection()
     except Exception as cause:  # noqa: BLE001 - redis raises various classes, whose text may quote the URL
         return ConfigurationError(
             f"no Redis client could be made of this URL and these options ({type(cause).__name__}): "
             "a URL looks like redis://host:6379/0"
         )
+    if hasattr(connection, "driver_info"):
+        # Or redis-py would read its version from a file for each connection, in the event loop.
+        everything["driver_info"] = connection.driver_info
     return clients
 
 

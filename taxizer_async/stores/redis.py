@@ -299,7 +299,8 @@ def _checked(
 async def _eval(
     clients: RedisClients, script: str, keys: list[str], *values: str | int | OpaqueBytes
 ) -> Any:
-    plain = [value.content if isinstance(value, OpaqueBytes) else value for value in values]
+    # An error reporter may show the arguments of a command: a view shows no content.
+    plain = [memoryview(each.content) if isinstance(each, OpaqueBytes) else each for each in values]
     client = clients.current()
     async with clients.limit.here():
         return await call_redis(client, lambda: client.eval(script, len(keys), *keys, *plain))

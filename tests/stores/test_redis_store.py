@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import threading
 import traceback
 
@@ -423,6 +424,39 @@ def test_it_is_not_pickled(redis_server: RedisServer) -> None:
     """Pickling is refused, as it would expose the key and the password."""
     with pytest.raises(TypeError, match="make one in each process"):
         RedisTokenStore.from_url(redis_server.url).__reduce__()
+
+
+async def test_what_is_shown_of_a_command_has_no_record_in_it(
+    client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reports the arguments of its commands, as error reporters have it, reports no token."""
+    shown: list[str] = []
+    execute: Any = client.execute_command
+
+    def execute_and_tell(*args: Any, **options: Any) -> Any:
+        shown.append(f"{args!r} {[str(each) for each in args]}")
+        return execute(*args, **options)
+
+    monkeypatch.setattr(client, "execute_command", execute_and_tell)
+    store = RedisTokenStore(client)
+    await put(store, make_record())
+
+    assert await store.load(KEY) is not None
+    assert len(shown) == 4
+    assert not [text for text in shown if JWT in text or REFRESH in text]
+
+
+async def test_no_file_is_read_for_a_connection(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py's own version, which it tells each server, is not looked up in the event loop."""
+
+    def read(*_: object) -> str:
+        raise AssertionError
+
+    async with RedisTokenStore.from_url(redis_server.url) as store:
+        monkeypatch.setattr(importlib.metadata, "version", read)
+        await store.load(KEY)
 
 
 async def test_the_clear_text_is_in_redis(

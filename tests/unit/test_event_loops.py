@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import threading
@@ -16,7 +17,12 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from taxizer_async._core.event_loops import GRACE, EventLoop, start_task
+from taxizer_async._core.event_loops import (
+    GRACE,
+    EventLoop,
+    no_cancellation_lost,
+    start_task,
+)
 from tests.support.limits import HANG
 from tests.support.loops import Refreshes, native, run_together, until
 
@@ -148,6 +154,23 @@ async def test_a_task_can_be_cancelled_while_its_loop_runs() -> None:
     task.cancel()
     with anyio.fail_after(HANG):
         await ended.wait()
+
+
+def test_a_cancellation_that_was_lost_is_raised() -> None:
+    """A task that was cancelled is, though a scope within took that for its own cancellation."""
+
+    async def main() -> None:
+        with no_cancellation_lost(), contextlib.suppress(asyncio.CancelledError):
+            await anyio.sleep_forever()
+
+    async def cancel() -> None:
+        task = asyncio.create_task(main())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
 
 
 def test_an_eager_task_factory_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import anyio.lowlevel
@@ -9,7 +10,7 @@ import pytest
 
 from taxizer_async import Event, ExchangeFailed, Renewed, TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, client_of
+from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import LIFETIME
 
@@ -91,3 +92,22 @@ async def test_keep_fresh_wakes_when_the_token_changes(
         await aging_auth.forget()
         await sandbox.wait_until_async(lambda counters: counters.connects_ok == 2)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_keep_fresh_ends_though_it_is_cancelled_as_it_wakes(sandbox: Sandbox, turns: int) -> None:
+    """A cancellation that comes in the same moment as a change is not lost, whichever turn it comes in."""
+
+    async def main() -> None:
+        auth = auth_of(sandbox)
+        await auth.token()
+        keeper = asyncio.create_task(auth.keep_fresh())
+        await anyio.wait_all_tasks_blocked()
+        auth._bearer.provider._coordinator().announce_change()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        keeper.cancel()
+        await asyncio.wait({keeper}, timeout=HANG)
+        assert keeper.cancelled()
+
+    asyncio.run(main())

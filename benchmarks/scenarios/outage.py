@@ -158,6 +158,13 @@ def run(scale: Scale) -> Section:
                 "try each login again, too, and let all requests wait meanwhile."
             ),
             peers_ahead(
+                {name: Sample([each.spans[1].failed]) for name, each in after.items()},
+                OWN,
+                PEERS,
+                "This is for the requests that failed once the token had expired. azure-core and the lock let them "
+                "wait in line, for as long as the outage lasts.",
+            ),
+            peers_ahead(
                 {name: Sample([each.resumed_after]) for name, each in after.items()},
                 OWN,
                 PEERS,

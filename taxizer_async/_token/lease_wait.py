@@ -65,7 +65,7 @@ class LeaseWait:
         if asked is None and renewal.has_refusal(view):
             return await self._ask(request, progress)
         turn = Turn(request=request, progress=progress, key=key, lease=None, view=view)
-        if not self._may_try_lease(view, progress):
+        if not self._may_try_lease(request, view, progress):
             was_busy = progress.waiting_since is not None
             return await self._wait(turn, is_busy=was_busy if view.leased is None else view.leased)
         return await self._try_lease(turn, refresh)
@@ -80,8 +80,12 @@ class LeaseWait:
             NoResult.SUPERSEDED if renewal.is_superseded(request) else renewal.failures.fail(answer)
         )
 
-    def _may_try_lease(self, view: StoreView, progress: Progress) -> bool:
-        if view.leased or self._renewal.clock.monotonic() < progress.resume_at:
+    def _may_try_lease(self, request: RenewalRequest, view: StoreView, progress: Progress) -> bool:
+        renewal = self._renewal
+        # A refresh that loses one lease after the other starts no turn after its end.
+        if not renewal.seconds_left(request):
+            return False
+        if view.leased or renewal.clock.monotonic() < progress.resume_at:
             return False
         # A store that can't tell is asked with each third look only.
         return view.leased is False or progress.looks % 3 == 0

@@ -373,9 +373,9 @@ class Renewal:
             if lease is not None:
                 saved = await self.store.save(key, cached.record(self.clock), lease)
         finally:
-            # A save that failed or was cut short may have been done all the same.
-            shared = lease is not None and saved is not SaveResult.LEASE_LOST
-            cached = attrs.evolve(cached, shared=shared)
+            # A save that failed or was cut short may have been done all the same; so may one that was refused,
+            # as a store makes a call once more if its answer is lost.
+            cached = attrs.evolve(cached, shared=lease is not None)
             is_used = self.cache.set_issued(
                 cached, login=login, elapsed=issued.elapsed, generation=request.generation
             )

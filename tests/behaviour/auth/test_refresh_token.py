@@ -18,7 +18,7 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
     TokenState,
 )
-from taxizer_async.stores import TokenRecord
+from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of, failure_of
 from tests.support.forking import exit_code, fork, needs_fork
@@ -381,5 +381,32 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
 
     store.down = {"lease"}
     clock.advance(61)
+    await auth.token()
+    assert sandbox.counters.reuses == 0
+
+
+@pytest.mark.invariant(9)
+@pytest.mark.invariant(24)
+async def test_a_save_that_was_refused_may_have_been_done(
+    sandbox: Sandbox,
+    make_auth: Callable[..., TaxizerAuth],
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A refresh token is sent once, though a save was done, its answer was lost, and the second try refused."""
+    auth, key = make_auth(), StoreKey(sandbox.base_url, sandbox.client_id)
+
+    async def lose_the_answer(record: TokenRecord) -> None:
+        store.before_save, store.refuses_saves, store.down = None, True, {"load"}
+        assert await store.inner.save(key, record, store.leases[-1].inner)
+
+    store.before_save = lose_the_answer
+    await auth.token()
+    store.refuses_saves, store.down = False, set()
+    clock.advance(PRESSING)
+    await make_auth().token()
+    assert sandbox.counters.refreshes_ok == 1
+
+    store.down = {"lease", "load"}
     await auth.token()
     assert sandbox.counters.reuses == 0

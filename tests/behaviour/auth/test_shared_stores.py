@@ -177,6 +177,28 @@ async def test_a_lost_lease_sends_nothing(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
+@pytest.mark.invariant(22)
+async def test_leases_that_are_lost_again_and_again_come_to_an_end(
+    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, clock: ManualClock
+) -> None:
+    """A refresh that loses each of its leases begins no turn after its 30 s."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(1_000)
+    store.saved.clear()
+
+    async def lose_the_lease(_: TokenRecord) -> None:
+        store.refuses_saves = len(store.saved) < 60
+        clock.advance(1)
+
+    store.before_save = lose_the_lease
+    with pytest.raises(AuthError) as caught:
+        await auth.token()
+
+    assert caught.value.retryable
+    assert len(store.saved) == 30
+
+
 @pytest.mark.invariant(25)
 @pytest.mark.report(48)
 @pytest.mark.report(86)

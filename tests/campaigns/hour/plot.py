@@ -47,7 +47,7 @@ def draw(samples: Sequence[Sample], folder: Path) -> None:
         axes.plot(minutes, [getattr(sample, name) / unit for sample in samples], color=OWN)
         axes.set_title(title, loc="left", fontsize=9)
     for axes in every:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.2 * axes.dataLim.ymax)
         for then, now in itertools.pairwise(samples):
             if now.outage:
                 axes.axvspan(

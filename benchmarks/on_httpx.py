@@ -105,8 +105,9 @@ class LockAuth(httpx.Auth):
     token is still the refused one.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, logins: httpx.AsyncClient) -> None:
         self._target = setup.target
+        self._logins = logins
         self._early = _EARLY if setup.early is None else setup.early
         self._lock = anyio.Lock()
         self._token = ""
@@ -129,16 +130,15 @@ class LockAuth(httpx.Auth):
             return self._token
         async with self._lock:
             if not self._is_good(refused):
-                async with httpx.AsyncClient(trust_env=False) as client:
-                    response = await client.post(
-                        f"{self._target.base_url}/v1/Auth/Connect",
-                        json={
-                            "clientId": self._target.client_id,
-                            "clientSecret": self._target.client_secret,
-                        },
-                    )
-                    response.raise_for_status()
-                    fields = response.json()
+                response = await self._logins.post(
+                    f"{self._target.base_url}/v1/Auth/Connect",
+                    json={
+                        "clientId": self._target.client_id,
+                        "clientSecret": self._target.client_secret,
+                    },
+                )
+                response.raise_for_status()
+                fields = response.json()
                 self._token = str(fields["jwtToken"])
                 self._ends_at = _moment(fields["jwtTokenExpireAtUTC"])
             return self._token
@@ -183,7 +183,10 @@ async def open_own(setup: Setup) -> AsyncIterator[Session]:
 @asynccontextmanager
 async def open_lock(setup: Setup) -> AsyncIterator[Session]:
     """Open what people write."""
-    async with client_session(httpx, LockAuth(setup), setup) as session:
+    async with (
+        login_client() as logins,
+        client_session(httpx, LockAuth(setup, logins), setup) as session,
+    ):
         yield session
 
 

@@ -95,7 +95,8 @@ def run(scale: Scale) -> Section:
                 OWN,
                 PEERS,
                 "This is for the requests that did not succeed. httpx-auth blocks the event loop during a login, so no "
-                "deadline is kept meanwhile; otherwise a few requests more or less begin before the login ends.",
+                "deadline is kept meanwhile. Otherwise it is what a client does before its first login, such as reading a "
+                "CA bundle.",
             ),
         ),
         series={name: [one.good / one.sent * 100] for name, one in found.items()},

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from taxizer_async import Event, TaxizerAuth
 from taxizer_async.testing import ManualClock, Sandbox
-from tests.support.callers import Fleet, FleetFactory, auth_of
-from tests.support.canaries import canaries_of, exposures, logged
+from tests.support.callers import Fleet, FleetFactory, MakeAuth, auth_of
+from tests.support.canaries import Exposed, canaries_of, exposures, logged
 from tests.support.onlooker import Onlooker
 from tests.support.scripted_store import ScriptedStore
 
@@ -35,7 +35,7 @@ def _store(clock: ManualClock) -> ScriptedStore:
 @pytest.fixture(name="make_auth")
 def _make_auth(
     sandbox: Sandbox, clock: ManualClock, store: ScriptedStore, events: list[Event]
-) -> Callable[..., TaxizerAuth]:
+) -> MakeAuth:
     """Build auths that share a clock, a store and the list of events."""
 
     def make(credentials: Any = sandbox.credentials, **options: Any) -> TaxizerAuth:
@@ -57,7 +57,7 @@ def _auth(sandbox: Sandbox, events: list[Event]) -> TaxizerAuth:
 
 
 @pytest.fixture(name="aging_auth")
-def _aging_auth(make_auth: Callable[..., TaxizerAuth]) -> TaxizerAuth:
+def _aging_auth(make_auth: MakeAuth) -> TaxizerAuth:
     """One that ages its token by the clock of the test."""
     return make_auth(store=None)
 
@@ -92,6 +92,6 @@ def _log() -> Iterator[list[tuple[str, str]]]:
 
 
 @pytest.fixture(name="exposed")
-def _exposed(sandbox: Sandbox, log: list[tuple[str, str]]) -> Callable[..., list[str]]:
+def _exposed(sandbox: Sandbox, log: list[tuple[str, str]]) -> Exposed:
     """Return where a secret of the sandbox is seen: in the log so far, or in one of the things given."""
     return lambda *things: exposures(canaries_of(sandbox), log, things)

@@ -37,7 +37,7 @@ SECTION = Section(
 @pytest.mark.parametrize(
     ("value", "limit", "holds"), [(1.0, 1.0, True), (1.001, 1.0, False), (-1.0, 0.0, True)]
 )
-def test_a_claim_holds_up_to_its_limit(value: float, limit: float, *, holds: bool) -> None:
+def test_a_claim_holds_up_to_its_limit(value: float, limit: float, holds: bool) -> None:
     """At most means that."""
     assert Claim("", value, limit).holds is holds
 

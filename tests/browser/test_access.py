@@ -191,7 +191,7 @@ def test_what_is_drawn_stands_out(open_page: OpenPage, sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("motion", [True, False])
-def test_motion(open_page: OpenPage, sandbox: Sandbox, *, motion: bool) -> None:
+def test_motion(open_page: OpenPage, sandbox: Sandbox, motion: bool) -> None:
     """The line glides; for those who asked for less motion it moves once a second."""
     live = open_page(sandbox, motion=motion)
     live.page.add_init_script(

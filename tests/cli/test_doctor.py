@@ -63,9 +63,9 @@ class Diagnosis:
 
 
 @pytest.fixture(name="doctor")
-def _doctor(run: Run, sandbox: Sandbox) -> Any:
+def _doctor(run: Run, sandbox: Sandbox, account: dict[str, str]) -> Any:
     def doctor(*args: str, **env: str) -> Diagnosis:
-        done = run("doctor", *args, **env)
+        done = run("doctor", *args, **account | env)
         shown = done.stdout + done.stderr
 
         assert done.stderr == ""
@@ -125,7 +125,7 @@ def test_healthy(doctor: Any, sandbox: Sandbox, file_store: dict[str, str]) -> N
 def test_json(run: Run, doctor: Any, sandbox: Sandbox, account: dict[str, str]) -> None:
     """`--json` says the same, without a secret, and with the exit code in it."""
     sandbox.change_secret("another")
-    lines = doctor(**account).lines
+    lines = doctor().lines
     done = run("doctor", "--json", **account)
     shown = json.loads(done.stdout)
 
@@ -246,10 +246,10 @@ def test_an_interrupt(sandbox: Sandbox, account: dict[str, str]) -> None:
     ],
 )
 def test_credentials(
-    doctor: Any, account: dict[str, str], changes: dict[str, str], state: str, words: str, code: int
+    doctor: Any, changes: dict[str, str], state: str, words: str, code: int
 ) -> None:
     """Credentials that are missing, unreadable, set twice or odd are told; the other checks go on."""
-    found = doctor(**{**account, **changes})
+    found = doctor(**changes)
 
     found.check("credentials", state, words, code)
     assert found.lines["tcp"][0] == "ok"
@@ -258,9 +258,9 @@ def test_credentials(
         assert found.states("login", "bearer") == {"skipped"}
 
 
-def test_a_wrong_url(doctor: Any, account: dict[str, str]) -> None:
+def test_a_wrong_url(doctor: Any) -> None:
     """A URL that can't be is told, and nothing is sent there."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": f"https://me:{CANARY}@api.example.com"})
+    found = doctor(TAXIZER_BASE_URL=f"https://me:{CANARY}@api.example.com")
 
     words = r"TAXIZER_BASE_URL \(or --base-url\) holds a user name or password: leave them out"
     found.check("url", "misconfigured", words, 2)
@@ -271,14 +271,14 @@ def test_a_wrong_url(doctor: Any, account: dict[str, str]) -> None:
 def test_a_url_with_a_path(doctor: Any, account: dict[str, str]) -> None:
     """The URL of a call in place of the API's is told, though a gateway may need a path."""
     url = f"{account['TAXIZER_BASE_URL']}/v1/Auth/Connect"
-    found = doctor(**{**account, "TAXIZER_BASE_URL": url})
+    found = doctor(TAXIZER_BASE_URL=url)
 
     found.check("url", "warning", f"{url} has a path: leave it out, unless your gateway .*", 1)
 
 
-def test_a_host_that_is_not_known(doctor: Any, account: dict[str, str]) -> None:
+def test_a_host_that_is_not_known(doctor: Any) -> None:
     """A host that is not Taxizer's is a warning; one that DNS does not know can't be reached."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": "https://nowhere.invalid"})
+    found = doctor(TAXIZER_BASE_URL="https://nowhere.invalid")
 
     words = (
         "https://nowhere.invalid is not a host of Taxizer: check TAXIZER_BASE_URL, unless this is "
@@ -293,24 +293,24 @@ def test_a_host_that_is_not_known(doctor: Any, account: dict[str, str]) -> None:
     )
 
 
-def test_a_host_that_can_not_be(doctor: Any, account: dict[str, str]) -> None:
+def test_a_host_that_can_not_be(doctor: Any) -> None:
     """A name that DNS can't even be asked for is told like one that it does not know."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": f"https://{'a' * 64}.example.com"})
+    found = doctor(TAXIZER_BASE_URL=f"https://{'a' * 64}.example.com")
 
     words = "a{64}.example.com can't be resolved: check the host in TAXIZER_BASE_URL, .*"
     found.check("dns", "unavailable", words, 3)
 
 
-def test_a_closed_port_of_ipv6(doctor: Any, account: dict[str, str], free_port: int) -> None:
+def test_a_closed_port_of_ipv6(doctor: Any, free_port: int) -> None:
     """An IPv6 address is told apart from its port."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": f"http://[::1]:{free_port}"})
+    found = doctor(TAXIZER_BASE_URL=f"http://[::1]:{free_port}")
 
     found.check("tcp", "unavailable", rf"no connection to \[::1\]:{free_port} .*", 3)
 
 
-def test_a_closed_port(doctor: Any, account: dict[str, str], free_port: int) -> None:
+def test_a_closed_port(doctor: Any, free_port: int) -> None:
     """A port that takes no connections is told."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": f"http://127.0.0.1:{free_port}"})
+    found = doctor(TAXIZER_BASE_URL=f"http://127.0.0.1:{free_port}")
 
     words = (
         rf"no connection to 127.0.0.1:{free_port} \(Connection refused\): check the host and the "
@@ -351,20 +351,14 @@ LONG_AGO = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
     ],
 )
 def test_certificates(
-    doctor: Any,
-    account: dict[str, str],
-    tmp_path: Path,
-    *,
-    trusted: bool,
-    certificate: dict[str, Any],
-    words: str,
+    doctor: Any, tmp_path: Path, trusted: bool, certificate: dict[str, Any], words: str
 ) -> None:
     """A good certificate is shown with its CA and its end; of one that is not accepted it is told why."""
     authority, context = tls_server(**certificate)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     more = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")} if trusted else {}
     with RawServer((GREETING,), tls=context) as server:
-        found = doctor(**{**account, **more, "TAXIZER_BASE_URL": server.base_url})
+        found = doctor(**more, TAXIZER_BASE_URL=server.base_url)
 
     good = words.startswith("TLS")
     # The good one has no Connect.
@@ -372,9 +366,7 @@ def test_certificates(
     assert (found.lines["login"][0] == "skipped") is not good
 
 
-def test_an_issuer_with_two_names_in_one(
-    doctor: Any, account: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_issuer_with_two_names_in_one(doctor: Any, tmp_path: Path) -> None:
     """The issuer is read, too, if its certificate joins its names."""
     key, file = ec.generate_private_key(ec.SECP256R1()), tmp_path / "both.pem"
     names = (NameOID.ORGANIZATION_NAME, "An authority"), (NameOID.COMMON_NAME, "Root")
@@ -390,31 +382,31 @@ def test_an_issuer_with_two_names_in_one(
     context.load_cert_chain(file)
     with RawServer((GREETING,), tls=context) as server:
         trusted = {"SSL_CERT_FILE": str(file), "TAXIZER_BASE_URL": server.base_url}
-        found = doctor(**{**account, **trusted})
+        found = doctor(**trusted)
 
     found.check("tls", "ok", "TLSv1.3, with a certificate by An authority until 3000-02-03", 3)
 
 
-def test_no_tls(doctor: Any, sandbox: Sandbox, account: dict[str, str]) -> None:
+def test_no_tls(doctor: Any, sandbox: Sandbox) -> None:
     """A port that speaks no TLS is told."""
-    found = doctor(**{**account, "TAXIZER_BASE_URL": sandbox.base_url.replace("http", "https")})
+    found = doctor(TAXIZER_BASE_URL=sandbox.base_url.replace("http", "https"))
 
     words = r"TLS fails \([A-Z_]+\): check the port in TAXIZER_BASE_URL: something else may .*"
     found.check("tls", "unavailable", words, 3)
 
 
-def test_a_missing_ca_bundle(doctor: Any, account: dict[str, str]) -> None:
+def test_a_missing_ca_bundle(doctor: Any) -> None:
     """A CA bundle that is not there is told."""
-    found = doctor(**account, SSL_CERT_FILE="/missing.pem")
+    found = doctor(SSL_CERT_FILE="/missing.pem")
 
     words = r"no HTTP client can be made \(FileNotFoundError\): check SSL_CERT_FILE, .*"
     found.check("tls", "misconfigured", words, 2)
 
 
-def test_a_connection_that_breaks(doctor: Any, account: dict[str, str]) -> None:
+def test_a_connection_that_breaks(doctor: Any) -> None:
     """A connection that breaks is told at each check, as a check that fails is not the end of the others."""
     with RawServer((reset,)) as server:
-        found = doctor(**{**account, "TAXIZER_BASE_URL": server.base_url})
+        found = doctor(TAXIZER_BASE_URL=server.base_url)
 
     found.check(
         "clock", "unavailable", r"it failed: ReadError \(Connection reset .*\): the API, .*", 3
@@ -426,7 +418,7 @@ def test_a_proxy(doctor: Any, account: dict[str, str]) -> None:
     """A proxy that the environment names is told and used, and its password is not shown."""
     with ForwardProxy() as proxy:
         url = proxy.url.replace("//", f"//me:{PROXY_CANARY}@")
-        found = doctor(**account, HTTP_PROXY=url)
+        found = doctor(HTTP_PROXY=url)
 
     host = proxy.url.removeprefix("http://")
     found.check("proxy", "ok", f"requests go through {host}", 0)
@@ -444,9 +436,9 @@ def test_a_proxy(doctor: Any, account: dict[str, str]) -> None:
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
-def test_no_url_of_a_proxy(doctor: Any, account: dict[str, str], variable: str, url: str) -> None:
+def test_no_url_of_a_proxy(doctor: Any, variable: str, url: str) -> None:
     """A variable that holds no URL of a proxy is told, even one for other requests: no login gets past it."""
-    found = doctor(**account, **{variable: url})
+    found = doctor(**{variable: url})
 
     words = "a proxy variable does not hold the URL of a proxy: set it to one such as .*"
     found.check("proxy", "misconfigured", words, 2)
@@ -455,55 +447,53 @@ def test_no_url_of_a_proxy(doctor: Any, account: dict[str, str], variable: str, 
 @pytest.mark.parametrize(
     "no_proxy", ["127.0.0.1:{port}", "http://127.0.0.1", "10.0.0.1, 127.0.0.1", "*"]
 )
-def test_no_proxy(doctor: Any, sandbox: Sandbox, account: dict[str, str], no_proxy: str) -> None:
+def test_no_proxy(doctor: Any, sandbox: Sandbox, no_proxy: str) -> None:
     """An entry of NO_PROXY means what it means to a login, so that what is told is what is used."""
     with ForwardProxy() as proxy:
         exempt = {"NO_PROXY": no_proxy.format(port=sandbox.port)}
-        found = doctor(**account, **exempt, HTTP_PROXY=proxy.url)
+        found = doctor(**exempt, HTTP_PROXY=proxy.url)
 
     found.check("proxy", "ok", "none is used", 0)
     assert not proxy.lines
 
 
-def test_a_port_that_no_proxy_does_not_name(
-    doctor: Any, account: dict[str, str], free_port: int
-) -> None:
+def test_a_port_that_no_proxy_does_not_name(doctor: Any, free_port: int) -> None:
     """An entry of NO_PROXY for another port exempts nothing."""
     with ForwardProxy() as proxy:
-        found = doctor(**account, NO_PROXY=f"127.0.0.1:{free_port}", HTTP_PROXY=proxy.url)
+        found = doctor(NO_PROXY=f"127.0.0.1:{free_port}", HTTP_PROXY=proxy.url)
 
     found.check("proxy", "ok", "requests go through .*", 0)
     assert proxy.lines
 
 
-def test_a_no_proxy_that_is_not_understood(doctor: Any, account: dict[str, str]) -> None:
+def test_a_no_proxy_that_is_not_understood(doctor: Any) -> None:
     """An entry of NO_PROXY with which no client can be made is told."""
-    found = doctor(**account, NO_PROXY=f"localhost,{PROXY_CANARY}:[")
+    found = doctor(NO_PROXY=f"localhost,{PROXY_CANARY}:[")
 
     words = "NO_PROXY has an entry that is not understood: write .*"
     found.check("proxy", "misconfigured", words, 2)
 
 
 @pytest.mark.skipif(find_spec("socksio") is not None, reason="SOCKS is installed")
-def test_a_proxy_of_socks(doctor: Any, account: dict[str, str]) -> None:
+def test_a_proxy_of_socks(doctor: Any) -> None:
     """A proxy that needs a missing package is told, and the package."""
-    found = doctor(**account, ALL_PROXY=f"socks5://me:{PROXY_CANARY}@127.0.0.1:1080")
+    found = doctor(ALL_PROXY=f"socks5://me:{PROXY_CANARY}@127.0.0.1:1080")
 
     words = r'socks5 needs a package that is not installed: pip install "httpx\[socks\]"'
     found.check("proxy", "misconfigured", words, 2)
 
 
-def test_a_proxy_that_is_down(doctor: Any, account: dict[str, str], free_port: int) -> None:
+def test_a_proxy_that_is_down(doctor: Any, free_port: int) -> None:
     """A proxy that takes no connections is told as the proxy."""
-    found = doctor(**account, HTTP_PROXY=f"127.0.0.1:{free_port}")
+    found = doctor(HTTP_PROXY=f"127.0.0.1:{free_port}")
 
     words = rf"no connection to 127.0.0.1:{free_port} \(Connection refused\): check the proxy variable, .*"
     found.check("tcp", "unavailable", words, 3)
 
 
-def test_a_proxy_that_is_not_known(doctor: Any, account: dict[str, str]) -> None:
+def test_a_proxy_that_is_not_known(doctor: Any) -> None:
     """A proxy that DNS does not know is told as the proxy."""
-    found = doctor(**account, HTTP_PROXY="http://nowhere.invalid:3128")
+    found = doctor(HTTP_PROXY="http://nowhere.invalid:3128")
 
     words = "nowhere.invalid can't be resolved: check the host in the proxy variable, .*"
     found.check("dns", "unavailable", words, 3)
@@ -516,14 +506,12 @@ def test_a_proxy_that_is_not_known(doctor: Any, account: dict[str, str]) -> None
         ("403 Forbidden", "the proxy answers 403: have it let requests to the API through, .*"),
     ],
 )
-def test_a_proxy_that_refuses(
-    doctor: Any, account: dict[str, str], refusal: str, words: str
-) -> None:
+def test_a_proxy_that_refuses(doctor: Any, refusal: str, words: str) -> None:
     """A proxy that lets nothing through is told, with what it answers."""
     with ForwardProxy(refusal=refusal) as proxy:
         url = proxy.url.replace("//", f"//me:{PROXY_CANARY}@")
         changes = {"TAXIZER_BASE_URL": "https://127.0.0.1:9", "HTTPS_PROXY": url}
-        found = doctor(**{**account, **changes})
+        found = doctor(**changes)
 
     found.check("tls", "unavailable", words, 3)
 
@@ -547,18 +535,18 @@ def test_a_wrong_clock(run: Run, offset: float, words: str) -> None:
     assert done.returncode == 0
 
 
-def test_a_server_without_a_clock(doctor: Any, account: dict[str, str]) -> None:
+def test_a_server_without_a_clock(doctor: Any) -> None:
     """Without a `Date` there is nothing to compare the clock with."""
     with RawServer((answer(b""),)) as server:
-        found = doctor(**{**account, "TAXIZER_BASE_URL": server.base_url})
+        found = doctor(TAXIZER_BASE_URL=server.base_url)
 
     assert found.lines["clock"] == ("skipped", "the server does not tell its time")
 
 
-def test_a_wrong_pair(doctor: Any, sandbox: Sandbox, account: dict[str, str]) -> None:
+def test_a_wrong_pair(doctor: Any, sandbox: Sandbox) -> None:
     """A pair that Connect refuses is told; it is tried once."""
     sandbox.change_secret("another")
-    found = doctor(**account)
+    found = doctor()
 
     words = r"Connect refuses the pair \(400\): copy both from the Taxizer dashboard again, .*"
     found.check("login", "refused", words, 1)
@@ -586,13 +574,11 @@ def test_a_wrong_pair(doctor: Any, sandbox: Sandbox, account: dict[str, str]) ->
         ),
     ],
 )
-def test_no_token(
-    doctor: Any, sandbox: Sandbox, account: dict[str, str], fault: Fault, words: str
-) -> None:
+def test_no_token(doctor: Any, sandbox: Sandbox, fault: Fault, words: str) -> None:
     """A Connect that gives no token is told, without a value of its answer; it is tried once."""
     sandbox.fail("connect", fault)
 
-    doctor(**account).check("login", "unavailable", words, 3)
+    doctor().check("login", "unavailable", words, 3)
     assert sandbox.counters.connects == 1
 
 
@@ -610,18 +596,12 @@ def test_no_token(
     ],
 )
 def test_a_bearer_that_is_not_taken(
-    doctor: Any,
-    sandbox: Sandbox,
-    account: dict[str, str],
-    status: int,
-    state: str,
-    words: str,
-    code: int,
+    doctor: Any, sandbox: Sandbox, status: int, state: str, words: str, code: int
 ) -> None:
     """A token that the API refuses, or that it can't be seen to take, is told."""
     sandbox.fail(RESOURCE, Fault.status(status))
 
-    doctor(**account).check("bearer", state, words, code)
+    doctor().check("bearer", state, words, code)
 
 
 @pytest.mark.parametrize(
@@ -634,26 +614,20 @@ def test_a_bearer_that_is_not_taken(
     ],
 )
 def test_what_an_empty_request_tells(
-    doctor: Any,
-    sandbox: Sandbox,
-    account: dict[str, str],
-    status: int,
-    state: str,
-    words: str,
-    code: int,
+    doctor: Any, sandbox: Sandbox, status: int, state: str, words: str, code: int
 ) -> None:
     """Only an answer to the empty request itself, such as 400, shows that the API takes the token."""
     # The check of the clock asks it first.
     sandbox.fail(RESOURCE, Fault.status(401), times=2)
     sandbox.fail(RESOURCE, Fault.status(status))
 
-    doctor(**account).check("bearer", state, words, code)
+    doctor().check("bearer", state, words, code)
 
 
-def test_no_store(doctor: Any, account: dict[str, str]) -> None:
+def test_no_store(doctor: Any) -> None:
     """Without a store there is none to check."""
     words = "none was named: give --store file or redis to check one"
-    doctor(**account).check("store", "skipped", words, 0)
+    doctor().check("store", "skipped", words, 0)
 
 
 def test_a_redis(doctor: Any, account: dict[str, str], redis_server: RedisServer) -> None:
@@ -672,10 +646,10 @@ def test_a_redis(doctor: Any, account: dict[str, str], redis_server: RedisServer
     refused.check("store", "unavailable", words, 3)
 
 
-def test_a_redis_that_is_down(doctor: Any, account: dict[str, str], free_port: int) -> None:
+def test_a_redis_that_is_down(doctor: Any, free_port: int) -> None:
     """A Redis that is down is told; the other checks go on."""
     url = f"redis://:{REDIS_CANARY}@127.0.0.1:{free_port}"
-    found = doctor("--store", "redis", **account, TAXIZER_REDIS_URL=url)
+    found = doctor("--store", "redis", TAXIZER_REDIS_URL=url)
 
     found.check("store", "unavailable", r"Redis can't be reached \(\w+\): is it up, .*", 3)
     assert found.states("login", "bearer", "versions") == {"ok"}
@@ -723,7 +697,7 @@ def test_an_encrypted_store(file_store: dict[str, str], run: Run) -> None:
     assert key not in done.stdout
 
 
-def test_an_old_package(doctor: Any, account: dict[str, str], tmp_path: Path) -> None:
+def test_an_old_package(doctor: Any, tmp_path: Path) -> None:
     """A dependency that is older than needed is told, with the command that mends it."""
     found = tmp_path / "cattrs-1.2.3.dist-info"
     found.mkdir()
@@ -731,4 +705,4 @@ def test_an_old_package(doctor: Any, account: dict[str, str], tmp_path: Path) ->
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
     words = r'too old: cattrs 1\.2\.3: pip install "cattrs>=[\d.]+"'
-    doctor(**account, PYTHONPATH=path).check("versions", "misconfigured", words, 2)
+    doctor(PYTHONPATH=path).check("versions", "misconfigured", words, 2)

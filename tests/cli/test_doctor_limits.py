@@ -122,7 +122,7 @@ async def test_packets_that_are_dropped() -> None:
         # The queue of connections is full, so that the kernel drops what else comes.
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)  # noqa: FBT003
+            waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
 
         await check_hangs("tcp", case_of(f"http://127.0.0.1:{listener.getsockname()[1]}"))
@@ -186,8 +186,7 @@ async def test_a_configuration_that_is_wrong() -> None:
     """An error of the set-up that a check meets by chance is shown as what it is."""
 
     async def meet(_: Case) -> Finding:
-        msg = "a setting is wrong: set it"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("a setting is wrong: set it")
 
     assert await findings(case_of(""), [Check("check", meet, advice="try again")]) == [
         Finding(State.MISCONFIGURED, "a setting is wrong", "set it", "check")

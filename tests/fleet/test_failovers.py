@@ -48,9 +48,7 @@ def test_a_slot_that_moves_in_mid_renewal_costs_nothing(sandbox: Sandbox, tmp_pa
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_redis_that_dies_in_a_cold_start_fails_no_request(
-    sandbox: Sandbox,
-    redis_server: RedisServer,
-    comes_back: bool,  # noqa: FBT001 - a parameter of pytest's
+    sandbox: Sandbox, redis_server: RedisServer, comes_back: bool
 ) -> None:
     """Each worker has its token, at the cost of a login of its own at most."""
     course = kill_in_cold_start(sandbox, redis_server, comes_back=comes_back)

@@ -18,7 +18,7 @@ from tests.support import families
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_preloaded_application_logs_in_once(
-    sandbox: Sandbox, config: WorkerConfig, *, warm: bool
+    sandbox: Sandbox, config: WorkerConfig, warm: bool
 ) -> None:
     """Four children share one login, without the parent's connections and locks."""
     content = {

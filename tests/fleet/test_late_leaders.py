@@ -83,14 +83,10 @@ def test_a_newcomer_after_a_restore_costs_one_login(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 2)
 
 
-@pytest.mark.report(48)
-@pytest.mark.report(86)
+@pytest.mark.report(48, 86)
 @pytest.mark.parametrize(("answered", "timeout"), [(False, 3.0), (True, 60.0)])
 def test_a_leader_that_was_stopped_costs_nothing(
-    sandbox: Sandbox,
-    redis_server: RedisServer,
-    answered: bool,  # noqa: FBT001
-    timeout: float,
+    sandbox: Sandbox, redis_server: RedisServer, answered: bool, timeout: float
 ) -> None:
     """When it goes on, its refresh has failed and its lease has ended: it adopts what others saved."""
     config = WorkerConfig(store=("redis", redis_server.url))
@@ -125,8 +121,7 @@ def test_a_leader_that_was_stopped_costs_nothing(
     assert sandbox.counters.reuses == 0
 
 
-@pytest.mark.report(87)
-@pytest.mark.report(90)
+@pytest.mark.report(87, 90)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("slow", ["vault", "server"])
 async def test_who_takes_longer_than_a_lease_keeps_it(

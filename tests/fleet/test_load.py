@@ -17,8 +17,7 @@ on_asyncio = pytest.mark.parametrize("config", ["file", "redis"], indirect=True)
 
 
 @on_asyncio
-@pytest.mark.report(80)
-@pytest.mark.report(81)
+@pytest.mark.report(80, 81)
 def test_a_fleet_renews_once_per_lifetime(sandbox: Sandbox, config: WorkerConfig) -> None:
     """Six processes, three lives of a token: one login, a renewal each, no request fails."""
     outcome = run_load(sandbox, _light(config), seconds=0, kills=False, seed=1)

@@ -85,13 +85,7 @@ def _carried(sandbox: Sandbox, worker: Worker, failed: Sequence[str] = ()) -> in
     return number
 
 
-@pytest.mark.report(37)
-@pytest.mark.report(48)
-@pytest.mark.report(85)
-@pytest.mark.report(86)
-@pytest.mark.report(87)
-@pytest.mark.report(89)
-@pytest.mark.report(90)
+@pytest.mark.report(37, 48, 85, 86, 87, 89, 90)
 def test_a_stopped_holder_overwrites_nothing(sandbox: Sandbox, config: WorkerConfig) -> None:
     """A resumed holder's lease has ended: its late save does nothing, and it adopts the newer token."""
     holders, others = _stop_in_refresh(sandbox, config)

@@ -71,9 +71,7 @@ def _tries(reports: list[Report]) -> int:
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["by value", "callable"])
-def test_a_wrong_secret_is_refused_once(
-    sandbox: Sandbox, config: WorkerConfig, *, asks: bool
-) -> None:
+def test_a_wrong_secret_is_refused_once(sandbox: Sandbox, config: WorkerConfig, asks: bool) -> None:
     """32 workers with a wrong secret: two logins at most, and all have failed within 3 s of the first."""
     with Fleet(sandbox, config) as fleet:
         fleet.start(PROCESSES, auths=AUTHS, client_secret="wrong", asks=asks)

@@ -118,15 +118,17 @@ def test_a_fault_without_a_place_is_everywhere(remote: Remote, caller: Caller) -
     assert statuses() == [200, 400, 200]
 
 
-@pytest.mark.parametrize("kind", ["reset", "truncate", "drop"])
+@pytest.mark.parametrize(
+    ("kind", "problem"), [("reset", "reset"), ("truncate", "complete"), ("drop", "")]
+)
 def test_answers_can_be_cut_off(
-    sandbox: Sandbox, remote: Remote, caller: Caller, kind: str
+    sandbox: Sandbox, remote: Remote, caller: Caller, kind: str, problem: str
 ) -> None:
     """A reset processes nothing; a truncated and a dropped answer are lost after processing."""
     remote.post("fail", kind=kind, where=REGISTER, times=1)
     jwt = caller.jwt()
 
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx.TransportError, match=problem):
         caller.register(jwt)
     assert sandbox.counters.resources_ok == (kind != "reset")
     assert caller.register(jwt).status_code == 200
@@ -140,13 +142,6 @@ def test_a_hang_ends_when_it_is_healed(sandbox: Sandbox, remote: Remote, caller:
     remote.post("heal")
 
     assert answer.result(HANG).status_code == 200
-
-
-def test_a_hang_ends_by_itself(remote: Remote, caller: Caller) -> None:
-    """A hang with seconds is over after them."""
-    remote.post("fail", kind="hang", where="connect", seconds=0.01)
-
-    assert caller.connect().status_code == 200
 
 
 def test_an_answer_can_be_edited(remote: Remote, caller: Caller) -> None:
@@ -240,15 +235,6 @@ def test_the_newest_token_is_told(remote: Remote, caller: Caller) -> None:
     assert (token["number"], token["good"]) == (2, True)
     assert token["issued_at"] == pytest.approx(time.time(), abs=HANG)
     assert token["ends_at"] - token["issued_at"] == pytest.approx(100, abs=0.01)
-
-
-def test_the_clock_is_set(remote: Remote, caller: Caller) -> None:
-    """The offset moves the Date of answers, and no life of a token."""
-    jwt = caller.jwt()
-    remote.change(clock_offset=31_536_000, lifetime=1)
-
-    assert int(caller.connect().headers["date"].split()[3]) > time.gmtime().tm_year
-    assert caller.register(jwt).status_code == 200
 
 
 def test_counters_are_read_and_reset(sandbox: Sandbox, remote: Remote, caller: Caller) -> None:

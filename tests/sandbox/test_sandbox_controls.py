@@ -10,26 +10,6 @@ from tests.support.limits import HANG
 from .caller import CONNECT, REGISTER, Caller, in_thread
 
 
-def test_revoke_refuses_the_jwts_so_far(sandbox: Sandbox, caller: Caller) -> None:
-    """Revoking refuses each JWT issued so far, but neither later ones nor refreshes."""
-    old = caller.token()
-    sandbox.revoke()
-
-    assert caller.register(old["jwtToken"]).status_code == 401
-    assert caller.refresh(old["refreshToken"]).status_code == 200
-    assert caller.register(caller.jwt()).status_code == 200
-
-
-def test_refresh_tokens_can_be_revoked(sandbox: Sandbox, caller: Caller) -> None:
-    """Revoking refresh tokens refuses those issued so far, but no JWT."""
-    old = caller.token()
-    sandbox.revoke_refresh_tokens()
-
-    assert caller.refresh(old["refreshToken"]).status_code == 400
-    assert caller.register(old["jwtToken"]).status_code == 200
-    assert caller.refresh(caller.token()["refreshToken"]).status_code == 200
-
-
 def test_the_secret_can_be_changed(sandbox: Sandbox, caller: Caller) -> None:
     """After a change only the new secret is accepted, and tokens stay good."""
     jwt = caller.jwt()

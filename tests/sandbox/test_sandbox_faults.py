@@ -9,7 +9,7 @@ import pytest
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
 
-from .caller import REFRESH, REGISTER, Caller, in_thread
+from .caller import REGISTER, Caller
 
 
 def test_a_status_fault_answers_as_it_was_made(sandbox: Sandbox, caller: Caller) -> None:
@@ -102,60 +102,12 @@ def test_a_reset_aborts_the_connection(sandbox: Sandbox, caller: Caller) -> None
     assert [entry.status for entry in sandbox.exchange_log] == [None, None]
 
 
-def test_a_dropped_answer_was_processed(sandbox: Sandbox, caller: Caller) -> None:
-    """A refresh spends the refresh token even if its answer is dropped."""
-    token = caller.token()
-    sandbox.fail("refresh", Fault.drop_after_processing(), times=1)
-    with pytest.raises(httpx.ReadError):
-        caller.refresh(token["refreshToken"])
-
-    assert sandbox.counters.refreshes_ok == 1
-    assert len(sandbox.issued_refresh_tokens) == 2
-    assert caller.refresh(token["refreshToken"]).status_code == 400
-    assert sandbox.counters.reuses == 1
-
-
-def test_a_truncated_answer_breaks_off(sandbox: Sandbox, caller: Caller) -> None:
-    """A truncated answer promises more than it sends, and was processed."""
-    sandbox.fail("connect", Fault.truncate())
-
-    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
-        caller.connect()
-    assert sandbox.counters.connects_ok == 1
-
-
-def test_an_edited_answer_has_other_fields(sandbox: Sandbox, caller: Caller) -> None:
-    """An edit replaces and removes fields, and leaves the rest."""
-    edit = Fault.edit(jwtToken=5, refreshToken=Fault.MISSING, extra=None)
-    sandbox.fail("connect", edit)
-    answer = caller.connect().json()
-
-    assert answer["jwtToken"] == 5
-    assert answer["extra"] is None
-    assert answer["accountId"] == "acc12345"
-    assert "refreshToken" not in answer
-
-
 def test_only_a_json_object_is_edited(sandbox: Sandbox, caller: Caller) -> None:
     """An edit leaves an answer alone that is not a JSON object."""
     sandbox.fail("resource", Fault.edit(a=1))
     answer = caller.get("/v1/redirect?to=/x", caller.jwt())
 
     assert (answer.status_code, answer.content) == (302, b"")
-
-
-def test_a_hang_ends_when_healed(sandbox: Sandbox, caller: Caller) -> None:
-    """A hung request gets no answer until the fault is healed, and then a normal one."""
-    sandbox.fail("connect", Fault.hang(), times=1)
-    answer = in_thread(caller.connect)
-    sandbox.wait_until(lambda counters: counters.connects == 1)
-    with pytest.raises(TimeoutError):
-        answer.result(0.1)
-    assert sandbox.issued_jwts == ()
-
-    sandbox.heal("connect")
-
-    assert answer.result(HANG).status_code == 200
 
 
 def test_a_hang_of_some_seconds_goes_on(sandbox: Sandbox, caller: Caller) -> None:
@@ -198,16 +150,6 @@ def test_a_fault_without_end_gives_way_to_the_next(sandbox: Sandbox, caller: Cal
     assert [caller.connect().status_code for _ in range(2)] == [500, 200]
 
 
-def test_a_fault_stays_where_it_is_put(sandbox: Sandbox, caller: Caller) -> None:
-    """A fault of one group of endpoints leaves the others alone."""
-    token = caller.token()
-    sandbox.fail("refresh", Fault.status(503))
-
-    assert caller.client.post(REFRESH, json={}).status_code == 503
-    assert caller.connect().status_code == 200
-    assert caller.register(token["jwtToken"]).status_code == 200
-
-
 def test_a_path_goes_before_its_group(sandbox: Sandbox, caller: Caller) -> None:
     """A fault of an exact path is met there, and the group's everywhere else."""
     jwt = caller.jwt()
@@ -216,20 +158,6 @@ def test_a_path_goes_before_its_group(sandbox: Sandbox, caller: Caller) -> None:
 
     assert caller.register(jwt).status_code == 503
     assert caller.get("/v1/other", jwt).status_code == 500
-
-
-def test_healing_one_place_leaves_the_others(sandbox: Sandbox, caller: Caller) -> None:
-    """Healing a place drops its faults; healing without one drops all."""
-    jwt = caller.jwt()
-    sandbox.fail("resource", Fault.status(500))
-    sandbox.fail("connect", Fault.status(503))
-
-    sandbox.heal("connect")
-    assert caller.connect().status_code == 200
-    assert caller.register(jwt).status_code == 500
-
-    sandbox.heal()
-    assert caller.register(jwt).status_code == 200
 
 
 def test_an_unknown_place_is_refused(sandbox: Sandbox) -> None:

@@ -187,8 +187,7 @@ def test_a_server_that_cannot_be_set_up_says_so_at_the_start(
     """`start` raises an error of the server's thread, and leaves nothing to stop."""
 
     def fail(*_: object, **__: object) -> None:
-        msg = "no loop to be had"
-        raise RuntimeError(msg)
+        raise RuntimeError("no loop to be had")
 
     sandbox = Sandbox()
     monkeypatch.setattr("taxizer_async.testing._sandbox.server._new_loop", fail)

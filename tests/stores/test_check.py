@@ -76,8 +76,7 @@ class Checked(Plain):
 
 
 async def _refuse() -> None:
-    msg = "Redis can't be used (OOM): its memory is full"
-    raise TokenStoreError(msg)
+    raise TokenStoreError("Redis can't be used (OOM): its memory is full")
 
 
 async def _break() -> None:

@@ -260,8 +260,7 @@ async def test_what_a_store_raises_in_a_crowd_is_raised(monkeypatch: pytest.Monk
     """An exception of the store is not a broken rule, even if a task group wraps it."""
 
     async def fail(*_: Any) -> None:
-        msg = "out of order"
-        raise OSError(msg)
+        raise OSError("out of order")
 
     shared = MemoryTokenStore()
     monkeypatch.setattr(MemoryTokenStore, "lease", fail)
@@ -317,8 +316,7 @@ async def test_what_a_store_raises_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     """An exception of a store is raised as it is, with a note of the case."""
 
     async def fail(*_: Any) -> None:
-        msg = "out of order"
-        raise OSError(msg)
+        raise OSError("out of order")
 
     shared = MemoryTokenStore()
     monkeypatch.setattr(MemoryTokenStore, "load", fail)

@@ -25,7 +25,7 @@ import pytest
 from taxizer_async import ConfigurationError, TokenStoreError
 from taxizer_async.stores import StoreKey, TokenRecord, _file_lease, _private_directory
 from taxizer_async.stores.file import FileTokenStore
-from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+from tests.stores.conftest import JWT, KEY, make_record
 from tests.support import families
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
@@ -266,17 +266,6 @@ async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, 
     assert [each.suffix for each in folder.iterdir()] == [".lock"]
 
 
-async def test_no_cut_is_taken_for_a_record(store: FileTokenStore, folder: Path) -> None:
-    """A file that is truncated anywhere is damaged, and never half read."""
-    await put(store, make_record())
-    file = record_file(folder)
-    whole = file.read_bytes()
-    for length in range(len(whole)):
-        file.write_bytes(whole[:length])
-        with pytest.raises(TokenStoreError, match="damaged"):
-            await store.load(KEY)
-
-
 async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, folder: Path) -> None:
     """If the lock file was removed, another may hold a new one, so the old holder saves nothing."""
     lease = await store.lease(KEY)
@@ -440,12 +429,3 @@ def _with_thread(program: str) -> str:
         "import threading; t = threading.Thread(target=anyio.run, args=(in_child, lease)); "
         "t.start(); t.join()",
     )
-
-
-async def test_the_clear_text_is_in_the_file(store: FileTokenStore, folder: Path) -> None:
-    """Without a key both secrets are readable in the file, as the documentation says."""
-    await put(store, make_record())
-    content = record_file(folder).read_text()
-
-    assert JWT in content
-    assert REFRESH in content

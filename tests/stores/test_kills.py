@@ -24,8 +24,7 @@ COMMAND = [sys.executable, str(Path(__file__).with_name("kills.py")), "--kills",
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.mark.report(79)
-@pytest.mark.report(80)
+@pytest.mark.report(79, 80)
 def test_a_killed_save_leaves_a_whole_record_or_none() -> None:
     """After each kill, many of them during a save, the file loads or is absent, and the lock is free."""
     # In a process of its own, as pytest's may have threads, which a fork does not copy.

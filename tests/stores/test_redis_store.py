@@ -23,7 +23,7 @@ from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores._redis_calls import MOST_AT_ONCE
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
-from tests.stores.conftest import JWT, KEY, REFRESH, make_record
+from tests.stores.conftest import KEY, make_record
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
@@ -172,7 +172,7 @@ async def test_a_lost_answer_does_not_lock_its_owner_out(
 
 @pytest.mark.parametrize("answers_again", [True, False])
 async def test_who_is_cancelled_leaves_no_lease_to_run_out(
-    store: RedisTokenStore, client: redis.asyncio.Redis, *, answers_again: bool
+    store: RedisTokenStore, client: redis.asyncio.Redis, answers_again: bool
 ) -> None:
     """A cancelled call releases a lease that it may have got; a silent server does not delay it."""
     real = client.eval
@@ -457,15 +457,3 @@ async def test_no_file_is_read_for_a_connection(
     async with RedisTokenStore.from_url(redis_server.url) as store:
         monkeypatch.setattr(importlib.metadata, "version", read)
         await store.load(KEY)
-
-
-async def test_the_clear_text_is_in_redis(
-    store: RedisTokenStore, client: redis.asyncio.Redis
-) -> None:
-    """Without a key both secrets are readable in Redis, as the documentation says."""
-    await put(store, make_record())
-    content = await client.get(await one_key(client, "token"))
-
-    assert isinstance(content, bytes)
-    assert JWT.encode() in content
-    assert REFRESH.encode() in content

@@ -240,11 +240,7 @@ async def test_a_take_over_that_fails_leaves_nothing(
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("before", ["_write", "replace"])
 async def test_a_late_save_does_nothing(
-    store: FileTokenStore,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    before: str,
-    damaged: bool,  # noqa: FBT001
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch, before: str, damaged: bool
 ) -> None:
     """Wherever a save is held up, it is refused once another has taken over, and changes no record."""
     late = await held(store)

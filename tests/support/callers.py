@@ -57,6 +57,10 @@ class Fleet:
         return answers
 
 
+class MakeAuth(Protocol):
+    def __call__(self, credentials: Any = ..., **options: Any) -> TaxizerAuth: ...
+
+
 class FleetFactory(Protocol):
     def __call__(
         self, auth: httpx.Auth, *, clients: int = ..., connections: int = ...

@@ -7,12 +7,15 @@ import logging
 import pickle
 import traceback
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, final
 
 from taxizer_async.testing import Sandbox
 
+
+#: Return where a secret is seen in the things given.
+Exposed = Callable[..., list[str]]
 
 SECRET: Final = "cnry-client-5b1e7a"
 ECHO: Final = "cnry-echoed-9c2d44"

@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def marked_tests(mark: str, *, slow: bool = True) -> dict[int, tuple[str, ...]]:
-    """Return the node ids of the tests with `@pytest.mark.MARK(number)`, by number and in the order of the source."""
+    """Return the node ids of the tests with `@pytest.mark.MARK(number, ...)`, by number and in the order of the source."""
     tests: dict[int, tuple[str, ...]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         text = path.read_text("utf-8")
@@ -32,4 +32,4 @@ def marked_tests(mark: str, *, slow: bool = True) -> dict[int, tuple[str, ...]]:
 def _numbers(decorators: list[str], start: str) -> Iterator[int]:
     for decorator in decorators:
         if decorator.startswith(start):
-            yield int(decorator.removeprefix(start).removesuffix(")"))
+            yield from map(int, decorator.removeprefix(start).removesuffix(")").split(","))

@@ -17,6 +17,8 @@ import anyio.to_thread
 
 #: The steps taken on a connection after its request was read; then it is closed.
 Script = tuple["bytes | Callable[[RawServer, socket.socket], None]", ...]
+#: Start a server with these scripts, for as long as the test lasts.
+Serve = Callable[..., "RawServer"]
 
 
 def reset(_: RawServer, peer: socket.socket) -> None:

@@ -273,7 +273,7 @@ def test_adopt(cache: TokenCache) -> None:
 @pytest.mark.parametrize(
     ("age", "adopted"), [(0.0, True), (3350.0, True), (3575.0, False), (3600.0, False)]
 )
-def test_adopt_wants_a_good_one(*, cache: TokenCache, age: float, adopted: bool) -> None:
+def test_adopt_wants_a_good_one(cache: TokenCache, age: float, adopted: bool) -> None:
     """A token of the store that must be renewed or has expired is not adopted."""
     assert (cache.adopt(make_record(age=age), None, generation=0) is not None) is adopted
     assert (cache.state.cached is not None) is adopted

@@ -111,7 +111,7 @@ def test_a_token_without_an_end_caps_nothing(cache: TokenCache, clock: ManualClo
     ("age", "ahead"), [(0, True), (3599, True), (3600, False)], ids=["fresh", "alive", "dead"]
 )
 def test_a_failure_knows_whether_a_token_lived(
-    *, cache: TokenCache, clock: ManualClock, age: float, ahead: bool
+    cache: TokenCache, clock: ManualClock, age: float, ahead: bool
 ) -> None:
     """A failure is ahead of need exactly while a token lives."""
     assert not _outage(cache).ahead_of_need
@@ -124,7 +124,7 @@ def test_a_failure_knows_whether_a_token_lived(
 @pytest.mark.report(76)
 @pytest.mark.parametrize(("recheck", "wait"), [(False, 60), (True, 1)])
 def test_refused_credentials(
-    *, cache: TokenCache, clock: ManualClock, recheck: bool, wait: float
+    cache: TokenCache, clock: ManualClock, recheck: bool, wait: float
 ) -> None:
     """Refused credentials rest for a minute; a callable is asked again after 1 s (report 76)."""
     failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=recheck)

@@ -152,7 +152,7 @@ def test_not_hopeless(cache: TokenCache, kind: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("answers_refusal", [False, True])
 def test_a_refresh_that_never_worked_is_distrusted(
-    *, cache: TokenCache, clock: ManualClock, answers_refusal: bool
+    cache: TokenCache, clock: ManualClock, answers_refusal: bool
 ) -> None:
     """A 401 for a token of AppRefreshToken that never worked causes logins for ten minutes."""
     cached = issue(cache, make_cached(by_refresh=True, answers_refusal=answers_refusal))
@@ -284,7 +284,7 @@ def test_a_place_that_refuses_now_and_then_costs_three(answers: Answers) -> None
     [(False, 29.0, Verdict.HAND_BACK), (False, 31.0, Verdict.RENEW), (True, 0.0, Verdict.RENEW)],
 )
 def test_after_an_unfounded_renewal_a_new_place_is_doubted(
-    answers: Answers, seconds: float, verdict: Verdict, *, has_accepted: bool
+    answers: Answers, seconds: float, verdict: Verdict, has_accepted: bool
 ) -> None:
     """For 30 s the 401s of places that never accepted cause no renewal of a token that works."""
     answers.refuse()
@@ -310,7 +310,7 @@ def test_a_new_place_is_believed_once_the_other_accepts(answers: Answers) -> Non
     [(0.8, Verdict.HAND_BACK, False), (1.0, Verdict.RENEW, True)],
 )
 def test_others_tell_of_what_app_refresh_token_gave(
-    answers: Answers, seconds: float, then: Verdict, *, passes_over: bool
+    answers: Answers, seconds: float, then: Verdict, passes_over: bool
 ) -> None:
     """For a second, other places may tell whether the place or AppRefreshToken is at fault."""
     answers.refuse()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from taxizer_async import RenewalPolicy, Secret, Token
 from taxizer_async._core.exchange import Issued
-from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cached_token import CachedToken, from_issued, from_record
 from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.tokens import make_cached, make_issued, make_record
@@ -90,7 +89,7 @@ def test_same_token() -> None:
     [(None, 1e9, True), (100.0, 99, True), (100.0, 100, False), (0.0, 0, False), (-5.0, 0, False)],
 )
 def test_refreshable(
-    *, clock: ManualClock, refresh_lifetime: float | None, seconds: float, refreshable: bool
+    clock: ManualClock, refresh_lifetime: float | None, seconds: float, refreshable: bool
 ) -> None:
     """A refresh token is good until its own end, or for ever if that is unknown."""
     cached = make_cached(refresh_lifetime=refresh_lifetime)
@@ -123,32 +122,6 @@ def test_from_issued(clock: ManualClock) -> None:
     assert not cached.refused
     assert not cached.shared
     assert not cached.refresh_spent
-
-
-@pytest.mark.report(72)
-def test_from_issued_without_an_expiry(clock: ManualClock) -> None:
-    """A token without an expiry is taken to last 5 minutes."""
-    cached = _from_issued(make_issued(lifetime=None), clock)
-
-    assert cached.lifetime == 300
-    assert cached.remaining(clock) == 300
-
-
-@pytest.mark.report(53)
-@pytest.mark.parametrize("lifetime", [0.0625, 0.125, 0.0, -3600.0, -6.3e10])
-def test_from_issued_dead_on_arrival(clock: ManualClock, lifetime: float) -> None:
-    """A token that ended before it came, or in year 1, is used until refused (report 53)."""
-    issued = make_issued(lifetime=lifetime)
-    clock.advance(0.125)
-    cached = _from_issued(issued, clock)
-    clock.advance(29)
-
-    assert cached.lifetime == 0
-    assert cached.freshness(clock) is Freshness.FRESH
-    clock.advance(1)
-    assert cached.freshness(clock) is Freshness.RENEW_AHEAD
-    clock.advance(1e9)
-    assert cached.freshness(clock) is Freshness.RENEW_AHEAD
 
 
 def test_from_issued_after_retries(clock: ManualClock) -> None:

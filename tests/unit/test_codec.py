@@ -63,15 +63,6 @@ TEXTS = {
 }
 EXPIRIES = {"jwtTokenExpireAtUTC": "expires_at", "refreshTokenExpireAtUTC": "refresh_expires_at"}
 OPTIONAL = TEXTS | EXPIRIES | {"refreshToken": "refresh_token"}
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(CANARY),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just(CANARY), inner),
-    max_leaves=20,
-)
-FIELDS = st.sampled_from(
-    ["appId", "jwtToken", "jwtTokenExpireAtUTC", "refreshToken", "refreshTokenExpireAtUTC", CANARY]
-)
-ANSWERS = st.dictionaries(FIELDS, JSON) | JSON
 WRONG: list[Any] = [7, 1.5, True, False, [], ["x"], {}, {"x": "y"}, 10**400]
 
 
@@ -137,14 +128,14 @@ def test_the_jwt_alone_is_enough() -> None:
 
 
 @pytest.mark.report(49)
-@given(st.dictionaries(st.text().filter(lambda k: k not in EXAMPLE), JSON))
-def test_unknown_fields_are_ignored(extra: dict[str, Any]) -> None:
+def test_unknown_fields_are_ignored() -> None:
     """Undocumented fields change nothing, whatever they are called and hold."""
-    assert _decoded(_body(**extra)).token == TOKEN
+    extra: dict[str, Any] = {"": None, "jwttoken": 1, "app_id": "x", "self": [{"jwtToken": []}]}
+
+    assert _decoded(json.dumps(EXAMPLE | extra).encode()).token == TOKEN
 
 
-@pytest.mark.report(49)
-@pytest.mark.report(72)
+@pytest.mark.report(49, 72)
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_a_missing_field_is_none(field: str) -> None:
     """A field that is left out or null is None, and the others are there (report 49)."""
@@ -168,8 +159,7 @@ def test_an_empty_field_is_none(field: str) -> None:
     assert _decoded(_body(**{field: ""})) == Decoded(token=_with(OPTIONAL[field]), unreadable=())
 
 
-@pytest.mark.report(49)
-@pytest.mark.report(72)
+@pytest.mark.report(49, 72)
 @pytest.mark.parametrize("value", WRONG, ids=lambda v: repr(v)[:12])
 @pytest.mark.parametrize("field", OPTIONAL)
 def test_a_field_of_a_wrong_type_is_none(field: str, value: Any) -> None:
@@ -271,36 +261,6 @@ def test_a_huge_integer_in_an_unknown_field() -> None:
 
     assert isinstance(decode_token(body), (Decoded, Undecodable))
     assert "9" not in describe(body)
-
-
-@pytest.mark.report(70)
-@given(ANSWERS)
-def test_json_never_raises_nor_leaks(answer: object) -> None:
-    """Any JSON is read or described, and no value of it is shown."""
-    body = json.dumps(answer).encode()
-    decoded = decode_token(body)
-
-    assert CANARY not in describe(body)
-    assert isinstance(decoded, (Decoded, Undecodable))
-    if isinstance(decoded, Undecodable):
-        assert CANARY not in decoded.excerpt
-
-
-@given(st.binary(), st.binary(), st.sampled_from(["utf-8", "utf-16"]))
-def test_bytes_never_raise_nor_leak(before: bytes, after: bytes, encoding: str) -> None:
-    """Any bytes are described without their content."""
-    body = before + CANARY.encode(encoding) + after
-
-    assert CANARY not in describe(body)
-    assert CANARY not in repr(decode_token(body))
-
-
-@given(st.dictionaries(FIELDS, st.just(CANARY) | st.lists(st.just(CANARY)), min_size=1))
-def test_what_is_decoded_hides_its_secrets(answer: dict[str, object]) -> None:
-    """A token that was read shows neither its JWT nor its refresh token."""
-    answer = {k: v for k, v in answer.items() if k != "appId"}
-
-    assert CANARY not in repr(decode_token(json.dumps(answer).encode()))
 
 
 @given(VALUES, VALUES)

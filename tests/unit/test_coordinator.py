@@ -97,8 +97,7 @@ async def test_a_refresh_that_can_not_start_is_over(
     """If its task can't be made, the caller gets the error, and the next one tries again."""
 
     def fail(*_: object, **__: object) -> None:
-        msg = "no more tasks"
-        raise MemoryError(msg)
+        raise MemoryError("no more tasks")
 
     with monkeypatch.context() as patch:
         patch.setattr(single_flight, "start_task", fail)
@@ -419,17 +418,6 @@ async def test_the_end_of_a_superseded_refresh_ends_no_other(refreshes: Refreshe
     with anyio.fail_after(HANG):
         await second.wait(native())
     await until(lambda: len(refreshes.begun) == 2)
-
-
-async def test_superseding_nothing(refreshes: Refreshes) -> None:
-    """Superseding without a refresh only announces a change."""
-    with refreshes.coordinator.sleeper() as sleeper:
-        changed = sleeper.changed
-        refreshes.coordinator.supersede()
-        with anyio.fail_after(HANG):
-            await changed.wait()
-
-    assert refreshes.begun == []
 
 
 def test_a_change_wakes_sleepers(anyio_backend: Any, refreshes: Refreshes) -> None:

@@ -127,7 +127,7 @@ async def test_an_async_callable_stays_in_the_loop() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("error", [OSError, KeyError, StopIteration, TimeoutError, SystemExit])
-async def test_raising(*, is_async: bool, error: type[BaseException], canary: str) -> None:
+async def test_raising(is_async: bool, error: type[BaseException], canary: str) -> None:
     """What a callable raises is reported by its class, without its text."""
 
     def broken() -> Credentials:
@@ -183,7 +183,7 @@ async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> No
 
 @pytest.mark.parametrize("value", [None, "s3cret", ("app", "s3cret")], ids=repr)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-async def test_a_wrong_return(*, value: Any, is_async: bool) -> None:
+async def test_a_wrong_return(value: Any, is_async: bool) -> None:
     """A callable that returns something else is a mistake, reported by type only."""
 
     async def give() -> Any:

@@ -58,7 +58,7 @@ COPIES = [
 @pytest.mark.parametrize("clone", COPIES)
 @pytest.mark.parametrize(("error", "retryable"), ERRORS)
 def test_copies(
-    *, error: TaxizerError, retryable: bool, clone: Callable[[TaxizerError], TaxizerError]
+    error: TaxizerError, retryable: bool, clone: Callable[[TaxizerError], TaxizerError]
 ) -> None:
     """A copy is of the same class, with message, fields and `retryable`."""
     assert error.retryable is retryable

@@ -99,7 +99,7 @@ def _failure(cause: Cause, **changes: Any) -> Failure:
 
 @pytest.mark.parametrize(("cause", "cls", "text", "status", "retryable"), CAUSES)
 def test_error(
-    *, cause: Cause, cls: type[AuthError], text: str, status: int | None, retryable: bool
+    cause: Cause, cls: type[AuthError], text: str, status: int | None, retryable: bool
 ) -> None:
     """Each cause gives each caller its own error: what happened, where, and when the next try is."""
     error = _failure(cause).error()
@@ -130,7 +130,7 @@ def test_message_from_memory(cause: Cause, text: str) -> None:
 
 
 @pytest.mark.parametrize("from_memory", [False, True])
-def test_misconfigured(*, from_memory: bool) -> None:
+def test_misconfigured(from_memory: bool) -> None:
     """An error that the user has to fix says only that, as no later attempt will help."""
     error = _failure(Misconfigured(reason="http_client returned int")).error(
         from_memory=from_memory
@@ -150,16 +150,6 @@ def test_an_undocumented_answer_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "cause",
-    [Misconfigured(reason="x"), CredentialsUnavailable("x"), LeaseNeverFree(1.0)],
-    ids=lambda cause: type(cause).__name__,
-)
-def test_no_answer_has_no_status(cause: Cause) -> None:
-    """Without a request there is no status."""
-    assert _failure(cause).status_code is None
-
-
-@pytest.mark.parametrize(
     ("cause", "ahead_of_need", "answers"),
     [
         (Unavailable(reason="x"), False, True),
@@ -172,7 +162,7 @@ def test_no_answer_has_no_status(cause: Cause) -> None:
     ],
     ids=repr,
 )
-def test_answers_need(*, cause: Cause, ahead_of_need: bool, answers: bool) -> None:
+def test_answers_need(cause: Cause, ahead_of_need: bool, answers: bool) -> None:
     """A failed attempt ahead of need does not fail callers that need a token, unless it was a refusal."""
     assert _failure(cause, ahead_of_need=ahead_of_need).answers_need is answers
 

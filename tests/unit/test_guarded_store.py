@@ -64,8 +64,7 @@ class Moody:
     async def _be(self, operation: str) -> None:
         await anyio.lowlevel.checkpoint()
         if self.mood == "raising" or operation in self.broken:
-            msg = "c4n4ry-5ecret"
-            raise OSError(msg)
+            raise OSError("c4n4ry-5ecret")
         if isinstance(self.mood, Exception):
             raise self.mood
         if self.mood == "hanging":

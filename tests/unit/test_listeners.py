@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from taxizer_async import ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._core import events
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import Event
@@ -146,6 +147,49 @@ async def test_a_listener_that_is_cancelled_hears_of_the_next(
 
     assert heard == [ONE, TWO]
     assert errors(caplog)[0] == "on_event failed on Forgotten: CancelledError"
+
+
+async def test_a_hook_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    """A hook that hangs is abandoned after its timeout, and hears of the next event."""
+    heard: list[Event] = []
+
+    async def hook(event: Event) -> None:
+        heard.append(event)
+        if event is ONE:
+            await anyio.sleep_forever()
+
+    event_log = EventLog(hook, timeout=0.01)
+    event_log.emit(ONE)
+    event_log.emit(TWO)
+    with anyio.fail_after(HANG):
+        await event_log.delivered()
+
+    assert heard == [ONE, TWO]
+    assert "on_event failed on Forgotten: it took more than 0.01 s" in caplog.text
+
+
+async def test_a_hook_that_adds() -> None:
+    """An event that is emitted while a hook runs is delivered after it."""
+    heard: list[Event] = []
+
+    def hook(event: Event) -> None:
+        heard.append(event)
+        if event is ONE:
+            event_log.emit(TWO)
+
+    event_log = EventLog(hook, timeout=HANG)
+    event_log.emit(ONE)
+    await event_log.delivered()
+
+    assert heard == [ONE, TWO]
+
+
+@pytest.mark.report(31)
+@pytest.mark.parametrize("hook", ["log", 7, []], ids=repr)
+def test_a_hook_is_callable(hook: Any) -> None:
+    """A hook that is not callable is refused when it is passed, not when it is needed (report 31)."""
+    with pytest.raises(ConfigurationError, match=f"not {type(hook).__name__}$"):
+        TaxizerAuth(Credentials("id", "secret"), on_event=hook)
 
 
 async def test_a_removed_listener_hears_no_more() -> None:
@@ -334,7 +378,7 @@ def test_a_stopped_loop_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("is_waited", [True, False], ids=["waited-for", "another-event"])
 def test_the_events_of_a_closed_loop_are_logged_as_lost(
-    caplog: pytest.LogCaptureFixture, *, is_waited: bool
+    caplog: pytest.LogCaptureFixture, is_waited: bool
 ) -> None:
     """A loop that is closed without `asyncio.run` loses its queue, and the log says so once."""
     heard: list[Event] = []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taxizer_async import AuthStatus, ConfigurationError, Credentials, Secret, Token, TokenState
+from taxizer_async import ConfigurationError, Credentials, Secret, Token, TokenState
 
 
 def test_takes_a_string_or_a_secret() -> None:
@@ -112,23 +112,3 @@ def test_token_states_are_their_names() -> None:
     """A state prints as a word for dashboards."""
     assert " ".join(TokenState) == "none fresh renewal_due expired refused"
     assert TokenState("refused") is TokenState.REFUSED
-
-
-def test_a_status_is_plain_data() -> None:
-    """A status can be turned into a dict with `attrs.asdict`."""
-    status = AuthStatus(
-        state=TokenState.FRESH,
-        usable=True,
-        expires_in=1.0,
-        refreshable=True,
-        keep_fresh_running=False,
-        last_error=None,
-        retry_at=None,
-        logins=1,
-        renewals=2,
-        adoptions=3,
-        store_failing=False,
-    )
-
-    assert attrs.asdict(status)["state"] == "fresh"
-    assert attrs.asdict(status)["renewals"] == 2

@@ -20,8 +20,7 @@ def _secret(canary: str) -> Secret:
     return Secret(canary)
 
 
-@pytest.mark.report(68)
-@pytest.mark.report(69)
+@pytest.mark.report(68, 69)
 @pytest.mark.parametrize(
     "show",
     [
@@ -95,8 +94,7 @@ def test_copies_are_itself(secret: Secret) -> None:
     assert copy.deepcopy([secret])[0] is secret
 
 
-@pytest.mark.report(68)
-@pytest.mark.report(92)
+@pytest.mark.report(68, 92)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize(
     "wrap",

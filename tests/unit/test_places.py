@@ -72,7 +72,7 @@ def test_256_places_are_kept() -> None:
     ("name", "since", "accepted"),
     [("b", 10.0, True), ("b", 10.1, False), ("a", 0.0, False), ("", 0.0, True)],
 )
-def test_others_have_accepted(name: str, since: float, *, accepted: bool) -> None:
+def test_others_have_accepted(name: str, since: float, accepted: bool) -> None:
     """Only another place counts, and only if it accepted recently."""
     assert Places().accept("a", 10.0).others_have_accepted(name, since=since) is accepted
 
@@ -107,7 +107,7 @@ def test_contradicting(version: str, sent_at: float, found: tuple[str, ...]) -> 
         ([4.0, 6.0, 7.0, 9.0], True),
     ],
 )
-def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
+def test_refuses_now_and_then(moments: list[float], does: bool) -> None:
     """A place that misled twice of late refuses now and then, even if it accepts between."""
     places = Places()
     for moment in moments:
@@ -120,7 +120,7 @@ def test_refuses_now_and_then(moments: list[float], *, does: bool) -> None:
 
 
 @pytest.mark.parametrize(("since", "some"), [(5.0, False), (4.9, True)])
-def test_some_place_misled(since: float, *, some: bool) -> None:
+def test_some_place_misled(since: float, some: bool) -> None:
     """A place that misled of late counts until it accepts."""
     places = Places().distrust("a", 5.0, times=3).distrust("b", 4.0, times=3)
 

@@ -126,28 +126,6 @@ async def test_a_token_that_came_before_the_refresh_began_is_not_renewed(
     assert exchange.asked == 0
 
 
-async def test_a_login_waits_for_the_one_that_was_superseded(
-    exchange: FirstIsSlow, clock: ManualClock
-) -> None:
-    """The login after `forget` begins when the one before has ended, even where no lease says so."""
-    store = ScriptedStore(clock)
-    store.down.add("lease")
-    provider = make_provider(exchange, store, clock)
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(provider.acquire)
-            await until(lambda: exchange.asked)
-            await provider.forget()
-            tasks.start_soon(provider.acquire)
-            lock = provider._coordinator().lock()
-            await until(lambda: exchange.asked > 1 or lock.statistics().tasks_waiting)
-            assert exchange.asked == 1
-            exchange.go.set()
-
-    assert exchange.asked == 2
-    assert provider.status().logins == 1
-
-
 def test_a_loop_that_stopped_is_not_waited_for(
     exchange: FirstIsSlow, clock: ManualClock, anyio_backend: Any
 ) -> None:
@@ -181,6 +159,8 @@ def test_a_loop_that_stopped_is_not_waited_for(
     assert exchange.asked == 2
 
 
+@pytest.mark.invariant(6)
+@pytest.mark.report(108)
 def test_a_loop_that_blocks_is_left_behind(
     exchange: FirstIsSlow, clock: ManualClock, anyio_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,25 +57,6 @@ def test_the_time_since_the_save_is_added(passed: float, age: float) -> None:
     assert loaded == attrs.evolve(RECORD, age=age)
 
 
-def test_a_key_hides_the_record() -> None:
-    """Secrets are in the bytes of a codec without a key, and of no other."""
-    plain, hidden = (RecordCodec(key).encode(KEY, RECORD) for key in (None, NEW))
-
-    for secret in (JWT, REFRESH):
-        assert secret.encode() in plain
-        assert secret.encode() not in hidden
-
-
-def test_keys_can_be_rotated() -> None:
-    """The first key encrypts, any of them decrypts."""
-    old, both, new = (RecordCodec(key) for key in (OLD, [NEW, OLD], NEW))
-
-    assert both.decode(KEY, old.encode(KEY, RECORD), age=0) == RECORD
-    assert new.decode(KEY, both.encode(KEY, RECORD), age=0) == RECORD
-    with pytest.raises(TokenStoreError, match="not encrypted with a key of this process"):
-        old.decode(KEY, both.encode(KEY, RECORD), age=0)
-
-
 @kinds
 def test_a_cut_is_no_record(key: bytes | list[bytes] | None) -> None:
     """Bytes that end anywhere too soon are an error of the store."""

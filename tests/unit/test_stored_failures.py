@@ -44,15 +44,6 @@ def test_round_trip(failure: FailureRecord, key: bytes | None) -> None:
     assert read.written == {"ttl": 4500.0}
 
 
-def test_encrypted() -> None:
-    """With an encryption key, nothing of a failure is readable without it."""
-    data = _cipher(FERNET_KEY).encrypt(_stored(REFUSAL))
-
-    assert REFUSAL.endpoint.encode() not in data.content
-    assert _cipher(None).decrypt_failure(data, KEY) is None
-    assert _cipher(Fernet.generate_key()).decrypt_failure(data, KEY) is None
-
-
 def test_plain_text_is_not_believed_where_there_is_a_key() -> None:
     """With an encryption key, a failure in plain text counts as none."""
     assert _cipher(FERNET_KEY).decrypt_failure(_cipher(None).encrypt(_stored()), KEY) is None

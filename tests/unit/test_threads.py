@@ -115,13 +115,12 @@ async def test_calls_that_hang_are_bounded(gate: threading.Event) -> None:
     assert caught.value.calls == 2
     gate.set()
     for _ in range(2):
-        assert await anyio.to_thread.run_sync(ended.acquire, True, HANG)  # noqa: FBT003
+        assert await anyio.to_thread.run_sync(ended.acquire, True, HANG)
 
     assert await calls.run(lambda: 7) == 7
 
 
-@pytest.mark.report(107)
-@pytest.mark.report(133)
+@pytest.mark.report(107, 133)
 def test_a_call_that_hangs_keeps_no_event_loop(
     gate: threading.Event, anyio_backend: tuple[str, Any]
 ) -> None:
@@ -159,7 +158,7 @@ async def test_a_call_that_needs_a_thread_fails_without_one(
 @pytest.mark.report(131)
 @pytest.mark.parametrize("needs_thread", [False, True])
 async def test_a_call_is_made_here_as_the_interpreter_exits(
-    monkeypatch: pytest.MonkeyPatch, *, needs_thread: bool
+    monkeypatch: pytest.MonkeyPatch, needs_thread: bool
 ) -> None:
     """When threads can no longer be started, each call is made in the loop's thread."""
     calls = AbandonableCalls(1)
@@ -202,6 +201,6 @@ def test_a_call_aside_is_made_here_without_a_thread(monkeypatch: pytest.MonkeyPa
     ],
     ids=repr,
 )
-def test_a_lack_of_threads_is_known_by_its_message(error: Exception, *, lacks: bool) -> None:
+def test_a_lack_of_threads_is_known_by_its_message(error: Exception, lacks: bool) -> None:
     """The lack of a thread is recognized by Python's messages, as there is no class for it."""
     assert lacks_thread(error) is lacks

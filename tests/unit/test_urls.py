@@ -144,6 +144,6 @@ def test_endpoints_lie_below_the_base_url(base: str, url: str) -> None:
         ("", False),
     ],
 )
-def test_loopback_is_this_machine_only(host: str, *, verdict: bool) -> None:
+def test_loopback_is_this_machine_only(host: str, verdict: bool) -> None:
     """Names and addresses of this machine are loopback; lookalikes are not."""
     assert is_loopback(host) is verdict

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from taxizer_async import (
 )
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing import Fault, Sandbox
-from tests.support.callers import PATH, auth_of, client_of, failure_of, gather
+from tests.support.callers import PATH, MakeAuth, auth_of, client_of, failure_of, gather
 from tests.support.limits import HANG
 from tests.support.refreshes import cut_off, settle
 from tests.support.scripted_store import ScriptedStore
@@ -46,8 +45,7 @@ async def test_all_callers_may_leave(sandbox: Sandbox, auth: TaxizerAuth) -> Non
 
 
 @pytest.mark.invariant(5)
-@pytest.mark.report(101)
-@pytest.mark.report(102)
+@pytest.mark.report(101, 102)
 @pytest.mark.parametrize("way", ["cold", "revoked"])
 async def test_deadlines_shorter_than_a_login_cost_one_exchange(
     sandbox: Sandbox, auth: TaxizerAuth, way: str
@@ -139,7 +137,7 @@ def test_a_credentials_callable_that_hangs_holds_nobody_for_ever(
 
 @pytest.mark.invariant(5)
 async def test_a_save_outlives_the_caller(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """The token is saved even if its caller leaves meanwhile."""
     auth = make_auth()
@@ -162,7 +160,7 @@ async def test_a_save_outlives_the_caller(
 
 @pytest.mark.invariant(5)
 async def test_a_save_that_hangs_ends_with_its_own_deadline(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A refresh waits for the store no longer than `store_timeout`, and keeps the token."""
     auth = make_auth(policy=RenewalPolicy(store_timeout=0.05))
@@ -182,7 +180,7 @@ async def test_a_save_that_hangs_ends_with_its_own_deadline(
 
 @pytest.mark.invariant(5)
 async def test_a_refresh_that_is_cut_off_gives_the_lease_back(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """The next refresh gets the lease at once, not when it expires."""
     store.before_release = anyio.lowlevel.checkpoint

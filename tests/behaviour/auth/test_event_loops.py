@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import threading
 import time
 import weakref
 
@@ -74,41 +73,6 @@ def test_loops_that_come_and_go_are_not_kept(
 
     assert [loop for loop in loops if loop() is not None] == []
     assert sandbox.counters.exchanges == 1
-
-
-@pytest.mark.invariant(6)
-@pytest.mark.report(108)
-def test_a_loop_that_blocks_in_mid_login_is_left_behind(
-    sandbox: Sandbox, anyio_backend: tuple[str, Any]
-) -> None:
-    """If the loop that runs a login blocks, another thread's loop logs in by itself after a few seconds."""
-    auth = auth_of(sandbox)
-    served = threading.Event()
-
-    async def log_in_and_block() -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(auth.token)
-            await gate.wait_until_async(1)
-            began.set()
-            served.wait(HANG)
-
-    began = threading.Event()
-    with sandbox.hold("connect") as gate:
-        thread = threading.Thread(
-            target=anyio.run, args=(log_in_and_block,), kwargs={"backend": anyio_backend[0]}
-        )
-        thread.start()
-        assert began.wait(HANG)
-        try:
-            anyio.run(log_in_as_the_second, auth, gate, backend=anyio_backend[0])
-            assert not served.is_set()
-        finally:
-            served.set()
-            thread.join()
-
-    assert sandbox.counters.connects == 2
-    # What came back late is not what is used.
-    assert auth.status().logins == 1
 
 
 @pytest.mark.invariant(6)

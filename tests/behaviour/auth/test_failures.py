@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 
@@ -16,13 +14,12 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
 )
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import FleetFactory
+from tests.support.callers import FleetFactory, MakeAuth
 from tests.support.policies import LIFETIME, ONE_TRY
 
 
 @pytest.mark.invariant(21)
-@pytest.mark.report(76)
-@pytest.mark.report(78)
+@pytest.mark.report(76, 78)
 async def test_wrong_credentials_are_sent_once(sandbox: Sandbox, fleet: FleetFactory) -> None:
     """Fifty waiters and two hundred later calls get their own refusal from one Connect."""
     sandbox.connect_latency = 0.2
@@ -39,7 +36,7 @@ async def test_wrong_credentials_are_sent_once(sandbox: Sandbox, fleet: FleetFac
 
 @pytest.mark.invariant(21)
 async def test_a_refused_pair_is_tried_again_after_a_minute(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """Credentials that were wrong are sent again after 60 s, as the server may have changed."""
     sandbox.change_secret("the old one")
@@ -59,7 +56,7 @@ async def test_a_refused_pair_is_tried_again_after_a_minute(
 @pytest.mark.invariant(21)
 @pytest.mark.report(76)
 async def test_a_changed_secret_is_tried_at_once(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A refused pair is not sent again for 60 s; one that has changed is, after a second."""
     secrets = ["wrong"]
@@ -80,8 +77,7 @@ async def test_a_changed_secret_is_tried_at_once(
 
 
 @pytest.mark.invariant(21)
-@pytest.mark.report(47)
-@pytest.mark.report(78)
+@pytest.mark.report(47, 78)
 async def test_an_outage_fails_callers_at_once_until_the_next_try(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
@@ -113,7 +109,7 @@ async def test_an_outage_fails_callers_at_once_until_the_next_try(
 @pytest.mark.invariant(21)
 @pytest.mark.report(111)
 async def test_outages_are_remembered_for_longer_and_longer(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """The server is asked again after 1 s, 2 s, 4 s … and then every 5 s."""
     auth = make_auth(policy=ONE_TRY)
@@ -132,7 +128,7 @@ async def test_outages_are_remembered_for_longer_and_longer(
 
 @pytest.mark.invariant(22)
 async def test_a_login_ends_with_its_time(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A login is attempted for 30 s, at most 4 s apart, and then fails with one typed error."""
     made = 0
@@ -174,7 +170,7 @@ async def test_forget_forgets_failures(sandbox: Sandbox, clock: ManualClock) -> 
 
 
 async def test_credentials_are_asked_for_anew_for_each_login(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
+    sandbox: Sandbox, make_auth: MakeAuth
 ) -> None:
     """A credentials callable is called once per login."""
     asked = 0
@@ -195,7 +191,7 @@ async def test_credentials_are_asked_for_anew_for_each_login(
 
 
 async def test_another_client_id_is_another_token(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """When the callable returns another clientId, the login and the record are for that one."""
     names = iter(["another", "sandbox-client"])
@@ -216,7 +212,7 @@ async def test_another_client_id_is_another_token(
 
 @pytest.mark.invariant(21)
 async def test_a_vault_that_is_down_is_backed_off(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """An error of a credentials callable is reported by its class, remembered, and retried later."""
     down = True
@@ -226,8 +222,7 @@ async def test_a_vault_that_is_down_is_backed_off(
         nonlocal asked
         asked += 1
         if down:
-            msg = "canary"
-            raise OSError(msg)
+            raise OSError("canary")
         return sandbox.credentials
 
     auth = make_auth(from_vault)
@@ -246,7 +241,7 @@ async def test_a_vault_that_is_down_is_backed_off(
 
 @pytest.mark.invariant(21)
 async def test_a_refusal_is_remembered_through_another_failure(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A refused pair is not sent again just because its callable failed in between."""
     vault_is_down = False
@@ -268,7 +263,7 @@ async def test_a_refusal_is_remembered_through_another_failure(
 
 @pytest.mark.invariant(9)
 async def test_a_broken_factory_keeps_the_refresh_token(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """If no HTTP client can be made, nothing was sent and the refresh token stays good."""
     broken = False

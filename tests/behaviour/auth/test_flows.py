@@ -147,8 +147,7 @@ async def test_a_request_that_waits_for_its_answer_blocks_nobody(
 
 
 @pytest.mark.invariant(18)
-@pytest.mark.report(8)
-@pytest.mark.report(9)
+@pytest.mark.report(8, 9)
 async def test_a_login_through_the_authenticated_client_does_not_recurse(sandbox: Sandbox) -> None:
     """An http_client that returns a client with the same auth causes one login."""
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import anyio
 import pytest
 
-from taxizer_async import TaxizerAuth, TokenStoreError
+from taxizer_async import TokenStoreError
 from taxizer_async.stores import TokenRecord
 from taxizer_async.testing import Fault, ManualClock, Sandbox
+from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
 from tests.support.scripted_store import ScriptedStore
 
 
 async def test_forget_tells_when_the_store_keeps_the_token(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """`forget` raises if the store keeps the record; this process drops the token all the same."""
     auth = make_auth()
@@ -29,7 +28,7 @@ async def test_forget_tells_when_the_store_keeps_the_token(
 
 @pytest.mark.invariant(25)
 async def test_forget_during_a_login_drops_what_comes_of_it(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A token that was requested before forget() is neither saved nor given to a waiter."""
     auth = make_auth()
@@ -57,10 +56,7 @@ async def test_forget_during_a_login_drops_what_comes_of_it(
 
 @pytest.mark.invariant(25)
 async def test_forget_during_a_refresh_brings_nothing_back(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """Neither a mark nor a late save puts back what was forgotten."""
     auth = make_auth()
@@ -100,7 +96,7 @@ async def test_forget_during_a_refresh_brings_nothing_back(
 
 @pytest.mark.invariant(25)
 async def test_a_caller_during_forget_does_not_bring_the_token_back(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A caller that comes while the store is being cleared does not adopt the record that is still there."""
     auth = make_auth()
@@ -121,7 +117,7 @@ async def test_a_caller_during_forget_does_not_bring_the_token_back(
 
 @pytest.mark.invariant(25)
 async def test_a_waiter_for_a_forgotten_token_gets_another(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A token that is forgotten while its lease is given back reaches no caller."""
     auth = make_auth()

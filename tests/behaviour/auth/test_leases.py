@@ -7,8 +7,9 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from taxizer_async import MemoryTokenStore, RenewalPolicy, TaxizerAuth
+from taxizer_async import MemoryTokenStore, RenewalPolicy
 from taxizer_async.testing import ManualClock, Sandbox
+from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import DUE, PRESSING
@@ -29,7 +30,7 @@ def _store(request: pytest.FixtureRequest, clock: ManualClock) -> ScriptedStore:
 
 @pytest.mark.invariant(24)
 async def test_a_good_record_takes_one_command(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A client that starts with a good token in the store looks once, and takes no lease."""
     await make_auth().token()
@@ -43,7 +44,7 @@ async def test_a_good_record_takes_one_command(
 @pytest.mark.invariant(24)
 @pytest.mark.report(153)
 async def test_a_store_that_can_only_be_read_is_enough(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A good token is taken over from a store that can't be written, and nothing is reported of it."""
     await make_auth().token()
@@ -58,10 +59,7 @@ async def test_a_store_that_can_only_be_read_is_enough(
 
 @pytest.mark.invariant(24)
 async def test_a_renewal_of_need_looks_again_behind_the_lease(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """What another client saved between the look and the lease is used."""
     first, other = make_auth(), make_auth()
@@ -98,10 +96,7 @@ def _with(
 @pytest.mark.report(151)
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 async def test_a_wait_looks_less_and_less_often(
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    monkeypatch: pytest.MonkeyPatch,
-    jitter: float,
+    make_auth: MakeAuth, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch, jitter: float
 ) -> None:
     """A client that waits 5 s for the lease sends some 30 commands, and takes it soon after it is free."""
     lease_wait = RenewalPolicy.lease_wait
@@ -135,10 +130,7 @@ async def test_a_wait_looks_less_and_less_often(
 
 @pytest.mark.invariant(24)
 async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """While another client renews, one whose token lives looks once a second, and adopts what comes of it."""
     first, other = make_auth(), make_auth()
@@ -165,10 +157,7 @@ async def test_ahead_of_need_a_lease_that_is_taken_is_not_waited_for(
 
 @pytest.mark.invariant(27)
 async def test_ahead_of_need_a_store_that_fails_has_time_to_come_back(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """For half of the time ahead of need a renewal waits for the store; after that the client logs in by itself."""
     auth = make_auth()
@@ -191,7 +180,7 @@ async def test_ahead_of_need_a_store_that_fails_has_time_to_come_back(
 
 @pytest.mark.invariant(24)
 async def test_a_renewal_is_left_to_others_until_callers_wait(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """The pause of a second ends when callers begin to need the next token."""
     clock = ManualClock()
@@ -219,7 +208,7 @@ async def test_a_renewal_is_left_to_others_until_callers_wait(
 
 
 async def test_keep_fresh_leaves_the_renewal_to_the_client_that_has_the_lease(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A `keep_fresh` looks once a second meanwhile."""
     clock = ManualClock()

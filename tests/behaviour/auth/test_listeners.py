@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -143,28 +141,6 @@ async def test_a_listener_may_ask_for_a_token(sandbox: Sandbox) -> None:
 
     assert (sandbox.counters.connects, sandbox.counters.connects_ok) == (2, 1)
     assert LoggedIn in heard
-
-
-@pytest.mark.invariant(23)
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-async def test_an_error_of_a_listener_is_logged(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, *, is_async: bool
-) -> None:
-    """A listener that raises fails no caller, and its error is logged by its class."""
-
-    def fail(_: Event) -> None:
-        raise ZeroDivisionError
-
-    async def fail_later(event: Event) -> None:
-        fail(event)
-
-    auth = auth_of(sandbox, on_event=fail_later if is_async else fail)
-    await auth.token()
-    await auth.events_delivered()
-
-    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert {record.name for record in errors} == {"taxizer_async"}
-    assert all("ZeroDivisionError" in record.getMessage() for record in errors)
 
 
 @each_auth

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -20,7 +19,7 @@ from taxizer_async import (
 )
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, auth_of, client_of, failure_of
+from tests.support.callers import PATH, MakeAuth, auth_of, client_of, failure_of
 from tests.support.forking import exit_code, fork, needs_fork
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, ONE_TRY, PRESSING
@@ -28,8 +27,7 @@ from tests.support.refreshes import cut_off, renew, settle
 from tests.support.scripted_store import ScriptedStore
 
 
-@pytest.mark.invariant(9)
-@pytest.mark.invariant(10)
+@pytest.mark.invariant(9, 10)
 async def test_the_refresh_token_is_tried_first(
     sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
@@ -86,10 +84,7 @@ async def test_one_past_its_own_expiry_is_not_sent(
 @pytest.mark.invariant(9)
 @pytest.mark.report(45)
 async def test_the_mark_is_written_before_it_is_sent(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """The refresh token is marked as spent before it is sent: after a crash the next process logs in."""
     auth = make_auth()
@@ -169,7 +164,7 @@ async def test_a_spent_or_refused_one_leads_to_one_login(
 @pytest.mark.parametrize("age", [800.0, 1_000.0], ids=["alive", "dead"])
 async def test_one_in_doubt_stays_spent(
     sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
+    make_auth: MakeAuth,
     store: ScriptedStore,
     clock: ManualClock,
     fault: Fault,
@@ -210,7 +205,7 @@ async def test_one_in_doubt_stays_spent(
     ],
 )
 async def test_a_sick_refresh_endpoint_is_nobodys_failure(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, fault: Fault
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, fault: Fault
 ) -> None:
     """If AppRefreshToken fails, Connect follows at once; AppRefreshToken is asked again after 60 s."""
     sandbox.lifetime = 20.0
@@ -264,7 +259,7 @@ async def test_a_refresh_token_outlives_an_outage(
 @needs_fork
 @pytest.mark.parametrize("down", [set[str](), {"lease"}], ids=["store", "no-store"])
 def test_a_forked_child_leaves_its_parents_alone(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, down: set[str]
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, down: set[str]
 ) -> None:
     """A forked child uses its parent's JWT, but logs in to renew and never sends its parent's refresh token."""
     store.down = down
@@ -309,7 +304,7 @@ async def test_tokens_of_the_refresh_endpoint_that_never_work_lead_to_a_login(
 @pytest.mark.invariant(10)
 @pytest.mark.report(45)
 async def test_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, clock: ManualClock
+    make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """While the new tokens are being saved, callers still get the old JWT."""
     auth = make_auth()
@@ -329,10 +324,7 @@ async def test_a_rotated_one_is_saved_before_anyone_uses_the_jwt(
 
 
 async def test_without_a_store_a_private_refresh_token_is_used(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """A token that never was in the store is renewed by refresh while the store is down."""
     store.down = {"lease"}
@@ -346,10 +338,7 @@ async def test_without_a_store_a_private_refresh_token_is_used(
 
 @pytest.mark.invariant(24)
 async def test_without_a_store_a_shared_refresh_token_is_let_be(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """A refresh token that others may hold too is not sent without the lease."""
     auth = make_auth()
@@ -363,10 +352,7 @@ async def test_without_a_store_a_shared_refresh_token_is_let_be(
 
 @pytest.mark.invariant(24)
 async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """A refresh token that was marked in the store is not sent from memory after another client spent it."""
     store.down = {"lease"}

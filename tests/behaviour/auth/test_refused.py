@@ -85,7 +85,7 @@ async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
 
 @pytest.mark.report(126)
 @pytest.mark.parametrize("is_down", [False, True])
-async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:  # noqa: FBT001
+async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:
     """A forgotten token is replaced by a login; if that fails `refused` returns None."""
     auth = auth_of(sandbox, policy=ONE_TRY)
     token = await auth.token()

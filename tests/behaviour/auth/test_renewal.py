@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from collections.abc import Callable
-
 import anyio
 import pytest
 
 from taxizer_async import Event, ExchangeFailed, RenewalPolicy, TaxizerAuth, TokenState
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, FleetFactory, auth_of, client_of
+from tests.support.callers import PATH, FleetFactory, MakeAuth, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, PRESSING
 from tests.support.refreshes import renew, settle
@@ -127,7 +125,6 @@ async def test_callers_wait_from_must_renew_on(
     sandbox: Sandbox,
     clock: ManualClock,
     aging_auth: TaxizerAuth,
-    *,
     lifetime: float,
     age: float,
     waits: bool,
@@ -181,7 +178,7 @@ async def log_in(sandbox: Sandbox, auth: TaxizerAuth, clock: ManualClock, *, sec
 
 @pytest.mark.invariant(8)
 async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A caller waits for half of the token's remaining life, and then goes on with it."""
     auth = make_auth(policy=RenewalPolicy(attempt_timeout=4 * HANG))
@@ -283,7 +280,7 @@ async def test_a_token_that_dies_under_its_renewal_gets_a_full_one(
 @pytest.mark.invariant(8)
 @pytest.mark.parametrize("remaining", [100.0, 0.5])
 async def test_a_living_token_is_used_while_another_client_has_the_lease(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], remaining: float
+    sandbox: Sandbox, make_auth: MakeAuth, remaining: float
 ) -> None:
     """While another client keeps the lease, callers go on with their living token."""
     clock = ManualClock(start=time.time())

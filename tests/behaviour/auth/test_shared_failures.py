@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -25,6 +24,7 @@ from taxizer_async import (
 )
 from taxizer_async.stores import StoreKey
 from taxizer_async.testing import Fault, ManualClock, Sandbox
+from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import DUE
@@ -56,7 +56,7 @@ def _facts(error: AuthError) -> tuple[Any, ...]:
 @pytest.mark.invariant(21)
 @pytest.mark.report(151)
 async def test_a_wrong_pair_fails_once_for_all(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+    sandbox: Sandbox, make_auth: MakeAuth, events: list[Event]
 ) -> None:
     """A refusal of the credentials spares every other client that has the same ones its try."""
     auths = [make_auth(WRONG) for _ in range(3)]
@@ -73,7 +73,7 @@ async def test_a_wrong_pair_fails_once_for_all(
 
 
 async def test_a_refusal_takes_neither_a_lease_nor_a_try(
-    make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """One look into the store is enough to fail."""
     await _failure(make_auth(WRONG))
@@ -84,7 +84,7 @@ async def test_a_refusal_takes_neither_a_lease_nor_a_try(
 
 
 async def test_a_refusal_is_served_for_as_long_as_where_it_happened(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A client that comes later fails for the rest of the minute only."""
     await _failure(make_auth(WRONG))
@@ -101,9 +101,7 @@ async def test_a_refusal_is_served_for_as_long_as_where_it_happened(
 
 
 @pytest.mark.invariant(21)
-async def test_another_secret_is_tried(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
-) -> None:
+async def test_another_secret_is_tried(sandbox: Sandbox, make_auth: MakeAuth) -> None:
     """A client with another secret is not concerned, and its token serves all."""
     await _failure(make_auth(WRONG))
     token = await make_auth().token()
@@ -113,7 +111,7 @@ async def test_another_secret_is_tried(
 
 
 async def test_a_success_drops_the_failure(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """A failure is not kept beside the token that came after it."""
     await _failure(make_auth(WRONG))
@@ -125,7 +123,7 @@ async def test_a_success_drops_the_failure(
 
 @pytest.mark.report(151)
 async def test_credentials_from_a_callable_share_refusals(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """A callable is asked whether it has other credentials by now, and only then is there a try."""
     pair = WRONG
@@ -151,7 +149,7 @@ async def test_credentials_from_a_callable_share_refusals(
 
 
 async def test_a_callable_is_asked_again_for_a_refusal_that_was_shared(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """Credentials that were changed after another client was refused are tried within a second or so."""
     pair = WRONG
@@ -178,11 +176,7 @@ async def test_a_callable_is_asked_again_for_a_refusal_that_was_shared(
     ids=["503", "429", "Retry-After", "JSON"],
 )
 async def test_an_outage_that_was_answered_fails_once_for_all(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    clock: ManualClock,
-    fault: Fault,
-    kind: type[AuthError],
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, fault: Fault, kind: type[AuthError]
 ) -> None:
     """What an endpoint answered another client would be answered, too, so it is spared the try."""
     sandbox.fail("connect", fault)
@@ -199,7 +193,7 @@ async def test_an_outage_that_was_answered_fails_once_for_all(
 
 
 async def test_a_shared_outage_is_backed_off_by_all(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """The pause doubles with each failure of any client, and not for each client anew."""
     sandbox.fail("connect", Fault.status(200, body="{}"))
@@ -237,10 +231,7 @@ class _Dead(httpx.AsyncBaseTransport):
     "problem", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout, httpx.ReadError]
 )
 async def test_what_only_one_machine_may_see_is_not_shared(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: SharingStore,
-    problem: type[httpx.TransportError],
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore, problem: type[httpx.TransportError]
 ) -> None:
     """A client that gets no answer fails by itself; the next one tries."""
     dead = _Dead(problem)
@@ -279,7 +270,7 @@ async def test_the_lease_is_given_back_between_such_tries(sandbox: Sandbox) -> N
 
 
 async def test_a_wait_after_such_a_try_is_long_enough_for_others(
-    make_auth: Callable[..., TaxizerAuth], store: SharingStore, clock: ManualClock
+    make_auth: MakeAuth, store: SharingStore, clock: ManualClock
 ) -> None:
     """The lease is free for as long as the longest pause between two looks of another client."""
     released: list[float] = []
@@ -304,7 +295,7 @@ async def test_a_wait_after_such_a_try_is_long_enough_for_others(
 
 
 async def test_an_outage_is_tried_under_one_lease(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """While the server asks for patience the lease is kept, so that others do not ask it, too."""
     sandbox.fail("connect", Fault.status(503), times=3)
@@ -315,7 +306,7 @@ async def test_an_outage_is_tried_under_one_lease(
 
 
 async def test_a_failure_ahead_of_need_is_shared_among_those_who_have_time(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """While a token lives, one client's attempt at its renewal is enough for a moment."""
     auths = [make_auth() for _ in range(3)]
@@ -333,7 +324,7 @@ async def test_a_failure_ahead_of_need_is_shared_among_those_who_have_time(
 
 @pytest.mark.invariant(21)
 async def test_a_failure_ahead_of_need_is_no_answer_for_those_in_need(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """A client without a token does not fail because another, which has one, tried once."""
     first, needy = make_auth(), make_auth()
@@ -351,7 +342,7 @@ async def test_a_failure_ahead_of_need_is_no_answer_for_those_in_need(
 
 
 async def test_a_sick_refresh_endpoint_is_passed_over_by_all(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """After one client found AppRefreshToken sick, the next try of another is a login."""
     first, other = make_auth(), make_auth()
@@ -368,7 +359,7 @@ async def test_a_sick_refresh_endpoint_is_passed_over_by_all(
 
 
 async def test_a_good_refresh_token_goes_before_a_refusal_of_the_pair(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock, store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, store: SharingStore
 ) -> None:
     """A client whose old secret was refused renews with the refresh token that is in the store."""
     first, other = make_auth(), make_auth()
@@ -385,9 +376,7 @@ async def test_a_good_refresh_token_goes_before_a_refusal_of_the_pair(
 
 
 @pytest.mark.invariant(21)
-async def test_forget_clears_what_was_shared(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
-) -> None:
+async def test_forget_clears_what_was_shared(sandbox: Sandbox, make_auth: MakeAuth) -> None:
     """After `forget()` another client tries."""
     sandbox.fail("connect", Fault.status(401), times=1)
     auth = make_auth()
@@ -399,7 +388,7 @@ async def test_forget_clears_what_was_shared(
 
 
 async def test_a_failure_that_is_saved_during_forget_is_not_left_behind(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """A failure that a refresh saves a moment after `forget()` cleared the store is cleared, too."""
     sandbox.fail("connect", Fault.status(401), times=1)
@@ -417,9 +406,7 @@ async def test_a_failure_that_is_saved_during_forget_is_not_left_behind(
     assert sandbox.counters.connects == 2
 
 
-async def test_no_secret_is_in_what_is_shared(
-    make_auth: Callable[..., TaxizerAuth], store: SharingStore
-) -> None:
+async def test_no_secret_is_in_what_is_shared(make_auth: MakeAuth, store: SharingStore) -> None:
     """A refusal names the pair by a hash that needs the secret, and nothing else tells of it."""
     pairs = [Credentials("sandbox-client", "c4n4ry-wrong"), WRONG]
     for pair in pairs:
@@ -434,7 +421,7 @@ async def test_no_secret_is_in_what_is_shared(
 
 
 async def test_a_store_that_can_not_keep_a_failure_costs_nothing_else(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: SharingStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore
 ) -> None:
     """A failure that can't be saved is a failure all the same, and the next client tries."""
     store.down = {"save_failure"}
@@ -446,11 +433,7 @@ async def test_a_store_that_can_not_keep_a_failure_costs_nothing_else(
 
 @pytest.mark.parametrize("remaining", [62.0, 1e9, 0.0, -1.0])
 async def test_a_failure_that_nobody_remembers_for_so_long_is_none(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: SharingStore,
-    clock: ManualClock,
-    remaining: float,
+    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore, clock: ManualClock, remaining: float
 ) -> None:
     """A store that is damaged, or does not drop failures, keeps nobody from a login for ever."""
     await _failure(make_auth(WRONG))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -19,13 +18,12 @@ from taxizer_async import (
     Renewed,
     StoreFailed,
     StoreRecovered,
-    TaxizerAuth,
     TokenAwaited,
 )
 from taxizer_async.stores import TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, auth_of, client_of
+from tests.support.callers import PATH, MakeAuth, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import LIFETIME, PRESSING
@@ -34,7 +32,7 @@ from tests.support.scripted_store import ScriptedStore
 
 @pytest.mark.report(46)
 async def test_each_way_to_a_token_is_counted(
-    make_auth: Callable[..., TaxizerAuth], clock: ManualClock, events: list[Event]
+    make_auth: MakeAuth, clock: ManualClock, events: list[Event]
 ) -> None:
     """A login, a renewal and an adoption are in the status, and each is reported once."""
     first, second = make_auth(), make_auth()
@@ -52,10 +50,9 @@ async def test_each_way_to_a_token_is_counted(
 
 
 @pytest.mark.invariant(24)
-@pytest.mark.report(81)
-@pytest.mark.report(82)
+@pytest.mark.report(81, 82)
 async def test_a_sibling_adopts_what_another_renewed(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], clock: ManualClock
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
 ) -> None:
     """Before it refreshes, a client reads the store again, so a rotated token is never spent twice."""
     first, second = make_auth(), make_auth()
@@ -72,7 +69,7 @@ async def test_a_sibling_adopts_what_another_renewed(
 @pytest.mark.invariant(24)
 @pytest.mark.report(81)
 async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth]
+    sandbox: Sandbox, make_auth: MakeAuth
 ) -> None:
     """Two clients with one revoked token cause one renewal between them."""
     first, second = make_auth(), make_auth()
@@ -88,7 +85,7 @@ async def test_a_401_for_a_token_that_a_sibling_replaced_renews_nothing(
 
 @pytest.mark.invariant(24)
 async def test_a_waiter_for_the_lease_adopts_what_its_holder_saves(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """While another client has the lease, a waiter looks into the store, and adopts what is saved there."""
     store.busy = True
@@ -104,14 +101,9 @@ async def test_a_waiter_for_the_lease_adopts_what_its_holder_saves(
 
 
 @pytest.mark.invariant(24)
-@pytest.mark.report(37)
-@pytest.mark.report(90)
-@pytest.mark.report(110)
+@pytest.mark.report(37, 90, 110)
 async def test_a_lease_that_never_ends_fails_the_refresh(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """While the store answers nothing is sent without the lease: callers get a retryable error."""
     auth = make_auth()
@@ -130,7 +122,7 @@ async def test_a_lease_that_never_ends_fails_the_refresh(
 
 
 async def test_a_store_that_asks_for_a_token_is_told(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A store that asks for a token from within a login fails at once instead of waiting for ever."""
     auth = make_auth()
@@ -152,10 +144,7 @@ async def test_a_store_that_asks_for_a_token_is_told(
 @pytest.mark.invariant(24)
 @pytest.mark.report(87)
 async def test_a_lost_lease_sends_nothing(
-    sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
-    store: ScriptedStore,
-    clock: ManualClock,
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """If the lease is lost, so that the mark can't be written, the refresh token is not sent."""
     auth = make_auth()
@@ -200,11 +189,9 @@ async def test_leases_that_are_lost_again_and_again_come_to_an_end(
 
 
 @pytest.mark.invariant(25)
-@pytest.mark.report(48)
-@pytest.mark.report(86)
-@pytest.mark.report(87)
+@pytest.mark.report(48, 86, 87)
 async def test_a_late_save_gives_way_to_a_newer_token(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A client that lost the lease in mid-login adopts what its successor saved."""
     successor = make_auth(store=store.inner)
@@ -224,7 +211,7 @@ async def test_a_late_save_gives_way_to_a_newer_token(
 
 
 async def test_a_late_save_without_a_successor_is_kept_here(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A token that could not be saved is used by its process alone."""
     auth = make_auth()
@@ -238,8 +225,7 @@ async def test_a_late_save_without_a_successor_is_kept_here(
 
 
 @pytest.mark.invariant(25)
-@pytest.mark.report(48)
-@pytest.mark.report(86)
+@pytest.mark.report(48, 86)
 async def test_a_refused_loser_clears_nothing_of_the_winners(
     sandbox: Sandbox, clock: ManualClock
 ) -> None:
@@ -279,7 +265,7 @@ async def test_a_record_belongs_to_one_client_id(sandbox: Sandbox, tmp_path: Pat
 
 @pytest.mark.report(87)
 async def test_a_lease_is_extended_while_the_exchange_runs(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A lease that wants a heartbeat gets it until the exchange is over, and no longer."""
     store.heartbeat = 0.01
@@ -296,7 +282,7 @@ async def test_a_lease_is_extended_while_the_exchange_runs(
 
 @pytest.mark.report(89)
 async def test_a_lost_heartbeat_does_not_fail_the_exchange(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A login that loses its lease meanwhile still brings a token."""
     store.heartbeat = 0.001
@@ -316,7 +302,7 @@ async def test_a_lost_heartbeat_does_not_fail_the_exchange(
 @pytest.mark.parametrize("operations", [{"lease"}, {"load"}, {"save"}, {"load", "save", "lease"}])
 async def test_a_store_that_is_down_costs_no_request(
     sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
+    make_auth: MakeAuth,
     store: ScriptedStore,
     events: list[Event],
     clock: ManualClock,

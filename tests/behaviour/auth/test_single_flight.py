@@ -20,9 +20,8 @@ from taxizer_async import (
 )
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, FleetFactory, auth_of, client_of, flow_of, gather
+from tests.support.callers import PATH, FleetFactory, MakeAuth, auth_of, client_of, flow_of, gather
 from tests.support.forking import exit_code, fork, needs_fork
-from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
 from tests.support.scripted_store import ScriptedStore
 
@@ -63,11 +62,7 @@ async def test_the_fast_path_takes_no_lock(
 
 
 @pytest.mark.invariant(3)
-@pytest.mark.report(16)
-@pytest.mark.report(13)
-@pytest.mark.report(15)
-@pytest.mark.report(28)
-@pytest.mark.report(29)
+@pytest.mark.report(16, 13, 15, 28, 29)
 @pytest.mark.slow
 @pytest.mark.parametrize(("clients", "connections"), [(1, 10), (5, 4)])
 async def test_a_thousand_cold_requests_share_one_login(
@@ -83,8 +78,7 @@ async def test_a_thousand_cold_requests_share_one_login(
 
 
 @pytest.mark.invariant(3)
-@pytest.mark.report(24)
-@pytest.mark.report(25)
+@pytest.mark.report(24, 25)
 def test_consecutive_runs_share_one_login(
     sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory, anyio_backend: tuple[str, Any]
 ) -> None:
@@ -243,7 +237,7 @@ def test_a_child_has_no_part_in_its_parents_refresh(sandbox: Sandbox, auth: Taxi
 
 @pytest.mark.invariant(3)
 async def test_a_refresh_waits_for_the_one_before_it(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], store: ScriptedStore
+    sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore
 ) -> None:
     """A second login after `forget` waits for the first one to end, even without a store's lease."""
     store.down = {"lease"}
@@ -260,26 +254,6 @@ async def test_a_refresh_waits_for_the_one_before_it(
     assert sandbox.counters.connects == 2
     assert sandbox.counters.max_concurrent_exchanges == 1
     assert auth.status().logins == 1
-
-
-@pytest.mark.invariant(4)
-async def test_waiters_share_the_token(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Ten callers of one login get the same token."""
-    jwts: list[str] = []
-
-    async def take() -> None:
-        jwts.append((await auth.token()).jwt.reveal())
-
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            with sandbox.hold("connect") as gate:
-                for _ in range(10):
-                    tasks.start_soon(take)
-                await gate.wait_until_async(1)
-                await anyio.wait_all_tasks_blocked()
-
-    assert sandbox.counters.connects == 1
-    assert jwts == list(sandbox.issued_jwts) * 10
 
 
 @pytest.mark.invariant(4)

@@ -86,12 +86,11 @@ async def test_a_wall_clock_that_is_set_changes_nothing(
 
 
 @pytest.mark.invariant(11)
-@pytest.mark.report(55)
-@pytest.mark.report(56)
+@pytest.mark.report(55, 56)
 @pytest.mark.parametrize("send_date", [True, False], ids=["date", "no-date"])
 @pytest.mark.parametrize("ahead", [-DAY, -HOUR, HOUR, DAY])
 async def test_a_wrong_clock_locks_nobody_out(
-    sandbox: Sandbox, ahead: float, *, send_date: bool
+    sandbox: Sandbox, ahead: float, send_date: bool
 ) -> None:
     """A token is used and renewed though our clock is far off, even if the server sends no Date."""
     sandbox.send_date = send_date
@@ -135,9 +134,7 @@ async def test_a_clock_that_is_set_in_an_outage_costs_nothing(
 
 
 @pytest.mark.invariant(12)
-@pytest.mark.report(58)
-@pytest.mark.report(61)
-@pytest.mark.report(62)
+@pytest.mark.report(58, 61, 62)
 @pytest.mark.usefixtures("machine_zone")
 @pytest.mark.parametrize("style", sorted(set(TIMESTAMP_STYLES) - TIMELESS_STYLES))
 async def test_each_way_to_write_a_moment_gives_the_same_life(
@@ -177,8 +174,7 @@ async def test_without_an_expiry_it_lasts_five_minutes(
 
 
 @pytest.mark.invariant(12)
-@pytest.mark.report(53)
-@pytest.mark.report(72)
+@pytest.mark.report(53, 72)
 @pytest.mark.parametrize(
     ("setting", "value", "exchanges"),
     [

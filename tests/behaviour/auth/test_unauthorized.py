@@ -91,10 +91,7 @@ async def _see_one_place_refuse(client: httpx.AsyncClient, *, is_streamed: bool)
 
 @pytest.mark.invariant(13)
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
-async def test_a_place_that_refuses_is_remembered(
-    sandbox: Sandbox,
-    is_streamed: bool,  # noqa: FBT001
-) -> None:
+async def test_a_place_that_refuses_is_remembered(sandbox: Sandbox, is_streamed: bool) -> None:
     """However long ago a place refused what others accept, its 401s cause no renewal."""
     clock = ManualClock()
     auth = auth_of(sandbox, clock=clock)
@@ -112,10 +109,7 @@ async def test_a_place_that_refuses_is_remembered(
 @pytest.mark.invariant(17)
 @pytest.mark.report(118)
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["sent-again", "streamed"])
-async def test_only_real_revocations_use_the_budget_up(
-    sandbox: Sandbox,
-    is_streamed: bool,  # noqa: FBT001
-) -> None:
+async def test_only_real_revocations_use_the_budget_up(sandbox: Sandbox, is_streamed: bool) -> None:
     """A renewal for a place that refuses every token leaves the whole budget to revocations."""
     clock = ManualClock()
     auth = auth_of(sandbox, clock=clock)
@@ -128,40 +122,6 @@ async def test_only_real_revocations_use_the_budget_up(
             clock.advance(1)
 
     assert sandbox.counters.exchanges == 2 + 3
-
-
-@pytest.mark.invariant(17)
-async def test_the_budget_of_renewals_comes_back(sandbox: Sandbox, fleet: FleetFactory) -> None:
-    """401s cause three renewals in 30 s; the next is handed back, and one after 30 s is renewed again."""
-    clock = ManualClock()
-    auth = auth_of(sandbox, clock=clock)
-    async with fleet(auth) as clients:
-        for _ in range(3):
-            assert await clients.send(1) == [200]
-            sandbox.revoke()
-        assert await clients.send(1) == [200]
-        sandbox.revoke()
-        assert await clients.send(1) == [401]
-        clock.advance(30)
-        assert await clients.send(1) == [200]
-
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 4)
-
-
-@pytest.mark.invariant(17)
-@pytest.mark.report(40)
-async def test_fresh_tokens_that_never_work_are_tried_twice(
-    sandbox: Sandbox, auth: TaxizerAuth, fleet: FleetFactory
-) -> None:
-    """If the API refuses every token, one of a refresh and one of a login are tried, and no more."""
-    sandbox.fail("resource", Fault.unauthorized())
-    async with fleet(auth) as clients:
-        assert await clients.send(1) == [401]
-        assert sandbox.counters.resources == 3
-        assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 1)
-        assert await clients.send(1) == [401]
-
-    assert sandbox.counters.exchanges == 3
 
 
 @pytest.mark.invariant(14)

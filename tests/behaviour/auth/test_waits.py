@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import anyio
 import pytest
 
 from taxizer_async import AuthError, Event, TaxizerAuth, TokenAwaited
 from taxizer_async.testing import Fault, ManualClock, Sandbox
+from tests.support.callers import MakeAuth
 from tests.support.policies import DUE, ONE_TRY
 from tests.support.refreshes import settle
 
@@ -57,7 +56,7 @@ async def test_a_cancelled_caller_has_waited(
 
 
 async def test_callers_of_a_failed_login_have_waited(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+    sandbox: Sandbox, make_auth: MakeAuth, events: list[Event]
 ) -> None:
     """Callers of a login that fails have waited; those that get its failure from memory have not."""
     sandbox.fail("connect", Fault.status(503))
@@ -86,7 +85,7 @@ async def test_a_renewal_ahead_of_need_keeps_no_caller_waiting(
 
 
 async def test_with_keep_fresh_nobody_waits(
-    sandbox: Sandbox, make_auth: Callable[..., TaxizerAuth], events: list[Event]
+    sandbox: Sandbox, make_auth: MakeAuth, events: list[Event]
 ) -> None:
     """The waits of `keep_fresh` are not counted."""
     clock = ManualClock()

@@ -98,8 +98,7 @@ async def check_that_what_was_started_goes_on(world: World, tokens: int) -> None
         await world.check_that_it_is_saved()
 
 
-@pytest.mark.report(6)
-@pytest.mark.report(32)
+@pytest.mark.report(6, 32)
 @pytest.mark.parametrize(
     ("strike_some", "anyio_backend", "way", "case", "least"),
     [

@@ -67,15 +67,6 @@ def test_a_wrong_base_url_in_the_environment_is_a_typed_error(
         client_class.from_env()
 
 
-async def test_a_newline_after_the_base_url_does_no_harm(
-    client_class: Any, sandbox: Sandbox, environment: pytest.MonkeyPatch
-) -> None:
-    """A TAXIZER_BASE_URL that was read from a file with its newline works."""
-    environment.setenv("TAXIZER_BASE_URL", f"{sandbox.base_url}\n")
-    async with client_class.from_env() as client:
-        assert (await client.get("/v1/x")).status_code == 200
-
-
 async def test_a_rotated_secret_is_read_anew(
     client_class: Any, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -86,7 +86,7 @@ async def test_httpx2(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("own_class", [True, False], ids=["SyncTaxizerClient", "Client"])
-def test_a_sync_client(library: Library, sandbox: Sandbox, own_class: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_sync_client(library: Library, sandbox: Sandbox, own_class: bool) -> None:
     """A sync client gets the outcome at once; a 401 has the invoice sent again, a lost answer has not."""
     sandbox.fail(STANDARD, Fault.unauthorized(), times=1)
     sandbox.fail(STANDARD, says({"status": "completed"}), times=1)

@@ -18,8 +18,7 @@ from .libraries import Library
 BODIES: list[dict[str, Any]] = [{"content": b"invoice"}, {"files": {"f": b"invoice"}}]
 
 
-@pytest.mark.invariant(16)
-@pytest.mark.invariant(18)
+@pytest.mark.invariant(16, 18)
 @pytest.mark.report(127)
 @pytest.mark.parametrize("body", BODIES, ids=["bytes", "multipart"])
 async def test_it_may_be_sent_many_times_at_once_over_a_revocation(
@@ -84,8 +83,7 @@ async def test_a_header_of_the_users_own_stays_where_the_token_may_not_go(
     assert onlooker.authorizations() == [["Basic bWluZQ=="]]
 
 
-@pytest.mark.invariant(16)
-@pytest.mark.invariant(18)
+@pytest.mark.invariant(16, 18)
 @pytest.mark.report(127)
 async def test_two_tenants_may_share_it_at_once(sandbox: Sandbox, library: Library) -> None:
     """A request object that two clients send at once has each client's own token."""

@@ -29,8 +29,7 @@ async def test_a_default_header_of_the_clients_is_replaced(
 
 
 @pytest.mark.invariant(18)
-@pytest.mark.report(44)
-@pytest.mark.report(95)
+@pytest.mark.report(44, 95)
 async def test_an_exchange_is_not_seen_by_the_users_client(
     sandbox: Sandbox, library: Library
 ) -> None:

@@ -48,7 +48,7 @@ async def raise_group(response: Any) -> None:
     try:
         response.raise_for_status()
     except (httpx.HTTPStatusError, httpx2.HTTPStatusError) as error:
-        raise ExceptionGroup("several", [ValueError(), error]) from None  # noqa: EM101
+        raise ExceptionGroup("several", [ValueError(), error]) from None
 
 
 async def read_and_raise(response: Any) -> None:

@@ -51,7 +51,6 @@ async def test_a_client_shares_its_trust_in_the_environment_with_logins(
     library: Library,
     proxy: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
-    *,
     trust_env: bool,
 ) -> None:
     """With trust_env=False neither the login nor the request uses HTTP_PROXY."""
@@ -65,9 +64,7 @@ async def test_a_client_shares_its_trust_in_the_environment_with_logins(
 
 @pytest.mark.report(94)
 @pytest.mark.parametrize("with_certificate", [False, True])
-async def test_a_client_shares_verify_with_logins(
-    library: Library, *, with_certificate: bool
-) -> None:
+async def test_a_client_shares_verify_with_logins(library: Library, with_certificate: bool) -> None:
     """With verify= login and request trust the user's own CA, and present the user's certificate."""
     authority = trustme.CA()
     served, trusting = tls_contexts(authority)

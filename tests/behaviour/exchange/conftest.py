@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from taxizer_async.testing import Sandbox
-from tests.support.raw_server import RawServer, Script
+from tests.support.raw_server import RawServer, Script, Serve
 from tests.support.token_calls import Asker
 
 
@@ -20,7 +20,7 @@ def _asker(sandbox: Sandbox) -> Asker:
 
 
 @pytest.fixture(name="serve")
-def _serve() -> Iterator[Callable[..., RawServer]]:
+def _serve() -> Iterator[Serve]:
     with contextlib.ExitStack() as servers:
 
         def serve(*scripts: Script, **options: Any) -> RawServer:

@@ -13,7 +13,7 @@ from taxizer_async._core.exchange import Issued, Malformed, Unavailable
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
-from tests.support.raw_server import RawServer, Script, answer, hang, reset, trickle
+from tests.support.raw_server import Script, Serve, answer, hang, reset, trickle
 from tests.support.token_calls import Asker
 
 
@@ -48,8 +48,7 @@ def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
 
 
 @pytest.mark.invariant(22)
-@pytest.mark.report(36)
-@pytest.mark.report(37)
+@pytest.mark.report(36, 37)
 @pytest.mark.parametrize(
     "script",
     [
@@ -65,7 +64,7 @@ def _attempts(monkeypatch: pytest.MonkeyPatch) -> list[Attempt]:
 )
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_stalled_answer_ends_with_the_deadline(
-    serve: Callable[..., RawServer], script: Script, call: str, attempts: list[Attempt]
+    serve: Serve, script: Script, call: str, attempts: list[Attempt]
 ) -> None:
     """A server that hangs or dribbles gives a typed failure in time, and a refresh is not retried."""
     server = serve(script)
@@ -86,8 +85,7 @@ async def test_a_stalled_answer_ends_with_the_deadline(
 
 
 @pytest.mark.invariant(22)
-@pytest.mark.report(36)
-@pytest.mark.report(37)
+@pytest.mark.report(36, 37)
 async def test_the_deadline_bounds_all_attempts_together(
     sandbox: Sandbox, attempts: list[Attempt]
 ) -> None:
@@ -133,7 +131,7 @@ async def test_a_call_past_its_deadline_sends_nothing(
 )
 @pytest.mark.parametrize("ending", [hang, reset])
 async def test_a_failures_status_is_enough(
-    serve: Callable[..., RawServer], status: str, kind: type, ending: Callable[..., None]
+    serve: Serve, status: str, kind: type, ending: Callable[..., None]
 ) -> None:
     """A failing status counts even if its body never ends or breaks off."""
     head = f"HTTP/1.1 {status}\r\nContent-Length: 1000\r\n\r\nno".encode()
@@ -148,7 +146,7 @@ async def test_a_failures_status_is_enough(
 @pytest.mark.parametrize("ending", [hang, reset, trickle])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
 async def test_a_token_in_an_unfinished_answer_does_not_count(
-    serve: Callable[..., RawServer], ending: Callable[..., None], call: str
+    serve: Serve, ending: Callable[..., None], call: str
 ) -> None:
     """An unfinished answer does not count, even with a whole token in it: more may follow."""
     whole = CHUNKED + b"13\r\n" + TOKEN + b"\r\n"
@@ -160,7 +158,7 @@ async def test_a_token_in_an_unfinished_answer_does_not_count(
     assert not outcome.not_processed
 
 
-async def test_a_server_that_needs_time_is_given_it(serve: Callable[..., RawServer]) -> None:
+async def test_a_server_that_needs_time_is_given_it(serve: Serve) -> None:
     """Informational answers before the real one do not count."""
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
     server = serve((hints + answer(TOKEN),))

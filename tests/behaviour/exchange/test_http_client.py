@@ -193,7 +193,7 @@ async def test_factories_that_hang_are_bounded(sandbox: Sandbox) -> None:
 @pytest.mark.report(131)
 @pytest.mark.parametrize("given", [False, True], ids=["default", "http_client"])
 async def test_a_client_is_made_in_the_loop_if_no_thread_can_be_started(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, given: bool
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
     """A login works even if no thread can be started."""
     refuse_threads(monkeypatch)
@@ -210,7 +210,7 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     """The lack of a thread is reported, may be retried, and leaves the refresh token unspent."""
 
     def refuse(*_: object, **_more: object) -> None:
-        raise RuntimeError("can't start new thread")  # noqa: EM101, TRY003 - Python's own words
+        raise RuntimeError("can't start new thread")
 
     asker = Asker(sandbox.base_url.replace("127.0.0.1", "localhost"))
     # Event loops look names up in a thread; trio may have an idle one.
@@ -237,7 +237,7 @@ async def test_a_host_name_that_can_not_be_looked_up_for_want_of_a_thread(
     ids=lambda value: type(value).__name__,
 )
 async def test_what_a_transport_raises_is_a_typed_failure(
-    raised: Exception, *, not_processed: bool
+    raised: Exception, not_processed: bool
 ) -> None:
     """No exception of a transport leaves the call, and its text is not repeated."""
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import formatdate
 
-import anyio
 import pytest
 
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import Issued
 from taxizer_async.testing import Fault, Sandbox
-from tests.support.raw_server import RawServer, answer
+from tests.support.raw_server import Serve, answer
 from tests.support.token_calls import Asker
 
 
@@ -20,8 +18,7 @@ DAY = 86400.0
 
 
 @pytest.mark.invariant(11)
-@pytest.mark.report(55)
-@pytest.mark.report(56)
+@pytest.mark.report(55, 56)
 @pytest.mark.parametrize("ours", [-DAY, -3600.0, 0.0, 3600.0, DAY])
 @pytest.mark.parametrize("theirs", [-DAY, 0.0, DAY])
 async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
@@ -34,16 +31,6 @@ async def test_a_wrong_clock_on_either_side_changes_no_lifetime(
     assert isinstance(outcome, Issued)
     assert outcome.lifetime == pytest.approx(900, abs=1.5)
     assert outcome.refresh_lifetime == pytest.approx(86400, abs=1.5)
-
-
-@pytest.mark.parametrize("ours", [-100.0, 0.0, 100.0])
-async def test_our_clock_counts_if_the_server_tells_no_time(sandbox: Sandbox, ours: float) -> None:
-    """Without a Date header a lifetime is counted from our own time of sending."""
-    sandbox.send_date = False
-    outcome = await Asker(sandbox.base_url, ahead=ours).connect()
-
-    assert isinstance(outcome, Issued)
-    assert outcome.lifetime == pytest.approx(900 - ours, abs=1)
 
 
 @pytest.mark.invariant(11)
@@ -61,33 +48,6 @@ async def test_a_date_close_to_our_time_does_not_cost_its_missing_fraction(
     assert before - 0.001 <= sent_at <= before + outcome.elapsed + 0.1
 
 
-@pytest.mark.parametrize("date", ["", "yesterday", "0", "Sun, 99 Foo 2024 00:00:00 GMT"])
-async def test_a_date_that_is_none_is_no_date(serve: Callable[..., RawServer], date: str) -> None:
-    """A Date header that can't be read is taken as missing."""
-    moment = datetime.now(UTC) + timedelta(seconds=600)
-    body = f'{{"jwtToken": "j", "jwtTokenExpireAtUTC": "{moment.isoformat()}"}}'
-    server = serve((answer(body.encode(), f"Date: {date}"),))
-    outcome = await Asker(server.base_url).connect()
-
-    assert isinstance(outcome, Issued)
-    assert outcome.lifetime == pytest.approx(600, abs=1)
-
-
-@pytest.mark.invariant(12)
-@pytest.mark.report(72)
-@pytest.mark.parametrize("value", [None, "", Fault.MISSING, 17, "soon", {}])
-async def test_a_missing_expiry_is_no_lifetime(
-    sandbox: Sandbox, asker: Asker, value: object
-) -> None:
-    """An expiry that is null, missing or unreadable leaves the lifetime unknown."""
-    edit = {"jwtTokenExpireAtUTC": value, "refreshTokenExpireAtUTC": value}
-    sandbox.fail("connect", Fault.edit(**edit))
-    outcome = await asker.connect()
-
-    assert isinstance(outcome, Issued)
-    assert (outcome.lifetime, outcome.refresh_lifetime) == (None, None)
-
-
 async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
     sandbox: Sandbox, asker: Asker
 ) -> None:
@@ -103,27 +63,6 @@ async def test_an_unset_date_ends_a_jwt_but_not_its_refresh_token(
     assert outcome.refresh_lifetime is None
 
 
-@pytest.mark.invariant(11)
-async def test_life_begins_before_the_request_is_sent(sandbox: Sandbox, asker: Asker) -> None:
-    """`requested_at` is just before the successful attempt was sent."""
-    before = SystemClock.monotonic()
-    outcomes: list[object] = []
-
-    async def ask() -> None:
-        outcomes.append(await asker.connect())
-
-    with sandbox.hold("connect") as gate:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            await gate.wait_until_async(1)
-            sent = SystemClock.monotonic()
-            gate.release()
-
-    (outcome,) = outcomes
-    assert isinstance(outcome, Issued)
-    assert before <= outcome.requested_at <= sent
-
-
 async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
     """The elapsed time includes failed attempts; a lifetime begins at the last attempt."""
     sandbox.fail("connect", Fault.hang(), times=1)
@@ -136,7 +75,7 @@ async def test_elapsed_counts_all_attempts(sandbox: Sandbox) -> None:
     assert outcome.requested_at >= began + 1.0
 
 
-async def test_retries_count_from_the_servers_time(serve: Callable[..., RawServer]) -> None:
+async def test_retries_count_from_the_servers_time(serve: Serve) -> None:
     """The Date of a slow answer is still within the time of the request."""
     now = SystemClock.wall()
     moment = datetime.fromtimestamp(now + 600, UTC).isoformat()

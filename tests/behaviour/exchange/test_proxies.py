@@ -13,7 +13,7 @@ from taxizer_async._core.exchange import Issued, Unavailable
 from taxizer_async.testing import Sandbox
 from tests.support.certificates import tls_contexts
 from tests.support.forward_proxy import ForwardProxy
-from tests.support.raw_server import RawServer, answer
+from tests.support.raw_server import Serve, answer
 from tests.support.token_calls import Asker
 
 
@@ -57,7 +57,7 @@ async def test_the_environments_proxy_is_used(
 
 
 async def test_a_tunnel_shows_the_proxy_nothing(
-    serve: Callable[..., RawServer], proxies: Callable[..., ForwardProxy]
+    serve: Serve, proxies: Callable[..., ForwardProxy]
 ) -> None:
     """Over https the proxy sees a CONNECT, and neither path nor secret."""
     served, trusting = tls_contexts()

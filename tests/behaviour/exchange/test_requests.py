@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 
 from taxizer_async import Credentials, __version__
 from taxizer_async._core.exchange import Issued
-from tests.support.raw_server import RawServer, answer
+from tests.support.raw_server import Serve, answer
 from tests.support.token_calls import Asker
 
 
@@ -28,7 +26,7 @@ def parse(request: bytes) -> tuple[str, dict[str, str], object]:
     return first, headers, json.loads(body)
 
 
-async def test_connect_sends_the_pair_and_nothing_else(serve: Callable[..., RawServer]) -> None:
+async def test_connect_sends_the_pair_and_nothing_else(serve: Serve) -> None:
     """Connect is one POST of clientId and clientSecret, with only the necessary headers."""
     server = serve((answer(TOKEN),))
     outcome = await Asker(server.base_url).connect(Credentials("id-ü", 'se"cret'))
@@ -48,9 +46,7 @@ async def test_connect_sends_the_pair_and_nothing_else(serve: Callable[..., RawS
     }
 
 
-async def test_refresh_sends_the_refresh_token_and_nothing_else(
-    serve: Callable[..., RawServer],
-) -> None:
+async def test_refresh_sends_the_refresh_token_and_nothing_else(serve: Serve) -> None:
     """AppRefreshToken is one POST of refreshToken, with the headers of Connect."""
     server = serve((answer(TOKEN),))
     asker = Asker(server.base_url)
@@ -63,7 +59,7 @@ async def test_refresh_sends_the_refresh_token_and_nothing_else(
     assert {**refresh[1], "content-length": ""} == {**connect[1], "content-length": ""}
 
 
-async def test_paths_are_put_below_that_of_the_base_url(serve: Callable[..., RawServer]) -> None:
+async def test_paths_are_put_below_that_of_the_base_url(serve: Serve) -> None:
     """A base_url with a path keeps it in front of the endpoint's."""
     server = serve((answer(TOKEN),))
     await Asker(f"{server.base_url}/gateway/taxizer/").connect()
@@ -74,9 +70,7 @@ async def test_paths_are_put_below_that_of_the_base_url(serve: Callable[..., Raw
 
 @pytest.mark.invariant(18)
 @pytest.mark.parametrize("call", ["connect", "refresh"])
-async def test_nothing_of_the_users_client_but_its_network_is_used(
-    serve: Callable[..., RawServer], call: str
-) -> None:
+async def test_nothing_of_the_users_client_but_its_network_is_used(serve: Serve, call: str) -> None:
     """Auth, Authorization header and event hooks of the factory's client are not used in a call."""
     server = serve((answer(TOKEN),))
     seen: list[object] = []
@@ -106,9 +100,7 @@ async def test_nothing_of_the_users_client_but_its_network_is_used(
 @pytest.mark.report(64)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("call", ["connect", "refresh"])
-async def test_redirects_are_not_followed(
-    serve: Callable[..., RawServer], status: int, call: str
-) -> None:
+async def test_redirects_are_not_followed(serve: Serve, status: int, call: str) -> None:
     """A redirect is not followed, so its target never sees the secret."""
     elsewhere = serve((answer(TOKEN),))
     location = f"Location: {elsewhere.base_url}/v1/Auth/Connect"

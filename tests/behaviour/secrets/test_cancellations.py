@@ -16,6 +16,7 @@ import pytest
 from taxizer_async import Credentials, Event, TaxizerAuth
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import client_of
+from tests.support.canaries import Exposed
 from tests.support.limits import HANG
 
 
@@ -41,7 +42,7 @@ async def interrupted(call: Callable[[], Awaitable[object]], ready: Awaitable[ob
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("where", ["connect", "refresh"])
 async def test_nothing_is_seen_by_a_cancelled_leader(
-    sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
+    sandbox: Sandbox, auth: TaxizerAuth, exposed: Exposed, where: str
 ) -> None:
     """A caller that is cancelled in the login or renewal that it started sees no canary."""
     async with client_of(auth) as client:
@@ -59,7 +60,7 @@ async def test_nothing_is_seen_by_a_cancelled_leader(
 
 @pytest.mark.parametrize("where", ["connect", "refresh"])
 async def test_nothing_is_seen_by_a_caller_that_times_out(
-    sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], where: str
+    sandbox: Sandbox, auth: TaxizerAuth, exposed: Exposed, where: str
 ) -> None:
     """The TimeoutError of a caller's own limit, and all that led to it, shows no canary."""
     if where == "refresh":
@@ -78,7 +79,7 @@ async def test_nothing_is_seen_by_a_caller_that_times_out(
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("way", ["cancel", "wait_for", "timeout"])
 async def test_nothing_is_seen_by_asyncios_own_ways(
-    sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]], way: str
+    sandbox: Sandbox, auth: TaxizerAuth, exposed: Exposed, way: str
 ) -> None:
     """Task.cancel, wait_for and timeout leave no canary in what they raise."""
 
@@ -102,7 +103,7 @@ async def test_nothing_is_seen_by_asyncios_own_ways(
 
 
 async def test_nothing_is_seen_by_a_cancelled_waiter(
-    sandbox: Sandbox, auth: TaxizerAuth, exposed: Callable[..., list[str]]
+    sandbox: Sandbox, auth: TaxizerAuth, exposed: Exposed
 ) -> None:
     """A caller that is cancelled while it waits for another's login sees no canary."""
     with sandbox.hold("connect") as gate:
@@ -117,11 +118,7 @@ async def test_nothing_is_seen_by_a_cancelled_waiter(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_nothing_is_seen_of_a_login_that_ends_with_its_loop(
-    sandbox: Sandbox,
-    auth: TaxizerAuth,
-    events: list[Event],
-    exposed: Callable[..., list[str]],
-    backend: str,
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed, backend: str
 ) -> None:
     """A login that is cut off as its event loop ends leaves no canary in the log or the status."""
 
@@ -139,7 +136,7 @@ def test_nothing_is_seen_of_a_login_that_ends_with_its_loop(
 
 
 async def test_nothing_is_seen_of_a_vault_that_is_waited_for(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
+    sandbox: Sandbox, exposed: Exposed
 ) -> None:
     """A caller that is cancelled while an async callable runs sees no secret of its arguments."""
     asked = anyio.Event()
@@ -156,9 +153,7 @@ async def test_nothing_is_seen_of_a_vault_that_is_waited_for(
     assert exposed(*raised, repr(auth), auth.status()) == []
 
 
-async def test_nothing_is_seen_of_a_vault_in_a_thread(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
+async def test_nothing_is_seen_of_a_vault_in_a_thread(sandbox: Sandbox, exposed: Exposed) -> None:
     """A caller that is cancelled while a sync callable runs sees no secret of its arguments."""
     asked, done = threading.Event(), threading.Event()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -23,7 +22,7 @@ from taxizer_async import (
 )
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import auth_of, client_of
-from tests.support.canaries import ECHO, SECRET
+from tests.support.canaries import ECHO, SECRET, Exposed
 from tests.support.limits import HANG
 
 
@@ -89,17 +88,11 @@ def _auth(
     return auth_of(sandbox, store=store, policy=policy, clock=clock, on_event=events.append)
 
 
-@pytest.mark.invariant(22)
-@pytest.mark.invariant(20)
-@pytest.mark.report(67)
-@pytest.mark.report(68)
+@pytest.mark.invariant(22, 20)
+@pytest.mark.report(67, 68)
 @each_fault
 async def test_nothing_is_seen_of_a_failed_login(
-    sandbox: Sandbox,
-    auth: TaxizerAuth,
-    events: list[Event],
-    exposed: Callable[..., list[str]],
-    name: str,
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed, name: str
 ) -> None:
     """The error of a failed login, and the one that is served from memory, show no canary."""
     fault, kind = FAULTS[name]
@@ -120,14 +113,13 @@ async def test_nothing_is_seen_of_a_failed_login(
 
 
 @pytest.mark.invariant(20)
-@pytest.mark.report(67)
-@pytest.mark.report(68)
+@pytest.mark.report(67, 68)
 @each_fault
 async def test_nothing_is_seen_of_a_failed_renewal(
     sandbox: Sandbox,
     auth: TaxizerAuth,
     events: list[Event],
-    exposed: Callable[..., list[str]],
+    exposed: Exposed,
     store: MemoryTokenStore,
     clock: ManualClock,
     name: str,
@@ -151,7 +143,7 @@ async def test_nothing_is_seen_of_a_failed_renewal(
 
 
 async def test_nothing_is_seen_of_wrong_credentials(
-    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed
 ) -> None:
     """Credentials that the server refuses are not shown."""
     sandbox.change_secret("another")
@@ -163,7 +155,7 @@ async def test_nothing_is_seen_of_wrong_credentials(
 
 
 async def test_nothing_is_seen_of_a_refused_connection(
-    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed
 ) -> None:
     """A server that is not there gets no secret, and neither does the log."""
     sandbox.stop()
@@ -175,7 +167,7 @@ async def test_nothing_is_seen_of_a_refused_connection(
 
 
 async def test_nothing_is_seen_of_a_401_for_ever(
-    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, events: list[Event], exposed: Exposed
 ) -> None:
     """A resource that always answers 401 is handed back, and shows no canary."""
     sandbox.fail("resource", Fault.unauthorized())
@@ -193,7 +185,7 @@ async def test_nothing_is_seen_of_a_401_for_ever(
 
 
 async def test_our_frames_show_nothing_of_a_failing_request(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
+    sandbox: Sandbox, exposed: Exposed
 ) -> None:
     """A resource request that breaks off carries no frame of this package."""
     sandbox.fail("resource", Fault.reset())
@@ -208,7 +200,7 @@ async def test_our_frames_show_nothing_of_a_failing_request(
 
 @pytest.mark.invariant(20)
 async def test_a_renewal_ahead_of_need_that_fails_shows_nothing(
-    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, events: list[Event], exposed: Exposed
 ) -> None:
     """A renewal that fails while the old token lives is logged, without a canary."""
     clock, failed = ManualClock(), anyio.Event()

@@ -7,8 +7,6 @@ import copy
 import pickle
 import re
 
-from collections.abc import Callable
-
 import attrs
 import httpx
 import pytest
@@ -17,13 +15,13 @@ import sniffio
 from taxizer_async import Credentials, Event, MemoryTokenStore, Renewed, TaxizerAuth, TaxizerClient
 from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of
-from tests.support.canaries import canaries_of
+from tests.support.canaries import Exposed, canaries_of
 
 
 @pytest.mark.invariant(20)
 @pytest.mark.report(66)
 async def test_nothing_is_seen_of_a_life_without_trouble(
-    sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
+    sandbox: Sandbox, exposed: Exposed, events: list[Event]
 ) -> None:
     """Login, requests, a renewal after a 401, a logout and a new login show no canary."""
     async with TaxizerClient(
@@ -47,9 +45,7 @@ async def test_nothing_is_seen_of_a_life_without_trouble(
     assert exposed(*shown) == []
 
 
-async def test_the_canaries_would_be_seen(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
+async def test_the_canaries_would_be_seen(sandbox: Sandbox, exposed: Exposed) -> None:
     """The search finds each canary wherever it is."""
     auth = auth_of(sandbox)
     await auth.token()
@@ -68,7 +64,7 @@ async def test_the_canaries_would_be_seen(
 
 @pytest.mark.report(66)
 async def test_httpx_and_httpcore_do_log(
-    sandbox: Sandbox, log: list[tuple[str, str]], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, log: list[tuple[str, str]], exposed: Exposed
 ) -> None:
     """The log that is searched holds the lines of all libraries that carry a login."""
     auth = auth_of(sandbox)
@@ -79,9 +75,7 @@ async def test_httpx_and_httpcore_do_log(
     assert exposed() == []
 
 
-async def test_a_debugging_event_loop_shows_nothing(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
+async def test_a_debugging_event_loop_shows_nothing(sandbox: Sandbox, exposed: Exposed) -> None:
     """With asyncio's debug mode on, which logs slow callbacks with their arguments, nothing is seen."""
     if sniffio.current_async_library() == "asyncio":
         loop = asyncio.get_running_loop()
@@ -97,12 +91,9 @@ async def test_a_debugging_event_loop_shows_nothing(
 
 
 @pytest.mark.invariant(20)
-@pytest.mark.report(68)
-@pytest.mark.report(92)
+@pytest.mark.report(68, 92)
 @pytest.mark.usefixtures("environment")
-async def test_a_pickled_auth_shows_nothing(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
+async def test_a_pickled_auth_shows_nothing(sandbox: Sandbox, exposed: Exposed) -> None:
     """The pickle of an auth with a token, and of its store, has neither token nor secret."""
     store = MemoryTokenStore()
     auth = TaxizerAuth(Credentials.from_env, base_url=sandbox.base_url, store=store)
@@ -113,9 +104,7 @@ async def test_a_pickled_auth_shows_nothing(
 
 
 @pytest.mark.invariant(20)
-async def test_a_refused_pickle_shows_nothing(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
+async def test_a_refused_pickle_shows_nothing(sandbox: Sandbox, exposed: Exposed) -> None:
     """The error of pickling what holds a secret does not show it."""
     auth = auth_of(sandbox)
     token = await auth.token()
@@ -126,10 +115,9 @@ async def test_a_refused_pickle_shows_nothing(
 
 
 @pytest.mark.invariant(20)
-@pytest.mark.report(68)
-@pytest.mark.report(69)
+@pytest.mark.report(68, 69)
 async def test_values_that_are_taken_apart_show_nothing(
-    sandbox: Sandbox, exposed: Callable[..., list[str]], events: list[Event]
+    sandbox: Sandbox, exposed: Exposed, events: list[Event]
 ) -> None:
     """attrs.asdict and astuple of tokens, credentials, status and events show no canary."""
     auth = auth_of(sandbox, on_event=events.append)

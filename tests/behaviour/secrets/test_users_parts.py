@@ -21,7 +21,7 @@ from taxizer_async import (
 from taxizer_async.stores import Lease, StoreKey, TokenRecord
 from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of, client_of
-from tests.support.canaries import SECRET
+from tests.support.canaries import SECRET, Exposed
 from tests.support.policies import ONE_TRY
 
 
@@ -72,7 +72,7 @@ class LeakyStore:
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("operation", ["load", "save", "clear", "lease"])
 async def test_nothing_is_seen_of_a_failing_store(
-    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], operation: str
+    sandbox: Sandbox, events: list[Event], exposed: Exposed, operation: str
 ) -> None:
     """A store with errors that quote the token fails no request, and shows no canary."""
     store = LeakyStore(operation)
@@ -97,7 +97,7 @@ async def test_nothing_is_seen_of_a_failing_store(
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_nothing_is_seen_of_a_failing_hook(
-    sandbox: Sandbox, exposed: Callable[..., list[str]], *, is_async: bool
+    sandbox: Sandbox, exposed: Exposed, is_async: bool
 ) -> None:
     """An error of a hook that quotes the secret is logged by its class."""
 
@@ -133,10 +133,7 @@ def misconfigured(*secrets: str) -> Credentials:
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("callback", [vault, sync_vault, careless, misconfigured])
 async def test_nothing_is_seen_of_a_failing_vault(
-    sandbox: Sandbox,
-    events: list[Event],
-    exposed: Callable[..., list[str]],
-    callback: Callable[..., Any],
+    sandbox: Sandbox, events: list[Event], exposed: Exposed, callback: Callable[..., Any]
 ) -> None:
     """A credentials callable that fails or returns nonsense shows nothing of its arguments."""
     auth = TaxizerAuth(partial(callback, SECRET), base_url=sandbox.base_url, on_event=events.append)
@@ -152,7 +149,7 @@ async def test_nothing_is_seen_of_a_failing_vault(
 
 
 async def test_nothing_is_seen_of_a_failing_factory(
-    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]]
+    sandbox: Sandbox, events: list[Event], exposed: Exposed
 ) -> None:
     """An http_client that fails shows nothing of its arguments, such as a proxy's password."""
 
@@ -171,7 +168,7 @@ async def test_nothing_is_seen_of_a_failing_factory(
 @pytest.mark.invariant(20)
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadError, ValueError])
 async def test_nothing_is_seen_of_a_failing_transport(
-    sandbox: Sandbox, events: list[Event], exposed: Callable[..., list[str]], kind: type[Exception]
+    sandbox: Sandbox, events: list[Event], exposed: Exposed, kind: type[Exception]
 ) -> None:
     """An error of the user's transport that quotes the request shows no canary."""
 
@@ -179,8 +176,7 @@ async def test_nothing_is_seen_of_a_failing_transport(
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             assert isinstance(request.stream, httpx.ByteStream)
             body = await request.aread()
-            msg = f"cannot send {body!r}"
-            raise kind(msg)
+            raise kind(f"cannot send {body!r}")
 
     auth = auth_of(
         sandbox,

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from taxizer_async import AuthError, Event
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import auth_of
-from tests.support.canaries import ECHO
+from tests.support.canaries import ECHO, Exposed
 from tests.support.policies import ONE_TRY
 
 
 @pytest.mark.parametrize("status", [200, 307, 400, 503])
 async def test_a_secret_in_a_header_is_seen_in_httpcores_own_log_at_most(
-    sandbox: Sandbox,
-    events: list[Event],
-    log: list[tuple[str, str]],
-    exposed: Callable[..., list[str]],
-    status: int,
+    sandbox: Sandbox, events: list[Event], log: list[tuple[str, str]], exposed: Exposed, status: int
 ) -> None:
     """A secret that the server puts into a header is in no line, event or error of ours."""
     sandbox.fail(

@@ -17,7 +17,7 @@ from taxizer_async import (
     TaxizerClient,
 )
 from taxizer_async.httpx2 import TaxizerClient as Httpx2Client
-from tests.support.canaries import SECRET
+from tests.support.canaries import SECRET, Exposed
 
 
 def given(client_secret: str) -> Credentials:
@@ -37,7 +37,7 @@ def given(client_secret: str) -> Credentials:
     ids=["str", "tuple", "dict", "list", "bytes"],
 )
 def test_nothing_is_seen_of_credentials_of_a_wrong_type(
-    build: Callable[..., object], credentials: Any, exposed: Callable[..., list[str]]
+    build: Callable[..., object], credentials: Any, exposed: Exposed
 ) -> None:
     """The error about a secret in place of Credentials does not show it."""
     with pytest.raises(ConfigurationError) as caught:
@@ -62,7 +62,7 @@ def test_nothing_is_seen_of_credentials_of_a_wrong_type(
     ids=["http", "nonsense", "str-origin", "bad-origin", "on_event", "auth", "unknown"],
 )
 def test_nothing_is_seen_of_a_callable_with_the_secret_in_it(
-    build: Callable[..., object], options: dict[str, Any], exposed: Callable[..., list[str]]
+    build: Callable[..., object], options: dict[str, Any], exposed: Exposed
 ) -> None:
     """A partial that holds the secret is in no frame of an error about another argument."""
     with pytest.raises((ConfigurationError, TypeError)) as caught:
@@ -80,7 +80,7 @@ def test_nothing_is_seen_of_a_callable_with_the_secret_in_it(
     "argument", ["store", "policy", "http_client", "on_event", "extra_origins", "clock"]
 )
 def test_nothing_is_seen_of_a_secret_in_another_argument(
-    build: Callable[..., object], argument: str, wrong: Any, exposed: Callable[..., list[str]]
+    build: Callable[..., object], argument: str, wrong: Any, exposed: Exposed
 ) -> None:
     """A secret that was passed as another argument is in no frame, whichever argument is at fault."""
     with pytest.raises(ConfigurationError) as caught:
@@ -101,7 +101,7 @@ def test_nothing_is_seen_of_a_secret_in_another_argument(
 )
 @pytest.mark.parametrize("build", [TaxizerClient, Httpx2Client], ids=["httpx", "httpx2"])
 def test_nothing_is_seen_of_the_options_of_httpx(
-    build: Callable[..., object], options: dict[str, Any], exposed: Callable[..., list[str]]
+    build: Callable[..., object], options: dict[str, Any], exposed: Exposed
 ) -> None:
     """A password of a proxy, or a key in a header, is in no frame of an error about another option."""
     httpx_options: dict[str, Any] = {
@@ -131,7 +131,7 @@ def test_nothing_is_seen_of_the_options_of_httpx(
 )
 @pytest.mark.parametrize("argument", ["base_url", "extra_origins"])
 def test_nothing_is_seen_of_a_password_in_a_url(
-    build: Callable[..., object], base_url: str, argument: str, exposed: Callable[..., list[str]]
+    build: Callable[..., object], base_url: str, argument: str, exposed: Exposed
 ) -> None:
     """A URL with a password is refused without it in the message or in a frame."""
     options: dict[str, Any] = {argument: base_url if argument == "base_url" else [base_url]}
@@ -148,9 +148,7 @@ def test_a_half_built_object_has_a_repr(kind: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("policy", [{"unauthorized_budget": 0}, {"backoff": -1}])
-def test_an_error_of_a_policy_is_plain(
-    policy: dict[str, Any], exposed: Callable[..., list[str]]
-) -> None:
+def test_an_error_of_a_policy_is_plain(policy: dict[str, Any], exposed: Exposed) -> None:
     """A policy that can't be built says which number is wrong."""
     with pytest.raises(ConfigurationError, match=next(iter(policy))) as caught:
         RenewalPolicy(**policy)
@@ -159,7 +157,7 @@ def test_an_error_of_a_policy_is_plain(
 
 
 def test_nothing_is_seen_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, exposed: Callable[..., list[str]]
+    monkeypatch: pytest.MonkeyPatch, exposed: Exposed
 ) -> None:
     """The error about an incomplete or contradictory environment does not show the secret in it."""
     monkeypatch.setenv("TAXIZER_CLIENT_SECRET", SECRET)

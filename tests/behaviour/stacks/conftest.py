@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -64,6 +65,12 @@ def _auth(stack: Stack, sandbox: Sandbox, events: list[Event]) -> Auth:
 @pytest.fixture(name="aging_auth")
 def _aging_auth(stack: Stack, sandbox: Sandbox, events: list[Event], clock: ManualClock) -> Auth:
     return stack.make_auth(sandbox, on_event=events.append, clock=clock)
+
+
+@pytest.fixture(name="sender")
+async def _sender(stack: Stack, auth: Auth) -> AsyncIterator[Sender]:
+    async with stack.open(auth) as sender:
+        yield sender
 
 
 async def send_all(sender: Sender, requests: int, path: str = PATH) -> list[int]:

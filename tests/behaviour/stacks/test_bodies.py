@@ -75,8 +75,7 @@ async def test_json_is_sent_again(sandbox: Sandbox, sender: Sender) -> None:
 
 
 @pytest.mark.invariant(16)
-@pytest.mark.report(41)
-@pytest.mark.report(43)
+@pytest.mark.report(41, 43)
 @pytest.mark.parametrize("build", [chunks, Chunks], ids=["generator", "iterable"])
 async def test_a_stream_gets_its_401_back(
     sandbox: Sandbox, sender: Sender, build: Callable[[], Any]

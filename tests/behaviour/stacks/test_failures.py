@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -13,7 +13,6 @@ import pytest
 
 from taxizer_async import (
     AuthError,
-    Credentials,
     CredentialsRejectedError,
     Event,
     RenewalPolicy,
@@ -23,7 +22,7 @@ from taxizer_async import (
 )
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH
-from tests.support.canaries import ECHO, SECRET
+from tests.support.canaries import ECHO, SECRET, Exposed
 from tests.support.limits import HANG
 from tests.support.policies import ONE_TRY
 
@@ -82,22 +81,6 @@ async def test_a_login_that_nobody_answers_is_an_outage(sandbox: Sandbox, stack:
             await sender.send("GET", PATH)
 
 
-async def test_a_credentials_callable_that_fails_is_an_error_of_ours(
-    sandbox: Sandbox, stack: Stack
-) -> None:
-    """A vault that is down raises an AuthError, and not what the vault's client raises."""
-
-    def read() -> Credentials:
-        raise LookupError(sandbox.client_id)
-
-    auth = stack.make_auth(sandbox, credentials=read)
-    async with stack.open(auth) as sender:
-        with pytest.raises(AuthError, match="LookupError") as caught:
-            await sender.send("GET", PATH)
-
-    assert sandbox.client_id not in str(caught.value)
-
-
 async def test_an_api_that_is_gone_is_the_stacks_own_error(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -136,9 +119,7 @@ async def status_of(sender: Sender) -> int | None:
 
 
 @pytest.mark.invariant(5)
-@pytest.mark.report(32)
-@pytest.mark.report(33)
-@pytest.mark.report(105)
+@pytest.mark.report(32, 33, 105)
 @pytest.mark.parametrize("victim", ["leader", "follower"])
 @async_only
 async def test_a_cancelled_caller_ends_at_once_and_hurts_nobody(
@@ -218,7 +199,7 @@ async def test_no_error_shows_a_secret(
     sandbox: Sandbox,
     stack: Stack,
     events: list[Event],
-    exposed: Callable[..., list[str]],
+    exposed: Exposed,
     fault: Fault,
     kind: type[AuthError],
 ) -> None:
@@ -245,13 +226,12 @@ async def test_no_error_shows_a_secret(
 
 @pytest.mark.invariant(20)
 async def test_a_life_shows_no_secret(
-    sandbox: Sandbox, stack: Stack, auth: Auth, exposed: Callable[..., list[str]]
+    sandbox: Sandbox, auth: Auth, exposed: Exposed, sender: Sender
 ) -> None:
     """The logs of all libraries at DEBUG, and the auth's repr and status, show no secret."""
-    async with stack.open(auth) as sender:
-        for _ in range(3):
-            assert (await sender.send("POST", PATH, json={})).status == 200
-            sandbox.revoke()
+    for _ in range(3):
+        assert (await sender.send("POST", PATH, json={})).status == 200
+        sandbox.revoke()
 
     assert exposed(auth, auth.status(), await auth.token()) == []
 

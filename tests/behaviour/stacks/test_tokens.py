@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-
 from pathlib import Path
 
 import anyio
 import pytest
 
-from taxizer_async import Event, LoggedIn, Renewed
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import PATH, gather
 from tests.support.limits import HANG
-from tests.support.loops import until
 from tests.support.policies import DUE, PRESSING
 from tests.support.refreshes import settle
 
 from .conftest import send_all
-from .stacks import AIOHTTP, HTTPX, Auth, Reply, Stack
+from .stacks import AIOHTTP, HTTPX, Auth, Stack
 
 
 async def test_nothing_is_asked_before_the_first_request(
@@ -44,19 +40,6 @@ async def test_cold_requests_share_one_login(sandbox: Sandbox, stack: Stack, aut
 
     assert sandbox.counters.connects == 1
     assert {entry.jwt_id for entry in sandbox.resource_log} == {1}
-
-
-async def test_clients_share_the_token_of_their_auth(
-    sandbox: Sandbox, stack: Stack, auth: Auth
-) -> None:
-    """Two clients at once and a third one later need one login."""
-    async with stack.open(auth) as one, stack.open(auth) as other:
-        replies = await gather(lambda: one.send("GET", PATH), lambda: other.send("GET", PATH))
-    async with stack.open(auth) as third:
-        replies.append(await third.send("GET", PATH))
-
-    assert [reply.status for reply in replies] == [200] * 3
-    assert sandbox.counters.exchanges == 1
 
 
 @pytest.mark.invariant(7)
@@ -115,61 +98,6 @@ async def test_a_dead_token_is_replaced_before_anything_is_sent(
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
-async def test_with_keep_fresh_no_request_renews(
-    sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock
-) -> None:
-    """While `keep_fresh` renews, requests go on with the old token and start no renewal."""
-    await aging_auth.token()
-    async with stack.open(aging_auth) as sender, anyio.create_task_group() as tasks:
-        tasks.start_soon(aging_auth.keep_fresh)
-        await clock.wait_until_asleep()
-        with sandbox.hold("refresh") as gate:
-            clock.advance(DUE)
-            await gate.wait_until_async(1)
-            with anyio.fail_after(HANG):
-                assert await send_all(sender, 5) == [200] * 5
-            gate.release()
-        await sandbox.wait_until_async(lambda counters: counters.refreshes_ok == 1)
-        tasks.cancel_scope.cancel()
-
-    assert {entry.jwt_id for entry in sandbox.resource_log} == {1}
-    assert not aging_auth.status().keep_fresh_running
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
-
-
-@pytest.mark.report(46)
-async def test_each_way_to_a_token_is_told_once(
-    sandbox: Sandbox, stack: Stack, aging_auth: Auth, clock: ManualClock, events: list[Event]
-) -> None:
-    """A login, a renewal ahead of need and one after a 401 are an event each."""
-    async with stack.open(aging_auth) as sender:
-        await sender.send("GET", PATH)
-        clock.advance(DUE)
-        await sender.send("GET", PATH)
-        await until(lambda: aging_auth.status().renewals)
-        await sender.send("GET", PATH)
-        sandbox.revoke()
-        await sender.send("GET", PATH)
-    await aging_auth.events_delivered()
-
-    kinds = [type(event) for event in events if isinstance(event, (LoggedIn, Renewed))]
-    assert kinds == [LoggedIn, Renewed, Renewed]
-
-
-async def test_forget_makes_the_next_request_log_in(
-    sandbox: Sandbox, stack: Stack, auth: Auth
-) -> None:
-    """After `forget` the next request logs in."""
-    async with stack.open(auth) as sender:
-        await sender.send("GET", PATH)
-        await auth.forget()
-        assert not auth.status().usable
-        assert (await sender.send("GET", PATH)).status == 200
-
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
-    assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
-
-
 async def test_a_file_is_shared_with_another_stack(
     sandbox: Sandbox, stack: Stack, tmp_path: Path
 ) -> None:
@@ -188,21 +116,6 @@ async def test_a_file_is_shared_with_another_stack(
 
     assert sandbox.counters.exchanges == 1
     assert {entry.jwt_id for entry in sandbox.resource_log} == {1}
-
-
-async def test_cold_stacks_that_share_a_file_log_in_once(
-    sandbox: Sandbox, stack: Stack, tmp_path: Path
-) -> None:
-    """Of five auths that share a file store and start at once one logs in."""
-    auths = [stack.make_auth(sandbox, store=FileTokenStore(tmp_path / "tokens")) for _ in range(5)]
-
-    async def send(auth: Auth) -> Reply:
-        async with stack.open(auth) as sender:
-            return await sender.send("GET", PATH)
-
-    replies = await gather(*[functools.partial(send, each) for each in auths])
-    assert [reply.status for reply in replies] == [200] * 5
-    assert sandbox.counters.exchanges == 1
 
 
 @pytest.mark.parametrize("world", [(AIOHTTP, "asyncio")], indirect=True, ids=["asyncio"])

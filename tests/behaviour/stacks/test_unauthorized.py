@@ -15,18 +15,15 @@ from tests.support.onlooker import Onlooker
 from tests.support.policies import PATIENT
 
 from .conftest import async_only, send_all
-from .stacks import Auth, Reply, Stack
+from .stacks import Auth, Reply, Sender, Stack
 
 
 @pytest.mark.invariant(16)
-async def test_a_401_costs_one_renewal_and_one_resend(
-    sandbox: Sandbox, stack: Stack, auth: Auth
-) -> None:
+async def test_a_401_costs_one_renewal_and_one_resend(sandbox: Sandbox, sender: Sender) -> None:
     """A revoked token is renewed once, and the request sent again with the new one."""
-    async with stack.open(auth) as sender:
-        await sender.send("GET", PATH)
-        sandbox.revoke()
-        assert (await sender.send("GET", PATH)).status == 200
+    await sender.send("GET", PATH)
+    sandbox.revoke()
+    assert (await sender.send("GET", PATH)).status == 200
 
     assert [(entry.status, entry.jwt_id) for entry in sandbox.resource_log] == [
         (200, 1),
@@ -55,9 +52,7 @@ async def test_the_token_is_carried_once_in_place_of_the_users_header(
 
 
 @pytest.mark.invariant(3)
-@pytest.mark.report(4)
-@pytest.mark.report(18)
-@pytest.mark.report(29)
+@pytest.mark.report(4, 18, 29)
 async def test_requests_in_flight_survive_a_revocation(
     sandbox: Sandbox, stack: Stack, auth: Auth
 ) -> None:
@@ -101,26 +96,20 @@ async def test_an_api_that_always_answers_401_is_not_flooded(
 
 @pytest.mark.invariant(16)
 @pytest.mark.parametrize("status", [400, 403, 404, 500])
-async def test_other_failures_are_the_users(
-    sandbox: Sandbox, stack: Stack, auth: Auth, status: int
-) -> None:
+async def test_other_failures_are_the_users(sandbox: Sandbox, status: int, sender: Sender) -> None:
     """All but a 401 is handed back as it is, and nothing renewed."""
     sandbox.fail("resource", Fault.status(status, body="why"))
-    async with stack.open(auth) as sender:
-        reply = await sender.send("GET", PATH)
+    reply = await sender.send("GET", PATH)
 
     assert (reply.status, reply.body) == (status, b"why")
     assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
 
 
 @pytest.mark.invariant(16)
-async def test_a_401_for_lack_of_scope_renews_nothing(
-    sandbox: Sandbox, stack: Stack, auth: Auth
-) -> None:
+async def test_a_401_for_lack_of_scope_renews_nothing(sandbox: Sandbox, sender: Sender) -> None:
     """A challenge that is about rights is handed back: a new token would lack them as well."""
     sandbox.fail("resource", Fault.unauthorized('Bearer error="insufficient_scope"'))
-    async with stack.open(auth) as sender:
-        reply = await sender.send("GET", PATH)
+    reply = await sender.send("GET", PATH)
 
     assert reply.status == 401
     assert "insufficient_scope" in reply.headers["www-authenticate"]
@@ -130,22 +119,20 @@ async def test_a_401_for_lack_of_scope_renews_nothing(
 @pytest.mark.invariant(16)
 @pytest.mark.parametrize("challenge", ["", 'Digest realm="x", qop="auth,au', "Token ..."])
 async def test_a_401_is_renewed_whatever_its_challenge_is(
-    sandbox: Sandbox, stack: Stack, auth: Auth, challenge: str
+    sandbox: Sandbox, challenge: str, sender: Sender
 ) -> None:
     """A 401 without a challenge, or with one that is malformed or of another scheme, is one like any other."""
     sandbox.fail(PATH, Fault.unauthorized(challenge), times=1)
-    async with stack.open(auth) as sender:
-        assert (await sender.send("POST", PATH)).status == 200
+    assert (await sender.send("POST", PATH)).status == 200
 
     assert [entry.jwt_id for entry in sandbox.resource_log] == [1, 2]
 
 
 @pytest.mark.invariant(16)
-async def test_a_challenge_alone_renews_nothing(sandbox: Sandbox, stack: Stack, auth: Auth) -> None:
+async def test_a_challenge_alone_renews_nothing(sandbox: Sandbox, sender: Sender) -> None:
     """An answer with a challenge that is no 401 is handed back as it is."""
     sandbox.fail(PATH, Fault.status(200, headers={"WWW-Authenticate": "Bearer"}, body="fine"))
-    async with stack.open(auth) as sender:
-        reply = await sender.send("GET", PATH)
+    reply = await sender.send("GET", PATH)
 
     assert (reply.status, reply.body) == (200, b"fine")
     assert (sandbox.counters.resources, sandbox.counters.exchanges) == (1, 1)
@@ -204,9 +191,7 @@ async def test_a_401_with_a_long_body_is_read_to_its_end(
 
 
 @pytest.mark.invariant(15)
-@pytest.mark.report(96)
-@pytest.mark.report(10)
-@pytest.mark.report(11)
+@pytest.mark.report(96, 10, 11)
 @async_only
 async def test_a_401_is_read_before_a_hook_is_waited_for(sandbox: Sandbox, stack: Stack) -> None:
     """A hook that sends a request of its own is not starved by the 401 that it hears of."""

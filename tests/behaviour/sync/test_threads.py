@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-import threading
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -24,7 +22,7 @@ from taxizer_async import (
     TaxizerAuth,
     TokenEndpointUnavailableError,
 )
-from taxizer_async.testing import Fault, ManualClock, Sandbox
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import PATH, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE
@@ -34,44 +32,6 @@ from tests.support.threads import helper_threads, refuse_threads, run_in_threads
 def sync_client_of(auth: TaxizerAuth) -> httpx.Client:
     """Return a plain sync client of httpx's with *auth*."""
     return httpx.Client(auth=auth, base_url=auth.base_url, timeout=HANG, trust_env=False)
-
-
-@pytest.mark.invariant(3)
-def test_cold_threads_log_in_once(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Eight threads with 20 requests each cause one login."""
-
-    def send() -> list[int]:
-        with sync_client_of(auth) as client:
-            return [client.post(PATH, json={}).status_code for _ in range(20)]
-
-    assert run_in_threads(8, send) == [[200] * 20] * 8
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 0)
-
-
-@pytest.mark.invariant(3)
-@pytest.mark.invariant(16)
-def test_a_revocation_is_one_renewal_for_all_threads(sandbox: Sandbox, auth: TaxizerAuth) -> None:
-    """Fifty requests that are in flight in threads when the token is revoked succeed with one renewal."""
-    auth.sync_token()
-    statuses: list[object] = []
-
-    def send_all() -> None:
-        statuses.extend(run_in_threads(50, send))
-
-    def send() -> int:
-        with sync_client_of(auth) as client:
-            return client.post(PATH, json={}).status_code
-
-    with sandbox.hold(PATH) as gate:
-        crowd = threading.Thread(target=send_all, daemon=True)
-        crowd.start()
-        gate.wait_until(50)
-        sandbox.revoke()
-    crowd.join(2 * HANG)
-
-    assert statuses == [200] * 50
-    assert sandbox.counters.unauthorized == 50
-    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, 1)
 
 
 @pytest.mark.invariant(3)
@@ -190,22 +150,6 @@ def test_ahead_of_need_a_lack_of_threads_fails_nothing(
 
     assert auth.sync_token() != old
     assert sandbox.counters.exchanges == 2
-
-
-@pytest.mark.invariant(4)
-@pytest.mark.invariant(20)
-def test_threads_share_a_failure_as_errors_of_their_own(
-    sandbox: Sandbox, exposed: Callable[..., list[str]]
-) -> None:
-    """All that wait for a login that fails get a new exception each, without a secret in it."""
-    auth = auth_of(sandbox, policy=RenewalPolicy(backoff=60.0))
-    sandbox.fail("connect", Fault.status(503))
-    errors = run_in_threads(8, auth.sync_token)
-
-    assert {type(error) for error in errors} == {TokenEndpointUnavailableError}
-    assert len({id(error) for error in errors}) == 8
-    assert exposed(*errors, auth) == []
-    assert sandbox.counters.connects == 1
 
 
 @pytest.mark.invariant(21)

@@ -146,7 +146,7 @@ async def _works_again(client: httpx.AsyncClient, clock: ManualClock, *, hasty: 
         kind = await kind_of(client.post(_URL, content=b"{}"))
         if kind == "ok":
             return
-    require(False, f"a plain request works again, and does not end in {kind}")  # noqa: FBT003
+    require(False, f"a plain request works again, and does not end in {kind}")
 
 
 async def _once() -> AsyncIterator[bytes]:

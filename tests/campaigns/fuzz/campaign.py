@@ -168,12 +168,12 @@ class Campaign:
                 outcome = await feed(given)
             took = time.monotonic() - began
             if scope.cancelled_caught or took > DEADLINE:
-                msg = f"an input is dealt with in {DEADLINE:g} s, and not in {took:.1f} s"
-                raise BrokenError(msg)  # noqa: TRY301 - raised again with the input
+                raise BrokenError(  # noqa: TRY301 - raised again with the input
+                    f"an input is dealt with in {DEADLINE:g} s, and not in {took:.1f} s"
+                )
             self._check_that_all_is_quiet()
         except Exception as error:
-            msg = f"{type(error).__name__}: {error}\n{culprit}"
-            raise BrokenError(msg) from error
+            raise BrokenError(f"{type(error).__name__}: {error}\n{culprit}") from error
         finally:
             self.watch.now = None
         return outcome

@@ -153,8 +153,7 @@ class Simulation:
         if self.world.violations:
             trace = "\n".join(self.world.trace[-120:])
             told = "; ".join(self.world.violations)
-            msg = f"seed {self.seed}: {told}\n{trace}\nseed {self.seed}: {told}"
-            raise BrokenError(msg)
+            raise BrokenError(f"seed {self.seed}: {told}\n{trace}\nseed {self.seed}: {told}")
 
     def _no_caller_is_stuck(self) -> None:
         if self.idle and any(call.wants_token and not call.done for call in self.world.calls):

@@ -195,8 +195,7 @@ class View:
         self.calls += 1
         await self._shelf.pause()
         if operation in self.down:
-            msg = f"CANARY: {operation}"
-            raise OSError(msg)
+            raise OSError(f"CANARY: {operation}")
 
 
 class _Lease:

@@ -91,11 +91,9 @@ class Bench:
         text = source.read_text("utf-8")
         found = text.count(breakage.old)
         if found != 1:
-            msg = f"its text occurs {found} times in {breakage.file}"
-            raise Broken(msg)
+            raise Broken(f"its text occurs {found} times in {breakage.file}")
         if breakage.old == breakage.new:
-            msg = "it changes nothing"
-            raise Broken(msg)
+            raise Broken("it changes nothing")
         folder = self._copy(self.unbroken, f"broken-{breakage.name}")
         target = folder / PACKAGE / breakage.file
         for compiled in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
@@ -119,8 +117,7 @@ class Bench:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             _end_session(process)
-            msg = f"the tests did not end within {seconds:g} s"
-            raise Broken(msg) from None
+            raise Broken(f"the tests did not end within {seconds:g} s") from None
         return process.returncode, output
 
     def _copy(self, source: Path, name: str) -> Path:

@@ -82,7 +82,7 @@ def test_a_vault_that_is_down_is_a_503(sandbox: Sandbox) -> None:
     """A failing credentials callable is answered with 503."""
 
     def ask_vault() -> Credentials:
-        raise OSError("canary")  # noqa: EM101 - it stands for any
+        raise OSError("canary")
 
     app = FastAPI(
         lifespan=taxizer_lifespan(lambda: TaxizerClient(ask_vault, base_url=sandbox.base_url))
@@ -129,7 +129,7 @@ def test_retry_after_is_rounded_up(app: FastAPI, seconds: float) -> None:
 
     @app.get("/raised")
     async def fail() -> None:
-        raise AuthError("canary", retry_at=retry_at)  # noqa: EM101 - it stands for any
+        raise AuthError("canary", retry_at=retry_at)
 
     with TestClient(app) as tester:
         before = datetime.now(UTC)
@@ -145,7 +145,7 @@ def test_an_error_without_a_time_has_no_retry_after(app: FastAPI) -> None:
 
     @app.get("/raised")
     async def fail() -> None:
-        raise AuthError("canary")  # noqa: EM101 - it stands for any
+        raise AuthError("canary")
 
     with TestClient(app) as tester:
         answer = tester.get("/raised")
@@ -201,7 +201,7 @@ def test_a_websocket_that_was_closed_is_left_closed(app: FastAPI) -> None:
     async def close_and_fail(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.close(4000)
-        raise AuthError("late")  # noqa: EM101 - it stands for any
+        raise AuthError("late")
 
     app.add_api_websocket_route("/closed", close_and_fail)
     with (

@@ -34,7 +34,7 @@ def chain(
 @before_and_after
 @pytest.mark.parametrize("changed", [b"short", b"much longer than it was", "of text"])
 async def test_a_body_that_another_middleware_changes_is_sent_again(
-    sandbox: Sandbox, auth: TaxizerAuth, *, is_before: bool, changed: bytes | str
+    sandbox: Sandbox, auth: TaxizerAuth, is_before: bool, changed: bytes | str
 ) -> None:
     """A body that another middleware replaces and signs arrives twice as it was replaced and signed."""
     signatures: list[str | None] = []
@@ -79,7 +79,7 @@ class Failing:
 @pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "unsent"])
 @pytest.mark.parametrize("kind", [ValueError, aiohttp.ClientError, OSError])
 async def test_what_another_middleware_raises_comes_out(
-    sandbox: Sandbox, auth: TaxizerAuth, kind: type[Exception], *, is_sent: bool, is_before: bool
+    sandbox: Sandbox, auth: TaxizerAuth, kind: type[Exception], is_sent: bool, is_before: bool
 ) -> None:
     """What another middleware raises comes out, and leaves no token in the request and no connection in use."""
     failing = Failing(kind("its own"), is_sent)
@@ -112,7 +112,7 @@ async def test_a_request_that_is_blocked_before_it_costs_no_login(
 
 @before_and_after
 async def test_a_middleware_may_send_requests_of_its_own(
-    sandbox: Sandbox, auth: TaxizerAuth, *, is_before: bool
+    sandbox: Sandbox, auth: TaxizerAuth, is_before: bool
 ) -> None:
     """Requests that a middleware sends through the same session have the token, and share its renewal."""
 

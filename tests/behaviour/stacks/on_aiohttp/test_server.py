@@ -207,8 +207,7 @@ async def test_a_start_that_fails_later_leaves_nothing_open(sandbox: Sandbox) ->
     """If another part of the application can't start, the session is closed and keep_fresh ended."""
 
     async def fail(_: web.Application) -> AsyncIterator[None]:
-        msg = "no database"
-        raise LookupError(msg)
+        raise LookupError("no database")
         yield
 
     app = app_with(taxizer_ctx(partial(auth_of, sandbox)), fail)
@@ -230,8 +229,7 @@ class BrokenClock:
         self.wall = clock.wall
 
     async def sleep(self, _: float, /) -> None:
-        msg = "no sleep"
-        raise ArithmeticError(msg)
+        raise ArithmeticError("no sleep")
 
 
 async def test_a_keep_fresh_that_fails_is_told(

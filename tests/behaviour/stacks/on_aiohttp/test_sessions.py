@@ -268,13 +268,6 @@ async def chunks() -> AsyncIterator[bytes]:
     yield b"invoice"
 
 
-async def test_middlewares_of_a_request_replace_those_of_the_session(auth: TaxizerAuth) -> None:
-    """A request with middlewares of its own has a token only if the one for Taxizer is among them."""
-    async with open_session(auth) as session:
-        assert await status_of(session, middlewares=[]) == 401
-        assert await status_of(session, middlewares=[TaxizerMiddleware(auth)]) == 200
-
-
 @pytest.mark.report(144)
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_paths_are_below_a_base_url_with_a_path(sandbox: Sandbox, slash: str) -> None:

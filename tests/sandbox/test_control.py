@@ -119,10 +119,10 @@ def test_a_fault_without_a_place_is_everywhere(remote: Remote, caller: Caller) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "problem"), [("reset", "reset"), ("truncate", "complete"), ("drop", "")]
+    ("kind", "problem"), [("reset", "reset"), ("truncate", "complete"), ("drop", None)]
 )
 def test_answers_can_be_cut_off(
-    sandbox: Sandbox, remote: Remote, caller: Caller, kind: str, problem: str
+    sandbox: Sandbox, remote: Remote, caller: Caller, kind: str, problem: str | None
 ) -> None:
     """A reset processes nothing; a truncated and a dropped answer are lost after processing."""
     remote.post("fail", kind=kind, where=REGISTER, times=1)

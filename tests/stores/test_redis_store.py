@@ -23,7 +23,7 @@ from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores._redis_calls import MOST_AT_ONCE
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
-from tests.stores.conftest import KEY, make_record
+from tests.stores.conftest import JWT, KEY, REFRESH, make_record
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from taxizer_async import Credentials, RenewalPolicy
-from taxizer_async._core.exchange import Refused, Unavailable
+from taxizer_async._core.exchange import Unavailable
 from taxizer_async._core.policy import Freshness
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cache_state import CacheState
@@ -59,19 +58,6 @@ def test_a_late_token_replaces_none(cache: TokenCache) -> None:
     cache.forget()
     assert not cache.set_issued(early, login=True, elapsed=0.1, generation=0)
     assert not cache.set_issued(late, login=True, elapsed=0.1, generation=0)
-
-
-def test_forget(cache: TokenCache) -> None:
-    """Forgetting drops the token and failures, and keeps counters and the client_id."""
-    cached = issue(cache, make_cached())
-    cache.record_failure(
-        Refused(status_code=400), endpoint="/c", rejected=Credentials("app", "x"), recheck=False
-    )
-    cache.forget()
-
-    assert cache.state == CacheState(
-        client_id="app", generation=1, forgotten=cached.version, logins=1, last_elapsed=0.1
-    )
 
 
 def test_pass_over_refresh(cache: TokenCache, clock: ManualClock) -> None:
@@ -131,22 +117,6 @@ def test_the_fast_path_ends_when_the_renewal_is_due(cache: TokenCache, clock: Ma
 
     assert cache.fresh() is None
     assert cache.freshness() is Freshness.RENEW_AHEAD
-
-
-def test_a_refused_token_is_not_used(cache: TokenCache) -> None:
-    """A refused token is gone for all readers."""
-    issue(cache, make_cached(refused=True))
-
-    assert cache.fresh() is cache.alive() is cache.replacement_for(None) is None
-    assert cache.freshness() is Freshness.EXPIRED
-
-
-def test_replacement_for(cache: TokenCache) -> None:
-    """A token with the same JWT replaces nothing."""
-    cached = issue(cache, make_cached("2"))
-
-    assert cache.replacement_for(make_cached("1")) is cached
-    assert cache.replacement_for(make_cached("2", version="another")) is None
 
 
 def test_unshared(cache: TokenCache) -> None:
@@ -270,15 +240,6 @@ def test_adopt(cache: TokenCache) -> None:
     assert cache.state == CacheState(client_id="app", cached=cached, adoptions=1)
 
 
-@pytest.mark.parametrize(
-    ("age", "adopted"), [(0.0, True), (3350.0, True), (3575.0, False), (3600.0, False)]
-)
-def test_adopt_wants_a_good_one(cache: TokenCache, age: float, adopted: bool) -> None:
-    """A token of the store that must be renewed or has expired is not adopted."""
-    assert (cache.adopt(make_record(age=age), None, generation=0) is not None) is adopted
-    assert (cache.state.cached is not None) is adopted
-
-
 def test_adopt_wants_another(cache: TokenCache) -> None:
     """The very token that is to be replaced is not adopted."""
     stale = issue(cache, make_cached("1", refused=True))
@@ -314,13 +275,3 @@ def test_adopt_after_forget(cache: TokenCache) -> None:
 
     assert cache.adopt(make_record(), None, generation=generation) is None
     assert (cache.state.cached, cache.state.adoptions) == (None, 0)
-
-
-def test_jitter_comes_from_outside(policy: RenewalPolicy, clock: ManualClock) -> None:
-    """Two processes with different random numbers renew a shared token at different times."""
-    early, late = (
-        TokenCache(policy=policy, clock=clock, random=random, client_id=None).read(make_record())
-        for random in (lambda: 0.0, lambda: 0.9)
-    )
-
-    assert early.schedule.renew_after < late.schedule.renew_after

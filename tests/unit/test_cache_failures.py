@@ -68,19 +68,6 @@ def test_success_restarts_the_backoff(cache: TokenCache, clock: ManualClock) -> 
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "wait"), [(None, 1.0), (0.0, 1.0), (7.5, 7.5), (3600.0, 30.0)]
-)
-def test_the_server_may_ask_for_more(
-    cache: TokenCache, clock: ManualClock, retry_after: float | None, wait: float
-) -> None:
-    """`Retry-After` lengthens the wait, up to 30 s."""
-    failure = _outage(cache, Unavailable(reason="429", retry_after=retry_after))
-
-    assert _wait(failure, clock) == wait
-    assert failure.retry_at == clock.wall() + wait
-
-
-@pytest.mark.parametrize(
     ("age", "wait"),
     [
         pytest.param(3300, 30.0, id="long to live"),
@@ -167,13 +154,6 @@ def test_rejection_of(cache: TokenCache, clock: ManualClock) -> None:
     assert cache.rejection_of(PAIR) is None
 
 
-def test_an_outage_rejects_nobody(cache: TokenCache) -> None:
-    """An outage rejects no credentials."""
-    _outage(cache)
-
-    assert cache.rejection_of(PAIR) is None
-
-
 def test_a_rejection_is_extended(cache: TokenCache, clock: ManualClock) -> None:
     """A refusal is served for another second if the credentials have not changed."""
     failure = cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=True)
@@ -195,13 +175,3 @@ def test_a_refusal_without_credentials(cache: TokenCache, clock: ManualClock) ->
 
     assert _wait(failure, clock) == 1
     assert failure.rejected_until == failure.until
-
-
-@pytest.mark.report(47)
-def test_failures_leave_the_token(cache: TokenCache) -> None:
-    """A failure never drops the token, nor its refresh token (report 47)."""
-    cached = issue(cache, make_cached())
-    _outage(cache)
-    cache.record_failure(NO, endpoint="/c", rejected=PAIR, recheck=False)
-
-    assert cache.state.cached is cached

@@ -61,16 +61,6 @@ def test_ages_by_no_wall_clock(store: MemoryTokenStore, clock: ManualClock, jump
     assert _now(store.load(KEY)) == make_record(age=5.0)
 
 
-def test_a_lease_lasts_by_itself(store: MemoryTokenStore) -> None:
-    """A lease needs no heartbeat, and says whether it is still held."""
-    lease = _leased(store)
-
-    assert lease.heartbeat is None
-    assert _now(lease.extend()) is True
-    _now(lease.release())
-    assert _now(lease.extend()) is False
-
-
 @pytest.mark.report(87)
 def test_a_save_needs_the_lease(store: MemoryTokenStore) -> None:
     """A save needs the lease of its key, not released before, and of this store (report 87)."""

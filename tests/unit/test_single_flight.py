@@ -6,131 +6,18 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 from tests.support.loops import native
-from tests.support.tokens import make_cached
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")
 
 
-@pytest.fixture(name="refresh")
-async def _refresh() -> SharedRefresh:
-    return SharedRefresh(native())
-
-
-def _end(refresh: SharedRefresh, result: CachedToken | None = None) -> None:
-    assert refresh.finish(result)
-    refresh.wake_own_loop()
-
-
-async def test_begins_with_nothing(refresh: SharedRefresh) -> None:
-    """A refresh begins without an end, a result or waiters."""
-    assert not refresh.is_over
-    assert refresh.result is None
-    assert refresh.lease is None
-    assert refresh.waits == []
-    assert refresh.loop.is_same(native())
-
-
-async def test_its_end_wakes_all(refresh: SharedRefresh) -> None:
-    """All waiters wake up when the refresh ends, and find its result."""
-    found: list[object] = []
-    cached = make_cached()
-
-    async def wait() -> None:
-        await refresh.wait(native())
-        found.append(refresh.result)
-
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(100):
-                tasks.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-            assert found == []
-            _end(refresh, cached)
-        await refresh.wait(native())
-
-    assert found == [cached] * 100
-    assert len(refresh.waits) == 100
-
-
-async def test_it_ends_once(refresh: SharedRefresh) -> None:
-    """A second end changes nothing and returns False."""
-    first, second = make_cached("1"), make_cached("2")
-
-    assert refresh.finish(first) is True
-    assert refresh.finish(second) is False
-    assert refresh.finish(None) is False
-    assert refresh.result is first
-
-
-async def test_its_end_drops_references(refresh: SharedRefresh) -> None:
-    """A refresh that is over holds neither its task nor the refresh before it."""
-    _end(refresh)
-    later = SharedRefresh(native(), predecessor=refresh)
-    assert later.predecessor is refresh
-    _end(later)
-
-    assert later.predecessor is None
-    assert later.task is None
-
-
-async def test_a_cancelled_waiter_affects_no_other(refresh: SharedRefresh) -> None:
-    """A cancelled waiter leaves at once; the refresh and other waiters do not notice."""
-    woken: list[str] = []
-    scopes: dict[str, anyio.CancelScope] = {}
-
-    async def wait(name: str) -> None:
-        with anyio.CancelScope() as scopes[name]:
-            await refresh.wait(native())
-            woken.append(name)
-
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            for name in "abc":
-                tasks.start_soon(wait, name)
-            await anyio.wait_all_tasks_blocked()
-            scopes["b"].cancel()
-            await anyio.wait_all_tasks_blocked()
-            assert len(refresh.waits) == 1
-            assert not refresh.is_over
-            _end(refresh)
-
-    assert sorted(woken) == ["a", "c"]
-    assert len(refresh.waits) == 3
-
-
-async def test_all_waiters_are_cancelled(refresh: SharedRefresh) -> None:
-    """A refresh goes on after all its waiters have left, and can be waited for again."""
-    found: list[object] = []
-
-    async def wait() -> None:
-        await refresh.wait(native())
-        found.append(refresh.result)
-
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(3):
-                tasks.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
-        assert found == []
-        assert not refresh.is_over
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-            _end(refresh, make_cached())
-
-    assert found == [make_cached()]
-    assert len(refresh.waits) == 4
-
-
 @pytest.mark.report(5)
-async def test_a_waiter_cancelled_as_it_ends(refresh: SharedRefresh) -> None:
+async def test_a_waiter_cancelled_as_it_ends() -> None:
     """A waiter that is cancelled in the very tick of the end loses no wake-up (report 5)."""
+    refresh = SharedRefresh(native())
     woken: list[int] = []
     scopes: dict[int, anyio.CancelScope] = {}
 
@@ -145,22 +32,21 @@ async def test_a_waiter_cancelled_as_it_ends(refresh: SharedRefresh) -> None:
                 tasks.start_soon(wait, number)
             await anyio.wait_all_tasks_blocked()
             scopes[0].cancel()
-            _end(refresh)
+            assert refresh.finish(None)
+            refresh.wake_own_loop()
 
     assert {1, 2, 3} <= set(woken)
     assert len(refresh.waits) == 4
 
 
-async def test_a_wait_for_no_caller_is_not_counted(refresh: SharedRefresh) -> None:
-    """The wait of `keep_fresh`, which keeps no caller waiting, is not counted."""
-    with anyio.fail_after(HANG):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: refresh.wait(native(), counts=False))
-            tasks.start_soon(refresh.wait, native())
-            await anyio.wait_all_tasks_blocked()
-            _end(refresh)
+async def test_its_end_drops_references() -> None:
+    """A refresh that is over holds neither its task nor the refresh before it."""
+    later = SharedRefresh(native(), predecessor=SharedRefresh(native()))
+    assert later.predecessor is not None
+    assert later.finish(None)
 
-    assert len(refresh.waits) == 1
+    assert later.predecessor is None
+    assert later.task is None
 
 
 async def _run_inside(body: Callable[[RefreshCoordinator, SharedRefresh], object]) -> list[object]:

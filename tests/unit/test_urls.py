@@ -80,31 +80,6 @@ def test_a_wrong_base_url_is_refused(given: str, complaint: str) -> None:
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        "https://user:pa55word@api.example",
-        "https://user:pa55word@api.example:port",
-        "https://user:pa55word@api.example:99999999",
-        "https://user:pa55word@[::1",
-        "ftp://user:pa55word@api.example",
-        "user:pa55word@api.example",
-        "https:user:pa55word@api.example",
-        "https://api.example/?token=pa55word",
-        "https://api.example/#pa55word",
-        "ftp://api.example/?token=pa55word",
-        "http://api.example/?token=pa55word",
-        "https://api.example/v1?token=pa55word",
-    ],
-)
-def test_a_password_in_a_base_url_is_not_repeated(given: str) -> None:
-    """No message shows a password, whatever else is wrong with the URL that holds it."""
-    with pytest.raises(ConfigurationError) as caught:
-        parse_base_url(given)
-
-    assert "pa55word" not in str(caught.value)
-
-
 @pytest.mark.parametrize("given", [None, 17, b"https://api.example", object()])
 def test_what_is_not_a_string_is_refused(given: str) -> None:
     """Another type is a `ConfigurationError`."""

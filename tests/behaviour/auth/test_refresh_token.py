@@ -375,7 +375,7 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
 @pytest.mark.invariant(24)
 async def test_a_save_that_was_refused_may_have_been_done(
     sandbox: Sandbox,
-    make_auth: Callable[..., TaxizerAuth],
+    make_auth: MakeAuth,
     store: ScriptedStore,
     clock: ManualClock,
 ) -> None:

@@ -168,7 +168,7 @@ async def test_a_lost_lease_sends_nothing(
 
 @pytest.mark.invariant(22)
 async def test_leases_that_are_lost_again_and_again_come_to_an_end(
-    make_auth: Callable[..., TaxizerAuth], store: ScriptedStore, clock: ManualClock
+    make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
     """A refresh that loses each of its leases begins no turn after its 30 s."""
     auth = make_auth()

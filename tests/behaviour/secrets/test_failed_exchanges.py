@@ -142,30 +142,6 @@ async def test_nothing_is_seen_of_a_failed_renewal(
     assert exposed(caught.value, auth, auth.status(), *events) == []
 
 
-async def test_nothing_is_seen_of_wrong_credentials(
-    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed
-) -> None:
-    """Credentials that the server refuses are not shown."""
-    sandbox.change_secret("another")
-    with pytest.raises(CredentialsRejectedError) as caught:
-        await auth.token()
-    await auth.events_delivered()
-
-    assert exposed(caught.value, auth, auth.status(), *events) == []
-
-
-async def test_nothing_is_seen_of_a_refused_connection(
-    sandbox: Sandbox, auth: TaxizerAuth, events: list[Event], exposed: Exposed
-) -> None:
-    """A server that is not there gets no secret, and neither does the log."""
-    sandbox.stop()
-    with pytest.raises(TokenEndpointUnavailableError) as caught:
-        await auth.token()
-    await auth.events_delivered()
-
-    assert exposed(caught.value, auth, auth.status(), *events) == []
-
-
 async def test_nothing_is_seen_of_a_401_for_ever(
     sandbox: Sandbox, events: list[Event], exposed: Exposed
 ) -> None:

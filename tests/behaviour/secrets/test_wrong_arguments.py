@@ -11,7 +11,6 @@ import pytest
 from taxizer_async import (
     ConfigurationError,
     Credentials,
-    RenewalPolicy,
     Secret,
     TaxizerAuth,
     TaxizerClient,
@@ -145,15 +144,6 @@ def test_nothing_is_seen_of_a_password_in_a_url(
 def test_a_half_built_object_has_a_repr(kind: type[Any]) -> None:
     """The repr of a half-built object works, so that an error reporter can show a failing constructor."""
     assert "cnry" not in repr(object.__new__(kind))
-
-
-@pytest.mark.parametrize("policy", [{"unauthorized_budget": 0}, {"backoff": -1}])
-def test_an_error_of_a_policy_is_plain(policy: dict[str, Any], exposed: Exposed) -> None:
-    """A policy that can't be built says which number is wrong."""
-    with pytest.raises(ConfigurationError, match=next(iter(policy))) as caught:
-        RenewalPolicy(**policy)
-
-    assert exposed(caught.value) == []
 
 
 def test_nothing_is_seen_of_the_environment(

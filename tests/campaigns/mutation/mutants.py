@@ -138,11 +138,12 @@ def _has_effect(node: Any) -> bool:
 def _scope(node: Any) -> str:
     names = []
     while node is not None:
-        if node.type == "decorated":
-            node = node.children[1]
         if node.type in {"funcdef", "classdef"}:
             names.append(node.name.value)
+        is_decorator = node.type in {"decorator", "decorators"}
         node = node.parent
+        if is_decorator and node.type == "decorated":
+            names.append(node.children[-1].get_first_leaf().get_next_leaf().value)
     return ".".join(reversed(names))
 
 

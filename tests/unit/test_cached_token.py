@@ -53,6 +53,9 @@ def test_remaining(clock: ManualClock) -> None:
 
     assert cached.remaining(clock) == -30
     assert undying.remaining(clock) == math.inf
+    ends_at = cached.requested_at + 100
+    assert (cached.is_over(ends_at - 0.1), cached.is_over(ends_at)) == (False, True)
+    assert not undying.is_over(ends_at)
 
 
 @pytest.mark.parametrize("refused", [False, True])

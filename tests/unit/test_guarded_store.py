@@ -284,6 +284,48 @@ async def test_keep_ends_with_the_refresh(store: GuardedStore, moody: Moody) -> 
     assert store.failing is None
 
 
+async def test_a_call_that_fails_ends_the_beat(store: GuardedStore, moody: Moody) -> None:
+    """A lease is extended no longer once the call that it was held for has failed."""
+    moody.heartbeat = 3600.0
+    before = len(anyio.get_running_tasks())
+
+    async def fail() -> None:
+        await until(lambda: len(anyio.get_running_tasks()) > before)
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        await store.hold(moody, fail)
+
+    await until(lambda: len(anyio.get_running_tasks()) == before)
+
+
+async def test_a_beat_under_way_is_not_cut_off(
+    store: GuardedStore, moody: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What held the lease goes on when the beat that is under way is done."""
+    began, answered = anyio.Event(), anyio.Event()
+    order = []
+
+    async def extend() -> bool:
+        began.set()
+        await answered.wait()
+        order.append("beat")
+        return True
+
+    async def hold() -> None:
+        await store.hold(moody, began.wait)
+        order.append("held")
+
+    monkeypatch.setattr(moody, "extend", extend)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold)
+        await began.wait()
+        await anyio.wait_all_tasks_blocked()
+        answered.set()
+
+    assert order == ["beat", "held"]
+
+
 async def test_a_busy_lease(moody: Moody, store: GuardedStore) -> None:
     """A lease that another client holds is busy, which is not a failure."""
     await _leased(store)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
@@ -120,15 +121,21 @@ class Bench:
         return True
 
     def _tests_of(self, mutant: Mutant) -> list[str]:
-        """Return those that run what is changed, the quickest and the narrowest first."""
+        """Return those that run what is changed: the quick and narrow first, and of many cases one by one."""
         lines = original(mutant.file).splitlines()[mutant.first - 1 : mutant.last]
         tests = set().union(*(self._survey.tests_of(mutant.file, line) for line in lines))
         if not tests - {IMPORT}:
             tests = self._survey.tests_of_file(mutant.file)
         seconds, breadth = self._survey.seconds, self._survey.breadth
-        chosen, spent = [], 0.0
+        cases: Counter[str] = Counter()
+        weights = {}
         known = tests & self._items.keys() & seconds.keys()
         for test in sorted(known, key=lambda test: seconds[test] * breadth[test]):
+            name = test.partition("[")[0]
+            cases[name] += 1
+            weights[test] = seconds[test] * breadth[test] * cases[name]
+        chosen, spent = [], 0.0
+        for test in sorted(weights, key=weights.__getitem__):
             chosen.append(test)
             spent += seconds[test]
             if spent > self._budget:

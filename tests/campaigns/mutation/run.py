@@ -57,7 +57,7 @@ class State:
         with self._results.open("a") as file:
             file.write(f"{json.dumps(attrs.asdict(result))}\n")
         where = f"{mutant.file}:{mutant.first} {mutant.operator}"
-        _say(f"{where}: {result.outcome} by {result.by or 'nobody'} ({result.seconds} s)")
+        _say(f"{where}: {result.outcome} by {result.by} ({result.seconds} s)")
 
 
 def survey(state: State, jobs: int) -> None:

@@ -13,7 +13,8 @@ PACKAGE = Path(taxizer_async.__file__).parent
 def test_a_survivor_is_explained_as_long_as_its_code_is_there() -> None:
     """What `survivors.diff` explains has a reason, and changes lines that the module has."""
     for diff, reason in explanations().items():
-        file, *changes = diff.removeprefix("@@ ").split("\n")
+        where, *changes = diff.removeprefix("@@ ").split("\n")
+        file = where.partition(" ")[0]
         old = [line[1:] for line in changes if line.startswith("-")]
 
         assert reason, diff

@@ -96,7 +96,9 @@ async def _call(
     store = config.create()
     # Bounds the wait, and describes an error without quoting it.
     event_log = EventLog(None, timeout=_POLICY.hook_timeout)
-    guarded = GuardedStore(store, timeout=_POLICY.store_timeout, event_log=event_log)
+    guarded = GuardedStore(
+        store, timeout=_POLICY.store_timeout, clock=SystemClock(), event_log=event_log
+    )
     async with closing(store):
         result = await call(guarded, key)
     if guarded.failing is None:

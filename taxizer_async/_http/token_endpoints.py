@@ -51,6 +51,7 @@ REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
 
 #: How many calls of http_client may hang at a time.
 _MOST_CALLS: Final = 4
+_NO_TIME: Final = Unavailable(reason="there was no time left to ask it", not_processed=True)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -148,8 +149,10 @@ class HttpExchange:
             await self._clock.sleep(wait)
 
     async def _attempt(self, call: _Call, budget: RetryBudget) -> Outcome:
-        place = self._limit.here()
-        with anyio.move_on_after(budget.deadline - self._clock.monotonic()) as scope:
+        place, left = self._limit.here(), budget.deadline - self._clock.monotonic()
+        if left <= 0:
+            return _NO_TIME
+        with anyio.move_on_after(left) as scope:
             await place.acquire()
         if scope.cancelled_caught:
             reason = f"{MOST_LOGINS} other logins of this process have kept it waiting"
@@ -174,7 +177,7 @@ class HttpExchange:
         )
         seconds = min(self._policy.attempt_timeout, budget.deadline - attempt.requested_at)
         if seconds <= 0:
-            return Unavailable(reason="there was no time left to ask it", not_processed=True)
+            return _NO_TIME
         response, progress = RawResponse(), _Progress()
         problem: Outcome | None = None
         with anyio.move_on_after(seconds) as scope:

@@ -20,15 +20,16 @@ from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
-from taxizer_async._core.turns import move_on_after_turns
+from taxizer_async._core.turns import call_after_turns, move_on_after_turns
 from taxizer_async.stores import FailureRecord, FailureStore, StoreView, TokenRecord
-from taxizer_async.stores._protocol import FAILURE_KINDS
+from taxizer_async.stores._protocol import FAILURE_KINDS, LEASE_SECONDS
 from taxizer_async.stores._redis_errors import error_code
 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from taxizer_async._core.clock import Clock
     from taxizer_async._core.event_log import EventLog
     from taxizer_async.stores import Lease, StoreKey, TokenStore
 
@@ -71,11 +72,15 @@ class _Failed(enum.Enum):
 class GuardedStore:
     """Wraps *store*; each call to it may take *timeout* seconds, counted in turns of the event loop."""
 
-    __slots__ = ("_event_log", "_problems", "_store", "_timeout")
+    __slots__ = ("_clock", "_event_log", "_problems", "_store", "_timeout", "_unreadable_since")
 
-    def __init__(self, store: TokenStore, *, timeout: float, event_log: EventLog) -> None:
+    def __init__(
+        self, store: TokenStore, *, timeout: float, clock: Clock, event_log: EventLog
+    ) -> None:
         self._store = store
         self._timeout = timeout
+        self._clock = clock
+        self._unreadable_since = math.inf
         self._event_log = event_log
         # By aspect, so that a store that can be read but not written is not "back" in between.
         self._problems: dict[str, str] = {}
@@ -85,8 +90,19 @@ class GuardedStore:
         """What failed in the store and has not worked since; None if all is well."""
         return ", ".join(self._problems.values()) or None
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether it has answered no `look` in good time for as long as a lease lasts: what others save is not seen here."""
+        return self._clock.monotonic() - self._unreadable_since >= LEASE_SECONDS
+
     async def look(self, key: StoreKey) -> StoreView:
         """Return what the store has for *key*; nothing if that can't be had."""
+        self._unreadable_since = min(self._unreadable_since, self._clock.monotonic())
+        is_late = False
+
+        def note_delay() -> None:
+            nonlocal is_late
+            is_late = True
 
         async def read() -> StoreView:
             try:
@@ -100,8 +116,13 @@ class GuardedStore:
             _refuse_unless(failure is None or _is_failure(failure), failure, "FailureRecord")
             return view
 
-        view = await self._call("load", read)
-        return _NOTHING if view is _Failed.FAILED else view
+        with call_after_turns(self._timeout / 2, note_delay):
+            view = await self._call("load", read)
+        if view is _Failed.FAILED:
+            return _NOTHING
+        if not is_late:
+            self._unreadable_since = math.inf
+        return view
 
     async def _look(self, key: StoreKey) -> StoreView:
         if isinstance(self._store, FailureStore):

@@ -93,12 +93,17 @@ class LeaseWait:
     async def _try_lease(self, turn: Turn, refresh: SharedRefresh) -> Step:
         renewal = self._renewal
         lease = await renewal.store.lease(turn.key)
+        if lease is NoLease.BUSY and renewal.store.is_unreadable:
+            lease = NoLease.DOWN
         if lease is NoLease.BUSY:
             return await self._wait(turn, is_busy=True)
         if lease is NoLease.DOWN and renewal.cache.can_wait_for_store():
             # As during a failover, after which one renewal will do for all.
             return self._leave_to_others(turn.progress)
-        progress = self._end_wait(turn.progress, "acquired", turn.progress)
+        outcome: Literal["acquired", "gave_up"] = (
+            "gave_up" if isinstance(lease, NoLease) else "acquired"
+        )
+        progress = self._end_wait(turn.progress, outcome, turn.progress)
         turn = attrs.evolve(turn, progress=attrs.evolve(progress, waiting_since=None))
         if isinstance(lease, Misconfigured):
             forgotten = renewal.is_superseded(turn.request)

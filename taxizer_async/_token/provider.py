@@ -111,7 +111,9 @@ class TokenProvider:
         self._policy = policy
         self._clock = clock
         self._event_log = event_log
-        self._store = GuardedStore(store, timeout=policy.store_timeout, event_log=event_log)
+        self._store = GuardedStore(
+            store, timeout=policy.store_timeout, clock=clock, event_log=event_log
+        )
         #: Is read without a lock on the fast path.
         self.cache: Final = TokenCache(
             policy=policy,

@@ -16,6 +16,7 @@ from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import Event, StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._core.turns import call_after_turns
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import (
     FailureRecord,
@@ -25,6 +26,7 @@ from taxizer_async.stores import (
     StoreView,
     TokenRecord,
 )
+from taxizer_async.testing import ManualClock
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.tokens import make_failure, make_record
@@ -33,6 +35,10 @@ from tests.support.tokens import make_failure, make_record
 KEY = StoreKey("https://apistaging.taxizer.com", "app")
 NOTHING = StoreView(record=None, failure=None)
 FAILURE = make_failure(remaining=1.0)
+
+
+#: Seconds of a store that is late.
+TIMEOUT = 0.8
 
 
 class Moody:
@@ -51,11 +57,12 @@ class Moody:
         self.beats = 0
         #: What it gives in place of a record and a lease.
         self.gives: dict[str, Any] = {}
+        self.clock = ManualClock()
         self._heard: list[Event] = []
         self.event_log = EventLog(self._heard.append, timeout=HANG)
 
     def guarded(self, timeout: float = HANG) -> GuardedStore:
-        return GuardedStore(self, timeout=timeout, event_log=self.event_log)
+        return GuardedStore(self, timeout=timeout, clock=self.clock, event_log=self.event_log)
 
     async def heard(self) -> list[Event]:
         await self.event_log.delivered()
@@ -69,6 +76,10 @@ class Moody:
             raise self.mood
         if self.mood == "hanging":
             await anyio.sleep_forever()
+        if self.mood == "late":
+            answered = anyio.Event()
+            with call_after_turns(0.75 * TIMEOUT, answered.set):
+                await answered.wait()
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:
         await self._be("load")
@@ -491,3 +502,20 @@ async def test_what_is_no_view_is_empty(view: Any, wanted: str) -> None:
     assert event.operation == "load"
     assert event.reason.endswith(f"not a usable {wanted}")
     assert "c4n4ry" not in event.reason
+
+
+@pytest.mark.invariant(27)
+async def test_a_store_whose_answers_are_late_counts_as_unreadable() -> None:
+    """Looks that take half of the time-out or longer, or fail, for 5 s, are as good as none."""
+    operator = Moody()
+    guarded = operator.guarded(timeout=TIMEOUT)
+    for mood in ("late", "raising", "late"):
+        assert not guarded.is_unreadable
+        operator.mood = mood
+        assert await guarded.look(KEY) == NOTHING
+        operator.clock.advance(2)
+    assert guarded.is_unreadable
+    operator.mood = "good"
+    await guarded.look(KEY)
+
+    assert not guarded.is_unreadable

@@ -121,6 +121,71 @@ async def test_a_lease_that_never_ends_fails_the_refresh(
     assert len(store.saved) == saves
 
 
+@pytest.mark.invariant(27)
+async def test_a_store_that_leases_but_can_not_be_read_fails_nothing(
+    sandbox: Sandbox,
+    make_auth: MakeAuth,
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """A lease that others have is not waited for longer than 5 s if what they save can't be read."""
+    auth = make_auth()
+    await auth.token()
+    saves = len(store.saved)
+    clock.advance(1_000)
+    store.busy, store.down = True, {"load"}
+    began = clock.monotonic()
+    await auth.token()
+
+    assert clock.monotonic() - began == pytest.approx(5.5, abs=0.5)
+    # Others may have the refresh token.
+    assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
+    assert len(store.saved) == saves
+
+
+@pytest.mark.invariant(27)
+async def test_a_store_that_can_not_be_read_is_still_written(
+    sandbox: Sandbox,
+    make_auth: MakeAuth,
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """However long the record was unreadable, as one with another key is, a login replaces it."""
+    auth = make_auth()
+    store.down = {"load"}
+    sandbox.fail("connect", Fault.status(503))
+    with pytest.raises(AuthError):
+        await auth.token()
+    sandbox.heal()
+    clock.advance(60)
+    await auth.token()
+
+    assert len(store.saved) == 1
+
+
+@pytest.mark.invariant(24)
+async def test_a_store_that_is_read_now_and_then_is_waited_for(
+    sandbox: Sandbox,
+    make_auth: MakeAuth,
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """While one look in 5 s is answered, nobody logs in without the lease."""
+    auth = make_auth()
+    await auth.token()
+    clock.advance(1_000)
+    store.busy, began = True, clock.monotonic()
+
+    async def read_now_and_then() -> None:
+        store.down = {"load"} if (clock.monotonic() - began) % 4 > 2 else set()
+
+    store.before_lease = read_now_and_then
+    with pytest.raises(AuthError, match="had the lease of the token store for 30 s"):
+        await auth.token()
+
+    assert sandbox.counters.connects == 1
+
+
 async def test_a_store_that_asks_for_a_token_is_told(
     make_auth: MakeAuth, store: ScriptedStore
 ) -> None:

@@ -164,3 +164,14 @@ async def test_a_server_that_needs_time_is_given_it(serve: Serve) -> None:
     server = serve((hints + answer(TOKEN),))
 
     assert isinstance(await Asker(server.base_url).connect(), Issued)
+
+
+@pytest.mark.parametrize("call", ["connect", "refresh"])
+async def test_a_call_without_time_says_so(asker: Asker, sandbox: Sandbox, call: str) -> None:
+    """A call that begins at its deadline blames neither the server nor other logins, and sends nothing."""
+    outcome = await getattr(asker, call)(seconds=0.0)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.not_processed
+    assert outcome.reason == "there was no time left to ask it"
+    assert sandbox.counters.exchanges == 0

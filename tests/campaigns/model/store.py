@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import math
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from taxizer_async import MemoryTokenStore, Token
     from taxizer_async.stores import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
     from taxizer_async.testing import ManualClock
+
+
+#: Seconds after which a store that can't be read counts as down.
+UNREADABLE_AFTER: Final = 5.0
 
 
 class LeaseState(enum.Enum):
@@ -118,6 +123,7 @@ class View:
         self.state = LeaseState.NONE
         #: Whether its lease was taken away.
         self.robbed = False
+        self._unreadable_since = math.inf
         #: How many calls there were, and how many of them saved a failure.
         self.calls = self.failures = 0
 
@@ -126,8 +132,12 @@ class View:
         return await self._shelf.inner.load(key)
 
     async def look(self, key: StoreKey, /) -> StoreView:
+        began = min(self._unreadable_since, self._shelf.clock.monotonic())
+        self._unreadable_since = began
         await self._enter("load")
-        return await self._shelf.inner.look(key)
+        view = await self._shelf.inner.look(key)
+        self._unreadable_since = math.inf
+        return view
 
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
         assert isinstance(lease, _Lease)
@@ -179,7 +189,9 @@ class View:
             raise
         inner = await self._shelf.inner.lease(key)
         if inner is None:
-            self.state = LeaseState.BUSY
+            # A process that can't read what the holder saves goes on as if the store were down.
+            unread = self._shelf.clock.monotonic() - self._unreadable_since
+            self.state = LeaseState.DOWN if unread >= UNREADABLE_AFTER else LeaseState.BUSY
             return None
         self.state = LeaseState.HELD
         return _Lease(inner, self)

@@ -1,9 +1,9 @@
 """
 Which fault comes when, on which path.
 
-A fault of Redis lasts longer than a token. One of the token endpoints covers the time in which a token is renewed ahead
-of need, and ends so long before the token that an attempt that was caught in it is over, and its back-off, too. So
-a token lives all the time, and no request may fail.
+A fault of Redis lasts for three tokens, and longer than a refresh may take. One of the token endpoints covers the
+time in which a token is renewed ahead of need, and ends so long before the token that an attempt that was caught in
+it is over, and its back-off, too. So a token can be had all the time, and no request may fail.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Slot:
 
 
 _PATHS: Final = (
-    functools.partial(Slot, path="redis", lifetime=12.0, age=7.0, lasts=18.0, calm=12.0),
+    functools.partial(Slot, path="redis", lifetime=12.0, age=7.0, lasts=36.0, calm=12.0),
     functools.partial(Slot, path="tokens", lifetime=72.0, age=51.0, lasts=10.0, calm=1.0),
-    functools.partial(Slot, path="api", lifetime=72.0, age=0.0, lasts=15.0, calm=1.0),
+    functools.partial(Slot, path="api", lifetime=72.0, age=0.0, lasts=10.0, calm=1.0),
 )
 
 

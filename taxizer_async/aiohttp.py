@@ -11,7 +11,15 @@ import asyncio
 import contextlib
 import functools
 
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final, final
+
+from aiohttp import (
+    ClientHandlerType,
+    ClientMiddlewareType,
+    ClientRequest,
+    ClientResponse,
+)
 
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._auth.bearer import (
@@ -28,6 +36,7 @@ from taxizer_async._core.environment import find_base_url
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.event_loops import move_on_after
 from taxizer_async._core.models import Credentials
+from taxizer_async._token.cached_token import CachedToken
 
 
 try:
@@ -36,18 +45,6 @@ try:
 except ImportError as _missing:
     _msg = 'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-
-    from aiohttp import (
-        ClientHandlerType,
-        ClientMiddlewareType,
-        ClientRequest,
-        ClientResponse,
-    )
-
-    from taxizer_async._token.cached_token import CachedToken
 
 
 __all__ = [

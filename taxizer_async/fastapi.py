@@ -31,37 +31,33 @@ import contextlib
 import functools
 import math
 
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import anyio
 import attrs
 
+from starlette.applications import Starlette
+from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
+
 from taxizer_async._auth.lifespan import check_store, log_end_of_keep_fresh
-from taxizer_async._auth.on_httpx import TaxizerClient
+from taxizer_async._auth.on_httpx import TaxizerAuth, TaxizerClient
 from taxizer_async._core.errors import AuthError, ConfigurationError
+from taxizer_async._core.models import AuthStatus
 
 
 try:
     from fastapi import APIRouter, Depends
-    from starlette.requests import HTTPConnection, Request  # noqa: TC002 - FastAPI reads them
+    from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse
     from starlette.routing import Route
     from starlette.websockets import WebSocket, WebSocketState
 except ImportError as _missing:
     _msg = 'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
-
-    from starlette.applications import Starlette
-    from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
-
-    from taxizer_async._auth.on_httpx import TaxizerAuth
-    from taxizer_async._core.models import AuthStatus
 
 
 __all__ = [

@@ -6,7 +6,8 @@ Needs the extra: `pip install "taxizer-async[httpx2]"`. What the two do is in `_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from taxizer_async._auth.base import AuthBase, ClientBase
 from taxizer_async._auth.flow import AuthFlow
@@ -18,9 +19,6 @@ try:
 except ImportError as _missing:
     _msg = 'taxizer_async.httpx2 needs httpx2: pip install "taxizer-async[httpx2]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 __all__ = ["SyncTaxizerClient", "TaxizerAuth", "TaxizerClient"]

@@ -20,7 +20,8 @@ import re
 import sys
 import uuid as uuids
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack, cast, overload
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, Protocol, TypedDict, Unpack, cast, overload
 
 import attrs
 import cattrs
@@ -40,10 +41,6 @@ from taxizer_async._core.invoice_values import (
 )
 from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.network_errors import describe_network_error
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
 
 
 __all__ = [

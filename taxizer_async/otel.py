@@ -23,10 +23,16 @@ import inspect
 import threading
 import weakref
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import Token
+from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, final
+from typing import Final, Protocol, TypeAlias, TypeVar, final
 from urllib.parse import urlsplit
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
+from opentelemetry.trace import Span, TracerProvider
 
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._core import events
@@ -35,7 +41,10 @@ from taxizer_async._core.errors import (
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Refused
+from taxizer_async._core.event_log import EventHook
+from taxizer_async._core.events import Event, ExchangeKind
+from taxizer_async._core.exchange import Issued, Malformed, Misconfigured, Outcome, Refused
+from taxizer_async._core.models import AuthStatus
 from taxizer_async._http.urls import DEFAULT_PORTS
 from taxizer_async._version import __version__
 
@@ -46,20 +55,6 @@ try:
 except ImportError as _missing:
     _msg = 'taxizer_async.otel needs opentelemetry-api: pip install "taxizer-async[otel]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from contextvars import Token
-    from datetime import datetime
-
-    from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
-
-    from taxizer_async._core.event_log import EventHook
-    from taxizer_async._core.events import Event, ExchangeKind
-    from taxizer_async._core.exchange import Outcome
-    from taxizer_async._core.models import AuthStatus
 
 
 __all__ = ["AuthTelemetry", "TaxizerTelemetry", "WatchedAuth"]

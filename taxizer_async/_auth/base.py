@@ -5,31 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, final
 
 import anyio
 
 from taxizer_async._auth.bearer import UNAUTHORIZED, Bearer
 from taxizer_async._auth.flow import HEADER, HELD_BACK, MARK
-from taxizer_async._auth.options import AuthOptions, ClientOptions, client_names
+from taxizer_async._auth.options import AuthOptions, ClientKwargs, ClientOptions, client_names
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.environment import DEFAULT_BASE_URL, find_base_url
 from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_log import EventHook
 from taxizer_async._core.event_loops import EventLoop, running_loop
-from taxizer_async._core.models import Credentials
+from taxizer_async._core.models import AuthStatus, Credentials, Token
+from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._http.library import HttpClientFactory, HttpLibrary
+from taxizer_async._token.credentials_source import CredentialsLike
+from taxizer_async.stores import TokenStore
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-
-    from taxizer_async._auth.options import ClientKwargs
     from taxizer_async._auth.sync_face import SyncFace
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import EventHook
-    from taxizer_async._core.models import AuthStatus, Token
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._http.library import HttpClientFactory, HttpLibrary
-    from taxizer_async._token.credentials_source import CredentialsLike
-    from taxizer_async.stores import TokenStore
 
 
 AuthT = TypeVar("AuthT", bound="AuthBase")

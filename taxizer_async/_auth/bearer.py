@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import random
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Callable
+from typing import Final, final
 
+from taxizer_async._auth.options import AuthOptions
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import OriginSkipped
 from taxizer_async._http.headers import lacks_scope
+from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH, HttpExchange
 from taxizer_async._http.urls import DEFAULT_PORTS, endpoint_url, origin_of
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.places import Verdict
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async._token.renewal_request import Endpoints
 from taxizer_async.stores import MemoryTokenStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._auth.options import AuthOptions
-    from taxizer_async._http.library import HttpLibrary
-    from taxizer_async._token.cached_token import CachedToken
 
 
 UNAUTHORIZED: Final = 401

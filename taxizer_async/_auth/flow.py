@@ -11,28 +11,23 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Any, Final
 
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
     DRAINED_SECONDS,
     RESENDS,
     UNAUTHORIZED,
+    Bearer,
     place_of,
     tells_of_token,
 )
 from taxizer_async._core.event_loops import move_on_after
+from taxizer_async._http.library import HttpLibrary
 from taxizer_async._http.network_errors import causes_of
 from taxizer_async._http.response import RawResponse, receive
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from taxizer_async._auth.bearer import Bearer
-    from taxizer_async._http.library import HttpLibrary
-    from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.cached_token import CachedToken
 
 
 #: In a request's extensions: the token that it was sent with.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taxizer_async._auth.base import bearer_of
+from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._core.errors import TaxizerError
 from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores import CheckableStore
-
-
-if TYPE_CHECKING:
-    from taxizer_async._auth.base import AuthBase
 
 
 #: Seconds that a check may delay the start of an application.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 import httpx
 
 from taxizer_async._auth.base import AuthBase, ClientBase
 from taxizer_async._auth.flow import AuthFlow
 from taxizer_async._http.library import HttpLibrary
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 HTTPX: Final = HttpLibrary(httpx)

@@ -7,31 +7,23 @@ Any of them may hold a secret by mistake: a password in a URL, a pair in place o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast, final
+import ssl
 
-from taxizer_async._core.clock import SystemClock
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, TypedDict, Unpack, cast, final
+
+import httpx
+
+from taxizer_async._core.clock import Clock, SystemClock
 from taxizer_async._core.environment import DEFAULT_BASE_URL
 from taxizer_async._core.errors import ConfigurationError
+from taxizer_async._core.event_log import EventHook
 from taxizer_async._core.policy import RenewalPolicy
-from taxizer_async._http.library import LoginClients
+from taxizer_async._http.library import HttpClientFactory, HttpLibrary, LoginClients
 from taxizer_async._http.urls import parse_base_url
-from taxizer_async._token.credentials_source import CredentialsSource
-
-
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Callable, Iterator, Mapping
-
-    import httpx
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import EventHook
-    from taxizer_async._http.library import HttpClientFactory, HttpLibrary
-    from taxizer_async._token.credentials_source import CredentialsLike
-    from taxizer_async.stores import TokenStore
+from taxizer_async._token.credentials_source import CredentialsLike, CredentialsSource
+from taxizer_async.stores import TokenStore
 
 
 #: A login reaches the network as any other request of the client does.

@@ -12,26 +12,22 @@ import asyncio
 import contextlib
 import threading
 
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar, final
 
 import anyio
 
+from taxizer_async._auth.bearer import Bearer
 from taxizer_async._auth.flow import AuthFlow
 from taxizer_async._core.errors import TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._core.helper_thread import HelperLoop, run_here, submit
+from taxizer_async._core.models import Token
 from taxizer_async._core.policy import Freshness
 from taxizer_async._core.threads import NoThreadError
 from taxizer_async._http.network_errors import describe_network_error
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-
-    from taxizer_async._auth.bearer import Bearer
-    from taxizer_async._core.models import Token
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.single_flight import RefreshCoordinator
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.single_flight import RefreshCoordinator
 
 
 T = TypeVar("T")

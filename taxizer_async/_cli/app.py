@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import Annotated, Final, cast
 
 import anyio
 import typer
@@ -39,12 +39,8 @@ from taxizer_async._core.errors import (
 )
 from taxizer_async._core.events import Event, StoreFailed
 from taxizer_async._core.log_lines import sentence
-from taxizer_async._core.models import Credentials
+from taxizer_async._core.models import Credentials, Token
 from taxizer_async._version import __version__
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.models import Token
 
 
 # typer ships its own click, or uses the installed one; this is the base class of the errors of either.

@@ -10,15 +10,12 @@ import inspect
 import shutil
 import textwrap
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import typer
 
 from typer.core import TyperCommand, TyperGroup
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 #: Characters; longer lines are hard to read.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import typer
 
@@ -18,12 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taxizer_async._cli.exit_codes import ExitCode
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from taxizer_async._core.models import Token
+from taxizer_async._core.models import Token
 
 
 #: A name and a value; a number is a duration in seconds, and None is unknown.

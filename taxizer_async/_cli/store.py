@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import anyio
 import typer
@@ -16,7 +17,7 @@ import typer
 from taxizer_async._cli.exit_codes import ExitCode
 from taxizer_async._cli.help import CommandHelp, GroupHelp
 from taxizer_async._cli.options import Json, with_store
-from taxizer_async._cli.output import expiry_rows, owner_rows, require_command, show_rows
+from taxizer_async._cli.output import Row, expiry_rows, owner_rows, require_command, show_rows
 from taxizer_async._cli.store_config import SharedStore, StoreConfig, closing
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.environment import read_variable
@@ -27,14 +28,7 @@ from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._http.urls import parse_base_url
 from taxizer_async._token.cached_token import CachedToken, from_record, token_state
 from taxizer_async._token.guarded_store import GuardedStore
-from taxizer_async.stores import StoreKey
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async._cli.output import Row
-    from taxizer_async.stores import TokenRecord
+from taxizer_async.stores import StoreKey, TokenRecord
 
 
 T = TypeVar("T")

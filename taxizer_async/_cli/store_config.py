@@ -6,7 +6,8 @@ import contextlib
 import enum
 import os
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 import attrs
 import platformdirs
@@ -14,13 +15,7 @@ import platformdirs
 from taxizer_async._core.environment import find_variable
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.secret import Secret
-from taxizer_async.stores import MemoryTokenStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from taxizer_async.stores import TokenStore
+from taxizer_async.stores import MemoryTokenStore, TokenStore
 
 
 ENCRYPTION_KEY: Final = "TAXIZER_ENCRYPTION_KEY"

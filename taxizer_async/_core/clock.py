@@ -10,13 +10,10 @@ import functools
 import sys
 import time
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from collections.abc import Callable
+from typing import Final, Protocol, final
 
 import anyio
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Clock(Protocol):

@@ -13,19 +13,15 @@ import re
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import attrs
 import cattrs
 
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from taxizer_async._core.models import Token
+from taxizer_async._core.models import Credentials, Token
 from taxizer_async._core.secret import Secret
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials
 
 
 # Strings, which `re` compiles and caches at first use, so that imports do not pay for it.

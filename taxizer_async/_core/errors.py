@@ -17,12 +17,9 @@ raise one without a secret in its traceback.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
 
 
 _ErrorT = TypeVar("_ErrorT", bound="TaxizerError")

@@ -10,18 +10,16 @@ import asyncio
 import contextlib
 import sys
 
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from typing import Any, Final, Protocol, final
 from weakref import ref
 
 import anyio
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-
-    Body = Callable[[], Coroutine[Any, Any, None]]
+Body = Callable[[], Coroutine[Any, Any, None]]
 
 
 #: Seconds that a task gets to finish when its event loop ends.

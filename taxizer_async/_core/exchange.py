@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
-from taxizer_async._core.models import Token
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.events import ExchangeKind
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._core.secret import Secret
+from taxizer_async._core.events import ExchangeKind
+from taxizer_async._core.models import Credentials, Token
+from taxizer_async._core.secret import Secret
 
 
 _TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})

@@ -14,17 +14,14 @@ import socket
 import threading
 import time
 
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 from taxizer_async._core.event_loops import independent_tasks
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import AbandonableCalls, NoThreadError, start_thread
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
 
 
 T = TypeVar("T")

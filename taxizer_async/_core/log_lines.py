@@ -10,15 +10,12 @@ from __future__ import annotations
 import logging
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from taxizer_async._core import events
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.events import Event
+from taxizer_async._core.events import Event
 
 
 _Value: TypeAlias = str | float | datetime | tuple[float, ...] | None

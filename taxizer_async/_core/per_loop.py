@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar, final
 from weakref import WeakKeyDictionary
 
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._core.process import PerProcess
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 T = TypeVar("T")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar, final
 
 
 T = TypeVar("T")

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import threading
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import Final, TypeVar, final
 from weakref import ref
 
 import anyio
 
 from taxizer_async._core.event_loops import EventLoop, running_loop
 from taxizer_async._core.process import PerProcess
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 T = TypeVar("T")

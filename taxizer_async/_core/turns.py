@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import math
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Callable, Generator
+from typing import Final, final
 
 import anyio
 
-from taxizer_async._core.event_loops import call_later, no_cancellation_lost, running_loop
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from taxizer_async._core.event_loops import Cancellable
+from taxizer_async._core.event_loops import (
+    Cancellable,
+    call_later,
+    no_cancellation_lost,
+    running_loop,
+)
 
 
 #: The seconds that a turn counts for, at most.

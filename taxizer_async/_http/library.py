@@ -9,24 +9,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import ssl
 import threading
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+from types import ModuleType
+from typing import Any, Final, TypeAlias, cast, final
 from weakref import WeakValueDictionary
 
 import anyio
 
 from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.process import PerProcess
-
-
-if TYPE_CHECKING:
-    import ssl
-
-    from collections.abc import Iterator
-    from types import ModuleType
 
 
 #: The files that a TLS context is made from, and a stamp of each; None if a file is missing.

@@ -6,11 +6,8 @@ import os
 import socket
 import ssl
 
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Any
 
 
 def describe_network_error(error: BaseException) -> str:

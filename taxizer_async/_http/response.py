@@ -5,25 +5,20 @@ from __future__ import annotations
 import zlib
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import attrs
 
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.codec import Undecodable, decode_token, describe, is_json
-from taxizer_async._core.exchange import Issued, Malformed, Refused, Unavailable, may_pass
+from taxizer_async._core.exchange import Issued, Malformed, Outcome, Refused, Unavailable, may_pass
 from taxizer_async._core.log_lines import LOG
+from taxizer_async._core.models import Token
 from taxizer_async._core.policy import time_of_sending
 from taxizer_async._http.headers import parse_http_date, parse_retry_after
-
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.exchange import Outcome
-    from taxizer_async._core.models import Token
 
 
 #: Bytes. A token response has a few KiB; anything longer is something else.

@@ -11,36 +11,34 @@ import contextlib
 import functools
 import inspect
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeGuard, TypeVar, final
 
 import anyio
 import attrs
+import httpx
 
-from taxizer_async._core.clock import FROZEN, is_frozen
+from taxizer_async._core.clock import FROZEN, Clock, is_frozen
 from taxizer_async._core.codec import encode_credentials, encode_refresh_token
-from taxizer_async._core.exchange import Malformed, Misconfigured, Unavailable
+from taxizer_async._core.events import ExchangeKind
+from taxizer_async._core.exchange import (
+    ExchangeTracer,
+    Malformed,
+    Misconfigured,
+    Outcome,
+    RetryBudget,
+    Unavailable,
+)
 from taxizer_async._core.log_lines import LOG
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.policy import RenewalPolicy
+from taxizer_async._core.secret import Secret
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
-from taxizer_async._http.library import MOST_LOGINS, HttpClientFactory, LoginClients
+from taxizer_async._http.library import MOST_LOGINS, HttpClientFactory, HttpLibrary, LoginClients
 from taxizer_async._http.network_errors import describe_network_error, is_about_certificate
 from taxizer_async._http.response import Attempt, RawResponse, read_response, receive
 from taxizer_async._http.urls import endpoint_url
 from taxizer_async._version import __version__
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    import httpx
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.events import ExchangeKind
-    from taxizer_async._core.exchange import ExchangeTracer, Outcome, RetryBudget
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._core.secret import Secret
-    from taxizer_async._http.library import HttpLibrary
 
 
 T = TypeVar("T")

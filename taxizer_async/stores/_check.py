@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from taxizer_async._core.errors import TokenStoreError
 from taxizer_async._core.models import Token
 from taxizer_async._core.secret import Secret
-from taxizer_async.stores._protocol import StoreKey, TokenRecord
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores._protocol import TokenStore
+from taxizer_async.stores._protocol import StoreKey, TokenRecord, TokenStore
 
 
 async def probe(store: TokenStore, name: str) -> None:

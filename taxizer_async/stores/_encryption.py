@@ -9,18 +9,15 @@ from __future__ import annotations
 import contextlib
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias, final
+from typing import Any, Final, NoReturn, Protocol, TypeAlias, final
 
 import attrs
 
 from taxizer_async._core.codec import Undecodable
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.secret import Secret
+from taxizer_async.stores._protocol import FailureRecord, StoreKey, TokenRecord
 from taxizer_async.stores._records import Stored, decode_failure, decode_record, encode
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores._protocol import FailureRecord, StoreKey, TokenRecord
 
 
 EncryptionKey: TypeAlias = "str | bytes | Secret | Iterable[str | bytes | Secret]"

@@ -21,14 +21,16 @@ import os
 import threading
 import time
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, final
+from typing import Final, Self, TypeAlias, final
 
 import attrs
 
 from taxizer_async._core.process import PerProcess
-from taxizer_async._core.threads import call_aside
-from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
+from taxizer_async._core.threads import AbandonableCalls, call_aside
+from taxizer_async.stores._private_directory import PrivateDirectory
+from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS, StoreKey
 
 
 try:
@@ -36,13 +38,6 @@ try:
 except ImportError as _missing:
     _msg = 'FileTokenStore needs filelock: pip install "taxizer-async[file]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._core.threads import AbandonableCalls
-    from taxizer_async.stores._private_directory import PrivateDirectory
-    from taxizer_async.stores._protocol import StoreKey
 
 
 #: How much of the time between two looks counts as silence: a process that was suspended heard nothing.

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import attrs
 
-from taxizer_async._core.clock import SystemClock
+from taxizer_async._core.clock import Clock, SystemClock
 from taxizer_async._core.process import PerProcess
-from taxizer_async.stores._protocol import StoreView
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.clock import Clock
-    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
+from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
 
 
 @final

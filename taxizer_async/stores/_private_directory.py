@@ -13,15 +13,12 @@ import os
 import secrets
 import stat
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, final
 
 from taxizer_async._core.errors import TokenStoreError
 from taxizer_async.stores._encryption import OpaqueBytes
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 #: Bytes; a record has a few kilobytes.

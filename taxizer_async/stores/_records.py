@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -21,10 +22,6 @@ from taxizer_async._core.codec import (
     token_fields,
 )
 from taxizer_async.stores._protocol import FAILURE_KINDS, FailureRecord, StoreKey, TokenRecord
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 #: Incremented with any change that an older version would misread.
@@ -77,8 +74,9 @@ def decode_failure(data: bytes) -> Stored[FailureRecord] | Undecodable:
     if isinstance(content, Undecodable):
         return content
     fields = {name: content[name] for name in _FAILURE_FIELDS}
-    whole = {name: int(fields[name]) for name in ("status_code", "failures")}
-    return _stored(content, FailureRecord(**(fields | whole)))
+    for name in ("status_code", "failures"):
+        fields[name] = int(fields[name])
+    return _stored(content, FailureRecord(**fields))
 
 
 def _stored(content: dict[str, Any], value: ContentT) -> Stored[ContentT]:

@@ -15,15 +15,12 @@ import asyncio
 import contextlib
 import enum
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal
 
 from taxizer_async._core.errors import TokenStoreError
 from taxizer_async._core.turns import call_after_turns
 from taxizer_async.stores._redis_errors import error_code, is_pool_empty
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 
 #: Seconds that a try may take on a connection that is open, counted in turns of the event loop ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeAlias, final
 from weakref import ref
 
 import anyio
@@ -27,10 +29,6 @@ try:
 except ImportError as _missing:
     _msg = 'RedisTokenStore needs redis: pip install "taxizer-async[redis]"'
     raise ImportError(_msg) from _missing
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Awaitable, Callable
 
 
 class RedisClient(Protocol):

@@ -9,27 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, cast, final
+from typing import Final, NoReturn, cast, final
 
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.threads import AbandonableCalls
 from taxizer_async.stores._check import probe
-from taxizer_async.stores._encryption import make_record_cipher
+from taxizer_async.stores._encryption import EncryptionKey, OpaqueBytes, make_record_cipher
 from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
-from taxizer_async.stores._protocol import StoreView
+from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
 from taxizer_async.stores._records import RECORD_FORMAT, Stored
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.stores._encryption import EncryptionKey, OpaqueBytes
-    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
 
 
 __all__ = ["FileTokenStore"]

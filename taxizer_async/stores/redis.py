@@ -11,27 +11,33 @@ import asyncio
 import os
 import re
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast, final
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, cast, final
 
 import attrs
 
 from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
 from taxizer_async._core.turns import move_on_after_turns
 from taxizer_async.stores._check import probe
-from taxizer_async.stores._encryption import OpaqueBytes, make_record_cipher
-from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS, StoreView
+from taxizer_async.stores._encryption import (
+    EncryptionKey,
+    OpaqueBytes,
+    RecordCipher,
+    make_record_cipher,
+)
+from taxizer_async.stores._protocol import (
+    HEARTBEAT,
+    LEASE_SECONDS,
+    FailureRecord,
+    Lease,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+)
 from taxizer_async.stores._records import RECORD_FORMAT, Stored
 from taxizer_async.stores._redis_calls import call_redis
-from taxizer_async.stores._redis_clients import make_clients, wrap_client
+from taxizer_async.stores._redis_clients import RedisClient, RedisClients, make_clients, wrap_client
 from taxizer_async.stores._redis_errors import explain
-
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from taxizer_async.stores._encryption import EncryptionKey, RecordCipher
-    from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, TokenRecord
-    from taxizer_async.stores._redis_clients import RedisClient, RedisClients
 
 
 __all__ = ["RedisTokenStore"]

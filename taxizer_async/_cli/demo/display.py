@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Iterable
+from typing import Final, final
 
 import anyio
 
@@ -16,17 +17,10 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from taxizer_async._cli.demo.run import run_demo
-from taxizer_async._cli.demo.scenario import Phase, Step
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from taxizer_async._cli.demo.load import Counts
-    from taxizer_async._cli.demo.run import Summary
-    from taxizer_async._cli.demo.scenario import Progress
-    from taxizer_async._cli.demo.workers import Workers
+from taxizer_async._cli.demo.load import Counts
+from taxizer_async._cli.demo.run import Summary, run_demo
+from taxizer_async._cli.demo.scenario import Phase, Progress, Step
+from taxizer_async._cli.demo.workers import Workers
 
 
 _STYLES: Final = {

@@ -10,14 +10,11 @@ import subprocess
 import sys
 import time
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from taxizer_async._core.errors import ConfigurationError
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 _HOST: Final = "127.0.0.1"

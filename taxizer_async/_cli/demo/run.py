@@ -10,23 +10,17 @@ import collections
 import contextlib
 import math
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
 
 import anyio
 import attrs
 
 from taxizer_async._cli.demo.load import Counts, LoadGenerator, Workload
-from taxizer_async._cli.demo.scenario import FIRST_LIFETIME, Phase, Progress, Scenario
-from taxizer_async._cli.demo.workers import Workers, shared_store, start_workers
+from taxizer_async._cli.demo.scenario import FIRST_LIFETIME, Phase, Progress, Report, Scenario
+from taxizer_async._cli.demo.workers import Sender, Workers, shared_store, start_workers
 from taxizer_async._cli.store_config import StoreConfig, StoreKind
 from taxizer_async.testing import Sandbox
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
-
-    from taxizer_async._cli.demo.scenario import Report
-    from taxizer_async._cli.demo.workers import Sender
 
 
 #: One at the start, and one after the outage.

@@ -10,20 +10,14 @@ from __future__ import annotations
 import enum
 import time
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias, final
 
 import anyio
 import attrs
 
-from taxizer_async.testing import Fault, SandboxCounters
-
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from taxizer_async._cli.demo.workers import Sender
-    from taxizer_async.testing import Sandbox
+from taxizer_async._cli.demo.workers import Sender
+from taxizer_async.testing import Fault, Sandbox, SandboxCounters
 
 
 #: Seconds that the first token lives, and the later ones: longer than the demo.

@@ -11,29 +11,23 @@ import os
 import sys
 import tempfile
 
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeAlias, cast, final
+from typing import IO, Final, TypeAlias, cast, final
 
 import anyio
 import anyio.to_thread
 import attrs
 
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from taxizer_async._cli.demo.load import Counts, LoadGenerator
+from taxizer_async._cli.demo.load import Counts, LoadGenerator, Workload
 from taxizer_async._cli.demo.redis_server import RedisServer, find_redis_server
 from taxizer_async._cli.demo.worker import decode_counts, encode_workload
 from taxizer_async._cli.store_config import SharedStore, StoreConfig, StoreKind
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._core.secret import Secret
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-
-    from taxizer_async._cli.demo.load import Workload
 
 
 _PROGRAM: Final = "taxizer_async._cli.demo.worker"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncGenerator
+from typing import Final, NamedTuple
 
 import attrs
 import httpx
@@ -21,10 +22,6 @@ from taxizer_async._core.secret import Secret
 from taxizer_async._core.threads import AbandonableCalls
 from taxizer_async._http.library import LoginClients
 from taxizer_async._http.urls import DEFAULT_PORTS, parse_base_url
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 #: For calls that may hang in a file system or in DNS; the end of the program waits for none of them.

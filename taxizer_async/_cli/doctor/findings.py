@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import enum
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
 from taxizer_async._cli.exit_codes import ExitCode
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from taxizer_async._core.errors import TaxizerError
+from taxizer_async._core.errors import TaxizerError
 
 
 class State(enum.StrEnum):

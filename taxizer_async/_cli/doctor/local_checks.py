@@ -9,12 +9,13 @@ from __future__ import annotations
 import platform
 import re
 
+from collections.abc import Iterator
 from importlib import metadata, util
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 
-from taxizer_async._cli.doctor.case import aside
+from taxizer_async._cli.doctor.case import Case, aside
 from taxizer_async._cli.doctor.findings import Finding, State, finding_of
 from taxizer_async._cli.store_config import StoreKind, closing
 from taxizer_async._core.environment import DEFAULT_BASE_URL
@@ -23,12 +24,6 @@ from taxizer_async._core.models import Credentials
 from taxizer_async._http.urls import is_loopback
 from taxizer_async._version import __version__
 from taxizer_async.stores import CheckableStore
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from taxizer_async._cli.doctor.case import Case
 
 
 #: Other hosts than the documented one are not documented, but they are likely to be below this domain.

@@ -14,13 +14,13 @@ import time
 
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import httpx
 
 from taxizer_async._auth.on_httpx import HTTPX
-from taxizer_async._cli.doctor.case import aside
+from taxizer_async._cli.doctor.case import Case, aside
 from taxizer_async._cli.doctor.findings import Finding, State
 from taxizer_async._core.clock import SystemClock
 from taxizer_async._core.exchange import (
@@ -37,10 +37,6 @@ from taxizer_async._http.headers import parse_http_date
 from taxizer_async._http.network_errors import causes_of, describe_network_error, reason_of
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async._http.urls import endpoint_url
-
-
-if TYPE_CHECKING:
-    from taxizer_async._cli.doctor.case import Case
 
 
 #: Seconds that the clocks may differ. `Date` counts whole seconds, and the answer takes some time.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Final
 
 import anyio
 import attrs
@@ -13,10 +13,6 @@ from taxizer_async._cli.doctor.case import Case
 from taxizer_async._cli.doctor.findings import Finding, State, finding_of
 from taxizer_async._core.errors import ConfigurationError
 from taxizer_async._http.network_errors import describe_network_error
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
 
 
 @attrs.frozen(eq=False)

@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from typing import TYPE_CHECKING, Final, Protocol, final
+from collections.abc import Generator, Iterable
+from typing import Final, Protocol, final
 
 import typer
 
 from rich.console import Console, Group
 from rich.padding import Padding
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from taxizer_async._cli.doctor.findings import Finding, State, exit_code
 from taxizer_async._cli.output import print_json, printable
-
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
-    from rich.status import Status
 
 
 _NAME_WIDTH: Final = 11

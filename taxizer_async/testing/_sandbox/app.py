@@ -10,24 +10,19 @@ import asyncio
 import contextlib
 import time
 
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from taxizer_async.testing._sandbox.control.control import Control, is_control
 from taxizer_async.testing._sandbox.endpoints import Endpoints
-from taxizer_async.testing._sandbox.gate import first_of
+from taxizer_async.testing._sandbox.faults import Fault
+from taxizer_async.testing._sandbox.gate import Signal, first_of
 from taxizer_async.testing._sandbox.messages import Answer, Request, answer_fault
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from taxizer_async.testing._sandbox.faults import Fault
-    from taxizer_async.testing._sandbox.gate import Signal
-    from taxizer_async.testing._sandbox.parts import Parts
-    from taxizer_async.testing._sandbox.recorder import Group
-    from taxizer_async.testing._sandbox.server import Receive, Send
+from taxizer_async.testing._sandbox.parts import Parts
+from taxizer_async.testing._sandbox.recorder import Group
+from taxizer_async.testing._sandbox.server import Receive, Send
 
 
 #: Seconds between the chunks of an endless body.

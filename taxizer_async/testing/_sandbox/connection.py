@@ -8,11 +8,8 @@ import socket
 import struct
 import sys
 
-from typing import TYPE_CHECKING, Final, final
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator
+from typing import Final, final
 
 
 #: Where an app finds its `Connection` in the scope's state.

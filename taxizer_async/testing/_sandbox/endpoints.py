@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 from urllib.parse import parse_qs
 
 from taxizer_async.testing._sandbox.faults import CHALLENGE
 from taxizer_async.testing._sandbox.invoices import Invoices
 from taxizer_async.testing._sandbox.messages import (
     Answer,
+    Request,
     answer_json,
     answer_problem,
     parse_object,
 )
-from taxizer_async.testing._sandbox.tokens import APP_ID
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.messages import Request
-    from taxizer_async.testing._sandbox.tokens import Settings, TokenIssuer
+from taxizer_async.testing._sandbox.tokens import APP_ID, Settings, TokenIssuer
 
 
 _BAD_REQUEST: Final = "The request body is not as documented."

@@ -7,16 +7,13 @@ import enum
 import json
 import threading
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 import attrs
 
 from taxizer_async.testing._sandbox.gate import Gate, Signal
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 #: The challenge with which an ASP.NET API refuses a token.

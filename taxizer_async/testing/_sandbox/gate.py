@@ -10,16 +10,13 @@ import asyncio
 import contextlib
 import threading
 
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Self, final
+from typing import Self, final
 
 import anyio.to_thread
 
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from taxizer_async.testing._sandbox.connection import Connection
+from taxizer_async.testing._sandbox.connection import Connection
 
 
 @final

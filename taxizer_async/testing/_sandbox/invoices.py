@@ -8,13 +8,9 @@ import hashlib
 import itertools
 import uuid
 
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
-from taxizer_async.testing._sandbox.messages import answer_json, parse_object
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.messages import Answer
+from taxizer_async.testing._sandbox.messages import Answer, answer_json, parse_object
 
 
 _STANDARD: Final = "/v1/Invoices/GenerateInvoiceFromXml"

@@ -5,22 +5,18 @@ from __future__ import annotations
 import functools
 import json
 
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import Final, cast, final
 
 import attrs
 
-from taxizer_async.testing._sandbox.connection import CONNECTION
+from taxizer_async.testing._sandbox.connection import CONNECTION, Connection
 from taxizer_async.testing._sandbox.faults import Fault
 from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
+from taxizer_async.testing._sandbox.server import Receive, Send
 
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from taxizer_async.testing._sandbox.connection import Connection
-    from taxizer_async.testing._sandbox.server import Receive, Send
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Self, final
 
@@ -18,23 +18,20 @@ from taxizer_async._core.secret import Secret
 from taxizer_async.testing._sandbox.app import SandboxApp
 from taxizer_async.testing._sandbox.control.bodies import SETTINGS
 from taxizer_async.testing._sandbox.events import EventLog
-from taxizer_async.testing._sandbox.faults import FaultPlan
+from taxizer_async.testing._sandbox.faults import Fault, FaultPlan
+from taxizer_async.testing._sandbox.gate import Gate
 from taxizer_async.testing._sandbox.parts import Parts
-from taxizer_async.testing._sandbox.recorder import Recorder
+from taxizer_async.testing._sandbox.recorder import (
+    ExchangeEntry,
+    Recorder,
+    ResourceEntry,
+    SandboxCounters,
+)
 from taxizer_async.testing._sandbox.tokens import TIMESTAMP_STYLES, TimestampStyle, TokenIssuer
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async.testing._sandbox.faults import Fault
-    from taxizer_async.testing._sandbox.gate import Gate
-    from taxizer_async.testing._sandbox.recorder import (
-        ExchangeEntry,
-        ResourceEntry,
-        SandboxCounters,
-    )
-    from taxizer_async.testing._sandbox.server import ServerThread  # noqa: TC004 - attrs does not read it
+    from taxizer_async.testing._sandbox.server import ServerThread
 
 
 def _tell(sandbox: Sandbox, attribute: attrs.Attribute[object], value: object) -> object:

@@ -11,8 +11,9 @@ import socket
 import sys
 import threading
 
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import Final, cast, final
 
 from taxizer_async.testing._sandbox.connection import CONNECTION, Connection
 
@@ -26,13 +27,10 @@ except ImportError as cause:
     raise ImportError(msg) from cause
 
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
-    Message = MutableMapping[str, object]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
 
 
 #: Connections that may wait to be accepted, as a thousand clients may arrive at once.

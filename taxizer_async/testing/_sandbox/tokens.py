@@ -6,18 +6,14 @@ import base64
 import hmac
 import json
 import secrets
+import threading
 import time
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final, Literal, Protocol, final, get_args
+from typing import Final, Literal, Protocol, final, get_args
 
 import attrs
-
-
-if TYPE_CHECKING:
-    import threading
-
-    from collections.abc import Callable
 
 
 APP_ID: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from taxizer_async._core.secret import Secret
+from taxizer_async.stores import Lease, TokenRecord, TokenStore
 from taxizer_async.testing._store_suite.harness import (
     Cases,
     StoreHarness,
@@ -20,12 +22,6 @@ from taxizer_async.testing._store_suite.harness import (
     require,
     require_same,
 )
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async.stores import Lease, TokenRecord, TokenStore
 
 
 CONCURRENCY_CASES: Final = Cases()

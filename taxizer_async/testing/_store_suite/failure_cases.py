@@ -7,12 +7,12 @@ that is no `FailureStore` is not tried.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import attrs
 
-from taxizer_async.stores import FailureRecord, FailureStore
+from taxizer_async.stores import FailureRecord, FailureStore, StoreKey, TokenStore
 from taxizer_async.testing._store_suite.harness import (
     ON_THE_WAY,
     ROUNDING,
@@ -25,10 +25,6 @@ from taxizer_async.testing._store_suite.harness import (
     require,
     require_same,
 )
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores import StoreKey, TokenStore
 
 
 FAILURE_CASES: Final = Cases()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
+from taxizer_async.stores import Lease, StoreKey, TokenStore
 from taxizer_async.testing._store_suite.harness import (
     Cases,
     StoreHarness,
@@ -20,10 +21,6 @@ from taxizer_async.testing._store_suite.harness import (
     require_same,
 )
 from taxizer_async.testing._store_suite.other_process import lease_elsewhere
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores import Lease, StoreKey, TokenStore
 
 
 LEASE_CASES: Final = Cases()

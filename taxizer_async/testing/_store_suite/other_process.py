@@ -7,27 +7,23 @@ import contextlib
 import pickle
 import sys
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
+from anyio.abc import Process
+
+from taxizer_async.stores import StoreKey
 from taxizer_async.testing._store_suite.harness import (
     NotTriedError,
+    StoreFactory,
     leased,
     make_record,
     make_store,
     require,
 )
-
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from anyio.abc import Process
-
-    from taxizer_async.stores import StoreKey
-    from taxizer_async.testing._store_suite.harness import StoreFactory
 
 
 #: It finds modules where this process does.

@@ -7,13 +7,14 @@ A check is a coroutine function that raises `AssertionError`; `Cases` says what 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import attrs
 
 from taxizer_async._core.models import Token
 from taxizer_async._core.secret import Secret
+from taxizer_async.stores import StoreKey
 from taxizer_async.testing._store_suite.harness import (
     ON_THE_WAY,
     ROUNDING,
@@ -26,10 +27,6 @@ from taxizer_async.testing._store_suite.harness import (
     require,
     require_same,
 )
-
-
-if TYPE_CHECKING:
-    from taxizer_async.stores import StoreKey
 
 
 RECORD_CASES: Final = Cases()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Iterator
+from typing import Final, cast
 
 import anyio
 import attrs
@@ -20,10 +21,6 @@ from taxizer_async.testing._store_suite.harness import (
 )
 from taxizer_async.testing._store_suite.lease_cases import LEASE_CASES
 from taxizer_async.testing._store_suite.record_cases import RECORD_CASES
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @attrs.frozen

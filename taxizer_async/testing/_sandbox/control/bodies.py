@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from taxizer_async.testing._sandbox.control.schema import Schema
 from taxizer_async.testing._sandbox.tokens import TIMESTAMP_STYLES
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.control.schema import Schema
 
 
 #: Seconds beyond which a time leaves the calendar.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import Final, cast, final
 
 from taxizer_async.testing._sandbox.control.guard import (
     BODY_BYTES,
@@ -19,19 +20,12 @@ from taxizer_async.testing._sandbox.control.guard import (
     check_sender,
 )
 from taxizer_async.testing._sandbox.control.openapi import EVENTS, OPENAPI, STATE, describe
-from taxizer_async.testing._sandbox.control.operations import OPERATIONS
+from taxizer_async.testing._sandbox.control.operations import OPERATIONS, Operation
 from taxizer_async.testing._sandbox.control.schema import check
 from taxizer_async.testing._sandbox.control.state import read_state
 from taxizer_async.testing._sandbox.control.stream import Stream
-from taxizer_async.testing._sandbox.messages import Answer
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from taxizer_async.testing._sandbox.control.operations import Operation
-    from taxizer_async.testing._sandbox.messages import Headers, Request
-    from taxizer_async.testing._sandbox.parts import Parts
+from taxizer_async.testing._sandbox.messages import Answer, Headers, Request
+from taxizer_async.testing._sandbox.parts import Parts
 
 
 #: The most readers of events at a time.

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.messages import Request
+from taxizer_async.testing._sandbox.messages import Request
 
 
 #: The most bytes of a body.

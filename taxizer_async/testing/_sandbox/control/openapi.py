@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from taxizer_async._version import __version__
 from taxizer_async.testing._sandbox.control import bodies
-from taxizer_async.testing._sandbox.control.operations import OPERATIONS
+from taxizer_async.testing._sandbox.control.operations import OPERATIONS, Operation
+from taxizer_async.testing._sandbox.control.schema import Schema
 from taxizer_async.testing._sandbox.recorder import SandboxCounters
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.control.operations import Operation
-    from taxizer_async.testing._sandbox.control.schema import Schema
 
 
 #: The paths of the reads.

@@ -5,18 +5,15 @@ from __future__ import annotations
 import collections
 import time
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from taxizer_async._version import __version__
 from taxizer_async.testing._sandbox.control.bodies import SETTINGS
 from taxizer_async.testing._sandbox.faults import Fault
+from taxizer_async.testing._sandbox.parts import Parts
 from taxizer_async.testing._sandbox.recorder import SandboxCounters
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.parts import Parts
 
 
 #: The most paths that are told of, the most frequent first.

@@ -9,17 +9,13 @@ from __future__ import annotations
 import json
 import time
 
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from taxizer_async.testing._sandbox.control.state import read_state
+from taxizer_async.testing._sandbox.events import Batch
 from taxizer_async.testing._sandbox.gate import first_of
-from taxizer_async.testing._sandbox.messages import Answer
-
-
-if TYPE_CHECKING:
-    from taxizer_async.testing._sandbox.events import Batch
-    from taxizer_async.testing._sandbox.messages import Headers, Request
-    from taxizer_async.testing._sandbox.parts import Parts
+from taxizer_async.testing._sandbox.messages import Answer, Headers, Request
+from taxizer_async.testing._sandbox.parts import Parts
 
 
 #: Seconds between two batches, between two states, and until a sign of life.

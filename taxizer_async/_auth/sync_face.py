@@ -57,18 +57,15 @@ class SyncFace:
         _finished(_BlockingFlow(self, self._bearer, request, cached, sent_at).aclose())
 
     def token(self) -> Token:
-        """Do what `TaxizerAuth.sync_token` says."""
         return (self._bearer.cache.fresh() or self.acquire()).token
 
     def refused(self, token: Token, place: str) -> Token | None:
-        """Do what `TaxizerAuth.sync_refused` says."""
         try:
             return self._wait(lambda: self._bearer.provider.refused(token, place))
         except TokenEndpointUnavailableError:  # of `_wait` itself
             return None
 
     def forget(self) -> None:
-        """Do what `TaxizerAuth.sync_forget` says."""
         self._wait(self._bearer.provider.forget)
 
     def acquire(self) -> CachedToken:
@@ -83,7 +80,6 @@ class SyncFace:
         return cached
 
     def replacement_for(self, cached: CachedToken) -> CachedToken | None:
-        """Return what `Bearer.replacement_for` returns."""
         return self._wait(lambda: self._bearer.replacement_for(cached))
 
     @property

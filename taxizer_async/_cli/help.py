@@ -30,7 +30,6 @@ class CommandHelp(TyperCommand):
     """A command with such a help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write what the command does, and its options."""
         formatter.write(_render(self, ctx))
 
 
@@ -38,7 +37,6 @@ class GroupHelp(TyperGroup):
     """A group of commands with such a help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write what the group is for, its options and its commands."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [(name, _first_sentence(command)) for name, command in commands]
         formatter.write("\n\n".join([_render(self, ctx), *_section("Commands", rows)]))

@@ -50,7 +50,6 @@ def print_json(content: object) -> None:
 
 
 def owner_rows(token: Token) -> list[Row]:
-    """Return the rows about the app, the account and the user of *token*."""
     names = ("app_name", "app_id", "account_name", "account_id", "username")
     return [(name, getattr(token, name)) for name in names]
 
@@ -82,7 +81,6 @@ def print_warning(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return *text* without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

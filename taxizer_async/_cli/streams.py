@@ -48,12 +48,10 @@ class StandardStream(io.TextIOWrapper):
         self._raises = raises
 
     def write(self, text: str, /) -> int:
-        """Write *text*."""
         self._try(super().write, text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
         self._try(super().flush)
 
     def _try(self, call: Any, *arguments: str) -> None:

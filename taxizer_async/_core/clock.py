@@ -66,7 +66,6 @@ class SystemClock:
     wall = staticmethod(time.time)
 
     async def sleep(self, seconds: float, /) -> None:
-        """Wait for *seconds*."""
         await anyio.sleep(seconds)
 
 

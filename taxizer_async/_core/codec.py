@@ -89,7 +89,6 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
 
 
 def describe(body: bytes) -> str:
-    """Describe *body* without any value from it."""
     return _describe(body, parse_json(body))
 
 
@@ -139,7 +138,6 @@ def parse_json(body: bytes) -> Any:
 
 
 def is_json(body: bytes) -> bool:
-    """Return whether *body* is JSON."""
     return parse_json(body) is not _NOT_JSON
 
 

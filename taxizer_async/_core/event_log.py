@@ -110,7 +110,6 @@ class _Listener:
     _queues: PerProcess[_Queues] = attrs.field(factory=lambda: PerProcess(_Queues))
 
     def queue(self, native: object) -> _Queue:
-        """Return the queue of the event loop *native*."""
         own = self._queues.get()
         with own.mutex:
             queue = own.by_loop.get(native)
@@ -123,7 +122,6 @@ class _Listener:
         return queue
 
     def queues(self) -> list[_Queue]:
-        """Return the queues of all event loops."""
         own = self._queues.get()
         with own.mutex:
             return list(own.by_loop.values())

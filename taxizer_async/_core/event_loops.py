@@ -91,7 +91,6 @@ class EventLoop:
         self._native: ref[Any] = ref(native)
 
     def is_same(self, native: object) -> bool:
-        """Return whether it is the loop *native*."""
         return self._native() is native
 
     @property

@@ -86,7 +86,6 @@ class Call(Generic[T]):
             self._task.add_done_callback(self._note_end)
 
     def end(self) -> None:
-        """Let its caller go."""
         self._loop.calls.discard(self)
         self._ended.release()
 
@@ -135,7 +134,6 @@ class HelperLoop(asyncio.SelectorEventLoop):
         return await _lookups.run(partial(socket.getaddrinfo, *args, **options), needs_thread=False)
 
     async def close_connections(self) -> None:
-        """Close what was opened in it."""
         for close in self.before_end:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(close(), _CLOSED_FOR)

@@ -99,19 +99,16 @@ _OUTCOMES: Final[dict[object, str]] = {
 
 
 def log_event(event: Event) -> None:
-    """Log *event*."""
     line = line_of(event)
     if LOG.isEnabledFor(line.level):
         LOG.log(line.level, line.text, _words(event), extra=_extra(event))
 
 
 def sentence(event: Event) -> str:
-    """Return the log line of *event*."""
     return line_of(event).text % _words(event)
 
 
 def line_of(event: Event) -> LogLine:
-    """Return the level and the text of the log line of *event*."""
     match event:
         case events.ExchangeFailed(ahead_of_need=False):
             return LOGIN_FAILED

@@ -27,7 +27,6 @@ class PerLoop(Generic[T]):
         self._loops: Final = PerProcess(_Loops[T])
 
     def here(self) -> T:
-        """Return the value of the running event loop."""
         loop, loops = running_loop(), self._loops.get()
         with loops.mutex:
             if loop not in loops.values:

@@ -34,7 +34,6 @@ class PerProcess(Generic[T]):
         return self._pid != os.getpid()
 
     def get(self) -> T:
-        """Return the value of this process."""
         if self._pid != os.getpid():
             self._inherited.append(self._value)
             self._value = self._make()

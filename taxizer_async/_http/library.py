@@ -76,7 +76,6 @@ class HttpLibrary:
         return all(_is_rewindable(getattr(field, "file", b"")) for field in stream.fields)
 
     def copied(self, request: Any) -> Any:
-        """Return a copy of *request* with its own headers and extensions."""
         try:
             body = {"content": request.content}
         except self.module.RequestNotRead:
@@ -176,7 +175,6 @@ class LoginClients:
         self.tls: Final = TlsContext(library, own) if own else library.tls
 
     def __call__(self) -> Any:
-        """Return a new client."""
         return self._library.module.AsyncClient(verify=self.tls.get(), **self._options)
 
 

@@ -63,7 +63,6 @@ class RawResponse:
 
     @property
     def is_html(self) -> bool:
-        """Whether the body is a web page."""
         kind = self.headers.get("Content-Type", "").lower()
         return "html" in kind or (self.body() or b"").lstrip().startswith(b"<")
 
@@ -121,7 +120,6 @@ class Attempt:
 
 
 def read_response(response: RawResponse, attempt: Attempt, clock: Clock) -> Outcome:
-    """Return what *response* means."""
     status = response.status_code
     if status in _REFUSALS:
         return _read_refusal(response)

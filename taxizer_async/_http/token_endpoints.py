@@ -305,7 +305,6 @@ def _tried(call: Callable[[], T]) -> T | None:
 
 
 def _may_pass(outcome: Outcome) -> TypeGuard[Unavailable | Malformed]:
-    """Return whether another attempt may have another outcome."""
     if isinstance(outcome, Malformed):
         return not outcome.is_the_apis
     return isinstance(outcome, Unavailable)

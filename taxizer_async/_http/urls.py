@@ -51,7 +51,6 @@ def parse_base_url(base_url: str | httpx.URL, name: str = "base_url") -> httpx.U
 
 
 def endpoint_url(base_url: httpx.URL, path: str) -> httpx.URL:
-    """Return the URL of *path* under *base_url*."""
     return base_url.copy_with(raw_path=base_url.raw_path.rstrip(_SLASH) + path.encode())
 
 

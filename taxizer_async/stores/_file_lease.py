@@ -50,6 +50,7 @@ _Beat: TypeAlias = tuple[_Identity, int]
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class BeatWatch:
     """
     The heartbeats that this process has seen of others; any thread may use it.
@@ -60,11 +61,8 @@ class BeatWatch:
         clock: Returns seconds that do not count the machine's sleep, in which nobody beats.
     """
 
-    __slots__ = ("_clock", "_seen")
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock: Final = clock
-        self._seen: Final[dict[Path, _Sighting]] = {}
+    _clock: Callable[[], float] = time.monotonic
+    _seen: dict[Path, _Sighting] = attrs.field(factory=dict[Path, "_Sighting"])
 
     def silence(self, path: Path, beat: _Beat) -> float:
         """Return for how many seconds *beat* has been the last one of the lock file *path*."""
@@ -85,6 +83,7 @@ class _Sighting:
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class LeaseAttempt:
     """
     One attempt at the lease, made in a thread that may be left behind.
@@ -99,38 +98,20 @@ class LeaseAttempt:
         calls: Makes the calls of the lease.
     """
 
-    __slots__ = (
-        "_calls",
-        "_directory",
-        "_given_up",
-        "_key",
-        "_lease",
-        "_mutex",
-        "_name",
-        "_path",
-        "_watch",
-    )
+    _directory: PrivateDirectory
+    _name: str
+    _key: StoreKey
+    _watch: BeatWatch
+    _calls: AbandonableCalls
+    _mutex: threading.Lock = attrs.field(factory=threading.Lock)
+    _given_up: bool = False
+    _lease: FileLease | None = None
 
-    def __init__(
-        self,
-        directory: PrivateDirectory,
-        name: str,
-        key: StoreKey,
-        watch: BeatWatch,
-        calls: AbandonableCalls,
-    ) -> None:
-        self._directory = directory
-        self._name = name
-        self._path = directory.path / f"{name}.lock"
-        self._key = key
-        self._watch = watch
-        self._calls = calls
-        self._mutex = threading.Lock()
-        self._given_up = False
-        self._lease: FileLease | None = None
+    @property
+    def _path(self) -> Path:
+        return self._directory.path / f"{self._name}.lock"
 
     def take(self) -> FileLease | None:
-        """Return the lease; None if another holds it."""
         locked = _LockedFile.of(self._path) or self._take_over()
         if locked is None:
             return None
@@ -190,22 +171,18 @@ class LeaseAttempt:
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class FileLease:
     """A lock that is held; a forked child has no part in it."""
 
-    __slots__ = ("_calls", "_key", "_latest", "_locked", "_mutex", "_path", "_sequences")
-
-    def __init__(
-        self, key: StoreKey, path: Path, locked: _LockedFile, calls: AbandonableCalls
-    ) -> None:
-        self._key = key
-        self._path = path
-        self._locked = locked
-        self._calls = calls
-        # A call that is under way in a thread left behind ends before the lock is released.
-        self._mutex = PerProcess(threading.Lock)
-        self._sequences = itertools.count(1)
-        self._latest = 0
+    _key: StoreKey
+    _path: Path
+    _locked: _LockedFile
+    _calls: AbandonableCalls
+    # A call that is under way in a thread left behind ends before the lock is released.
+    _mutex: PerProcess[threading.Lock] = attrs.field(factory=lambda: PerProcess(threading.Lock))
+    _sequences: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    _latest: int = 0
 
     @property
     def heartbeat(self) -> float | None:
@@ -223,7 +200,6 @@ class FileLease:
             raise
 
     def release_in_background(self) -> None:
-        """Release the lock without waiting."""
         call_aside(self.release_sync)
 
     def release_sync(self) -> None:
@@ -302,7 +278,6 @@ class _LockedFile:
         return cls(path, lock, files[0])
 
     def is_in_place(self) -> bool:
-        """Return whether it still has its name."""
         return self.file == _identity(self.path)
 
     def discard(self) -> None:

@@ -102,19 +102,16 @@ class _ProcessState:
         self.leases: dict[StoreKey, _MemoryLease] = {}
 
     def is_held(self, key: StoreKey, lease: Lease) -> bool:
-        """Return whether *lease* is the one of *key*."""
         return self.leases.get(key) is lease
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class _MemoryLease:
     """A lease of the process that took it; a forked child finds it lost."""
 
-    __slots__ = ("_key", "_state")
-
-    def __init__(self, key: StoreKey, state: PerProcess[_ProcessState]) -> None:
-        self._key = key
-        self._state = state
+    _key: StoreKey
+    _state: PerProcess[_ProcessState]
 
     @property
     def heartbeat(self) -> float | None:

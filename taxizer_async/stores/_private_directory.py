@@ -58,7 +58,6 @@ class PrivateDirectory:
             self._check()
 
     def read(self, name: str) -> OpaqueBytes | None:
-        """Return the content of the file, if there is one."""
         try:
             self._check()
             # Non-blocking, as opening a pipe would wait for its writer.

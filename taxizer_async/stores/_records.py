@@ -64,7 +64,8 @@ def decode_record(data: bytes) -> Stored[TokenRecord] | Undecodable:
     token = read_token_fields(content["token"])
     if token is None:
         return Undecodable("a JSON object without a usable JWT")
-    fields = {name: content[name] for name in _RECORD_FIELDS} | {"token": token}
+    fields = {name: content[name] for name in _RECORD_FIELDS}
+    fields["token"] = token
     return _stored(content, TokenRecord(**fields))
 
 

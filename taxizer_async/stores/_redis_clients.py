@@ -34,9 +34,7 @@ except ImportError as _missing:
 class RedisClient(Protocol):
     """An async client of Redis or Valkey, of one server, a Sentinel or a cluster."""
 
-    def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any:
-        """Run *script*; return an awaitable."""
-        ...
+    def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any: ...
 
     def aclose(self) -> Awaitable[None]:
         """Close it; this method is what sync clients lack."""
@@ -191,7 +189,6 @@ class ClientPerLoop:
         return self.make()
 
     async def aclose(self) -> None:
-        """Close the client of the running event loop."""
         _running_loop()
         client = self._clients.pop()
         if client is None:

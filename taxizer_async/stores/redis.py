@@ -11,7 +11,6 @@ import asyncio
 import os
 import re
 
-from types import TracebackType
 from typing import Any, Final, NoReturn, Self, cast, final
 
 import attrs
@@ -156,12 +155,7 @@ class RedisTokenStore:
         """Return the store itself."""
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close it."""
         await self.aclose()
 
@@ -267,13 +261,11 @@ class RedisTokenStore:
 
 
 @final
+@attrs.define(eq=False, repr=False)
 class _RedisLease:
-    __slots__ = ("_clients", "_key", "owner")
-
-    def __init__(self, clients: RedisClients, key: str) -> None:
-        self._clients = clients
-        self._key = key
-        self.owner: Final = os.urandom(16).hex()
+    _clients: RedisClients
+    _key: str
+    owner: str = attrs.field(factory=lambda: os.urandom(16).hex())
 
     @property
     def heartbeat(self) -> float | None:

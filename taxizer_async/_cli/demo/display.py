@@ -82,7 +82,6 @@ class Display:
         self._tenths = 0
 
     def __call__(self, news: Progress | Step) -> None:
-        """Show *news*."""
         live = not self._bar.disable
         if isinstance(news, Step):
             ending = " ✔" if live and news.over else ""
@@ -95,7 +94,6 @@ class Display:
             self._print(news.elapsed, "requests", "", _describe(news))
 
     def announce(self, url: str) -> None:
-        """Print where the page is."""
         self._bar.console.print(f"Watch it at {url}/", highlight=False, soft_wrap=True)
 
     def _print(self, elapsed: float, subject: str, style: str, text: str) -> None:

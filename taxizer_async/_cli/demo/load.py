@@ -58,7 +58,6 @@ class Counts:
 
     @property
     def failed(self) -> int:
-        """Requests that failed."""
         return sum(self.failures.values())
 
     @property
@@ -93,7 +92,6 @@ class LoadGenerator:
 
     @property
     def counts(self) -> Counts:
-        """What it has done so far."""
         status = self._auth.status()
         done = len(self._latencies)
         return Counts(
@@ -107,7 +105,6 @@ class LoadGenerator:
         )
 
     async def run(self) -> None:
-        """Send everything."""
         async with closing(self._store), anyio.create_task_group() as tasks:
             for _ in range(self._senders):
                 tasks.start_soon(self._send)

@@ -58,7 +58,6 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
         return f"redis://{_HOST}:{self.port}"
 
     def __enter__(self) -> Self:

@@ -87,7 +87,6 @@ class Scenario:
 
     @property
     def progress(self) -> Progress:
-        """How far the requests are."""
         counts = [sender.counts for sender in self._senders]
         return Progress(
             elapsed=time.monotonic() - self._began,

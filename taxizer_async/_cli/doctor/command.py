@@ -59,9 +59,9 @@ async def _collect(case: Case) -> list[Finding]:
 
 async def _show(case: Case) -> list[Finding]:
     found: list[Finding] = []
-    with display() as shown:
-        async with contextlib.aclosing(examine(case, begin=shown.begin)) as findings:
+    with display() as (begin, show):
+        async with contextlib.aclosing(examine(case, begin=begin)) as findings:
             async for each in findings:
-                shown.show(each)
+                show(each)
                 found.append(each)
     return found

@@ -57,7 +57,6 @@ class Finding:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What it is for the shell."""
         return _EXIT_CODES.get(self.state, ExitCode.OK)
 
 

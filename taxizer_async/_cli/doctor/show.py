@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 
-from collections.abc import Generator, Iterable
-from typing import Final, Protocol, final
+from collections.abc import Callable, Generator, Iterable
+from typing import Final
 
 import typer
 
 from rich.console import Console, Group
 from rich.padding import Padding
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -36,78 +36,48 @@ _STYLES: Final = {
 }
 
 
-class Display(Protocol):
-    """Shows findings as they come."""
-
-    def begin(self, name: str) -> None:
-        """Say that the check *name* has begun."""
-        ...
-
-    def show(self, finding: Finding) -> None:
-        """Show what it found."""
-        ...
-
-
-@final
-class Lines:
-    """A line for each finding, for files and other programs."""
-
-    def begin(self, name: str) -> None:
-        """Say nothing, as there is nobody to watch."""
-
-    def show(self, finding: Finding) -> None:
-        """Print the finding."""
-        words = f"{finding.text}: {finding.advice}" if finding.advice else finding.text
-        line = f"{finding.name:{_NAME_WIDTH}}  {finding.state:{_STATE_WIDTH}}  {words}"
-        typer.echo(printable(line))
-
-
-@final
-class Screen:
-    """The same with colours and a spinner, for people; the advice has a line of its own."""
-
-    def __init__(self, console: Console, status: Status) -> None:
-        self._console = console
-        self._status = status
-
-    def begin(self, name: str) -> None:
-        """Have the spinner name the check."""
-        self._status.update(name)
-
-    def show(self, finding: Finding) -> None:
-        """Print the finding above the spinner."""
-        if self._console.width < _TWO_COLUMNS:
-            self._show_narrow(finding)
-            return
-        row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_column(width=_NAME_WIDTH, style="bold")
-        row.add_column(width=_STATE_WIDTH, style=_STYLES[finding.state])
-        row.add_column(overflow="fold")
-        row.add_row(finding.name, finding.state, Text(printable(finding.text)))
-        if finding.advice:
-            row.add_row("", "", Text(printable(f"-> {finding.advice}"), style="italic"))
-        self._console.print(row)
-
-    def _show_narrow(self, finding: Finding) -> None:
-        texts = [printable(finding.text)]
-        if finding.advice:
-            texts.append(printable(f"-> {finding.advice}"))
-        head = Text.assemble((finding.name, "bold"), " ", (finding.state, _STYLES[finding.state]))
-        self._console.print(Group(head, *(Padding(Text(text), _INDENT) for text in texts)))
-
-
 @contextlib.contextmanager
-def display() -> Generator[Display]:
-    """Yield what suits stdout."""
+def display() -> Generator[tuple[Callable[[str], object], Callable[[Finding], object]]]:
+    """Yield what is called with the name of each check as it begins, and with what it finds."""
     if not sys.stdout.isatty():
-        yield Lines()
+        yield (lambda _: None), _print_line
         return
     console = Console()
     # In ASCII, as not all terminals can show the others.
     with console.status("", spinner="line") as status:
         # A signal that ends the process would leave it hidden.
         console.show_cursor()
-        yield Screen(console, status)
+        yield status.update, functools.partial(_show, console)
+
+
+def _print_line(finding: Finding) -> None:
+    """Print a line, for files and other programs."""
+    words = f"{finding.text}: {finding.advice}" if finding.advice else finding.text
+    line = f"{finding.name:{_NAME_WIDTH}}  {finding.state:{_STATE_WIDTH}}  {words}"
+    typer.echo(printable(line))
+
+
+def _show(console: Console, finding: Finding) -> None:
+    """Show it to people: with colours, above the spinner; the advice has a line of its own."""
+    if console.width < _TWO_COLUMNS:
+        _show_narrow(console, finding)
+        return
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=_NAME_WIDTH, style="bold")
+    row.add_column(width=_STATE_WIDTH, style=_STYLES[finding.state])
+    row.add_column(overflow="fold")
+    row.add_row(finding.name, finding.state, Text(printable(finding.text)))
+    if finding.advice:
+        row.add_row("", "", Text(printable(f"-> {finding.advice}"), style="italic"))
+    console.print(row)
+
+
+def _show_narrow(console: Console, finding: Finding) -> None:
+    texts = [printable(finding.text)]
+    if finding.advice:
+        texts.append(printable(f"-> {finding.advice}"))
+    head = Text.assemble((finding.name, "bold"), " ", (finding.state, _STYLES[finding.state]))
+    console.print(Group(head, *(Padding(Text(text), _INDENT) for text in texts)))
 
 
 def show_json(findings: Iterable[Finding]) -> None:

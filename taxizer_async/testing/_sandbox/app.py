@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final, final
 
+from taxizer_async.testing._sandbox.connection import Receive, Send
 from taxizer_async.testing._sandbox.control.control import Control, is_control
 from taxizer_async.testing._sandbox.endpoints import Endpoints
 from taxizer_async.testing._sandbox.faults import Fault
@@ -22,7 +23,6 @@ from taxizer_async.testing._sandbox.gate import Signal, first_of
 from taxizer_async.testing._sandbox.messages import Answer, Request, answer_fault
 from taxizer_async.testing._sandbox.parts import Parts
 from taxizer_async.testing._sandbox.recorder import Group
-from taxizer_async.testing._sandbox.server import Receive, Send
 
 
 #: Seconds between the chunks of an endless body.
@@ -37,16 +37,11 @@ class SandboxApp:
     """Serves the contract; an ASGI application."""
 
     def __init__(self, parts: Parts) -> None:
-        self._settings = parts.sandbox
-        self._recorder = parts.recorder
-        self._issuer = parts.issuer
+        self._parts = parts
         self._endpoints = Endpoints(parts.sandbox, parts.issuer)
-        self._fault_plan = parts.fault_plan
-        self._events = parts.events
         self._control = Control(parts)
 
     async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
-        """Serve one request."""
         request = Request(scope, receive, send)
         serve = self._control.serve if is_control(request.record.path) else self._serve
         # The server stops; uvicorn would log this as a failure of the app.
@@ -54,9 +49,9 @@ class SandboxApp:
             await serve(request)
 
     async def _serve(self, request: Request) -> None:
-        self._recorder.arrive(request.record)
+        self._parts.recorder.arrive(request.record)
         try:
-            with request.connection.watched(partial(self._recorder.leave, request.record)):
+            with request.connection.watched(partial(self._parts.recorder.leave, request.record)):
                 await self._handle(request)
         finally:
             self._finish(request, None)
@@ -65,12 +60,12 @@ class SandboxApp:
         record = request.record
         if not await request.read():
             return
-        for gate in self._fault_plan.gates(record.group, record.path):
+        for gate in self._parts.fault_plan.gates(record.group, record.path):
             await gate.hold(request.connection)
         latency = self._latency(record.group)
         if latency > 0:
             await asyncio.sleep(latency)
-        claimed = self._fault_plan.claim(record.group, record.path)
+        claimed = self._parts.fault_plan.claim(record.group, record.path)
         if claimed is None:
             await self._process(request)
         else:
@@ -125,7 +120,7 @@ class SandboxApp:
             await first_of(lost.wait(), seconds=_CHUNK_PAUSE)
 
     async def _send_head(self, request: Request, answer: Answer) -> None:
-        settings = self._settings
+        settings = self._parts.sandbox
         date = time.time() + settings.clock_offset if settings.send_date else None
         await request.send_head(answer, date)
 
@@ -133,12 +128,14 @@ class SandboxApp:
         record = request.record
         status = None if answer is None else answer.status
         accepted = processed and answer is not None and answer.ok
-        jwt_id = self._issuer.jwt_number(request.bearer)
-        if self._recorder.finish(
+        jwt_id = self._parts.issuer.jwt_number(request.bearer)
+        if self._parts.recorder.finish(
             record, status, accepted=accepted, jwt_id=jwt_id, body=request.body
         ):
-            issued = self._issuer.newest() if accepted and record.group != "resource" else None
-            self._events.add(
+            issued = (
+                self._parts.issuer.newest() if accepted and record.group != "resource" else None
+            )
+            self._parts.events.add(
                 _kind(record.group, status),
                 method=record.method,
                 path=record.path[:_PATH_LENGTH],
@@ -152,10 +149,10 @@ class SandboxApp:
 
     def _latency(self, group: str) -> float:
         if group == "resource":
-            return self._settings.resource_latency
+            return self._parts.sandbox.resource_latency
         if group == "connect":
-            return self._settings.connect_latency
-        return self._settings.refresh_latency
+            return self._parts.sandbox.connect_latency
+        return self._parts.sandbox.refresh_latency
 
 
 def _kind(group: Group, status: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The TCP connection of a request, as an app of the sandbox finds it; no server is needed to name it."""
+"""The types of ASGI, and the TCP connection of a request as an app of the sandbox finds it; they need no server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import socket
 import struct
 import sys
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Final, final
 
+
+Message = MutableMapping[str, object]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
 
 #: Where an app finds its `Connection` in the scope's state.
 CONNECTION: Final = "connection"
@@ -21,8 +26,6 @@ _NO_LINGER: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 @final
 class Connection:
-    """The TCP connection of a request."""
-
     __slots__ = ("_transport", "_watchers", "lost")
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -40,19 +43,16 @@ class Connection:
             self._watchers.remove(callback)
 
     async def reset(self) -> None:
-        """Abort the connection with RST."""
         sock: socket.socket = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
         await self.lost.wait()
 
     async def close(self) -> None:
-        """Close the connection after what was sent."""
         self._transport.close()
         await self.lost.wait()
 
     def abort(self) -> None:
-        """Close the connection now."""
         self._transport.abort()
 
     def lose(self) -> None:

@@ -59,7 +59,6 @@ class EventLog:
         self._news = Signal()
 
     def add(self, kind: str, **fields: object) -> None:
-        """Add an event, and wake its readers."""
         with self._lock:
             self._last += 1
             stamped = {"at": round(time.time(), 3), **fields}
@@ -68,7 +67,6 @@ class EventLog:
         news.set()
 
     def after(self, number: int) -> Batch:
-        """Return the events after *number*."""
         with self._lock:
             kept = self._last - len(self._events)
             new = min(self._last - number, len(self._events))
@@ -83,7 +81,6 @@ class EventLog:
 
     @property
     def last_id(self) -> str | None:
-        """The id of the latest event."""
         return self.id_of(self._last) if self._last else None
 
     def id_of(self, number: int) -> str:

@@ -224,7 +224,6 @@ class FaultPlan:
             ]
 
     def hold(self, where: str) -> Gate:
-        """Set up a gate at *where*."""
         _check_place(where)
         gate = Gate(where)
         with self._lock:
@@ -232,7 +231,6 @@ class FaultPlan:
         return gate
 
     def gates(self, group: str, path: str) -> tuple[Gate, ...]:
-        """Return the gates that a request has to pass."""
         return tuple(
             gate for gate in self._gates if gate.where in {group, path} and not gate.released
         )

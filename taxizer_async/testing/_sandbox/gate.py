@@ -31,7 +31,6 @@ class Signal:
         self._futures: set[asyncio.Future[None]] = set()
 
     async def wait(self) -> None:
-        """Return once it is set."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._is_set:

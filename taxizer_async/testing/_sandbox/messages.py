@@ -12,10 +12,9 @@ from typing import Final, cast, final
 
 import attrs
 
-from taxizer_async.testing._sandbox.connection import CONNECTION, Connection
+from taxizer_async.testing._sandbox.connection import CONNECTION, Connection, Receive, Send
 from taxizer_async.testing._sandbox.faults import Fault
 from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
-from taxizer_async.testing._sandbox.server import Receive, Send
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -55,12 +54,10 @@ class Request:
 
     @property
     def query(self) -> str:
-        """The query string, as sent."""
         return cast("bytes", self._scope["query_string"]).decode("latin-1")
 
     @property
     def bearer(self) -> str | None:
-        """The token in the Authorization header, if it has one."""
         scheme, _, token = (self.record.authorization or b"").partition(b" ")
         return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
@@ -97,7 +94,6 @@ class Request:
         )
 
     async def send_body(self, body: bytes, *, more: bool = False) -> None:
-        """Send *body*, or a part of it if there is *more*."""
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 
@@ -113,7 +109,6 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether it is a 2xx."""
         return self.status // 100 == HTTPStatus.OK // 100
 
     def edited(self, fields: tuple[tuple[str, object], ...]) -> Answer:
@@ -136,7 +131,6 @@ def parse_object(body: bytes) -> dict[str, object] | None:
 
 
 def answer_json(content: Mapping[str, object], *, status: int = 200) -> Answer:
-    """Return a JSON answer with *content*."""
     return Answer(status, _JSON, json.dumps(content).encode())
 
 
@@ -147,7 +141,6 @@ def answer_problem(status: int, title: str, *headers: tuple[bytes, bytes]) -> An
 
 
 def answer_fault(fault: Fault) -> Answer:
-    """Return the answer of *fault*."""
     headers = tuple(
         (name.encode("latin-1"), text.encode("latin-1")) for name, text in fault.headers
     )

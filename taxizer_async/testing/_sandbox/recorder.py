@@ -115,8 +115,6 @@ class ResourceEntry:
 @final
 @attrs.define(eq=False)
 class RequestRecord:
-    """What is known of one request."""
-
     group: Group
     method: str
     path: str
@@ -167,7 +165,6 @@ class Recorder:
         self._resources: collections.deque[ResourceEntry] = collections.deque()
 
     def arrive(self, record: RequestRecord) -> None:
-        """Count a request once its head has arrived."""
         with self._changed:
             self._counts[_COUNTERS[record.group]] += 1
             self._paths[record.path] += 1
@@ -237,19 +234,16 @@ class Recorder:
             self._body_bytes -= len(self._resources.popleft().body)
 
     def reuse(self) -> None:
-        """Count the reuse of a spent refresh token."""
         with self._changed:
             self._counts["reuses"] += 1
             self._changed.notify_all()
 
     @property
     def requests_per_second(self) -> int:
-        """How many requests the last whole second finished."""
         with self._changed:
             return self._meter.read()
 
     def snapshot(self) -> SandboxCounters:
-        """Return the current counters."""
         with self._changed:
             paths = MappingProxyType(dict(self._paths))
             return SandboxCounters(by_path=paths, **self._counts)
@@ -279,13 +273,11 @@ class Recorder:
 
     @property
     def exchange_log(self) -> tuple[ExchangeEntry, ...]:
-        """The latest auth requests."""
         with self._changed:
             return tuple(self._exchanges)
 
     @property
     def resource_log(self) -> tuple[ResourceEntry, ...]:
-        """The latest other requests."""
         with self._changed:
             return tuple(self._resources)
 

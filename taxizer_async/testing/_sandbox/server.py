@@ -11,11 +11,10 @@ import socket
 import sys
 import threading
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from typing import Final, cast, final
 
-from taxizer_async.testing._sandbox.connection import CONNECTION, Connection
+from taxizer_async.testing._sandbox.connection import CONNECTION, App, Connection
 
 
 try:
@@ -25,12 +24,6 @@ try:
 except ImportError as cause:
     msg = 'the sandbox needs uvicorn: pip install "taxizer-async[sandbox]"'
     raise ImportError(msg) from cause
-
-
-Message = MutableMapping[str, object]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
 
 
 #: Connections that may wait to be accepted, as a thousand clients may arrive at once.
@@ -62,7 +55,6 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Mark the connection as gone."""
         super().connection_lost(exc)
         self.connection.lose()
 
@@ -87,7 +79,6 @@ class ServerThread:
         )
 
     def start(self) -> None:
-        """Return once requests are served."""
         self._thread.start()
         self._started.result()
 

@@ -80,9 +80,7 @@ class Settings(Protocol):
     send_date: bool
     refusal_status: int
 
-    def accepts(self, client_id: str, client_secret: str) -> bool:
-        """Return whether Connect accepts that pair."""
-        ...
+    def accepts(self, client_id: str, client_secret: str) -> bool: ...
 
 
 @final
@@ -177,7 +175,6 @@ class TokenIssuer:
             return issued is not None and self._lives(issued)
 
     def newest(self) -> TokenLife | None:
-        """Return the life of the JWT that was issued last."""
         with self._lock:
             issued = self._newest
             if issued is None:
@@ -190,31 +187,26 @@ class TokenIssuer:
             )
 
     def expire_jwts(self, seconds: float) -> None:
-        """Let the JWTs issued so far live *seconds* more at most."""
         with self._lock:
             end = time.monotonic() + seconds
             for issued in self._jwts.values():
                 issued.good_until = min(issued.good_until, end)
 
     def revoke_jwts(self) -> None:
-        """Refuse every JWT issued so far."""
         with self._lock:
             self._first_jwt = len(self._jwts) + 1
 
     def revoke_refresh_tokens(self) -> None:
-        """Refuse every refresh token issued so far."""
         with self._lock:
             self._first_refresh_token = len(self._refresh_tokens) + 1
 
     @property
     def issued_jwts(self) -> tuple[str, ...]:
-        """Every JWT, in order."""
         with self._lock:
             return tuple(self._jwts)
 
     @property
     def issued_refresh_tokens(self) -> tuple[str, ...]:
-        """Every refresh token, in order."""
         with self._lock:
             return tuple(self._refresh_tokens)
 

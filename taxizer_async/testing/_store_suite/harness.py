@@ -44,7 +44,6 @@ class StoreHarness:
         self._name = f"conformance-{os.urandom(8).hex()}"
 
     async def store(self) -> TokenStore:
-        """Return a store; all that it returns share their records."""
         return await make_store(self._factory)
 
     def pickled_factory(self) -> bytes:
@@ -60,11 +59,9 @@ class StoreHarness:
             raise NotTriedError from cause
 
     async def two(self) -> tuple[TokenStore, TokenStore]:
-        """Return two stores."""
         return await self.store(), await self.store()
 
     def key(self, suffix: str = "", base_url: str = "https://api.test") -> StoreKey:
-        """Return a key of this harness's own."""
         return StoreKey(base_url, self._name + suffix)
 
 
@@ -85,7 +82,6 @@ class Cases(list[Check]):
 
 
 def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> TokenRecord:
-    """Return a record with a value in each field."""
     fields: dict[str, Any] = {
         "jwt": Secret(f"jwt-of-{version}"),
         "refresh_token": Secret(f"refresh-of-{version}"),
@@ -108,13 +104,11 @@ def make_record(version: str = "v-1", *, age: float = 0.0, **token: Any) -> Toke
 
 
 async def make_store(factory: StoreFactory) -> TokenStore:
-    """Return a store of *factory*."""
     store = factory()
     return await store if inspect.isawaitable(store) else store
 
 
 def require(condition: object, problem: str) -> None:
-    """Raise an AssertionError with *problem* unless *condition* holds."""
     if not condition:
         raise AssertionError(problem)
 
@@ -138,7 +132,6 @@ async def leased_in_turn(store: TokenStore, key: StoreKey) -> Lease:
 
 
 async def put(store: TokenStore, key: StoreKey, record: TokenRecord) -> None:
-    """Save *record* under the lease, which must be free."""
     lease = await leased(store, key)
     try:
         require(await store.save(key, record, lease), "a save with the lease in hand was refused")
@@ -147,7 +140,6 @@ async def put(store: TokenStore, key: StoreKey, record: TokenRecord) -> None:
 
 
 async def get(store: TokenStore, key: StoreKey) -> TokenRecord:
-    """Load a record that must be there."""
     record = await store.load(key)
     if record is None:
         msg = "what was saved is not there"

@@ -241,7 +241,6 @@ async def _a_clear_leaves_the_lease_alone(harness: StoreHarness) -> None:
 
 
 async def put_with(store: TokenStore, key: StoreKey, lease: Lease) -> None:
-    """Save with *lease*, which must be held."""
     require(
         await store.save(key, make_record(), lease), "a save with the lease in hand was refused"
     )

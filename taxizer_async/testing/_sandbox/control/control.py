@@ -69,7 +69,6 @@ class Control:
         self._readers = 0
 
     async def serve(self, request: Request) -> None:
-        """Serve one request."""
         try:
             check_sender(request)
             if request.record.path == EVENTS and request.record.method == "GET":

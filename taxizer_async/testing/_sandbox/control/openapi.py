@@ -72,7 +72,6 @@ slow reader missed. No event holds a secret."""
 
 
 def describe() -> dict[str, object]:
-    """Return the document."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Taxizer sandbox", "version": __version__, "description": _ABOUT},

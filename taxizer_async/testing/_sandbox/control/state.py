@@ -21,7 +21,6 @@ _PATHS: Final = 100
 
 
 def read_state(parts: Parts) -> dict[str, object]:
-    """Return the state now."""
     newest = parts.issuer.newest()
     return {
         "run": parts.events.run,

@@ -32,8 +32,6 @@ _TRAFFIC: Final = frozenset({"login", "renewal", "unauthorized", "request"})
 
 @final
 class Stream:
-    """One reader's stream."""
-
     def __init__(self, request: Request, parts: Parts) -> None:
         self._request = request
         self._lost = request.connection.lost

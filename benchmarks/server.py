@@ -25,7 +25,7 @@ from taxizer_async.testing._sandbox.server import ServerThread
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
-    from taxizer_async.testing._sandbox.server import Message, Receive, Send
+    from taxizer_async.testing._sandbox.connection import Message, Receive, Send
 
 
 #: The path of the facade.

@@ -21,6 +21,7 @@ from taxizer_async.testing._store_suite.harness import (
     put,
     require,
     require_same,
+    save,
 )
 
 
@@ -31,8 +32,6 @@ _WORKERS: Final = 6
 _TURNS: Final = 5
 #: After so many steps of the event loop a call is cancelled; it may be done after the last number.
 _TICKS: Final = (0, 1, 2, 3, 5, 8, 100)
-
-_REFUSED: Final = "a save with the lease in hand was refused"
 
 
 @CONCURRENCY_CASES.add
@@ -59,7 +58,7 @@ async def _no_record_is_torn(harness: StoreHarness) -> None:
         for _ in range(3):
             tasks.start_soon(look, done)
         for record in records:
-            require(await writer.save(key, record, lease), _REFUSED)
+            await save(writer, key, record, lease)
         done.set()
     await lease.release()
     whole = {(record.version, record.token.jwt) for record in records}
@@ -81,7 +80,7 @@ async def _no_save_is_lost(harness: StoreHarness) -> None:
         for _ in range(_TURNS):
             lease = await leased_in_turn(store, harness.key())
             number = int((await get(store, harness.key())).version) + 1
-            require(await store.save(harness.key(), make_record(f"{number}"), lease), _REFUSED)
+            await save(store, harness.key(), make_record(f"{number}"), lease)
             await lease.release()
 
     async with anyio.create_task_group() as tasks:
@@ -131,9 +130,9 @@ async def _a_clear_harms_no_save(harness: StoreHarness) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clear, done)
         for number in range(_SAVES):
-            require(await store.save(harness.key(), make_record(f"v-{number}"), lease), _REFUSED)
+            await save(store, harness.key(), make_record(f"v-{number}"), lease)
         done.set()
-    require(await store.save(harness.key(), make_record(), lease), _REFUSED)
+    await save(store, harness.key(), make_record(), lease)
     require_same(await get(other, harness.key()), make_record())
     await lease.release()
 
@@ -190,11 +189,11 @@ async def _a_cancelled_save_is_done_or_not(harness: StoreHarness) -> None:
     before, after = (make_record(name, jwt=Secret(name * 999)) for name in ("before", "after"))
     for ticks in _TICKS:
         lease = await leased_in_turn(store, key)
-        require(await store.save(key, before, lease), _REFUSED)
+        await save(store, key, before, lease)
         await _cut_short(partial(store.save, key, after, lease), ticks)
         seen = await get(other, key)
         require_same(seen, before if seen.version == "before" else after)
-        require(await store.save(key, make_record("next"), lease), _REFUSED)
+        await save(store, key, make_record("next"), lease)
         require_same(await get(other, key), make_record("next"))
         await lease.release()
     await (await leased_in_turn(other, key)).release()

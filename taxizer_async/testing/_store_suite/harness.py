@@ -131,10 +131,15 @@ async def leased_in_turn(store: TokenStore, key: StoreKey) -> Lease:
     return lease
 
 
+async def save(store: TokenStore, key: StoreKey, record: TokenRecord, lease: Lease) -> None:
+    """Save *record* under *lease*, which must be held."""
+    require(await store.save(key, record, lease), "a save with the lease in hand was refused")
+
+
 async def put(store: TokenStore, key: StoreKey, record: TokenRecord) -> None:
     lease = await leased(store, key)
     try:
-        require(await store.save(key, record, lease), "a save with the lease in hand was refused")
+        await save(store, key, record, lease)
     finally:
         await lease.release()
 

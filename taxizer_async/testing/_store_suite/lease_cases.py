@@ -19,6 +19,7 @@ from taxizer_async.testing._store_suite.harness import (
     put,
     require,
     require_same,
+    save,
 )
 from taxizer_async.testing._store_suite.other_process import lease_elsewhere
 
@@ -232,18 +233,12 @@ async def _a_clear_leaves_the_lease_alone(harness: StoreHarness) -> None:
     """
     store, other = await harness.two()
     lease = await leased(store, harness.key())
-    await put_with(store, harness.key(), lease)
+    await save(store, harness.key(), make_record(), lease)
     await other.clear(harness.key())
     require(await other.lease(harness.key()) is None, "the lease is free")
     require(await lease.extend() is True, "the lease is lost")
-    await put_with(store, harness.key(), lease)
+    await save(store, harness.key(), make_record(), lease)
     await lease.release()
-
-
-async def put_with(store: TokenStore, key: StoreKey, lease: Lease) -> None:
-    require(
-        await store.save(key, make_record(), lease), "a save with the lease in hand was refused"
-    )
 
 
 async def _is_refused(store: TokenStore, key: StoreKey, lease: Lease) -> None:

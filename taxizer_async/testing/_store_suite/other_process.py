@@ -23,6 +23,7 @@ from taxizer_async.testing._store_suite.harness import (
     make_record,
     make_store,
     require,
+    save,
 )
 
 
@@ -91,9 +92,7 @@ def main() -> None:
 async def _hold(factory: StoreFactory, key: StoreKey) -> None:
     store = await make_store(factory)
     lease = await leased(store, key)
-    require(
-        await store.save(key, make_record(), lease), "a save with the lease in hand was refused"
-    )
+    await save(store, key, make_record(), lease)
     _say(_HELD)
     beat = lease.heartbeat
 

@@ -35,24 +35,14 @@ def move_on_after_turns(seconds: float, *, shield: bool = False) -> Generator[an
     with (
         no_cancellation_lost(),
         anyio.CancelScope(shield=shield) as scope,
-        call_after_turns(seconds, scope.cancel),
+        Countdown(seconds, scope.cancel),
     ):
         yield scope
 
 
-@contextlib.contextmanager
-def call_after_turns(seconds: float, call: Callable[[], object]) -> Generator[None]:
-    """Make *call* in the running loop after *seconds*, counted in turns, unless it was left before."""
-    countdown = _Countdown(seconds, call)
-    try:
-        yield
-    finally:
-        countdown.cancel()
-
-
 @final
-class _Countdown:
-    """Makes *call* after *seconds*, counted in turns of the running loop."""
+class Countdown:
+    """Makes *call* after *seconds*, counted in turns of the running loop, unless its context is left before."""
 
     __slots__ = ("_call", "_left", "_native", "_timer", "_turn")
 
@@ -63,7 +53,10 @@ class _Countdown:
         self._native = running_loop()
         self._timer: Cancellable = call_later(self._native, self._turn, self._end_turn)
 
-    def cancel(self) -> None:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
     def _end_turn(self) -> None:

@@ -6,6 +6,7 @@ A URL that is refused may contain a password: it is never quoted, and `_core.sec
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 from typing import Final, TypeAlias
@@ -66,16 +67,12 @@ def is_loopback(host: str) -> bool:
 
 def origin_of(scheme: str, host: bytes, port: int | None) -> Origin:
     """Return the origin, with one spelling of the host and with the default port."""
-    scheme = _SCHEMES.get(scheme, scheme)
-    return scheme, _one_spelling(host.lower()), port or DEFAULT_PORTS.get(scheme)
-
-
-def _one_spelling(host: bytes) -> bytes:
-    # httpx keeps an IPv6 address as it is written; aiohttp normalizes it.
-    try:
-        return ipaddress.ip_address(host.decode()).compressed.encode() if b":" in host else host
-    except ValueError:
-        return host
+    scheme, host = _SCHEMES.get(scheme, scheme), host.lower()
+    if b":" in host:
+        # httpx keeps an IPv6 address as it is written; aiohttp normalizes it.
+        with contextlib.suppress(ValueError):
+            host = ipaddress.ip_address(host.decode()).compressed.encode()
+    return scheme, host, port or DEFAULT_PORTS.get(scheme)
 
 
 def _problem_of(url: httpx.URL) -> str | None:

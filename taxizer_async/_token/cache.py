@@ -11,28 +11,22 @@ import math
 import os
 import threading
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable
+from typing import final
 
 import attrs
 
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.exchange import Refused, Unavailable
-from taxizer_async._core.policy import LEFT_TO_OTHERS_FOR, Freshness
+from taxizer_async._core.models import Credentials
+from taxizer_async._core.policy import LEFT_TO_OTHERS_FOR, Freshness, RenewalPolicy
 from taxizer_async._token.cache_state import CacheState
 from taxizer_async._token.cached_token import CachedToken, from_record
-from taxizer_async._token.failures import Failure
+from taxizer_async._token.failures import Cause, Failure
+from taxizer_async._token.places import Verdict
 from taxizer_async._token.refusals import after_acceptance, after_refusal, is_news
 from taxizer_async._token.shared_failures import to_cause
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._token.failures import Cause
-    from taxizer_async._token.places import Verdict
-    from taxizer_async.stores import FailureRecord, TokenRecord
+from taxizer_async.stores import FailureRecord, TokenRecord
 
 
 @final

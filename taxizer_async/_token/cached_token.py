@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING
-
 import attrs
 
+from taxizer_async._core.clock import Clock
+from taxizer_async._core.exchange import Issued
 from taxizer_async._core.models import Token, TokenState
-from taxizer_async._core.policy import Freshness, RenewalSchedule
+from taxizer_async._core.policy import Freshness, RenewalPolicy, RenewalSchedule
 from taxizer_async._core.secret import Secret
 from taxizer_async._token.places import Verdict
 from taxizer_async.stores import TokenRecord
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.exchange import Issued
-    from taxizer_async._core.policy import RenewalPolicy
 
 
 def _mark(cached: CachedToken) -> Secret:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import attrs
 
 from taxizer_async._core.clock import Clock
 from taxizer_async._core.event_log import EventLog
-from taxizer_async._core.events import ExchangeFailed
+from taxizer_async._core.events import ExchangeFailed, ExchangeKind
 from taxizer_async._core.exchange import Misconfigured, Refused
+from taxizer_async._core.models import Credentials
 from taxizer_async._core.policy import RenewalPolicy
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.renewal_request import Endpoints
+from taxizer_async._token.failures import Cause, Failure
+from taxizer_async._token.renewal_request import Endpoints, Progress
 from taxizer_async._token.shared_failures import is_answer, kind_and_text, pair_name
 from taxizer_async.stores import FailureRecord
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.events import ExchangeKind
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._token.failures import Cause, Failure
-    from taxizer_async._token.renewal_request import Progress
 
 
 @final

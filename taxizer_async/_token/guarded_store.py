@@ -10,28 +10,31 @@ import enum
 import math
 import os
 
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, Literal, TypeVar, final
+from typing import Final, Literal, TypeVar, final
 
 import anyio
 
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.errors import ConfigurationError, TaxizerError, TokenStoreError
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
 from taxizer_async._core.turns import call_after_turns, move_on_after_turns
-from taxizer_async.stores import FailureRecord, FailureStore, StoreView, TokenRecord
+from taxizer_async.stores import (
+    FailureRecord,
+    FailureStore,
+    Lease,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+    TokenStore,
+)
 from taxizer_async.stores._protocol import FAILURE_KINDS, LEASE_SECONDS
 from taxizer_async.stores._redis_errors import error_code
-
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import EventLog
-    from taxizer_async.stores import Lease, StoreKey, TokenStore
 
 
 T = TypeVar("T")

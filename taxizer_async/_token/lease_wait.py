@@ -6,7 +6,7 @@ What is done with the lease in hand is in `renewal`; `provider` says why things 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar, final
+from typing import Literal, TypeVar, final
 
 import attrs
 
@@ -16,15 +16,17 @@ from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Credentials
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
-from taxizer_async._token.renewal_request import NoResult, Progress, Turn
-from taxizer_async.stores import StoreKey
-
-
-if TYPE_CHECKING:
-    from taxizer_async._token.renewal import Renewal
-    from taxizer_async._token.renewal_request import RenewalRequest, Result, Step
-    from taxizer_async._token.single_flight import SharedRefresh
-    from taxizer_async.stores import StoreView
+from taxizer_async._token.renewal import Renewal
+from taxizer_async._token.renewal_request import (
+    NoResult,
+    Progress,
+    RenewalRequest,
+    Result,
+    Step,
+    Turn,
+)
+from taxizer_async._token.single_flight import SharedRefresh
+from taxizer_async.stores import StoreKey, StoreView
 
 
 StepT = TypeVar("StepT")

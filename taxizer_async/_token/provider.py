@@ -36,48 +36,44 @@ from __future__ import annotations
 import math
 import time
 
+from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import anyio
 
 from taxizer_async._core import events
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
+from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import move_on_after, running_loop, start_task
-from taxizer_async._core.exchange import Unavailable
+from taxizer_async._core.exchange import Exchange, Unavailable
 from taxizer_async._core.log_lines import LOG
-from taxizer_async._core.models import AuthStatus
+from taxizer_async._core.models import AuthStatus, Token
 from taxizer_async._core.policy import (
     HEALTHY_FACTOR,
     KEEP_FRESH_INTERVAL,
     LONGEST_WAIT_FOR_REPLACEMENT,
     Freshness,
+    RenewalPolicy,
 )
 from taxizer_async._core.process import PerProcess
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken, token_state
+from taxizer_async._token.credentials_source import CredentialsSource
 from taxizer_async._token.failures import Failure
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.places import Verdict
 from taxizer_async._token.renewal import Renewal
-from taxizer_async._token.renewal_request import NoResult, RenewalRequest
-from taxizer_async._token.single_flight import RefreshCoordinator, sleep_unless
-from taxizer_async.stores import StoreKey
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_log import EventLog
-    from taxizer_async._core.exchange import Exchange
-    from taxizer_async._core.models import Token
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._token.credentials_source import CredentialsSource
-    from taxizer_async._token.renewal_request import Endpoints, Result
-    from taxizer_async._token.single_flight import SharedRefresh, Sleeper
-    from taxizer_async.stores import TokenStore
+from taxizer_async._token.renewal_request import Endpoints, NoResult, RenewalRequest, Result
+from taxizer_async._token.single_flight import (
+    RefreshCoordinator,
+    SharedRefresh,
+    Sleeper,
+    sleep_unless,
+)
+from taxizer_async.stores import StoreKey, TokenStore
 
 
 @final

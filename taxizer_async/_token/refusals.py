@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import math
 
-from typing import TYPE_CHECKING
-
 import attrs
 
 from taxizer_async._core.policy import (
     ACCEPTANCE_COUNTS,
     ACCEPTANCE_NOTED_EVERY,
     OTHERS_TELL_WITHIN,
+    RenewalPolicy,
 )
 from taxizer_async._token.cache_state import CacheState, RenewalOf401
+from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Refusal, Verdict
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.policy import RenewalPolicy
-    from taxizer_async._token.cached_token import CachedToken
 
 
 def is_news(

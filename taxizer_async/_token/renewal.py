@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeGuard, final
+from typing import TypeGuard, final
 
 import attrs
 
@@ -30,29 +30,24 @@ from taxizer_async._core.exchange import (
 )
 from taxizer_async._core.models import Credentials
 from taxizer_async._core.policy import LEASE_YIELDED_FOR, RenewalPolicy
+from taxizer_async._core.secret import Secret
 from taxizer_async._token.cache import TokenCache
-from taxizer_async._token.cached_token import from_issued
+from taxizer_async._token.cached_token import CachedToken, from_issued
 from taxizer_async._token.credentials_source import CredentialsSource, ask_credentials
 from taxizer_async._token.failure_memory import FailureMemory
-from taxizer_async._token.failures import describe_refresh
+from taxizer_async._token.failures import CredentialsUnavailable, Failure, describe_refresh
 from taxizer_async._token.guarded_store import GuardedStore, SaveResult
-from taxizer_async._token.renewal_request import Endpoints, NoResult
+from taxizer_async._token.renewal_request import (
+    Endpoints,
+    NoResult,
+    Progress,
+    RenewalRequest,
+    Result,
+    Step,
+    Turn,
+)
 from taxizer_async._token.shared_failures import is_answer
-from taxizer_async.stores import StoreKey
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.secret import Secret
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.failures import CredentialsUnavailable, Failure
-    from taxizer_async._token.renewal_request import (
-        Progress,
-        RenewalRequest,
-        Result,
-        Step,
-        Turn,
-    )
-    from taxizer_async.stores import StoreView, TokenRecord
+from taxizer_async.stores import StoreKey, StoreView, TokenRecord
 
 
 def _remember_failures(renewal: Renewal) -> FailureMemory:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hmac
 
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard
 
 from taxizer_async._core.exchange import Malformed, Refused, Unavailable, may_pass
-
-
-if TYPE_CHECKING:
-    from taxizer_async._core.models import Credentials
-    from taxizer_async._token.failures import Cause
-    from taxizer_async.stores import FailureRecord
-    from taxizer_async.stores._protocol import FailureKind
+from taxizer_async._core.models import Credentials
+from taxizer_async._token.failures import Cause
+from taxizer_async.stores import FailureRecord
+from taxizer_async.stores._protocol import FailureKind
 
 
 Answer: TypeAlias = Refused | Unavailable | Malformed

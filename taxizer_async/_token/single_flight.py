@@ -12,31 +12,26 @@ import itertools
 import threading
 import time
 
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Final, final
+from typing import Any, Final, final
 from weakref import WeakKeyDictionary
 
 import anyio
 
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.event_loops import (
+    Cancellable,
     EventLoop,
     no_cancellation_lost,
     running_loop,
     start_task,
 )
 from taxizer_async._core.policy import BLOCKED_AFTER, WATCH_INTERVAL
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-    from typing import Any
-
-    from taxizer_async._core.clock import Clock
-    from taxizer_async._core.event_loops import Cancellable
-    from taxizer_async._token.cached_token import CachedToken
-    from taxizer_async._token.failures import Failure
-    from taxizer_async.stores import Lease
+from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.failures import Failure
+from taxizer_async.stores import Lease
 
 
 #: The refresh that the running code is a part of.

@@ -56,7 +56,7 @@ class MemoryTokenStore:
         """Replace the record of *key*; False if *lease* is not held."""
         state = self._state.get()
         with state.mutex:
-            if not state.is_held(key, lease):
+            if state.leases.get(key) is not lease:
                 return False
             state.records[key] = (self._clock.monotonic(), record)
             state.failures.pop(key, None)
@@ -66,7 +66,7 @@ class MemoryTokenStore:
         """Keep *failure* while it is remembered; False if *lease* is not held."""
         state = self._state.get()
         with state.mutex:
-            if not state.is_held(key, lease):
+            if state.leases.get(key) is not lease:
                 return False
             state.failures[key] = (self._clock.monotonic(), failure)
         return True
@@ -100,9 +100,6 @@ class _ProcessState:
         self.records: dict[StoreKey, tuple[float, TokenRecord]] = {}
         self.failures: dict[StoreKey, tuple[float, FailureRecord]] = {}
         self.leases: dict[StoreKey, _MemoryLease] = {}
-
-    def is_held(self, key: StoreKey, lease: Lease) -> bool:
-        return self.leases.get(key) is lease
 
 
 @final

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
 from taxizer_async._core.errors import TokenStoreError
-from taxizer_async._core.turns import call_after_turns
+from taxizer_async._core.turns import Countdown
 from taxizer_async.stores._redis_errors import error_code, is_pool_empty
 
 
@@ -77,7 +77,7 @@ async def _within(
     limit = asyncio.timeout(None)
     try:
         async with limit:
-            with call_after_turns(seconds, lambda: limit.reschedule(0)):
+            with Countdown(seconds, lambda: limit.reschedule(0)):
                 return await _once_connected(call)
     except TimeoutError:
         if not limit.expired():

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from taxizer_async._core.turns import call_after_turns, move_on_after_turns
+from taxizer_async._core.turns import Countdown, move_on_after_turns
 from tests.support.limits import HANG
 
 
@@ -52,9 +52,9 @@ async def test_what_ended_in_time_is_left_alone() -> None:
     """A time-out that was left does nothing later."""
     calls: list[str] = []
     later = anyio.Event()
-    with call_after_turns(0.01, lambda: calls.append("too late")):
+    with Countdown(0.01, lambda: calls.append("too late")):
         await anyio.lowlevel.checkpoint()
-    with anyio.fail_after(HANG), call_after_turns(0.1, later.set):
+    with anyio.fail_after(HANG), Countdown(0.1, later.set):
         await later.wait()
 
     assert calls == []

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Final, final
+from typing import Any, Final, final
 
 from taxizer_async.testing._sandbox.connection import Receive, Send
 from taxizer_async.testing._sandbox.control.control import Control, is_control
@@ -41,7 +41,7 @@ class SandboxApp:
         self._endpoints = Endpoints(parts.sandbox, parts.issuer)
         self._control = Control(parts)
 
-    async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         serve = self._control.serve if is_control(request.record.path) else self._serve
         # The server stops; uvicorn would log this as a failure of the app.

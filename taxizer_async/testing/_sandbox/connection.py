@@ -9,13 +9,13 @@ import struct
 import sys
 
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from typing import Final, final
+from typing import Any, Final, final
 
 
-Message = MutableMapping[str, object]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, object], Receive, Send], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 #: Where an app finds its `Connection` in the scope's state.
 CONNECTION: Final = "connection"

@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, cast, final
+from typing import Any, Final, cast, final
 
 import attrs
 
-from taxizer_async.testing._sandbox.connection import CONNECTION, Connection, Receive, Send
+from taxizer_async.testing._sandbox.connection import CONNECTION, Receive, Send
 from taxizer_async.testing._sandbox.faults import Fault
 from taxizer_async.testing._sandbox.recorder import Group, RequestRecord
 
@@ -37,24 +37,24 @@ class Request:
 
     __slots__ = ("_receive", "_scope", "_send", "body", "connection", "headers", "record")
 
-    def __init__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self.body = b""
-        self.connection = cast("Mapping[str, Connection]", scope["state"])[CONNECTION]
-        self.headers = cast("list[tuple[bytes, bytes]]", scope["headers"])
-        path = cast("str", scope["path"])
+        self.connection = scope["state"][CONNECTION]
+        self.headers = scope["headers"]
+        path = scope["path"]
         self.record = RequestRecord(
             group=_GROUPS.get(path, "resource"),
-            method=cast("str", scope["method"]),
+            method=scope["method"],
             path=path,
             authorization=dict(self.headers).get(b"authorization"),
         )
 
     @property
     def query(self) -> str:
-        return cast("bytes", self._scope["query_string"]).decode("latin-1")
+        return str(self._scope["query_string"], "latin-1")
 
     @property
     def bearer(self) -> str | None:
@@ -77,7 +77,7 @@ class Request:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 return False
-            chunks.append(cast("bytes", message.get("body", b"")))
+            chunks.append(message.get("body", b""))
             more = bool(message.get("more_body"))
         self.body = b"".join(chunks)
         return True

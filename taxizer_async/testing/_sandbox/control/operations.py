@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, cast, final
+from typing import Any, Final, final
 
 import attrs
 
@@ -20,7 +20,7 @@ _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _EVERYWHERE: Final = ("connect", "refresh", "resource")
 
 
-Body = Mapping[str, object]
+Body = Mapping[str, Any]
 
 
 @final
@@ -41,14 +41,14 @@ def _change(sandbox: Controlled, body: Body) -> None:
 
 
 def _fail(sandbox: Controlled, body: Body) -> None:
-    fault = _FAULTS[cast("str", body["kind"])](body)
-    where = cast("str | None", body.get("where"))
+    fault = _FAULTS[body["kind"]](body)
+    where = body.get("where")
     for place in _EVERYWHERE if where is None else (where,):
-        sandbox.fail(place, fault, times=cast("int | None", body.get("times")))
+        sandbox.fail(place, fault, times=body.get("times"))
 
 
 def _heal(sandbox: Controlled, body: Body) -> None:
-    sandbox.heal(cast("str | None", body.get("where")))
+    sandbox.heal(body.get("where"))
 
 
 def _revoke(sandbox: Controlled, body: Body) -> None:
@@ -60,7 +60,7 @@ def _revoke(sandbox: Controlled, body: Body) -> None:
 
 
 def _expire(sandbox: Controlled, body: Body) -> None:
-    sandbox.expire(cast("float", body.get("seconds", 0.0)))
+    sandbox.expire(body.get("seconds", 0.0))
 
 
 def _reset_counters(sandbox: Controlled, _body: Body) -> None:
@@ -72,8 +72,8 @@ def _reset(sandbox: Controlled, _body: Body) -> None:
 
 
 def _answer(body: Body) -> Fault:
-    code = cast("int", body["code"])
-    headers = cast("Mapping[str, str]", body.get("headers", {}))
+    code = body["code"]
+    headers = body.get("headers", {})
     if _FRAMING & {name.lower() for name in headers}:
         msg = "headers must not say how long the body is"
         raise ValueError(msg)
@@ -82,14 +82,14 @@ def _answer(body: Body) -> Fault:
             msg = "content_type needs a body"
             raise ValueError(msg)
         return Fault.status(code, headers=headers)
-    content_type = cast("str", body.get("content_type", "text/plain"))
-    text = cast("str", body["body"])
+    content_type = body.get("content_type", "text/plain")
+    text = body["body"]
     return Fault.status(code, headers=headers, body=text, content_type=content_type)
 
 
 def _edit(body: Body) -> Fault:
-    removed = dict.fromkeys(cast("list[str]", body.get("remove", [])), Fault.MISSING)
-    fields = cast("dict[str, object]", body.get("fields", {})) | removed
+    removed = dict.fromkeys(body.get("remove", []), Fault.MISSING)
+    fields = body.get("fields", {}) | removed
     if not fields:
         msg = "an edit needs fields or remove"
         raise ValueError(msg)
@@ -101,7 +101,7 @@ _FAULTS: Final[dict[str, Callable[[Body], Fault]]] = {
     "reset": lambda _: Fault.reset(),
     "truncate": lambda _: Fault.truncate(),
     "drop": lambda _: Fault.drop_after_processing(),
-    "hang": lambda body: Fault.hang(cast("float | None", body.get("seconds"))),
+    "hang": lambda body: Fault.hang(body.get("seconds")),
     "edit": _edit,
 }
 

@@ -6,10 +6,10 @@ import json
 import re
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 
-Schema = Mapping[str, object]
+Schema = Mapping[str, Any]
 
 #: The types of JSON: what an error calls them, and what they are in Python.
 _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
@@ -23,7 +23,7 @@ _TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 }
 
 
-def check(schema: Schema, value: object, name: str = "the body") -> None:
+def check(schema: Schema, value: Any, name: str = "the body") -> None:
     """
     Check *value*, which an error calls *name*.
 
@@ -35,22 +35,22 @@ def check(schema: Schema, value: object, name: str = "the body") -> None:
         msg = f"{name} must be {_wanted(schema)}"
         raise ValueError(msg)
     if isinstance(value, dict):
-        _check_object(schema, cast("Mapping[str, object]", value), name)
+        _check_object(schema, cast("Mapping[str, Any]", value), name)
     elif isinstance(value, list) and "items" in schema:
-        for item in cast("list[object]", value):
-            check(cast("Schema", schema["items"]), item, f"each of {name}")
+        for item in cast("Sequence[object]", value):
+            check(schema["items"], item, f"each of {name}")
 
 
-def _check_object(schema: Schema, value: Mapping[str, object], name: str) -> None:
-    properties = cast("Mapping[str, Schema]", schema.get("properties", {}))
-    others = cast("Schema | bool", schema.get("additionalProperties", True))
-    for field in cast("Sequence[str]", schema.get("required", ())):
+def _check_object(schema: Schema, value: Mapping[str, Any], name: str) -> None:
+    properties = schema.get("properties", {})
+    others = schema.get("additionalProperties", True)
+    for field in schema.get("required", ()):
         if field not in value:
             msg = f"{name} lacks {field}"
             raise ValueError(msg)
     for field, content in value.items():
         if "propertyNames" in schema:
-            check(cast("Schema", schema["propertyNames"]), field, f"each name in {name}")
+            check(schema["propertyNames"], field, f"each name in {name}")
         if field in properties:
             check(properties[field], content, field)
         elif others is False:
@@ -61,16 +61,13 @@ def _check_object(schema: Schema, value: Mapping[str, object], name: str) -> Non
             check(others, content, f"each of {name}")
 
 
-def _choose(schema: Schema, value: object) -> Schema:
+def _choose(schema: Schema, value: Any) -> Schema:
     """Return the one of several schemas that *value* names by its discriminator."""
     if "oneOf" not in schema:
         return schema
-    by = cast("Mapping[str, str]", schema["discriminator"])["propertyName"]
-    kind = cast("Mapping[str, object]", value).get(by) if isinstance(value, dict) else None
-    options = cast("Sequence[Schema]", schema["oneOf"])
-    named = {
-        cast("Mapping[str, Schema]", each["properties"])[by]["const"]: each for each in options
-    }
+    by = schema["discriminator"]["propertyName"]
+    kind = cast("Mapping[str, Any]", value).get(by) if isinstance(value, dict) else None
+    named: dict[str, Schema] = {each["properties"][by]["const"]: each for each in schema["oneOf"]}
     if isinstance(kind, str) and kind in named:
         return named[kind]
     return {
@@ -80,36 +77,35 @@ def _choose(schema: Schema, value: object) -> Schema:
     }
 
 
-def _fits(schema: Schema, value: object) -> bool:
+def _fits(schema: Schema, value: Any) -> bool:
     types = _types(schema)
     if types and not any(_is(value, each) for each in types):
         return False
-    if "enum" in schema and value not in cast("Sequence[object]", schema["enum"]):
+    if "enum" in schema and value not in schema["enum"]:
         return False
     if isinstance(value, str) and "pattern" in schema:
-        return re.fullmatch(cast("str", schema["pattern"]), value) is not None
+        return re.fullmatch(schema["pattern"], value) is not None
     if _is(value, "number") and "minimum" in schema:
-        low, high = cast("float", schema["minimum"]), cast("float", schema["maximum"])
-        return low <= cast("float", value) <= high
+        return bool(schema["minimum"] <= value <= schema["maximum"])
     return True
 
 
-def _is(value: object, name: str) -> bool:
+def _is(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return name == "boolean"
     return isinstance(value, _TYPES[name][1])
 
 
 def _types(schema: Schema) -> Sequence[str]:
-    named = cast("str | Sequence[str]", schema.get("type", ()))
+    named: str | Sequence[str] = schema.get("type", ())
     return (named,) if isinstance(named, str) else named
 
 
 def _wanted(schema: Schema) -> str:
     if "enum" in schema:
-        return "one of " + ", ".join(map(json.dumps, cast("Sequence[object]", schema["enum"])))
+        return "one of " + ", ".join(map(json.dumps, schema["enum"]))
     if "pattern" in schema and "description" in schema:
-        return cast("str", schema["description"])
+        return str(schema["description"])
     text = " or ".join(_TYPES[each][0] for each in _types(schema))
     if "minimum" in schema:
         text += f" from {schema['minimum']} to {schema['maximum']}"

@@ -48,11 +48,23 @@ class StoreConfig:
     @property
     def encryption_keys(self) -> tuple[Secret, ...]:
         """
-        The keys in the environment: the first one encrypts, and any of them decrypts.
+        The keys in `TAXIZER_ENCRYPTION_KEY`, or in the file that its `_FILE` variant names.
 
-        See `encryption_keys_of_environment` for errors.
+        The first one encrypts, and any of them decrypts; commas or white space separate them.
+
+        Raises:
+            ConfigurationError: If one of the variables is set but holds no key, as tokens that were meant to
+                be encrypted would be kept in the clear.
         """
-        return () if self.kind is StoreKind.MEMORY else encryption_keys_of_environment()
+        if self.kind is StoreKind.MEMORY:
+            return ()
+        found = find_variable(ENCRYPTION_KEY)
+        keys = () if found is None else tuple(map(Secret, found.reveal().replace(",", " ").split()))
+        variables = (ENCRYPTION_KEY, f"{ENCRYPTION_KEY}_FILE")
+        if not keys and any(name in os.environ for name in variables):
+            msg = f"{ENCRYPTION_KEY} has no key in it: unset it to keep tokens in the clear"
+            raise ConfigurationError(msg)
+        return keys
 
     @property
     def place(self) -> str:
@@ -112,21 +124,3 @@ async def closing(store: TokenStore) -> AsyncGenerator[None]:
         close = getattr(store, "aclose", None)
         if close is not None:
             await close()
-
-
-def encryption_keys_of_environment() -> tuple[Secret, ...]:
-    """
-    Return the keys in `TAXIZER_ENCRYPTION_KEY`, or in the file that its `_FILE` variant names.
-
-    Commas or white space separate them.
-
-    Raises:
-        ConfigurationError: If one of the variables is set but holds no key, as tokens that were meant to be
-            encrypted would be kept in the clear.
-    """
-    found = find_variable(ENCRYPTION_KEY)
-    keys = () if found is None else tuple(map(Secret, found.reveal().replace(",", " ").split()))
-    if not keys and any(name in os.environ for name in (ENCRYPTION_KEY, f"{ENCRYPTION_KEY}_FILE")):
-        msg = f"{ENCRYPTION_KEY} has no key in it: unset it to keep tokens in the clear"
-        raise ConfigurationError(msg)
-    return keys

@@ -72,7 +72,7 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
     """
     parsed = parse_json(body)
     if not isinstance(parsed, dict):
-        return Undecodable(_describe(body, parsed))
+        return Undecodable(describe(body))
     payload = cast("dict[str, Any]", parsed)
     problem = _jwt_problem(payload)
     if problem:
@@ -86,10 +86,6 @@ def decode_token(body: bytes) -> Decoded | Undecodable:
         and getattr(token, name) is None
     )
     return Decoded(token=token, unreadable=unreadable)
-
-
-def describe(body: bytes) -> str:
-    return _describe(body, parse_json(body))
 
 
 def token_fields(token: Token) -> dict[str, Any]:
@@ -155,9 +151,11 @@ def _jwt_problem(payload: dict[str, Any]) -> str | None:
     return None
 
 
-def _describe(body: bytes, payload: Any) -> str:
+def describe(body: bytes) -> str:
+    """Describe *body* without any value from it."""
     if not body:
         return "an empty body"
+    payload = parse_json(body)
     if payload is not _NOT_JSON:
         return f"a JSON {_JSON_KINDS.get(type(payload).__name__, 'number or boolean')}"
     is_html = b"<html" in body[:1024].lower()

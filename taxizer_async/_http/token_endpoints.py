@@ -182,7 +182,8 @@ class HttpExchange:
             try:
                 problem = await self._send(call, response, progress)
             except self._library.never_sent as cause:
-                self._note_certificate(cause)
+                if isinstance(self._make, LoginClients) and is_about_certificate(cause):
+                    self._make.tls.doubt()
                 problem = Unavailable(reason=_describe(cause), not_processed=True)
             except Exception as cause:  # noqa: BLE001 - whatever a transport raises
                 if lacks_thread(cause):
@@ -274,10 +275,6 @@ class HttpExchange:
         if self._is_own:
             return f"no HTTP client could be made {during}"
         return f"http_client returned nothing {during}"
-
-    def _note_certificate(self, error: Exception) -> None:
-        if isinstance(self._make, LoginClients) and is_about_certificate(error):
-            self._make.tls.doubt()
 
 
 async def traced(

@@ -23,7 +23,7 @@ from taxizer_async._core.event_loops import running_loop, start_task
 from taxizer_async._core.events import StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
 from taxizer_async._core.models import Token
-from taxizer_async._core.turns import call_after_turns, move_on_after_turns
+from taxizer_async._core.turns import Countdown, move_on_after_turns
 from taxizer_async.stores import (
     FailureRecord,
     FailureStore,
@@ -119,7 +119,7 @@ class GuardedStore:
             _refuse_unless(failure is None or _is_failure(failure), failure, "FailureRecord")
             return view
 
-        with call_after_turns(self._timeout / 2, note_delay):
+        with Countdown(self._timeout / 2, note_delay):
             view = await self._call("load", read)
         if view is _Failed.FAILED:
             return _NOTHING

@@ -16,7 +16,7 @@ from taxizer_async._core.errors import ConfigurationError, TokenStoreError
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.events import Event, StoreFailed, StoreRecovered
 from taxizer_async._core.exchange import Misconfigured
-from taxizer_async._core.turns import call_after_turns
+from taxizer_async._core.turns import Countdown
 from taxizer_async._token.guarded_store import GuardedStore, NoLease, SaveResult
 from taxizer_async.stores import (
     FailureRecord,
@@ -78,7 +78,7 @@ class Moody:
             await anyio.sleep_forever()
         if self.mood == "late":
             answered = anyio.Event()
-            with call_after_turns(0.75 * TIMEOUT, answered.set):
+            with Countdown(0.75 * TIMEOUT, answered.set):
                 await answered.wait()
 
     async def load(self, key: StoreKey, /) -> TokenRecord | None:

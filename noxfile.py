@@ -140,6 +140,14 @@ def browser(session: nox.Session) -> None:
     session.run("pytest", *arguments, env=SAFE_PATH)
 
 
+@nox.session
+def neighbours(session: nox.Session) -> None:
+    """Run the client beside what programs have, such as Sentry, gunicorn and nest_asyncio; arguments go to pytest."""
+    install(session, "neighbours")
+    arguments = session.posargs or [*PARALLEL, "tests/integrations/neighbours"]
+    session.run("pytest", *arguments, env=SAFE_PATH)
+
+
 @nox.session(python=PYTHONS)
 def versions(session: nox.Session) -> None:
     """Run the tests that depend on the version of Python; arguments go to pytest."""

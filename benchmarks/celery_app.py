@@ -1,7 +1,7 @@
 """
 A Celery worker as a program: `python -m benchmarks.celery_app`.
 
-The first line of JSON on stdin is its environment; it ends with stdin. A task sends one request: over
+The first line of JSON on stdin is its environment, in which `POOL` is the kind of pool; it ends with stdin. A task sends one request: over
 `SyncTaxizerClient`, or over a plain `httpx.Client` that has a token already. Each process has one client of a kind.
 """
 
@@ -67,8 +67,9 @@ def main() -> None:
     app.conf.update(broker_url=url, result_backend=url, worker_prefetch_multiplier=1)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=error"]
+    pool = os.environ.get("POOL", "prefork")
     app.worker_main(
-        ["--quiet", "worker", "--pool=prefork", "--concurrency=4", "-O", "fair", *quiet]
+        ["--quiet", "worker", f"--pool={pool}", "--concurrency=4", "-O", "fair", *quiet]
     )
 
 

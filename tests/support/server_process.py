@@ -84,7 +84,11 @@ class Server:
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def end(self) -> int:
         """Wait for its end, and return its exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 from typing import Annotated, Final
 
@@ -22,6 +23,13 @@ from taxizer_async._core.helper_thread import HelperLoop
 _LONGEST: Final = 3_600.0
 
 
+def _check_limit(seconds: float) -> float:
+    if math.isnan(seconds):  # which passes the bounds of some versions of typer
+        msg = "nan is no time"
+        raise typer.BadParameter(msg)
+    return seconds
+
+
 @with_store(StoreKind.MEMORY)
 def doctor(
     base_url: str,
@@ -30,7 +38,13 @@ def doctor(
     json: Json = False,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, max=_LONGEST, metavar="SECONDS", help="The limit of each check."),
+        typer.Option(
+            min=0.1,
+            max=_LONGEST,
+            metavar="SECONDS",
+            help="The limit of each check.",
+            callback=_check_limit,
+        ),
     ] = 10.0,
 ) -> None:
     """

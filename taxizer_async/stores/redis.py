@@ -8,9 +8,11 @@ server's clock decides about a lease and about the age of a token.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 
+from collections.abc import Iterator
 from typing import Any, Final, NoReturn, Self, cast, final
 
 import attrs
@@ -62,22 +64,28 @@ if left < 0 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV
 if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 return 0
 """
-_EXTEND: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+# Behind the owner's name the lease has the number of its last save.
+_HELD: Final = """
+local held = redis.call('GET', KEYS[1])
+if not held or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
+"""
+_EXTEND: Final = f"""{_HELD}
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-_RELEASE: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_RELEASE: Final = f"""{_HELD}
 return redis.call('DEL', KEYS[1])
 """
-_SAVE: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+# A try that was given up may still be on its way: it must not undo what its owner has saved since.
+_IN_ORDER: Final = f"""{_HELD}
+if (tonumber(string.sub(held, #ARGV[1] + 2)) or 0) > tonumber(ARGV[4]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[4], 'PX', ARGV[5])
+"""
+_SAVE: Final = f"""{_IN_ORDER}
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[3])
 return 1
 """
-_SAVE_FAILURE: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+_SAVE_FAILURE: Final = f"""{_IN_ORDER}
 redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
 return 1
 """
@@ -205,7 +213,7 @@ class RedisTokenStore:
             return False
         ttl = _milliseconds(_life(record))
         data = self._cipher.encrypt(Stored(key=key, content=record, written={"ttl": ttl}))
-        return bool(await self._eval(_SAVE, key, lease.owner, data, ttl))
+        return await self._save(_SAVE, key, data, ttl, lease)
 
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:
         """Keep *failure* while it is remembered; False, and nothing done, if *lease* is lost."""
@@ -213,7 +221,7 @@ class RedisTokenStore:
             return False
         ttl = max(1, _milliseconds(failure.remaining))
         data = self._cipher.encrypt(Stored(key=key, content=failure, written={}))
-        return bool(await self._eval(_SAVE_FAILURE, key, lease.owner, data, ttl))
+        return await self._save(_SAVE_FAILURE, key, data, ttl, lease)
 
     async def clear(self, key: StoreKey, /) -> None:
         """Drop the record of *key*, and its failure."""
@@ -234,6 +242,12 @@ class RedisTokenStore:
         """Refuse: a pickle would contain the encryption key."""
         msg = f"{type(self).__name__} can't be pickled: make one in each process"
         raise TypeError(msg)
+
+    async def _save(
+        self, script: str, key: StoreKey, data: OpaqueBytes, ttl: int, lease: _RedisLease
+    ) -> bool:
+        number, end = next(lease.numbers), _milliseconds(LEASE_SECONDS)
+        return bool(await self._eval(script, key, lease.owner, data, ttl, number, end))
 
     async def _eval(self, script: str, key: StoreKey, *values: str | int | OpaqueBytes) -> Any:
         return await _eval(self._clients, script, _keys(self._prefix, key), *values)
@@ -266,6 +280,8 @@ class _RedisLease:
     _clients: RedisClients
     _key: str
     owner: str = attrs.field(factory=lambda: os.urandom(16).hex())
+    #: Of its saves, in their order.
+    numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
 
     @property
     def heartbeat(self) -> float | None:

@@ -143,6 +143,34 @@ async def test_a_lease_that_ended_is_the_next_ones(
     assert record.token.jwt.reveal() == "newer"
 
 
+@pytest.mark.invariant(25)
+async def test_a_save_that_is_late_undoes_nothing(
+    store: RedisTokenStore, client: redis.asyncio.Redis
+) -> None:
+    """A save that reaches Redis after a later one of the same holder is refused, and repeating the last is not."""
+    lease = await store.lease(KEY)
+    assert lease is not None
+    real, sent = client.eval, []
+
+    async def note(*arguments: Any) -> Any:
+        sent.append(arguments)
+        return await real(*arguments)
+
+    client.eval = note  # type: ignore[method-assign,assignment]
+    assert await store.save(KEY, make_record("older"), lease)
+    assert await store.save(KEY, make_record("newer"), lease)
+
+    late, last = sent
+    assert not await real(*late)
+    assert await real(*last)
+    record = await store.load(KEY)
+    assert record is not None
+    assert record.token.jwt.reveal() == "newer"
+    assert await lease.extend()
+    await lease.release()
+    assert await store.lease(KEY) is not None
+
+
 async def test_extending_is_for_the_whole_time(
     store: RedisTokenStore, client: redis.asyncio.Redis
 ) -> None:

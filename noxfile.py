@@ -219,6 +219,19 @@ def fleet(session: nox.Session) -> None:
 
 
 @nox.session
+def protocol(session: nox.Session) -> None:
+    """Take the model of the renewal through all its states, and break it in each way; arguments go to it."""
+    missing = [tool for tool in ("spin", "gcc") if shutil.which(tool) is None]
+    if missing:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            session.error(f"install Debian's packages {' and '.join(missing)}")
+        session.run("apt-get", "update", "--quiet", external=True)
+        session.run("apt-get", "install", "--quiet", "--yes", *missing, external=True)
+    session.install("attrs")
+    session.run("python", "-m", "tests.campaigns.protocol.run", *session.posargs)
+
+
+@nox.session
 def proxy(session: nox.Session) -> None:
     """Put an nginx with faults between 16 processes and all that they talk to; arguments go to it."""
     if not Path("/usr/lib/nginx/modules/ngx_stream_js_module.so").exists():

@@ -51,7 +51,11 @@ class LeaseWait:
     async def _step(
         self, request: RenewalRequest, refresh: SharedRefresh, progress: Progress
     ) -> Step:
-        """Look into the store; if nothing there helps, take a turn, or wait until the next look."""
+        """
+        Look into the store; if nothing there helps, take a turn, or wait until the next look.
+
+        It is the step `end_load` of `tests/campaigns/protocol`; those of a turn are in `renewal`.
+        """
         renewal = self._renewal
         key, asked = await renewal.key(progress.credentials, seconds=renewal.seconds_left(request))
         if renewal.is_superseded(request):

@@ -29,6 +29,7 @@ given back before the next attempt.
 A refresh token is spent the moment it is sent: the mark is written first, in memory and in the store,
 and taken back only if the request certainly did not arrive. A spent one leads to a login. A refresh
 token that others may have, too, is only sent under the lease. A token is saved before anyone uses it.
+`tests/campaigns/protocol` takes these steps in every order, through every crash.
 """
 
 from __future__ import annotations

@@ -291,7 +291,6 @@ class _EventHooks(dict[str, list[Any]]):
     """
 
     def __init__(self, hooks: dict[str, list[Any]], one_loop: _OneLoop | None) -> None:
-        super().__init__()
         self._hooks = hooks
         self._one_loop = one_loop
         self._call = self._run_sync if one_loop is None else self._run

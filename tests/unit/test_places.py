@@ -103,6 +103,7 @@ def test_contradicting(version: str, sent_at: float, found: tuple[str, ...]) -> 
         ([9.0], False),
         ([8.0, 9.0], True),
         ([4.0, 9.0], False),
+        ([5.0, 9.0], False),
         ([4.0, 8.0, 9.0], True),
         ([4.0, 6.0, 7.0, 9.0], True),
     ],

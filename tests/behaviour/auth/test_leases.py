@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 from collections.abc import Callable
 
 import anyio
 import pytest
 
-from taxizer_async import MemoryTokenStore, RenewalPolicy
+from taxizer_async import AuthError, Event, LeaseAwaited, MemoryTokenStore, RenewalPolicy
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
@@ -124,8 +127,47 @@ async def test_a_wait_looks_less_and_less_often(
             tasks.cancel_scope.cancel()
 
     can_tell = isinstance(store, SharingStore)
+    waited = store.calls[:commands]
+    # It is told with each look, or tries with each third one.
+    assert waited.count("lease") == (0 if can_tell else math.ceil(waited.count("load") / 3))
     assert 15 <= commands <= (36 if can_tell else 48)
     assert taken_at - end <= 2 * SOON * (1 if can_tell else 2)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "elapsed"), [("acquired", 3.0), ("served", 3.0), ("gave_up", 30.0)]
+)
+async def test_a_wait_for_the_lease_is_reported(
+    make_auth: MakeAuth,
+    store: ScriptedStore,
+    events: list[Event],
+    outcome: str,
+    elapsed: float,
+) -> None:
+    """The event says how long a refresh waited while others had the lease, and how that ended."""
+    clock = ManualClock()
+    store.inner, ready = MemoryTokenStore(clock=clock), MemoryTokenStore(clock=clock)
+    await make_auth(clock=clock, store=ready).token()
+    store.busy = True
+    end = clock.monotonic() + 3.0
+
+    def change() -> None:
+        if clock.monotonic() >= end:
+            store.busy = outcome != "acquired"
+            store.inner = ready if outcome == "served" else store.inner
+
+    auth = make_auth(clock=clock)
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_time, clock, change)
+            with contextlib.suppress(AuthError):
+                await auth.token()
+            tasks.cancel_scope.cancel()
+    await auth.events_delivered()
+
+    (awaited,) = [event for event in events if isinstance(event, LeaseAwaited)]
+    assert awaited.outcome == outcome
+    assert awaited.elapsed == pytest.approx(elapsed, abs=4 * SOON)
 
 
 @pytest.mark.invariant(24)

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -72,6 +73,17 @@ class _Trial:
         return self.folder / "noticed-by"
 
 
+@attrs.frozen
+class _Witness:
+    """Notes which test notices."""
+
+    _trial: _Trial
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._trial.report.write_text(report.nodeid)
+
+
 @final
 class Bench:
     """
@@ -125,7 +137,9 @@ class Bench:
         lines = original(mutant.file).splitlines()[mutant.first - 1 : mutant.last]
         tests = set().union(*(self._survey.tests_of(mutant.file, line) for line in lines))
         if not tests - {IMPORT}:
-            tests = self._survey.tests_of_file(mutant.file)
+            # It runs at import: those count that run a line with the same name.
+            (name, *_) = re.findall(r"\w+", lines[0])
+            tests = self._survey.tests_of_name(name) or self._survey.tests_of_file(mutant.file)
         seconds, breadth = self._survey.seconds, self._survey.breadth
         cases: Counter[str] = Counter()
         weights = {}
@@ -193,7 +207,7 @@ class Bench:
         for name in list(sys.modules):
             if name.partition(".")[0] in {PACKAGE.name, "pytest_taxizer_async", "tests"}:
                 del sys.modules[name]
-        return int(pytest.main([*OPTIONS, "-x", f"@{arguments}"]))
+        return int(pytest.main([*OPTIONS, "-x", f"@{arguments}"], plugins=[_Witness(trial)]))
 
     def _limit(self, tests: list[str]) -> int:
         times, more = PATIENCE

@@ -110,7 +110,7 @@ def _mutants_of_file(file: str) -> Iterator[Mutant]:
                     operator=name,
                     occurrence=occurrence,
                     first=first,
-                    last=last,
+                    last=_decorated(node) or last,
                     key=_hash(f"{what} {seen[what]}")[:16],
                 )
 
@@ -133,6 +133,11 @@ def _has_effect(node: Any) -> bool:
             return False
         node = parent
     return True
+
+
+def _decorated(node: Any) -> int | None:
+    """Return the last line of what is decorated, as its tests are those that may notice."""
+    return node.search_ancestor("decorated").end_pos[0] if node.type == "decorator" else None
 
 
 def _scope(node: Any) -> str:

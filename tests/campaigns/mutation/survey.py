@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import linecache
 import os
+import re
 import sys
 import time
 
@@ -69,6 +70,12 @@ class Survey:
     def tests_of(self, file: str, line: str) -> set[str]:
         """Return the tests that run *line* of *file*; `IMPORT` is among them if an import does."""
         return self.tests.get(file, {}).get(line, set())
+
+    def tests_of_name(self, name: str) -> set[str]:
+        """Return the tests that run a line, in any module, with that *name*."""
+        lines = ((line, tests) for of in self.tests.values() for line, tests in of.items())
+        found = (tests for line, tests in lines if re.search(rf"\b{name}\b", line))
+        return set().union(*found) - {IMPORT}
 
     def tests_of_file(self, file: str) -> set[str]:
         """Return the tests that run any line of *file*."""

@@ -14,15 +14,10 @@ from taxizer_async.testing import TOKEN_STORE_CASES
 from .pages import ROOT
 
 
+TEXT: Final = (ROOT / "tests/STRANGERS.md").read_text("utf-8")
 #: Their test, its rule, and ours.
-ROWS: Final = re.findall(
-    r"^\| `(\w+)`.*? \| (.+) \| (.+) \|$",
-    (ROOT / "tests/STRANGERS.md").read_text("utf-8"),
-    re.MULTILINE,
-)
-NODE_IDS: Final = sorted(
-    {found for *_, ours in ROWS for found in re.findall(r"`(tests/.+?)`", ours)}
-)
+ROWS: Final = re.findall(r"^\| `(\w+)`.*? \| (.+) \| (.+) \|$", TEXT, re.MULTILINE)
+NODE_IDS: Final = sorted(set(re.findall(r"`(tests/[^`]+::[^`]+)`", TEXT)))
 CASES: Final = {case.name for case in TOKEN_STORE_CASES}
 
 

@@ -47,7 +47,7 @@ class Refusal:
     version: str
     known_at: float
     was_accepted: bool
-    is_second: bool = False
+    is_second: bool
 
 
 @attrs.frozen(repr=False)

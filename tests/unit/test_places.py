@@ -16,7 +16,7 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["accept", "refuse", "distrust"]), 
 
 
 def refusal(version: str = "v1", *, known_at: float = 5.0) -> Refusal:
-    return Refusal(version=version, known_at=known_at, was_accepted=True)
+    return Refusal(version=version, known_at=known_at, was_accepted=True, is_second=False)
 
 
 def change(places: Places, what: str, name: str, now: float) -> Places:
@@ -123,7 +123,8 @@ def test_refuses_now_and_then(moments: list[float], does: bool) -> None:
 @pytest.mark.parametrize(("since", "some"), [(5.0, False), (4.9, True)])
 def test_some_place_misled(since: float, some: bool) -> None:
     """A place that misled of late counts until it accepts."""
-    places = Places().distrust("a", 5.0, times=3).distrust("b", 4.0, times=3)
+    places = Places().distrust("a", 3.0, times=3).distrust("a", 5.0, times=3)
+    places = places.distrust("b", 4.0, times=3)
 
     assert places.some_misled(since=since) is some
     assert not places.accept("a", 6.0).some_misled(since=since)

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from taxizer_async import ConfigurationError, Credentials, Secret, Token
+from taxizer_async._http.response import RawResponse
 from taxizer_async._token.credentials_source import CredentialsSource
 
 
@@ -56,3 +57,10 @@ def test_a_failed_token(leaks: Callable[[BaseException], list[str]]) -> None:
         cast("Any", Token)(refresh_token=Secret(CANARY))
 
     assert leaks(caught.value) == []
+
+
+def test_an_answer_does_not_show_its_body() -> None:
+    """The `repr` of an answer holds neither its body nor its headers."""
+    answer = RawResponse(headers={"set-cookie": CANARY}, raw=bytearray(CANARY, "ascii"))
+
+    assert CANARY not in repr(answer)

@@ -9,6 +9,7 @@ import pytest
 from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
 from tests.support.limits import HANG
 from tests.support.loops import native
+from tests.support.tokens import make_cached
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")
@@ -37,6 +38,29 @@ async def test_a_waiter_cancelled_as_it_ends() -> None:
 
     assert {1, 2, 3} <= set(woken)
     assert len(refresh.waits) == 4
+    assert all(0 <= seconds < HANG for seconds in refresh.waits)
+
+
+async def test_a_caller_that_leaves_is_counted_once() -> None:
+    """The wait of a caller that is cancelled is known from then on, and as it was."""
+    refresh = SharedRefresh(native())
+    with anyio.move_on_after(0.01):
+        await refresh.wait(native())
+    (waited,) = refresh.waits
+    assert 0 <= waited < HANG
+    assert refresh.finish(None)
+
+    assert refresh.waits == [waited]
+
+
+async def test_it_ends_once() -> None:
+    """What comes after its end changes nothing."""
+    refresh = SharedRefresh(native())
+    assert refresh.finish(make_cached())
+    result = refresh.result
+
+    assert not refresh.finish(None)
+    assert refresh.result is result
 
 
 async def test_its_end_drops_references() -> None:
@@ -65,6 +89,18 @@ async def _run_inside(body: Callable[[RefreshCoordinator, SharedRefresh], object
     with anyio.fail_after(HANG):
         await coordinator.join_or_start(native(), None).wait(native())
     return outcomes
+
+
+async def test_it_is_under_way_until_it_ends() -> None:
+    """A coordinator knows whether a refresh is under way."""
+    coordinators: list[RefreshCoordinator] = []
+
+    async def look(coordinator: RefreshCoordinator, _: SharedRefresh) -> bool:
+        coordinators.append(coordinator)
+        return coordinator.is_under_way
+
+    assert await _run_inside(look) == [True]
+    assert [each.is_under_way for each in coordinators] == [False]
 
 
 async def test_a_refresh_does_not_wait_for_itself() -> None:

@@ -54,7 +54,7 @@ class LeaseWait:
         """
         Look into the store; if nothing there helps, take a turn, or wait until the next look.
 
-        It is the step `end_load` of `tests/campaigns/protocol`; those of a turn are in `renewal`.
+        This is the step `end_load` of tests/campaigns/protocol; a turn is the steps after it.
         """
         renewal = self._renewal
         key, asked = await renewal.key(progress.credentials, seconds=renewal.seconds_left(request))

@@ -209,7 +209,7 @@ class Renewal:
         return cached if cached is not None and cached.refreshable(self.clock) else None
 
     async def _refresh(self, turn: Turn, cached: CachedToken, refresh_token: Secret) -> Step | None:
-        """Mark and send it (steps `mark` to `answer` of the model); return None if a login has to follow."""
+        """Mark and send it (`mark` to `answer` of tests/campaigns/protocol); None if a login has to follow."""
         request = turn.request
         marked = await self._mark(turn, cached, spent=True)
         if marked is not SaveResult.SAVED:
@@ -349,7 +349,7 @@ class Renewal:
         return await self.store.save(turn.key, record, turn.lease)
 
     async def _keep(self, turn: Turn, issued: Issued, *, login: bool) -> CachedToken | NoResult:
-        """Save what was issued, then use it (step `save` of `tests/campaigns/protocol`)."""
+        """Save what was issued, then use it (step `save` of tests/campaigns/protocol)."""
         request, key, lease = turn.request, turn.key, turn.lease
         if self.is_superseded(request):
             return NoResult.SUPERSEDED

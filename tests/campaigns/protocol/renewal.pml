@@ -84,6 +84,11 @@ bit over;
 #else
 #define MAY_LEASE (IS_FREE && TIME_IS_LEFT)
 #endif
+#ifdef WAITS_WITHOUT_END
+#define MAY_WAIT true
+#else
+#define MAY_WAIT TIME_IS_LEFT
+#endif
 
 inline drop_late()
 {
@@ -222,10 +227,10 @@ end_load:
     do
 #ifdef TIMED
     :: d_step { _pid == 0 && !refreshing && !IS_GOOD(token) -> refreshing = 1 }
-#ifndef WAITS_WITHOUT_END
     :: d_step { _pid == 0 && refreshing -> leave_lease(); end_refresh() }
 #endif
-#endif
+    /* Another client has the lease: it looks again. */
+    :: !IS_GOOD(token) && IS_UNDER_WAY && !IS_FREE && MAY_WAIT
     :: d_step { !IS_GOOD(token) && IS_UNDER_WAY && ADOPTABLE -> adopt(); leave_lease(); end_refresh() }
     :: d_step { !IS_GOOD(token) && IS_UNDER_WAY && MAY_LEASE -> take_lease(); leads = 1 };
         goto load_again

@@ -78,7 +78,7 @@ class Found:
     unreached: tuple[int, ...]
 
 
-#: With one token a cycle can't hide in a renewal that succeeds, and with two clients not in a third one.
+#: Three clients with few tokens, and two with more: three with three tokens have more states than memory holds.
 SEARCHES: Final = (
     Search("abce", clients=3, tokens=2),
     Search("abce", clients=2, tokens=4),
@@ -126,7 +126,8 @@ def report(wanted: Search, found: Found) -> bool:
         verdict = f"breaks ({found.broken})" if found.broken else "holds"
         verdict += f", but lines {found.unreached} are not reached" if found.unreached else ""
         promises = " ".join(f"({letter})" for letter in wanted.promises)
-        subject = f"{promises}, {wanted.clients} clients, {wanted.tokens} tokens"
+        tokens = f"{wanted.tokens} token{'s' if wanted.tokens > 1 else ''}"
+        subject = f"{promises}, {wanted.clients} clients, {tokens}"
     else:
         is_right = found.broken == wanted.promises
         verdict = f"breaks ({found.broken}) in {found.steps} steps" if found.broken else "is missed"

@@ -70,6 +70,9 @@ class LeaseWait:
             return self._end_wait(progress, "served" if served else "gave_up", found)
         if asked is None and renewal.has_refusal(view):
             return await self._ask(request, progress)
+        if renewal.store.is_unreadable:
+            # What it says of the lease came late, if at all: take it, or go on without.
+            view = attrs.evolve(view, leased=False)
         turn = Turn(request=request, progress=progress, key=key, lease=None, view=view)
         if not self._may_try_lease(request, view, progress):
             was_busy = progress.waiting_since is not None

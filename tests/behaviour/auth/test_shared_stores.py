@@ -20,6 +20,7 @@ from taxizer_async import (
     StoreRecovered,
     TokenAwaited,
 )
+from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async.stores import TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock, Sandbox
@@ -27,7 +28,7 @@ from tests.support.callers import PATH, MakeAuth, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.loops import until
 from tests.support.policies import LIFETIME, PRESSING
-from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore, SharingStore
 
 
 @pytest.mark.report(46)
@@ -141,6 +142,21 @@ async def test_a_store_that_leases_but_can_not_be_read_fails_nothing(
     # Others may have the refresh token.
     assert (sandbox.counters.connects, sandbox.counters.refreshes) == (2, 0)
     assert len(store.saved) == saves
+
+
+@pytest.mark.invariant(27)
+async def test_a_lease_that_a_slow_store_tells_of_is_not_waited_for(
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is read too slowly may say that others have the lease: nobody waits for them."""
+    monkeypatch.setattr(GuardedStore, "is_unreadable", True)
+    store = SharingStore(clock)
+    store.busy = True
+    began = clock.monotonic()
+    await make_auth(store=store).token()
+
+    assert clock.monotonic() == began
+    assert sandbox.counters.connects == 1
 
 
 @pytest.mark.invariant(27)

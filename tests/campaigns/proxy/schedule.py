@@ -51,8 +51,8 @@ class Slot:
 
 _PATHS: Final = (
     functools.partial(Slot, path="redis", lifetime=12.0, age=7.0, lasts=36.0, calm=12.0),
-    functools.partial(Slot, path="tokens", lifetime=72.0, age=51.0, lasts=10.0, calm=1.0),
-    functools.partial(Slot, path="api", lifetime=72.0, age=0.0, lasts=10.0, calm=1.0),
+    functools.partial(Slot, path="tokens", lifetime=68.0, age=48.0, lasts=10.0, calm=1.0),
+    functools.partial(Slot, path="api", lifetime=68.0, age=0.0, lasts=10.0, calm=1.0),
 )
 
 

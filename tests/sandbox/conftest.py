@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from taxizer_async.testing import Sandbox
+from tests.support.callers import TLS
 from tests.support.limits import HANG
 
 from .caller import Caller
@@ -13,5 +14,5 @@ from .caller import Caller
 
 @pytest.fixture(name="caller")
 def _caller(sandbox: Sandbox) -> Iterator[Caller]:
-    with httpx.Client(base_url=sandbox.base_url, timeout=HANG) as client:
+    with httpx.Client(base_url=sandbox.base_url, timeout=HANG, verify=TLS) as client:
         yield Caller(client)

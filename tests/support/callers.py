@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -18,6 +20,8 @@ T = TypeVar("T")
 
 #: Where tests send a request if any resource will do.
 PATH: Final = "/v1/Invoices/GenerateInvoice"
+#: One for all clients, as each would read the CA bundle, for a server that speaks no TLS.
+TLS: Final = ssl.create_default_context()
 
 
 class Fleet:
@@ -28,7 +32,9 @@ class Fleet:
     ) -> None:
         limits = httpx.Limits(max_connections=connections)
         self._clients = [
-            httpx.AsyncClient(auth=auth, base_url=sandbox.base_url, limits=limits, timeout=55)
+            httpx.AsyncClient(
+                auth=auth, base_url=sandbox.base_url, limits=limits, timeout=55, verify=TLS
+            )
             for _ in range(clients)
         ]
 
@@ -94,7 +100,7 @@ def auth_of(sandbox: Sandbox, credentials: Any = None, **options: Any) -> Taxize
 
 def client_of(auth: TaxizerAuth, **options: Any) -> httpx.AsyncClient:
     """Return a plain client of httpx's with *auth*, pointed at its API."""
-    return httpx.AsyncClient(auth=auth, base_url=auth.base_url, **options)
+    return httpx.AsyncClient(auth=auth, base_url=auth.base_url, **{"verify": TLS} | options)
 
 
 def arrived(sandbox: Sandbox) -> list[tuple[int | None, bytes]]:

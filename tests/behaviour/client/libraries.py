@@ -12,6 +12,7 @@ import taxizer_async
 import taxizer_async.httpx2
 
 from taxizer_async.testing import Sandbox
+from tests.support.callers import TLS
 
 
 @attrs.frozen
@@ -43,11 +44,11 @@ class Library:
 
     def plain_sync_client(self, auth: Any, **options: Any) -> Any:
         """Return the library's own sync client with *auth*."""
-        return self.module.Client(auth=auth, base_url=auth.base_url, **options)
+        return self.module.Client(auth=auth, base_url=auth.base_url, verify=TLS, **options)
 
     def plain_client(self, auth: Any, **options: Any) -> Any:
         """Return the library's own client with *auth*."""
-        return self.module.AsyncClient(auth=auth, base_url=auth.base_url, **options)
+        return self.module.AsyncClient(auth=auth, base_url=auth.base_url, verify=TLS, **options)
 
 
 HTTPX: Final = Library(httpx, taxizer_async)

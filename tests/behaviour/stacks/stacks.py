@@ -21,6 +21,7 @@ import taxizer_async.httpx2
 
 from taxizer_async.aiohttp import TaxizerMiddleware
 from taxizer_async.testing import Sandbox
+from tests.support.callers import TLS
 
 
 Auth: TypeAlias = taxizer_async.TaxizerAuth | taxizer_async.httpx2.TaxizerAuth
@@ -120,6 +121,7 @@ class HttpxStack:
             auth=auth,
             base_url=auth.base_url,
             timeout=_TIMEOUT,
+            verify=TLS,
             limits=self.library.Limits(max_connections=connections),
             follow_redirects=follow_redirects,
         ) as client:
@@ -190,6 +192,7 @@ class SyncStack:
             auth=auth,
             base_url=auth.base_url,
             timeout=_TIMEOUT,
+            verify=TLS,
             limits=self._library.Limits(max_connections=connections),
             follow_redirects=follow_redirects,
         ) as client:

@@ -23,7 +23,7 @@ from taxizer_async import (
     TokenEndpointUnavailableError,
 )
 from taxizer_async.testing import ManualClock, Sandbox
-from tests.support.callers import PATH, auth_of, client_of
+from tests.support.callers import PATH, TLS, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE
 from tests.support.threads import helper_threads, refuse_threads, run_in_threads, wait_until
@@ -31,7 +31,9 @@ from tests.support.threads import helper_threads, refuse_threads, run_in_threads
 
 def sync_client_of(auth: TaxizerAuth) -> httpx.Client:
     """Return a plain sync client of httpx's with *auth*."""
-    return httpx.Client(auth=auth, base_url=auth.base_url, timeout=HANG, trust_env=False)
+    return httpx.Client(
+        auth=auth, base_url=auth.base_url, timeout=HANG, verify=TLS, trust_env=False
+    )
 
 
 @pytest.mark.invariant(3)

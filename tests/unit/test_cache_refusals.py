@@ -14,7 +14,7 @@ from taxizer_async._token.cache_state import RenewalOf401
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.places import Verdict
 from taxizer_async.testing._manual_clock import ManualClock
-from tests.support.tokens import issue, make_cached
+from tests.support.tokens import NOW, issue, make_cached
 
 
 #: Places: two that accept what is good, and one that refuses all.
@@ -88,8 +88,40 @@ def test_a_401_for_a_token_that_ended_is_free(
     ended(cache, clock)
     before = cache.state
 
-    assert cache.note_refusal(cached, "GET /a")[0] is Verdict.REPLACED
+    assert cache.note_refusal(cached, "GET /a") == (Verdict.REPLACED, False)
     assert cache.state is before
+
+
+def test_the_acceptance_of_a_replaced_token_is_no_news(cache: TokenCache) -> None:
+    """It tells of a place that refused, and of nothing else."""
+    first = issue(cache, make_cached("1"))
+    cache.note_refusal(first, SICK, sent_at=NOW)
+    second = issue(cache, make_cached("2"))
+    before = cache.state
+    assert not cache.note_acceptance(first, WELL, sent_at=NOW)
+    assert cache.state is before
+
+    assert not cache.note_acceptance(first, SICK, sent_at=NOW)
+    assert not cache.state.places.refusing
+    assert cache.state.cached is second
+
+
+def test_a_token_that_is_good_after_all_gives_its_renewal_back(
+    cache: TokenCache, clock: ManualClock
+) -> None:
+    """Only a request that was sent after the refused one shows that; other renewals stay counted."""
+    cache.note_refusal(issue(cache, make_cached("1")), sent_at=NOW)
+    cached = issue(cache, make_cached("2"))
+    clock.advance(1)
+    sent_at = clock.monotonic()
+    cache.note_refusal(cached, sent_at=sent_at)
+    assert not cache.note_acceptance(cached, "", sent_at=sent_at)
+    versions = [each.version for each in cache.state.renewals_of_401s]
+    assert versions == ["version-1", "version-2"]
+
+    assert cache.note_acceptance(cached, "", sent_at=sent_at + 0.1)
+    assert [each.version for each in cache.state.renewals_of_401s] == ["version-1"]
+    assert cache.alive() is not None
 
 
 def test_a_newer_copy_is_the_same_token(cache: TokenCache) -> None:

@@ -69,12 +69,10 @@ class Session:
     Attributes:
         request: Sends one request and returns its status.
         attach: Gives one request its token, and a canned answer.
-        keep_fresh: Runs until cancelled.
     """
 
     request: Callable[[], Coroutine[Any, Any, int]]
     attach: Callable[[], Coroutine[Any, Any, None]] | None = None
-    keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 @attrs.frozen(kw_only=True)

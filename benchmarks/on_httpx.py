@@ -175,8 +175,7 @@ async def open_event(setup: Setup) -> AsyncIterator[Session]:
 @asynccontextmanager
 async def open_own(setup: Setup) -> AsyncIterator[Session]:
     """Open the package."""
-    auth = own_auth(setup)
-    async with client_session(httpx, auth, setup, keep_fresh=auth.keep_fresh) as session:
+    async with client_session(httpx, own_auth(setup), setup) as session:
         yield session
 
 
@@ -279,7 +278,6 @@ async def client_session(
     library: Any,
     auth: Any,
     setup: Setup,
-    keep_fresh: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> AsyncIterator[Session]:
     """Open a client of *library* (httpx or httpx2) with *auth*."""
     async with (
@@ -298,7 +296,7 @@ async def client_session(
             return int(response.status_code)
 
         attach = attaching(library, auth, setup)
-        yield Session(request=request, attach=attach, keep_fresh=keep_fresh)
+        yield Session(request=request, attach=attach)
 
 
 @asynccontextmanager

@@ -121,7 +121,6 @@ def _distributions(series: Mapping[str, Sequence[float]]) -> Figure:
             where="post",
             label=name,
             color=OWN if name.startswith("taxizer") else f"C{number}",
-            linestyle="--" if "keep_fresh" in name else "-",
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -137,9 +137,9 @@ class Bench:
         lines = original(mutant.file).splitlines()[mutant.first - 1 : mutant.last]
         tests = set().union(*(self._survey.tests_of(mutant.file, line) for line in lines))
         if not tests - {IMPORT}:
-            # It runs at import: those count that run a line with the same name.
+            # It runs at import: those count that run a line with the same name, or any of the module.
             (name, *_) = re.findall(r"\w+", lines[0])
-            tests = self._survey.tests_of_name(name) or self._survey.tests_of_file(mutant.file)
+            tests = self._survey.tests_of_name(name) | self._survey.tests_of_file(mutant.file)
         seconds, breadth = self._survey.seconds, self._survey.breadth
         cases: Counter[str] = Counter()
         weights = {}

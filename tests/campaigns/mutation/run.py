@@ -3,8 +3,8 @@ Mutates the package by a tool, and looks whether a test notices each mutant.
 
 `python -m tests.campaigns.mutation.run [--piece I/N] [--again] [--jobs N] [--budget SECONDS] [--state FOLDER]`; exits
 with 1 if a mutant survives that `survivors.diff` does not explain. What was found is kept in the folder, so that a run
-that is stopped goes on where it was, and pieces add up. A mutant is known by its statement: after other changes of
-the package or the tests, delete the folder to try all of them anew.
+that is stopped goes on where it was, and pieces add up. A mutant is known by its statement, and a line by the tests
+that have run it: after larger changes of the package or the tests, delete the folder to try all of them anew.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ def test_error(
     assert str(error).startswith(text)
     assert str(error).endswith("; the next try is at 08:00:07Z")
     assert _failure(cause).error() is not error
+    assert _failure(cause).error_name == cls.__name__
 
 
 @pytest.mark.report(78)

@@ -50,7 +50,7 @@ class Slot:
 
 
 _PATHS: Final = (
-    functools.partial(Slot, path="redis", lifetime=12.0, age=7.0, lasts=36.0, calm=12.0),
+    functools.partial(Slot, path="redis", lifetime=12.0, age=7.0, lasts=35.0, calm=8.0),
     functools.partial(Slot, path="tokens", lifetime=68.0, age=48.0, lasts=10.0, calm=1.0),
     functools.partial(Slot, path="api", lifetime=68.0, age=0.0, lasts=10.0, calm=1.0),
 )

@@ -133,6 +133,7 @@ def test_a_newer_copy_is_the_same_token(cache: TokenCache) -> None:
     assert refuse(cache, cached) is Verdict.RENEW
 
 
+@pytest.mark.invariant(17)
 def test_budget(cache: TokenCache, clock: ManualClock) -> None:
     """A fourth renewal within 30 s is not made, and the token stays in use; each counts for 30 s."""
     for name in "123":
@@ -149,6 +150,7 @@ def test_budget(cache: TokenCache, clock: ManualClock) -> None:
     assert refuse(cache, issue(cache, make_cached("5"))) is Verdict.HAND_BACK
 
 
+@pytest.mark.invariant(17)
 def test_budget_is_the_policys(clock: ManualClock) -> None:
     """The policy says how many renewals there may be, and within how long."""
     policy = RenewalPolicy(unauthorized_budget=1, unauthorized_window=2.0)
@@ -161,6 +163,7 @@ def test_budget_is_the_policys(clock: ManualClock) -> None:
     assert refuse(cache, second) is Verdict.RENEW
 
 
+@pytest.mark.invariant(17)
 @pytest.mark.report(40)
 def test_hopeless(cache: TokenCache, clock: ManualClock) -> None:
     """A token that a 401 caused and that never worked is not replaced for 30 s (report 40)."""

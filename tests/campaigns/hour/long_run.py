@@ -203,14 +203,25 @@ class _Sampler:
         """Take samples until cancelled."""
         began = time.monotonic()
         for number in itertools.count(1):
-            self._write(await anyio.to_thread.run_sync(self._take, time.monotonic() - began))
+            asked = await anyio.to_thread.run_sync(self._ask)
+            self._write(self._sample(time.monotonic() - began, asked))
             await anyio.sleep(max(0.0, began + number * interval - time.monotonic()))
 
-    def _take(self, seconds: float) -> course.Sample:
+    def _ask(self) -> dict[str, int]:
         with urllib.request.urlopen(self._state) as answer:  # noqa: S310 - it is the sandbox
             counters = json.load(answer)["counters"]
+        return {
+            "logins": counters["connects"],
+            "refreshes": counters["refreshes"],
+            "reuses": counters["reuses"],
+            "tasks_asyncio": self._tasks("asyncio"),
+            "tasks_trio": self._tasks("trio"),
+        }
+
+    def _sample(self, seconds: float, asked: dict[str, int]) -> course.Sample:
         counts = self._judge.counts.copy()
         served, cancelled = counts.pop("served", 0), counts.pop("cancelled", 0)
+        # Always on this thread: the list of objects takes memory that each thread's allocator would keep.
         held: dict[str, Any] = course.held()
         return course.Sample(
             seconds=round(seconds, 1),
@@ -220,11 +231,7 @@ class _Sampler:
             kinds=json.dumps(counts),
             failed=counts.total() + self._judge.violated,
             loops=self._traffic.loops_closed,
-            logins=counters["connects"],
-            refreshes=counters["refreshes"],
-            reuses=counters["reuses"],
-            tasks_asyncio=self._tasks("asyncio"),
-            tasks_trio=self._tasks("trio"),
+            **asked,
             **held,
         )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: What is drawn, above each other, and what one unit on the axis is.
 _PANELS: Final = (
-    ("resident", "resident memory, MB", 1e6),
+    ("private", "memory that no other process shares, MB", 1e6),
     ("objects", "objects, thousands", 1e3),
     ("files", "file descriptors", 1),
     ("threads", "threads", 1),

@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 
 
 PATH: Final = "/v1/Invoices/GenerateInvoice"
+#: Seconds that an answer may take on a machine that is busy.
+PATIENCE: Final = 60.0
 #: Requests at once.
 CROWD: Final = 20
-#: An outage is reported after the first attempt.
-POLICY: Final = RenewalPolicy(backoff=60.0)
+#: An outage is reported after the first attempt, and a stall of a busy process is not a failure of its store.
+POLICY: Final = RenewalPolicy(backoff=60.0, store_timeout=20.0)
 #: Seconds that a step of the event loop may take.
 SLOW: Final = 5.0
 #: The logins and renewals that each step costs.
@@ -59,7 +61,9 @@ async def live(
     costs: dict[str, list[int]] = {}
     async with (
         client,
-        httpx.AsyncClient(base_url=f"{client.base_url}/_sandbox/", trust_env=False) as control,
+        httpx.AsyncClient(
+            base_url=f"{client.base_url}/_sandbox/", trust_env=False, timeout=PATIENCE
+        ) as control,
     ):
 
         async def tell(what: str, **details: Any) -> None:
@@ -157,8 +161,10 @@ def main() -> None:
     """Live, and print what each step cost."""
     base_url, store = os.environ["TAXIZER_BASE_URL"], make_store()
     # Not in the event loop: httpx reads a CA bundle.
-    client = TaxizerClient(Credentials.from_env, base_url=base_url, store=store, policy=POLICY)
-    with httpx.Client(auth=client.auth, base_url=base_url) as sync:
+    client = TaxizerClient(
+        Credentials.from_env, base_url=base_url, store=store, policy=POLICY, timeout=PATIENCE
+    )
+    with httpx.Client(auth=client.auth, base_url=base_url, timeout=PATIENCE) as sync:
         run = functools.partial(live, client, sync, store)
         if os.environ.get("BACKEND") == "trio":
             costs = anyio.run(run, backend="trio")

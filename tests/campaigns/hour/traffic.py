@@ -24,6 +24,7 @@ from taxizer_async.stores.file import FileTokenStore
 from tests.campaigns.soak.caller import Caller, Member
 from tests.campaigns.soak.crew import CREDENTIALS
 from tests.campaigns.soak.judge import STUCK_AFTER, Failed, Judge
+from tests.support.threads import helper_threads, wait_until
 
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Traffic:
                 self._stop.set()
         for thread in threads:
             await anyio.to_thread.run_sync(thread.join)
+        # A token keeps its event loop.
+        self.lasting.clear()
 
     async def forget(self) -> None:
         """Have all tokens that stay forgotten."""
@@ -114,13 +117,14 @@ class Traffic:
                 with anyio.fail_after(STUCK_AFTER):
                     # Both, since what each of them needs is made when it is first needed.
                     await auth.forget()
-                    await auth.token()
-                    await auth.forget()
                     await anyio.to_thread.run_sync(auth.sync_token)
+                    await auth.forget()
+                    await auth.token()
             except (TaxizerError, TimeoutError) as error:
                 self._judge.violate(
                     f"{self._member(auth).name} gets no token, though all is well: {error!r}"
                 )
+        await anyio.to_thread.run_sync(wait_until, lambda: not helper_threads())
 
     def _start(self, call: Callable[[], None]) -> threading.Thread:
         """Start a thread; an exception that ends it breaks a rule."""

@@ -83,7 +83,12 @@ async def test_logins_of_many_accounts_share_one_tls_context(
 async def test_only_so_many_logins_are_under_way_at_once(crowded: Sandbox) -> None:
     """However many accounts log in at the same moment, the server gets 64 logins at a time."""
     crowded.connect_latency = 0.1
-    await at_once(auth.token for auth in auths_of(crowded).values())
+    with crowded.hold("connect") as gate:
+        async with anyio.create_task_group() as tasks:
+            for auth in auths_of(crowded).values():
+                tasks.start_soon(auth.token)
+            await crowded.wait_until_async(lambda seen: seen.connects == MOST_LOGINS)
+            gate.release()
 
     assert crowded.counters.connects == 3 * MOST_LOGINS
     assert crowded.counters.max_concurrent_exchanges == MOST_LOGINS

@@ -48,11 +48,15 @@ def draw(samples: Sequence[Sample], folder: Path) -> None:
         axes.set_title(title, loc="left", fontsize=9)
     for axes in every:
         axes.set_ylim(0, 1.2 * axes.dataLim.ymax)
-        for then, now in itertools.pairwise(samples):
-            if now.outage:
-                axes.axvspan(
-                    then.seconds / 60, now.seconds / 60, color=OTHER, alpha=0.3, linewidth=0
-                )
+        axes.fill_between(
+            minutes,
+            1,
+            where=[bool(sample.outage) for sample in samples],
+            transform=axes.get_xaxis_transform(),
+            color=OTHER,
+            alpha=0.3,
+            linewidth=0,
+        )
         plain(axes)
     every[-1].set_xlabel("minutes")
     save({"hour.svg": figure}, folder)

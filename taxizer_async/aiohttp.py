@@ -14,13 +14,6 @@ import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, final
 
-from aiohttp import (
-    ClientHandlerType,
-    ClientMiddlewareType,
-    ClientRequest,
-    ClientResponse,
-)
-
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._auth.bearer import (
     DRAINED_BYTES,
@@ -40,7 +33,18 @@ from taxizer_async._token.cached_token import CachedToken
 
 
 try:
-    from aiohttp import BytesPayload, ClientSession, IOBasePayload, MultipartWriter, hdrs, web
+    from aiohttp import (
+        BytesPayload,
+        ClientHandlerType,
+        ClientMiddlewareType,
+        ClientRequest,
+        ClientResponse,
+        ClientSession,
+        IOBasePayload,
+        MultipartWriter,
+        hdrs,
+        web,
+    )
     from yarl import URL
 except ImportError as _missing:
     _msg = 'taxizer_async.aiohttp needs aiohttp: pip install "taxizer-async[aiohttp]"'

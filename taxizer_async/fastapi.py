@@ -40,9 +40,6 @@ from typing import Annotated, Any, Final, cast
 import anyio
 import attrs
 
-from starlette.applications import Starlette
-from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
-
 from taxizer_async._auth.lifespan import check_store, log_end_of_keep_fresh
 from taxizer_async._auth.on_httpx import TaxizerAuth, TaxizerClient
 from taxizer_async._core.errors import AuthError, ConfigurationError
@@ -51,9 +48,11 @@ from taxizer_async._core.models import AuthStatus
 
 try:
     from fastapi import APIRouter, Depends
+    from starlette.applications import Starlette
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse
     from starlette.routing import Route
+    from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
     from starlette.websockets import WebSocket, WebSocketState
 except ImportError as _missing:
     _msg = 'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'

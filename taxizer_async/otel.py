@@ -30,10 +30,6 @@ from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias, TypeVar, final
 from urllib.parse import urlsplit
 
-from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
-from opentelemetry.trace import Span, TracerProvider
-
 from taxizer_async._auth.base import AuthBase, bearer_of
 from taxizer_async._core import events
 from taxizer_async._core.errors import (
@@ -51,7 +47,9 @@ from taxizer_async._version import __version__
 
 try:
     from opentelemetry import context, metrics, trace
-    from opentelemetry.trace import SpanKind, StatusCode
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider
+    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 except ImportError as _missing:
     _msg = 'taxizer_async.otel needs opentelemetry-api: pip install "taxizer-async[otel]"'
     raise ImportError(_msg) from _missing

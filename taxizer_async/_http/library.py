@@ -58,7 +58,9 @@ class HttpLibrary:
             self.module.UnsupportedProtocol,
         )
         self.tls: Final = TlsContext(self, {})
-        self._limits: Final = WeakValueDictionary[str, PerLoop[anyio.Semaphore]]()
+        self._limits: Final[WeakValueDictionary[str, PerLoop[anyio.Semaphore]]] = (
+            WeakValueDictionary()
+        )
 
     def login_limit(self, base_url: str) -> PerLoop[anyio.Semaphore]:
         """Return the limit that all logins at *base_url* share; a server that hangs delays no other's."""

@@ -75,7 +75,15 @@ class _Failed(enum.Enum):
 class GuardedStore:
     """Wraps *store*; each call to it may take *timeout* seconds, counted in turns of the event loop."""
 
-    __slots__ = ("_clock", "_event_log", "_problems", "_store", "_timeout", "_unreadable_since")
+    __slots__ = (
+        "_clock",
+        "_event_log",
+        "_looked_at",
+        "_problems",
+        "_store",
+        "_timeout",
+        "_unreadable_since",
+    )
 
     def __init__(
         self, store: TokenStore, *, timeout: float, clock: Clock, event_log: EventLog
@@ -83,6 +91,7 @@ class GuardedStore:
         self._store = store
         self._timeout = timeout
         self._clock = clock
+        self._looked_at = -math.inf
         self._unreadable_since = math.inf
         self._event_log = event_log
         # By aspect, so that a store that can be read but not written is not "back" in between.
@@ -100,7 +109,10 @@ class GuardedStore:
 
     async def look(self, key: StoreKey) -> StoreView:
         """Return what the store has for *key*; nothing if that can't be had."""
-        self._unreadable_since = min(self._unreadable_since, self._clock.monotonic())
+        now = self._clock.monotonic()
+        # What a look of an earlier refresh found says nothing of the time in which nobody looked.
+        since = now if now - self._looked_at >= LEASE_SECONDS else self._unreadable_since
+        self._looked_at, self._unreadable_since = now, min(since, now)
         is_late = False
 
         def note_delay() -> None:
@@ -121,6 +133,7 @@ class GuardedStore:
 
         with Countdown(self._timeout / 2, note_delay):
             view = await self._call("load", read)
+        self._looked_at = self._clock.monotonic()
         if view is _Failed.FAILED:
             return _NOTHING
         if not is_late:

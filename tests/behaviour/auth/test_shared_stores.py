@@ -167,16 +167,41 @@ async def test_a_store_that_can_not_be_read_is_still_written(
     clock: ManualClock,
 ) -> None:
     """However long the record was unreadable, as one with another key is, a login replaces it."""
+    store.down, began = {"load"}, clock.monotonic()
+
+    async def busy_until_it_is_unreadable() -> None:
+        store.busy = clock.monotonic() - began < 5
+
+    store.before_lease = busy_until_it_is_unreadable
+    await make_auth().token()
+
+    assert clock.monotonic() - began >= 5
+    assert sandbox.counters.connects == 1
+    assert len(store.saved) == 1
+
+
+@pytest.mark.invariant(24)
+async def test_a_look_that_failed_long_ago_lets_nobody_pass_a_lease(
+    sandbox: Sandbox,
+    make_auth: MakeAuth,
+    store: ScriptedStore,
+    clock: ManualClock,
+) -> None:
+    """What an earlier refresh could not read says nothing of a store in which nobody looked since."""
     auth = make_auth()
     store.down = {"load"}
-    sandbox.fail("connect", Fault.status(503))
-    with pytest.raises(AuthError):
-        await auth.token()
-    sandbox.heal()
-    clock.advance(60)
     await auth.token()
+    clock.advance(1_000)
+    store.busy = True
 
-    assert len(store.saved) == 1
+    async def be_read_again() -> None:
+        store.down = set()
+
+    store.before_lease = be_read_again
+    with pytest.raises(AuthError, match="had the lease of the token store for 30 s"):
+        await auth.token()
+
+    assert sandbox.counters.connects == 1
 
 
 @pytest.mark.invariant(24)

@@ -123,6 +123,7 @@ class View:
         self.state = LeaseState.NONE
         #: Whether its lease was taken away.
         self.robbed = False
+        self._looked_at = -math.inf
         self._unreadable_since = math.inf
         #: How many calls there were, and how many of them saved a failure.
         self.calls = self.failures = 0
@@ -132,9 +133,13 @@ class View:
         return await self._shelf.inner.load(key)
 
     async def look(self, key: StoreKey, /) -> StoreView:
-        began = min(self._unreadable_since, self._shelf.clock.monotonic())
-        self._unreadable_since = began
-        await self._enter("load")
+        now = self._shelf.clock.monotonic()
+        since = now if now - self._looked_at >= UNREADABLE_AFTER else self._unreadable_since
+        self._looked_at, self._unreadable_since = now, min(since, now)
+        try:
+            await self._enter("load")
+        finally:
+            self._looked_at = self._shelf.clock.monotonic()
         view = await self._shelf.inner.look(key)
         self._unreadable_since = math.inf
         return view

@@ -257,7 +257,7 @@ def load(session: nox.Session) -> None:
 @nox.session
 def hour(session: nox.Session) -> None:
     """Send paced requests from all kinds of callers for an hour, and see that nothing grows; arguments go to it."""
-    session.install(".[all]", *group("bench"))
+    session.install(".[all]", *group("tests"), *group("bench"))
     session.run("python", "-m", "tests.campaigns.hour.run", *session.posargs)
 
 

@@ -18,6 +18,7 @@ from taxizer_async._core.models import Credentials, Token
 from taxizer_async._core.secret import Secret
 
 
+NO_TIME: Final = "there was no time left to ask it"
 _TRY_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 

@@ -22,6 +22,7 @@ from taxizer_async._core.clock import FROZEN, Clock, is_frozen
 from taxizer_async._core.codec import encode_credentials, encode_refresh_token
 from taxizer_async._core.events import ExchangeKind
 from taxizer_async._core.exchange import (
+    NO_TIME,
     ExchangeTracer,
     Malformed,
     Misconfigured,
@@ -49,7 +50,7 @@ REFRESH_PATH: Final = "/v1/Auth/AppRefreshToken"
 
 #: How many calls of http_client may hang at a time.
 _MOST_CALLS: Final = 4
-_NO_TIME: Final = Unavailable(reason="there was no time left to ask it", not_processed=True)
+_NO_TIME: Final = Unavailable(reason=NO_TIME, not_processed=True)
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -12,7 +12,7 @@ import attrs
 
 from taxizer_async._core.clock import FROZEN, is_frozen
 from taxizer_async._core.events import LeaseAwaited
-from taxizer_async._core.exchange import Misconfigured
+from taxizer_async._core.exchange import NO_TIME, Misconfigured, Unavailable
 from taxizer_async._core.models import Credentials
 from taxizer_async._token.failures import LeaseNeverFree
 from taxizer_async._token.guarded_store import NoLease
@@ -135,7 +135,8 @@ class LeaseWait:
         if is_busy and renewal.cache.is_ahead_of_need():
             return self._leave_to_others(progress)
         if not left or (progress.cause is not None and not renewal.is_needed(request)):
-            return self._end_wait(progress, "gave_up", self._give_up(progress))
+            was_busy = is_busy or progress.waiting_since is not None
+            return self._end_wait(progress, "gave_up", self._give_up(progress, was_busy=was_busy))
         if is_frozen(renewal.clock):
             failure = renewal.failures.fail(Misconfigured(reason=FROZEN))
             return self._end_wait(progress, "gave_up", failure)
@@ -150,10 +151,12 @@ class LeaseWait:
         self._renewal.cache.leave_to_others()
         return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
 
-    def _give_up(self, progress: Progress) -> Result:
+    def _give_up(self, progress: Progress, *, was_busy: bool) -> Result:
         renewal = self._renewal
         if progress.cause is not None:
             return renewal.failures.fail_to_connect(progress, progress.cause)
+        if not was_busy:
+            return renewal.failures.fail(Unavailable(reason=NO_TIME, not_processed=True))
         return renewal.failures.fail(LeaseNeverFree(renewal.policy.exchange_timeout))
 
     def _end_wait(

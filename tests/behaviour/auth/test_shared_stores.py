@@ -21,7 +21,7 @@ from taxizer_async import (
     TokenAwaited,
 )
 from taxizer_async._token.guarded_store import GuardedStore
-from taxizer_async.stores import TokenRecord
+from taxizer_async.stores import StoreKey, StoreView, TokenRecord
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, MakeAuth, auth_of, client_of
@@ -157,6 +157,25 @@ async def test_a_lease_that_a_slow_store_tells_of_is_not_waited_for(
 
     assert clock.monotonic() == began
     assert sandbox.counters.connects == 1
+
+
+@pytest.mark.invariant(22)
+async def test_a_look_that_takes_all_the_time_blames_nobody_elses_lease(
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the 30 s are over after a look at a store whose lease is free, there was no time left."""
+    store = SharingStore(clock)
+    look = store.look
+
+    async def look_for_long(key: StoreKey, /) -> StoreView:
+        clock.advance(31)
+        return await look(key)
+
+    monkeypatch.setattr(store, "look", look_for_long)
+    with pytest.raises(AuthError, match="there was no time left to ask it"):
+        await make_auth(store=store).token()
+
+    assert sandbox.counters.exchanges == 0
 
 
 @pytest.mark.invariant(27)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 
 from collections.abc import Callable, Coroutine, Generator
@@ -63,8 +64,11 @@ def no_cancellation_lost() -> Generator[None]:
     task = _current_task()
     before = 0 if task is None else task.cancelling()
     yield
-    if task is not None and task.cancelling() > before:
+    if task is None or task.cancelling() <= before:
+        return
+    if anyio.current_effective_deadline() > -math.inf:
         raise asyncio.CancelledError
+    # An outer scope of anyio's is cancelled: it cancels again what goes on.
 
 
 @contextlib.contextmanager

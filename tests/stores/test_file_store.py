@@ -266,6 +266,17 @@ async def test_a_damaged_file_is_set_aside(store: FileTokenStore, folder: Path, 
     assert [each.suffix for each in folder.iterdir()] == [".lock"]
 
 
+async def test_no_cut_is_taken_for_a_record(store: FileTokenStore, folder: Path) -> None:
+    """A file that is truncated anywhere is damaged, and never half read."""
+    await put(store, make_record())
+    file = record_file(folder)
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(TokenStoreError, match="damaged"):
+            await store.load(KEY)
+
+
 async def test_a_lock_whose_file_was_removed_is_lost(store: FileTokenStore, folder: Path) -> None:
     """If the lock file was removed, another may hold a new one, so the old holder saves nothing."""
     lease = await store.lease(KEY)

@@ -173,6 +173,17 @@ def test_a_cancellation_that_was_lost_is_raised() -> None:
     asyncio.run(cancel())
 
 
+async def test_a_cancelled_scope_stays_its_callers() -> None:
+    """If what runs within swallows the cancellation of an outer scope, nothing but that scope ends."""
+    with anyio.CancelScope() as outer:
+        with no_cancellation_lost(), contextlib.suppress(anyio.get_cancelled_exc_class()):
+            outer.cancel()
+            await anyio.sleep_forever()
+        await anyio.sleep_forever()
+
+    assert outer.cancelled_caught
+
+
 def test_an_eager_task_factory_changes_nothing() -> None:
     """With eager tasks, too, the task starts later, and has all its attributes."""
     order: list[str] = []

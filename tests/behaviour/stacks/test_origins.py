@@ -42,6 +42,18 @@ async def test_another_host_or_port_gets_no_token(
 
 
 @pytest.mark.invariant(18)
+async def test_the_same_port_of_another_name_gets_no_token(
+    sandbox: Sandbox, sender: Sender
+) -> None:
+    """Another name of the API's own address is another origin."""
+    reply = await sender.send("GET", sandbox.base_url.replace("127.0.0.1", "localhost") + PATH)
+
+    assert reply.status == 401
+    assert sandbox.resource_log[0].jwt_id is None
+    assert sandbox.counters.exchanges == 0
+
+
+@pytest.mark.invariant(18)
 async def test_another_scheme_gets_no_token(
     sandbox: Sandbox, stack: Stack, auth: Auth, events: list[Event]
 ) -> None:

@@ -14,7 +14,7 @@ from tests.support.callers import PATH, FleetFactory, MakeAuth, auth_of, client_
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, PRESSING
 from tests.support.refreshes import renew, settle
-from tests.support.scripted_store import ScriptedStore
+from tests.support.scripted_store import ScriptedStore, SharingStore
 
 
 @pytest.mark.invariant(7)
@@ -96,6 +96,23 @@ async def test_tries_ahead_of_need_are_single_and_backed_off(
 
     assert moments == [0, 1, 3, 7, 12, 17]
     assert sandbox.counters.refreshes == 1
+
+
+@pytest.mark.invariant(7)
+async def test_between_two_tries_the_store_is_left_alone(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth
+) -> None:
+    """While a failure is remembered, requests go on with their token, and no refresh looks into the store."""
+    store = SharingStore(clock)
+    auth = make_auth(clock=clock, store=store)
+    old = await auth.token()
+    clock.advance(DUE)
+    sandbox.fail("refresh", Fault.status(503))
+    assert await renew(auth) == old
+    tried = list(store.calls)
+
+    assert await renew(auth) == old
+    assert store.calls == tried
 
 
 @pytest.mark.invariant(7)

@@ -14,7 +14,7 @@ from tests.support.callers import PATH, FleetFactory, MakeAuth, auth_of, client_
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, PRESSING
 from tests.support.refreshes import renew, settle
-from tests.support.scripted_store import ScriptedStore, SharingStore
+from tests.support.scripted_store import ScriptedStore
 
 
 @pytest.mark.invariant(7)
@@ -99,20 +99,17 @@ async def test_tries_ahead_of_need_are_single_and_backed_off(
 
 
 @pytest.mark.invariant(7)
-async def test_between_two_tries_the_store_is_left_alone(
-    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth
+async def test_between_two_tries_no_refresh_begins(
+    sandbox: Sandbox, clock: ManualClock, aging_auth: TaxizerAuth
 ) -> None:
-    """While a failure is remembered, requests go on with their token, and no refresh looks into the store."""
-    store = SharingStore(clock)
-    auth = make_auth(clock=clock, store=store)
-    old = await auth.token()
+    """While a failure is remembered, requests go on with their token, and start nothing."""
+    old = await aging_auth.token()
     clock.advance(DUE)
     sandbox.fail("refresh", Fault.status(503))
-    assert await renew(auth) == old
-    tried = list(store.calls)
+    assert await renew(aging_auth) == old
 
-    assert await renew(auth) == old
-    assert store.calls == tried
+    assert await aging_auth.token() == old
+    assert not aging_auth._bearer.provider._coordinator().is_under_way
 
 
 @pytest.mark.invariant(7)

@@ -119,7 +119,8 @@ class EventLoop:
             return False
         try:
             if isinstance(native, asyncio.AbstractEventLoop):
-                native.call_soon_threadsafe(call)
+                # The caller's context names the library of another event loop.
+                native.call_soon_threadsafe(call, context=Context())
             else:
                 native.run_sync_soon(call)
         except RuntimeError:  # which includes trio's RunFinishedError

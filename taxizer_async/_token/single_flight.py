@@ -131,11 +131,16 @@ class SharedRefresh:
     def let_callers_go(self) -> None:
         """Have its callers look again though it is not over, as the token that they had is good."""
         with self._mutex:
-            ended, self._ended = self._ended, anyio.Event()
             elsewhere, self._elsewhere = self._elsewhere, []
-        self._loop.call_soon(ended.set)
+        self._loop.call_soon(self._let_own_loop_go)
         for end in elsewhere:
             end.loop.call_soon(end.event.set)
+
+    def _let_own_loop_go(self) -> None:
+        # In its own loop, as only that can wait for an event that is made there.
+        if not self.is_over:
+            ended, self._ended = self._ended, anyio.Event()
+            ended.set()
 
     def finish(self, result: CachedToken | Failure | None) -> bool:
         """End it with *result* and wake all callers; return False if it was over already."""

@@ -56,6 +56,33 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+@each_pair
+@pytest.mark.usefixtures("no_watch")
+def test_a_waiter_that_was_let_go_elsewhere_waits_again(
+    here: Any, there: Any, refreshes: Refreshes
+) -> None:
+    """Whichever event loop lets the waiters of a refresh go, they can wait for it again."""
+    waits: list[bool] = []
+
+    async def wait_twice() -> None:
+        refresh = refreshes.join()
+        with anyio.fail_after(HANG):
+            await refresh.wait(native())
+            waits.append(refresh.is_over)
+            await refresh.wait(native())
+            waits.append(refresh.is_over)
+
+    async def let_go_twice() -> None:
+        await until(lambda: refreshes.begun and refreshes.begun[0]._since)
+        refreshes.coordinator.let_callers_go()
+        await until(lambda: waits and refreshes.begun[0]._since)
+        refreshes.let_go()
+
+    run_together((here, wait_twice), (there, let_go_twice))
+
+    assert waits == [False, True]
+
+
 async def test_a_loop_has_one_refresh(refreshes: Refreshes) -> None:
     """All tasks of an event loop share one refresh; after its end there is another."""
     joined: list[SharedRefresh] = []

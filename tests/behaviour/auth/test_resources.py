@@ -16,6 +16,7 @@ import pytest
 
 from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerAuth
 from taxizer_async._http.library import HttpLibrary
+from taxizer_async.stores import StoreKey
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import auth_of
@@ -61,6 +62,7 @@ async def test_files_are_handled_in_worker_threads(
     await auth_of(sandbox).token()
     threads.clear()
     await auth.token()
+    assert await store.load(StoreKey(sandbox.base_url, sandbox.credentials.client_id))
     await auth.forget()
 
     assert threads

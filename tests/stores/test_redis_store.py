@@ -69,6 +69,7 @@ async def test_all_keys_end_by_themselves(
     """Both keys expire, the lease within seconds, the record after its tokens; both are in one cluster slot."""
     lease = await store.lease(KEY)
     assert lease is not None
+    assert 0 < await client.pttl(await one_key(client, "lease")) <= LEASE_SECONDS * 1000
     await store.save(KEY, make_record(), lease)
     keys = [await one_key(client, suffix) for suffix in ("lease", "token")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from taxizer_async import (
     AuthError,
+    Credentials,
     CredentialsRejectedError,
     Event,
     RenewalPolicy,
@@ -115,6 +117,12 @@ def test_ahead_of_need_no_thread_waits(
     sandbox: Sandbox, clock: ManualClock, auth: TaxizerAuth
 ) -> None:
     """Requests go on with their token while one renewal runs in the background, and then have the new one."""
+    served_by: list[threading.Thread] = []
+
+    async def credentials() -> Credentials:
+        served_by.append(threading.current_thread())
+        return sandbox.credentials
+
     auth = auth_of(sandbox, clock=clock)
     with sync_client_of(auth) as client:
         old = auth.sync_token()
@@ -125,10 +133,9 @@ def test_ahead_of_need_no_thread_waits(
             assert auth.sync_token() == old
             gate.wait_until(1)
             assert run_in_threads(8, lambda: client.get(PATH).status_code) == [200] * 8
-            # What runs it serves others meanwhile, so it has not ended.
-            helpers = helper_threads()
-            auth_of(sandbox).sync_token()
-            assert helper_threads() == helpers
+            # The thread that runs it has not ended, so it serves others meanwhile.
+            TaxizerAuth(credentials, base_url=sandbox.base_url).sync_token()
+            assert helper_threads() == served_by
         wait_until(lambda: not helper_threads())
         assert auth.sync_token() != old
         assert client.get(PATH).status_code == 200

@@ -161,7 +161,7 @@ def coverage(session: nox.Session) -> None:
     install(session)
     session.run("coverage", "erase", silent=True)
     environment = {**SAFE_PATH, "COVERAGE_CORE": "ctrace"}
-    session.run("coverage", "run", "--branch", "-m", "pytest", *PARALLEL, env=environment)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, env=environment)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

@@ -69,7 +69,7 @@ def run(scale: Scale) -> Section:
         about=(
             "The auth alone: a fresh token is put on one request, as the client has it done, and a canned 200 is "
             "handed back. A whole request is a POST to the sandbox, in another process. Times are processor time of "
-            "the client. google-auth and azure-core send with requests, whose floor is a header of the session. "
+            "the client. google-auth and azure-core send with requests; the floor there is a header of the session. "
             f"Threads share one client; a login or a renewal takes {scale.login * 1000:.0f} ms."
         ),
         tables=(

@@ -163,7 +163,7 @@ async def test_a_lease_that_a_slow_store_tells_of_is_not_waited_for(
 async def test_a_look_that_takes_all_the_time_blames_nobody_elses_lease(
     sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the 30 s are over after a look at a store whose lease is free, there was no time left."""
+    """If the 30 s are over after a look at a store with a free lease, there was no time left."""
     store = SharingStore(clock)
     look = store.look
 

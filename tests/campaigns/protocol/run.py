@@ -156,7 +156,7 @@ def search(wanted: Search) -> Found:
         call(folder, "spin", *defines, "-a", MODEL.name)
         call(folder, "gcc", "-O2", f"-DMEMLIM={MEMORY}", *mode(wanted), "-o", "pan", "pan.c")
         began = time.monotonic()
-        # Weak fairness: whoever can go on for ever does so in the end.
+        # Weak fairness: what can go on for ever does so in the end.
         output = call(folder, "./pan", "-m2000000", *(["-a", "-f"] if wanted.is_of_cycles else []))
         seconds = time.monotonic() - began
         return read(

@@ -52,7 +52,7 @@ async def forget_during_a_login(auth: TaxizerAuth) -> None:
 
 
 async def ask_in_the_loop(auth: TaxizerAuth) -> bool:
-    """Return whether a sync call in a loop whose login is under way gets the token of both."""
+    """Return whether a sync call in a loop with a login under way gets the token of both."""
     waiting = asyncio.create_task(auth.token())
     await asyncio.sleep(0.1)
     token = auth.sync_token()
@@ -97,7 +97,7 @@ def main() -> None:
         asyncio.run(leave(auth))
         seen["left"] = [type(asyncio.run(auth.token())).__name__, logins()]
     print(json.dumps(seen), flush=True)  # noqa: T201
-    # The sandbox's threads are of anyio, whose worker threads never end with nest_asyncio.
+    # The sandbox's threads are worker threads of anyio's, which never end with nest_asyncio.
     os._exit(0)
 
 

@@ -12,7 +12,7 @@ from taxizer_async._http.token_endpoints import CONNECT_PATH
 from taxizer_async._http.urls import endpoint_url, parse_base_url
 from tests.campaigns.fuzz.campaign import Target, always
 from tests.campaigns.fuzz.draw import Draw
-from tests.campaigns.fuzz.verdict import CANARY, judge, require
+from tests.campaigns.fuzz.verdict import CANARY, ECHO, judge, require
 
 
 _SCHEMES: Final = (*("https",) * 8, "http", "HTTPS", "ftp", "", "file", "javascript")
@@ -64,17 +64,17 @@ def base_url(draw: Draw) -> str:
     url = f"{scheme}{separator}{user}{host}{port}{path}{end}"
     if draw.chance(0.3):
         url = draw.spoil(url)
-    return url.replace(CANARY, "shown") if _shows(url) else url
+    return url.replace(CANARY, "shown").replace(ECHO, "shown") if _shows(url) else url
 
 
 def _shows(url: str) -> bool:
-    """Return whether the secret is in the host or the path, which errors may show."""
+    """Return whether a canary is in the host or the path, which errors and the log may show."""
     try:
         parsed = httpx.URL(url.strip())
         shown = parsed.raw_host + parsed.raw_path.partition(b"?")[0]
     except (httpx.InvalidURL, UnicodeError):
         return False
-    return CANARY.encode() in shown
+    return CANARY.encode() in shown or ECHO.encode() in shown
 
 
 def good_base_url(draw: Draw) -> str:

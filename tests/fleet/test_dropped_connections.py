@@ -18,7 +18,7 @@ import redis.asyncio
 import redis.asyncio.sentinel
 import trustme
 
-from taxizer_async import TaxizerAuth, TaxizerClient
+from taxizer_async import Event, StoreFailed, TaxizerAuth, TaxizerClient
 from taxizer_async.stores import Lease, StoreKey, TokenRecord
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
@@ -180,7 +180,8 @@ async def _renew_in_spite(
     manner: Manner,
     make_store: Callable[[], contextlib.AbstractAsyncContextManager[RedisTokenStore]],
 ) -> None:
-    """Renew three times, each time after the connections were forgotten: one refresh each time."""
+    """Renew three times, each time after the connections were forgotten: one refresh each time, and no store fails."""
+    heard: list[Event] = []
     async with contextlib.AsyncExitStack() as stack:
         clients = []
         for _ in range(3):
@@ -189,6 +190,7 @@ async def _renew_in_spite(
                 sandbox.credentials,
                 base_url=sandbox.base_url,
                 store=store,
+                on_event=heard.append,
                 timeout=PATIENCE,
                 trust_env=False,
             )
@@ -202,7 +204,9 @@ async def _renew_in_spite(
             assert proxy.swallowed > swallowed
             assert time.monotonic() - began < 5
             assert (sandbox.counters.connects, sandbox.counters.refreshes) == (1, number + 1)
-            assert not any(each.auth.status().store_failing for each in clients)
+            for each in clients:
+                await each.auth.events_delivered()
+            assert [event for event in heard if isinstance(event, StoreFailed)] == []
 
 
 async def _send_all(clients: list[TaxizerClient]) -> None:
@@ -246,19 +250,22 @@ def test_loops_that_were_blocked_log_in_once(
     sandbox: Sandbox, redis_server: RedisServer, after: float
 ) -> None:
     """Of workers whose loops are blocked in their first call to a healthy Redis one logs in."""
-    failing: list[bool] = []
+    heard: list[Event] = []
 
     async def work() -> None:
         async with RedisTokenStore.from_url(redis_server.url) as store:
             auth = TaxizerAuth(
-                sandbox.credentials, base_url=sandbox.base_url, store=_Stalling(store, after)
+                sandbox.credentials,
+                base_url=sandbox.base_url,
+                store=_Stalling(store, after),
+                on_event=heard.append,
             )
             await auth.token()
-            failing.append(auth.status().store_failing)
+            await auth.events_delivered()
 
     run_together(*[(ASYNCIO, work)] * 6)
     assert sandbox.counters.exchanges == 1
-    assert failing == [False] * 6
+    assert [event for event in heard if isinstance(event, StoreFailed)] == []
 
 
 @pytest.mark.slow

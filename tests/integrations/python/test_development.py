@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taxizer_async.testing import Sandbox
+
+
+#: asyncio tells of a step of 0.1 s, which any may take on a machine that is busy.
+_SLOW_STEP: Final = re.compile(r"^Executing .* took [0-4]\.\d+ seconds\n", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -29,4 +35,4 @@ def test_nothing_is_complained_of(
     program = run_life(sandbox, options=["-X", "dev", "-W", "error"], BACKEND=backend, **where)
 
     assert costs_of(program) == EXPECTED
-    assert program.stderr == ""
+    assert _SLOW_STEP.sub("", program.stderr) == ""

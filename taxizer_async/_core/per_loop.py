@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar, final
 from weakref import WeakKeyDictionary
 
-from taxizer_async._core.event_loops import running_loop
+from taxizer_async._core.event_loops import EventLoop, running_loop
 from taxizer_async._core.process import PerProcess
 
 
@@ -31,7 +30,7 @@ class PerLoop(Generic[T]):
         with loops.mutex:
             if loop not in loops.values:
                 # A value may refer to its loop, so the two may never be collected here.
-                for ended in [each for each in loops.values if _is_closed(each)]:
+                for ended in [each for each in loops.values if EventLoop(each).is_closed]:
                     del loops.values[ended]
                 loops.values[loop] = self._make()
             return loops.values[loop]
@@ -52,7 +51,3 @@ class _Loops(Generic[T]):
     def __init__(self) -> None:
         self.mutex = threading.Lock()
         self.values: WeakKeyDictionary[object, T] = WeakKeyDictionary()
-
-
-def _is_closed(loop: object) -> bool:
-    return isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()

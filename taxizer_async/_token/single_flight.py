@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any, Final, final
-from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -28,6 +27,7 @@ from taxizer_async._core.event_loops import (
     running_loop,
     start_task,
 )
+from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.policy import BLOCKED_AFTER, WATCH_INTERVAL
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
@@ -250,7 +250,7 @@ class RefreshCoordinator:
         # Held for a few statements, never across an await.
         self._mutex = threading.Lock()
         self._current: SharedRefresh | None = None
-        self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
+        self._locks = PerLoop(anyio.Lock)
         self._sleepers: list[Sleeper] = []
 
     def join_or_start(self, native: object, stale: CachedToken | None) -> SharedRefresh:
@@ -314,9 +314,7 @@ class RefreshCoordinator:
 
     def lock(self) -> anyio.Lock:
         """Return the lock that orders the refreshes of the running loop."""
-        native = running_loop()
-        with self._mutex:
-            return self._locks.setdefault(native, anyio.Lock())
+        return self._locks.here()
 
     @contextmanager
     def sleeper(self) -> Generator[Sleeper]:

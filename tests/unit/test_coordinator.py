@@ -522,4 +522,4 @@ def test_ended_loops_leave_no_lock(anyio_backend: Any, refreshes: Refreshes) -> 
         anyio.run(take, backend=name, backend_options=options)
     gc.collect()
 
-    assert len(refreshes.coordinator._locks) <= 1
+    assert len(refreshes.coordinator._locks._loops.get().values) <= 1

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 
 from taxizer_async import RenewalPolicy
 from tests.campaigns.hour import course, plot
 from tests.campaigns.hour.long_run import Plan, long_run
+from tests.campaigns.soak.output import census_line, say, say_verdict
 
 
 if TYPE_CHECKING:
@@ -47,16 +47,11 @@ def main() -> int:
         output=wanted.output / "hour.csv",
     )
     # First, in case the run never ends.
-    _say(f"seed {plan.seed}, Python {platform.python_version()}")
+    say(f"seed {plan.seed}, Python {platform.python_version()}")
     report = anyio.run(long_run, plan, backend="asyncio")
     plot.draw(report.samples, wanted.output)
     violations = [*report.faults(), *report.growth()]
-    for line in _figures(report):
-        _say(line)
-    for violation in violations:
-        _say(f"BROKEN: {violation}")
-    _say(f"{'broken' if violations else 'clean'}: seed {plan.seed}")
-    return 1 if violations else 0
+    return say_verdict(_figures(report), violations, f"seed {plan.seed}")
 
 
 def _figures(report: Report) -> Iterator[str]:
@@ -73,12 +68,7 @@ def _figures(report: Report) -> Iterator[str]:
             f"{each.last:18,.0f}{each.last_most:12,.0f}{each.rise / each.level:14.2%}"
         )
     for name, census in (("warm-up", report.before), ("the end", report.after)):
-        counted = attrs.asdict(census) | {"objects": sum(census.objects.values())}
-        yield f"quiet after {name}: " + ", ".join(f"{what} {n:,}" for what, n in counted.items())
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+        yield census_line(f"quiet after {name}", census)
 
 
 if __name__ == "__main__":

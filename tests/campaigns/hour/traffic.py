@@ -23,7 +23,7 @@ from taxizer_async import SyncTaxizerClient, TaxizerAuth, TaxizerClient, Taxizer
 from taxizer_async.stores.file import FileTokenStore
 from tests.campaigns.soak.caller import Caller, Member
 from tests.campaigns.soak.crew import CREDENTIALS
-from tests.campaigns.soak.judge import STUCK_AFTER, Failed, Judge
+from tests.campaigns.soak.judge import STUCK_AFTER, Judge
 from tests.support.threads import helper_threads, wait_until
 
 
@@ -222,15 +222,7 @@ class Traffic:
             if response.is_success:
                 self._judge.served(began)
                 return
-        self._judge.failed(
-            Failed(
-                auth=member.name,
-                began=began,
-                ended=time.monotonic(),
-                token_ends=token_ends,
-                error=error,
-            )
-        )
+        self._judge.failed(member.failure(began, token_ends, error))
 
     def _member(self, auth: TaxizerAuth) -> Member:
         names = {self._shared: "the shared auth", self._kept: "the auth that is kept fresh"}

@@ -14,7 +14,7 @@
  * (b) nothing is saved without a lease that lives,
  * (c) no two exchanges run under leases that live,
  * (d) each refresh comes to its end, whatever others do,
- * (e) a good token that was saved is used: whoever has the lease and could read the store asks for no other one, and
+ * (e) a good token that was saved is used: a client that has the lease and could read the store asks for no other one, and
  *     no older one is written over it.
  *
  * Each `#ifdef` but TIMED breaks a rule, and so a promise: `run.py` knows which.
@@ -31,7 +31,7 @@
 /* The holder has crashed, or does not know that it has the lease. */
 #define NOBODY_ALIVE (CLIENTS + 1)
 
-/* The store: who has the lease, the number of the record's token, and whether its refresh token is marked. */
+/* The store: which client has the lease, the number of the record's token, and whether its refresh token is marked. */
 byte holder = NOBODY;
 byte record;
 bit marked;

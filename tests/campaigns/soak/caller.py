@@ -71,6 +71,16 @@ class Member:
             return -math.inf
         return time.monotonic() + status.expires_in
 
+    def failure(self, began: float, token_ends: float, error: Exception | str) -> Failed:
+        """Return what the judge has to know of a request that *began* then, and failed now."""
+        return Failed(
+            auth=self.name,
+            began=began,
+            ended=time.monotonic(),
+            token_ends=token_ends,
+            error=error,
+        )
+
 
 @final
 class Caller:
@@ -104,15 +114,7 @@ class Caller:
                 self._judge.served(began)
                 member.note_served(turn)
                 return
-            self._judge.failed(
-                Failed(
-                    auth=member.name,
-                    began=began,
-                    ended=time.monotonic(),
-                    token_ends=token_ends,
-                    error=error,
-                )
-            )
+            self._judge.failed(member.failure(began, token_ends, error))
             # A remembered failure takes no time, so others would hardly get a turn.
             await anyio.sleep(_FAILED_PAUSE)
 

@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 
 from tests.campaigns.soak.bounds import find_violations
+from tests.campaigns.soak.output import census_line, say, say_verdict
 from tests.campaigns.soak.soak import Plan, soak
 
 
@@ -42,15 +42,10 @@ def main() -> int:
         seed=wanted.seed,
     )
     # First, in case the soak never ends.
-    _say(f"seed {plan.seed} on {wanted.backend}")
+    run = f"seed {plan.seed} on {wanted.backend}"
+    say(run)
     report = anyio.run(functools.partial(soak, plan), backend=wanted.backend)
-    violations = find_violations(report)
-    for line in _figures(report):
-        _say(line)
-    for violation in violations:
-        _say(f"BROKEN: {violation}")
-    _say(f"{'broken' if violations else 'clean'}: seed {plan.seed} on {wanted.backend}")
-    return 1 if violations else 0
+    return say_verdict(_figures(report), find_violations(report), run)
 
 
 def _figures(report: Report) -> Iterator[str]:
@@ -62,14 +57,9 @@ def _figures(report: Report) -> Iterator[str]:
     for counts in (judge.counts, report.counters, report.crew.events, report.faults):
         yield from (f"  {count:10,}  {name}" for name, count in sorted(counts.items()))
     for number, census in enumerate((report.start, *report.censuses)):
-        counted = attrs.asdict(census) | {"objects": sum(census.objects.values())}
-        yield f"round {number}: " + ", ".join(f"{name} {n:,}" for name, n in counted.items())
+        yield census_line(f"round {number}", census)
     before, after = report.sandbox_resident
     yield f"the sandbox's process: {before:,} bytes of memory, then {after:,}"
-
-
-def _say(text: str) -> None:
-    print(text)  # noqa: T201
 
 
 if __name__ == "__main__":

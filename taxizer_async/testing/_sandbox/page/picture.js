@@ -14,7 +14,7 @@ export class Picture {
 
   measure() {
     const box = this.canvas.getBoundingClientRect();
-    const ratio = window.devicePixelRatio || 1;
+    const ratio = this.ratio = window.devicePixelRatio || 1;
     Object.assign(this.canvas, { width: Math.round(box.width * ratio), height: Math.round(box.height * ratio) });
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.width = box.width;
@@ -55,11 +55,13 @@ export class Picture {
 
   x(at) { return this.left + (at - this.begin) * this.scale; }
 
+  /** Draw it on whole pixels of the screen, or it is a blur of two at some places. */
   #line(x, top, bottom, color, width = 1) {
+    const middle = (Math.floor(x * this.ratio) + (Math.round(width * this.ratio) % 2) / 2) / this.ratio;
     Object.assign(this.pen, { strokeStyle: color, lineWidth: width });
     this.pen.beginPath();
-    this.pen.moveTo(x, top);
-    this.pen.lineTo(x, bottom);
+    this.pen.moveTo(middle, top);
+    this.pen.lineTo(middle, bottom);
     this.pen.stroke();
   }
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from taxizer_async import RenewalPolicy
-from tests.campaigns.hour import course, plot
+from tests.campaigns.hour import course
 from tests.campaigns.hour.long_run import Plan, long_run
 from tests.campaigns.soak.output import census_line, say, say_verdict
+from tests.campaigns.soak.weather import LIFETIME, POLICY
 
 
 if TYPE_CHECKING:
@@ -32,9 +33,24 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=Path(), help="a folder for hour.csv, hour.svg"
     )
+    parser.add_argument(
+        "--brief", action="store_true", help="some seconds of short lives, without plot and trend"
+    )
     wanted = parser.parse_args()
     wanted.output.mkdir(parents=True, exist_ok=True)
-    plan = Plan(
+    plan = (_brief_plan if wanted.brief else _plan)(wanted)
+    # First, in case the run never ends.
+    say(f"seed {plan.seed}, Python {platform.python_version()}")
+    report = anyio.run(long_run, plan, backend="asyncio")
+    violations = [*report.faults()]
+    if not wanted.brief:
+        _draw(report, wanted.output)
+        violations += report.growth()
+    return say_verdict(_figures(report), violations, f"seed {plan.seed}")
+
+
+def _plan(wanted: argparse.Namespace) -> Plan:
+    return Plan(
         seconds=wanted.seconds,
         warm_up=min(240.0, wanted.seconds / 3),
         lifetime=60.0,
@@ -46,12 +62,26 @@ def main() -> int:
         seed=wanted.seed,
         output=wanted.output / "hour.csv",
     )
-    # First, in case the run never ends.
-    say(f"seed {plan.seed}, Python {platform.python_version()}")
-    report = anyio.run(long_run, plan, backend="asyncio")
-    plot.draw(report.samples, wanted.output)
-    violations = [*report.faults(), *report.growth()]
-    return say_verdict(_figures(report), violations, f"seed {plan.seed}")
+
+
+def _brief_plan(wanted: argparse.Namespace) -> Plan:
+    return Plan(
+        seconds=4.0,
+        warm_up=4.0,
+        lifetime=LIFETIME,
+        policy=POLICY,
+        interval=0.2,
+        pause=0.3,
+        brief=True,
+        seed=wanted.seed,
+        output=wanted.output / "hour.csv",
+    )
+
+
+def _draw(report: Report, folder: Path) -> None:
+    from tests.campaigns.hour import plot  # noqa: PLC0415 - it needs matplotlib, and a brief run does not
+
+    plot.draw(report.samples, folder)
 
 
 def _figures(report: Report) -> Iterator[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.campaigns.soak.bounds import find_violations
-from tests.campaigns.soak.soak import Plan, soak
-
-
-PLAN = Plan(seconds=3.0, round_seconds=1.5, warm_up=1, workers=10, seed=1)
+from tests.campaigns.soak.program import run_program
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_nothing_is_lost_and_nothing_is_left_behind() -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_nothing_is_lost_and_nothing_is_left_behind(backend: str) -> None:
     """Through faults at full speed no request fails that the policy could save, and nothing grows."""
-    report = await soak(PLAN)
+    brief = ("--seconds", "3", "--workers", "10", "--seed", "1")
 
-    assert find_violations(report) == []
+    told = run_program("tests.campaigns.soak.run", "--backend", backend, *brief)
+
+    assert f"clean: seed 1 on {backend}" in told

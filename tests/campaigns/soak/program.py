@@ -1,0 +1,14 @@
+"""Runs a program of `tests.campaigns` for a test, in a process whose memory is only the program's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def run_program(module: str, *arguments: str) -> str:
+    """Run *module* with *arguments*, and return what it printed; it must have found nothing broken."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -1,9 +1,11 @@
 """
 The samples of a long run, and the rule by which they are flat.
 
-A line is fitted through the last three quarters of each quantity that must not grow. Over the whole run it may
-rise by 2 % of its level at most; for a handful of things, by two of them. Samples in an outage, and the first
-one after it, are left out: callers pile up then, and that is right.
+A quantity may rise by 2 % of its level over the whole run; a handful of things, by two of them. The rise is the
+median of the slopes between any two samples of the last three quarters (Theil-Sen): an allocator takes memory from the
+system in steps, and one step is no growth. From the first quarter to the last, with all steps, it may rise by 5 %,
+or by two things. Samples in an outage, and the first one after it, are left out: callers pile up then, and
+that is right.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-#: The share of its level that a quantity may rise by, and the number of things.
+#: The shares of its level that a quantity may rise by, steadily and with all steps, and the number of things.
 _MOST_GROWTH: Final = 0.02
+_MOST_STEPS: Final = 0.05
 _MOST_THINGS: Final = 2.0
 
 
@@ -127,8 +130,8 @@ class Trend:
         last: Its median in the last quarter.
         first_most: Its maximum in the first quarter.
         last_most: Its maximum in the last quarter.
-        rise: By how much the line rises over the whole run.
-        level: Where the line begins.
+        rise: By how much it rises steadily over the whole run.
+        level: Where this rise begins.
     """
 
     name: str
@@ -141,8 +144,9 @@ class Trend:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the rise is within the rule."""
-        return self.rise <= max(_MOST_GROWTH * self.level, _MOST_THINGS)
+        """Whether both rises are within the rule."""
+        steady = self.rise <= max(_MOST_GROWTH * self.level, _MOST_THINGS)
+        return steady and self.last - self.first <= max(_MOST_STEPS * self.first, _MOST_THINGS)
 
 
 def trends(samples: Sequence[Sample]) -> Iterator[Trend]:
@@ -152,8 +156,12 @@ def trends(samples: Sequence[Sample]) -> Iterator[Trend]:
     quarter = len(calm) // 4
     for name in FLAT:
         values = [float(getattr(sample, name)) for sample in calm]
-        seconds = [sample.seconds for sample in calm[quarter:]]
-        slope, begin = statistics.linear_regression(seconds, values[quarter:])
+        seconds = [sample.seconds for sample in calm]
+        points = [*zip(seconds, values, strict=True)][quarter:]
+        slope = statistics.median(
+            (last - first) / (end - begin)
+            for (begin, first), (end, last) in itertools.combinations(points, 2)
+        )
         yield Trend(
             name=name,
             first=statistics.median(values[:quarter]),
@@ -161,7 +169,7 @@ def trends(samples: Sequence[Sample]) -> Iterator[Trend]:
             first_most=max(values[:quarter]),
             last_most=max(values[-quarter:]),
             rise=slope * samples[-1].seconds,
-            level=begin,
+            level=statistics.median(value - slope * at for at, value in points),
         )
 
 

@@ -21,7 +21,7 @@ import attrs
 from taxizer_async import RenewalPolicy
 from tests.campaigns.hour import course
 from tests.campaigns.hour.traffic import Traffic
-from tests.campaigns.soak.bounds import more_memory, more_things
+from tests.campaigns.soak.bounds import more_things
 from tests.campaigns.soak.census import Census, Complaints, listening, take_census
 from tests.campaigns.soak.judge import Judge
 from tests.campaigns.soak.link import Link, sandbox_process
@@ -92,7 +92,6 @@ class Report:
             yield f"{self.samples[-1].reuses} refresh tokens were sent twice"
         yield from (f"something was not closed or awaited: {told}" for told in self.complaints.told)
         yield from more_things(self.before, self.after)
-        yield from more_memory(self.before, self.after)
 
     def growth(self) -> Iterator[str]:
         """Yield what was not flat."""

@@ -15,6 +15,7 @@ import anyio
 from taxizer_async import RenewalPolicy
 from tests.campaigns.hour import course
 from tests.campaigns.hour.long_run import Plan, long_run
+from tests.campaigns.soak.bounds import more_memory
 from tests.campaigns.soak.output import census_line, say, say_verdict
 from tests.campaigns.soak.weather import LIFETIME, POLICY
 
@@ -42,10 +43,12 @@ def main() -> int:
     # First, in case the run never ends.
     say(f"seed {plan.seed}, Python {platform.python_version()}")
     report = anyio.run(long_run, plan, backend="asyncio")
-    violations = [*report.faults()]
-    if not wanted.brief:
+    if wanted.brief:
+        growth = more_memory(report.before, report.after)
+    else:
+        growth = report.growth()
         _draw(report, wanted.output)
-        violations += report.growth()
+    violations = [*report.faults(), *growth]
     return say_verdict(_figures(report), violations, f"seed {plan.seed}")
 
 

@@ -40,7 +40,7 @@ FLAT_SAMPLE = Sample(
 
 
 def an_hour(change: Callable[[float], dict[str, Any]]) -> list[Sample]:
-    moments = [10.0 * number for number in range(361)]
+    moments = [30.0 * number for number in range(121)]
     return [attrs.evolve(FLAT_SAMPLE, seconds=each, **change(each)) for each in moments]
 
 
@@ -63,15 +63,31 @@ def test_a_rise_in_the_first_quarter_is_the_warm_up() -> None:
     assert grown(an_hour(lambda at: {"resident": LEVEL + min(at, 900.0)})) == []
 
 
+@pytest.mark.parametrize("at", [1000.0, 1800.0, 2500.0])
+@pytest.mark.parametrize("name", FLAT)
+def test_one_step_is_no_growth_unless_it_is_high(name: str, at: float) -> None:
+    """An allocator takes some megabytes at once; what stays far above its level is reported all the same."""
+    level = getattr(FLAT_SAMPLE, name)
+    most = max(2, level // 20)
+
+    assert grown(an_hour(lambda now: {name: level + most * (now > at)})) == []
+    assert grown(an_hour(lambda now: {name: level + (most + 1) * (now > at)})) == [name]
+
+
+def test_step_upon_step_is_growth() -> None:
+    """What rises by a little every five minutes is not flat."""
+    assert grown(an_hour(lambda now: {"resident": LEVEL + 25 * (now // 300)})) == ["resident"]
+
+
 def test_what_comes_with_an_outage_is_no_growth() -> None:
     """Callers that pile up in an outage late in the run are no growth."""
 
     def change(at: float) -> dict[str, Any]:
-        is_late = at > 3000
+        is_late = at > 2000
         return {"outage": int(is_late and at % 100 < 50), "files": 100 if is_late else 10}
 
     def piled_up(at: float) -> dict[str, Any]:
-        outage = at > 3000 and at % 100 < 50
+        outage = at > 2000 and at % 100 < 50
         return {"outage": int(outage), "files": 100 if outage else 10}
 
     assert grown(an_hour(piled_up)) == []

@@ -50,7 +50,7 @@ _Beat: TypeAlias = tuple[_Identity, int]
 
 
 @final
-@attrs.define(eq=False, repr=False)
+@attrs.define
 class BeatWatch:
     """
     The heartbeats that this process has seen of others; any thread may use it.
@@ -83,7 +83,7 @@ class _Sighting:
 
 
 @final
-@attrs.define(eq=False, repr=False)
+@attrs.define
 class LeaseAttempt:
     """
     One attempt at the lease, made in a thread that may be left behind.
@@ -181,7 +181,7 @@ class FileLease:
     _calls: AbandonableCalls
     # A call that is under way in a thread left behind ends before the lock is released.
     _mutex: PerProcess[threading.Lock] = attrs.field(factory=lambda: PerProcess(threading.Lock))
-    _sequences: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    _sequences: itertools.count[int] = attrs.field(factory=itertools.count)
     _latest: int = 0
 
     @property

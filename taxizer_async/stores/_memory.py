@@ -10,7 +10,14 @@ import attrs
 
 from taxizer_async._core.clock import Clock, SystemClock
 from taxizer_async._core.process import PerProcess
-from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
+from taxizer_async.stores._protocol import (
+    FailureRecord,
+    Lease,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+    with_remaining,
+)
 
 
 @final
@@ -49,7 +56,7 @@ class MemoryTokenStore:
         if entry is not None:
             saved_at, failure = entry
             remaining = failure.remaining - (self._clock.monotonic() - saved_at)
-            failure = attrs.evolve(failure, remaining=remaining) if remaining > 0 else None
+            failure = with_remaining(failure, remaining)
         return StoreView(record=await self.load(key), failure=failure, leased=key in state.leases)
 
     async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
@@ -103,7 +110,7 @@ class _ProcessState:
 
 
 @final
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False)
 class _MemoryLease:
     """A lease of the process that took it; a forked child finds it lost."""
 

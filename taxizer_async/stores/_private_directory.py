@@ -28,10 +28,8 @@ _NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
 #: How the names of partial writes end.
 _PART: Final = ".part"
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-# Windows has none of these flags except O_BINARY, and no owners and modes to check.
-_NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
-_NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
-_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+#: For opening a file. Windows has only the last of these, and no owners and modes to check.
+_FLAGS: Final[int] = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 
 @final
@@ -61,7 +59,7 @@ class PrivateDirectory:
         try:
             self._check()
             # Non-blocking, as opening a pipe would wait for its writer.
-            descriptor = os.open(self.path / name, os.O_RDONLY | _NO_FOLLOW | _NO_WAIT | _BINARY)
+            descriptor = os.open(self.path / name, os.O_RDONLY | _FLAGS)
         except FileNotFoundError:
             return None
         except OSError as cause:
@@ -153,7 +151,7 @@ class PrivateDirectory:
             os.close(descriptor)
 
     def _write(self, path: Path, data: OpaqueBytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
         with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
             if os.name == "posix":
                 # The umask may have taken away more than others' rights.

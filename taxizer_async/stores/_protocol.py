@@ -95,6 +95,11 @@ class FailureRecord:
     remaining: float
 
 
+def with_remaining(failure: FailureRecord, remaining: float) -> FailureRecord | None:
+    """Return *failure* with *remaining* seconds left; None if it is remembered no longer."""
+    return attrs.evolve(failure, remaining=remaining) if remaining > 0 else None
+
+
 @attrs.frozen(kw_only=True)
 class StoreView:
     """

@@ -179,7 +179,6 @@ class ClientPerLoop:
         Raises:
             ConfigurationError: On trio.
         """
-        _running_loop()
         return self._clients.here()
 
     def _open(self) -> redis.asyncio.Redis:

@@ -22,7 +22,14 @@ from taxizer_async.stores._encryption import EncryptionKey, OpaqueBytes, make_re
 from taxizer_async.stores._file_lease import BeatWatch, FileLease, LeaseAttempt
 from taxizer_async.stores._machine_time import MachineTime
 from taxizer_async.stores._private_directory import PrivateDirectory
-from taxizer_async.stores._protocol import FailureRecord, Lease, StoreKey, StoreView, TokenRecord
+from taxizer_async.stores._protocol import (
+    FailureRecord,
+    Lease,
+    StoreKey,
+    StoreView,
+    TokenRecord,
+    with_remaining,
+)
 from taxizer_async.stores._records import RECORD_FORMAT, Stored
 
 
@@ -171,15 +178,15 @@ class FileTokenStore:
         with contextlib.suppress(OSError, TokenStoreError):
             data = self._directory.read(_failure_name(key))
         stored = None if data is None else self._cipher.decrypt_failure(data, key)
-        moment = None if stored is None else MachineTime.from_dict(stored.written)
-        now = MachineTime.now()
-        if stored is None or moment is None or moment.boot != now.boot:
+        if stored is None:
+            return None
+        moment, now = MachineTime.from_dict(stored.written), MachineTime.now()
+        if moment is None or moment.boot != now.boot:
             return None
         # Not by the wall clock: a failure lasts for a minute at most, even if that is set back.
         passed = now.uptime - moment.uptime
-        remaining = stored.content.remaining - passed
-        is_remembered = passed >= 0 and remaining > 0
-        return attrs.evolve(stored.content, remaining=remaining) if is_remembered else None
+        failure = stored.content
+        return with_remaining(failure, failure.remaining - passed) if passed >= 0 else None
 
     def _save(self, key: StoreKey, record: TokenRecord, lease: FileLease) -> bool:
         self._directory.prepare()

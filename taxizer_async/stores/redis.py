@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
+import secrets
 
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn, Self, cast, final
@@ -34,6 +34,7 @@ from taxizer_async.stores._protocol import (
     StoreKey,
     StoreView,
     TokenRecord,
+    with_remaining,
 )
 from taxizer_async.stores._records import RECORD_FORMAT, Stored
 from taxizer_async.stores._redis_calls import call_redis
@@ -179,7 +180,7 @@ class RedisTokenStore:
             TokenStoreError: If Redis can't be used; it says why, and what to do.
         """
         try:
-            await probe(self, os.urandom(8).hex())
+            await probe(self, secrets.token_hex())
         except TaxizerError:
             raise
         except Exception as cause:  # noqa: BLE001 - whatever a client raises
@@ -265,13 +266,10 @@ class RedisTokenStore:
     def _read_failure(
         self, content: bytes | str | None, left: int, key: StoreKey
     ) -> FailureRecord | None:
-        stored = None
-        if content is not None and left > 0:
-            stored = self._cipher.decrypt_failure(_opaque(content), key)
+        stored = None if content is None else self._cipher.decrypt_failure(_opaque(content), key)
         if stored is None:
             return None
-        remaining = min(stored.content.remaining, left / 1000)
-        return attrs.evolve(stored.content, remaining=remaining)
+        return with_remaining(stored.content, min(stored.content.remaining, left / 1000))
 
 
 @final
@@ -279,9 +277,9 @@ class RedisTokenStore:
 class _RedisLease:
     _clients: RedisClients
     _key: str
-    owner: str = attrs.field(factory=lambda: os.urandom(16).hex())
+    owner: str = attrs.field(factory=secrets.token_hex)
     #: Of its saves, in their order.
-    numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
+    numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     @property
     def heartbeat(self) -> float | None:
@@ -343,11 +341,11 @@ def _life(record: TokenRecord) -> float:
     """Return the seconds that the record is kept."""
     refresh = record.refresh_lifetime
     if record.token.refresh_token is None:
-        refresh = 0.0
+        refresh = record.lifetime
     elif refresh is None:
         refresh = _UNKNOWN_LIFE
-    life = max(record.lifetime, refresh) - record.age
-    return min(max(0.0, life) + _TTL_MARGIN, _LONGEST_LIFE)
+    life = max(record.lifetime, refresh, record.age) - record.age
+    return min(life + _TTL_MARGIN, _LONGEST_LIFE)
 
 
 def _milliseconds(seconds: float) -> int:

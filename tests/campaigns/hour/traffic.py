@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import httpx
+import trio  # noqa: F401 - two threads that import it at once, anyio's way and httpcore's, may both fail
 
 from taxizer_async import SyncTaxizerClient, TaxizerAuth, TaxizerClient, TaxizerError
 from taxizer_async.stores.file import FileTokenStore

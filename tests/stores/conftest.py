@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,13 @@ async def jwt_in(store: FileTokenStore) -> str:
     record = await store.load(KEY)
     assert record is not None
     return record.token.jwt.reveal()
+
+
+def lowest_free_descriptor() -> int:
+    """Return the same number as before if nothing was left open since."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
 
 
 @pytest.fixture(name="folder")

@@ -15,10 +15,19 @@ import pytest
 from taxizer_async import TaxizerAuth, TokenStoreError
 from taxizer_async._auth import lifespan
 from taxizer_async._auth.lifespan import check_store
-from taxizer_async.stores import CheckableStore, MemoryTokenStore, TokenStore
+from taxizer_async.stores import (
+    CheckableStore,
+    Lease,
+    MemoryTokenStore,
+    StoreKey,
+    TokenRecord,
+    TokenStore,
+)
+from taxizer_async.stores._check import probe
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Sandbox
 from tests.stores.broken import Plain, Shared
+from tests.stores.conftest import make_record
 from tests.support.limits import HANG
 
 
@@ -85,6 +94,38 @@ async def _break() -> None:
 
 async def _pass() -> None:
     pass
+
+
+class Unkept(Plain):
+    """Says that it has saved, and has not."""
+
+    def write(self, key: StoreKey, record: TokenRecord) -> None:
+        pass
+
+
+class Unsaved(Plain):
+    """Says that it has not saved, and has."""
+
+    async def save(self, key: StoreKey, record: TokenRecord, lease: Lease, /) -> bool:
+        return not await super().save(key, record, lease)
+
+
+class Another(Plain):
+    """Has another record than the one that was saved."""
+
+    async def load(self, key: StoreKey, /) -> TokenRecord | None:
+        return await super().load(key) and make_record()
+
+
+@pytest.mark.parametrize("kind", [Unkept, Unsaved, Another])
+async def test_a_store_that_keeps_nothing_can_not_be_used(kind: type[Plain]) -> None:
+    """A check looks for what it has saved, and leaves neither a record nor a lease behind."""
+    shared = Shared()
+    with pytest.raises(TokenStoreError, match="does not keep what is written to it"):
+        await probe(kind(shared), "check")
+
+    assert not shared.records
+    assert not shared.holders
 
 
 CHECKS: dict[str, tuple[TokenStore | None, str | None]] = {

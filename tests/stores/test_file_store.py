@@ -176,14 +176,15 @@ async def test_a_linked_lock_is_refused(store: FileTokenStore, folder: Path) -> 
 
 @pytest.mark.invariant(26)
 async def test_it_is_on_the_disk_before_it_counts(
-    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is synced before it replaces the old one, and the directory after that."""
+    """The whole file is synced before it replaces the old one, and the directory after that."""
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
     def note_fsync(descriptor: int) -> None:
-        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        status = os.fstat(descriptor)
+        kind = "directory" if stat.S_ISDIR(status.st_mode) else f"file of {status.st_size}"
         done.append(f"sync the {kind}")
         fsync(descriptor)
 
@@ -195,7 +196,8 @@ async def test_it_is_on_the_disk_before_it_counts(
     monkeypatch.setattr(Path, "replace", note_replace)
     await put(store, make_record())
 
-    assert done == ["sync the file", "replace", "sync the directory"]
+    size = record_file(folder).stat().st_size
+    assert done == [f"sync the file of {size}", "replace", "sync the directory"]
 
 
 async def test_a_save_that_fails_leaves_the_old_one(

@@ -1,4 +1,4 @@
-"""A lease belongs to the object that stands for it, and not to the thread or event loop that took it."""
+"""A lease belongs to the object that its store gave, and not to the thread or event loop that took it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from taxizer_async.stores import Lease, MemoryTokenStore, TokenStore
+from taxizer_async.stores import FailureStore, Lease, MemoryTokenStore, StoreView, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.support.redis_server import RedisServer
+from tests.support.tokens import make_failure
 
 from .conftest import KEY, make_record
 
@@ -70,3 +72,21 @@ async def test_a_lease_is_used_from_another_thread(
         assert await elsewhere(any_store, anyio_backend, lease.extend) is False
         await elsewhere(any_store, anyio_backend, again.release)
         assert await any_store.lease(KEY) is not None
+
+
+async def test_a_lease_of_another_kind_saves_nothing(any_store: FailureStore) -> None:
+    """A store accepts no lease that is not one of its own."""
+
+    class Foreign:
+        heartbeat = None
+
+        async def extend(self) -> bool:
+            return True
+
+        async def release(self) -> None:
+            pass
+
+    async with closing(any_store):
+        assert await any_store.save(KEY, make_record(), Foreign()) is False
+        assert await any_store.save_failure(KEY, make_failure(), Foreign()) is False
+        assert await any_store.look(KEY) == StoreView(record=None, failure=None, leased=ANY)

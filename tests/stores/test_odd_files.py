@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from taxizer_async import TokenStoreError
 from taxizer_async.stores.file import FileTokenStore
-from tests.stores.conftest import JWT, KEY, make_record
+from tests.stores.conftest import JWT, KEY, lowest_free_descriptor, make_record
 
 
 @pytest.fixture(name="folder")
@@ -80,6 +81,49 @@ async def test_a_directory_that_is_gone_is_made_anew(store: FileTokenStore, fold
 
     assert await put(store)
     assert await jwt_in(store) == JWT
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o770])
+async def test_a_directory_that_another_process_makes_meanwhile(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """It is used if it is private, and refused if others can write to it; nothing is left beside it."""
+    rename = Path.rename
+
+    def come_late(path: Path, target: Path) -> Path:
+        if target == folder:
+            folder.mkdir()
+            folder.chmod(mode)
+            # An empty one could be replaced.
+            (folder / "theirs").touch()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", come_late)
+    if mode == 0o700:
+        assert await put(store)
+    else:
+        with pytest.raises(TokenStoreError, match="can be written to by others"):
+            await store.lease(KEY)
+
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+async def test_a_lease_that_can_not_begin_is_given_back(
+    store: FileTokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the file system refuses the first beat, its error is raised, and the lock is free for the next attempt."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    # A lock must be released, not left to the garbage collector.
+    monkeypatch.setattr(filelock.BaseFileLock, "__del__", lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", refuse)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            await store.lease(KEY)
+
+    assert await put(store)
 
 
 async def test_a_lock_that_goes_during_a_save_takes_the_save_with_it(
@@ -158,21 +202,15 @@ async def test_what_is_no_file_is_left_alone(
     before = os.lstat(file)
     for _ in range(3):
         for call in (store.load(KEY), put(store)):
-            free = _lowest_free_descriptor()
+            free = lowest_free_descriptor()
             with pytest.raises(TokenStoreError) as caught:
                 await call
             assert str(caught.value) == (
                 f"{file} is a link or not a regular file, so it is left alone: remove it"
             )
-            assert _lowest_free_descriptor() == free
+            assert lowest_free_descriptor() == free
 
     assert os.lstat(file).st_ino == before.st_ino
-
-
-def _lowest_free_descriptor() -> int:
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    return descriptor
 
 
 async def test_a_full_disk_leaves_the_old_record(store: FileTokenStore, folder: Path) -> None:
@@ -262,19 +300,3 @@ async def test_a_clear_removes_what_a_killed_holder_left(
 
     assert [file.suffix for file in folder.iterdir()] == [".lock"]
     assert await put(store)
-
-
-async def test_a_lease_of_another_kind_saves_nothing(store: FileTokenStore) -> None:
-    """Any other object is not accepted as a lease."""
-
-    class Foreign:
-        heartbeat = None
-
-        async def extend(self) -> bool:
-            return True
-
-        async def release(self) -> None:
-            pass
-
-    assert await store.save(KEY, make_record(), Foreign()) is False
-    assert await store.load(KEY) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from cryptography.fernet import Fernet
@@ -15,6 +16,7 @@ from taxizer_async.stores import FailureRecord, FailureStore, MemoryTokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from tests.stores.conftest import KEY
+from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
 from tests.support.tokens import make_failure
 
@@ -55,10 +57,10 @@ def _store(make_store: Callable[..., FailureStore]) -> FailureStore:
     return make_store()
 
 
-async def _save(store: FailureStore) -> None:
+async def _save(store: FailureStore, failure: FailureRecord = FAILURE) -> None:
     lease = await store.lease(KEY)
     assert lease is not None
-    assert await store.save_failure(KEY, FAILURE, lease)
+    assert await store.save_failure(KEY, failure, lease)
     await lease.release()
 
 
@@ -101,18 +103,48 @@ def test_each_failure_in_redis_has_an_end(redis_server: RedisServer) -> None:
     assert 0 < ttl <= 60_000
 
 
+@pytest.mark.parametrize("left", [50_000, None])
+async def test_the_end_of_a_failure_is_the_servers(
+    redis_server: RedisServer, left: int | None
+) -> None:
+    """A failure in Redis is remembered for what is left of its TTL, and not at all if it has lost that."""
+    async with RedisTokenStore.from_url(redis_server.url) as store:
+        await _save(store, attrs.evolve(FAILURE, remaining=100_000.0))
+        key = _key(redis_server)
+        redis_server.ask(f"PERSIST {key}" if left is None else f"EXPIRE {key} {left}")
+        failure = await _failure(store)
+
+    assert (failure is None) == (left is None)
+    assert failure is None or left is None or left - HANG < failure.remaining <= left
+
+
 def _key(server: RedisServer) -> str:
     names = server.ask("KEYS *:failure").decode().split("\r\n")
     return next(name for name in names if name.endswith(":failure"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b"gAAAAno"])
-async def test_a_damaged_file_of_a_failure_counts_as_none(tmp_path: Path, damage: bytes) -> None:
-    """A failure that can't be read costs no more than a try."""
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"{}",
+        lambda _: b"\xff\xfe",
+        lambda _: b"gAAAAno",
+        lambda text: text.replace(b'"uptime"', b'"downtime"'),
+        lambda text: text.replace(b'"boot": "', b'"boot": "not '),
+    ],
+    ids=["empty", "no failure", "junk", "encrypted", "without its time", "before a restart"],
+)
+async def test_a_file_of_a_failure_that_can_not_be_used_counts_as_none(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """A failure that can't be read, or whose time says nothing, costs no more than a try."""
     store = FileTokenStore(tmp_path / "tokens")
     await _save(store)
     (file,) = (tmp_path / "tokens").glob("*.failure")
-    file.write_bytes(damage)
+    before = file.read_bytes()
+    file.write_bytes(damage(before))
+    assert file.read_bytes() != before
 
     assert (await store.look(KEY)).failure is None
 

@@ -11,13 +11,22 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import filelock
 import pytest
 
 from taxizer_async.stores import Lease, _file_lease
 from taxizer_async.stores._file_lease import BeatWatch, _LockedFile
 from taxizer_async.stores._protocol import HEARTBEAT, LEASE_SECONDS
 from taxizer_async.stores.file import FileTokenStore
-from tests.stores.conftest import JWT, KEY, held, jwt_in, make_record, taken_over
+from tests.stores.conftest import (
+    JWT,
+    KEY,
+    held,
+    jwt_in,
+    lowest_free_descriptor,
+    make_record,
+    taken_over,
+)
 from tests.support.limits import HANG
 
 
@@ -200,14 +209,20 @@ async def test_a_holder_gives_way_to_one_that_is_taking_over(
     await (await held(store)).release()
 
 
-async def test_what_a_killed_successor_left_is_removed(store: FileTokenStore, folder: Path) -> None:
-    """A new lock that nobody holds any more is in nobody's way."""
+async def test_what_a_killed_successor_left_is_removed(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new lock that nobody holds any more is in nobody's way, and not kept open."""
+    # Not by the garbage collector.
+    monkeypatch.setattr(filelock.BaseFileLock, "__del__", lambda _: None)
     lease = await held(store)
     (lock,) = folder.glob("*.lock")
     new = _file_lease._successor(lock)
     new.touch()
+    free = lowest_free_descriptor()
     assert await lease.extend() is True
     assert not new.exists()
+    assert lowest_free_descriptor() == free
 
     new.touch()
     await lease.release()

@@ -13,7 +13,7 @@ from taxizer_async.stores import Lease, MemoryTokenStore, StoreKey, TokenRecord
 from taxizer_async.testing._manual_clock import ManualClock
 from tests.support.limits import HANG
 from tests.support.loops import run_together
-from tests.support.tokens import make_record
+from tests.support.tokens import make_failure, make_record
 from tests.unit.conftest import InChild, ThreadWithin
 
 
@@ -74,6 +74,18 @@ def test_a_save_needs_the_lease(store: MemoryTokenStore) -> None:
 
     assert _now(store.load(KEY)) is None
     assert _now(store.save(KEY, make_record("2"), new)) is True
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(59.5, 0.5), (60.0, None), (60.5, None)])
+def test_a_failure_ends(
+    store: MemoryTokenStore, clock: ManualClock, seconds: float, left: float | None
+) -> None:
+    """A failure is there until its time is over."""
+    assert _now(store.save_failure(KEY, make_failure(remaining=60.0), _leased(store)))
+    clock.advance(seconds)
+
+    expected = None if left is None else make_failure(remaining=left)
+    assert _now(store.look(KEY)).failure == expected
 
 
 def test_one_thread_gets_the_lease(anyio_backend: Any) -> None:

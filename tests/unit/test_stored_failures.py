@@ -35,12 +35,13 @@ def _cipher(key: bytes | None) -> RecordCipher:
 @pytest.mark.parametrize("failure", [FAILURE, REFUSAL], ids=["outage", "refusal"])
 @pytest.mark.parametrize("key", [None, FERNET_KEY], ids=["plain", "encrypted"])
 def test_round_trip(failure: FailureRecord, key: bytes | None) -> None:
-    """A failure is read as it was written, encrypted or not."""
+    """A failure is read as it was written, encrypted or not: a number without a fraction is one again."""
     cipher = _cipher(key)
     read = cipher.decrypt_failure(cipher.encrypt(_stored(failure)), KEY)
 
     assert read is not None
     assert read.content == failure
+    assert repr(read.content) == repr(failure)
     assert read.written == {"ttl": 4500.0}
 
 

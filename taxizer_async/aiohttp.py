@@ -285,7 +285,8 @@ def taxizer_ctx(
     to_session = TAXIZER_SESSION if name is None else session_key(name)
 
     async def context(app: web.Application) -> AsyncGenerator[None]:
-        if to_session in app:
+        # One that is closed is of an earlier start, which has ended or failed.
+        if to_session in app and not app[to_session].closed:
             problem = "have no name" if name is None else f"are called {name!r}"
             msg = f"two taxizer_ctx of one application {problem}: give each its own name="
             raise ConfigurationError(msg)

@@ -53,7 +53,7 @@ try:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
     from starlette.types import ExceptionHandler, Lifespan, StatefulLifespan
-    from starlette.websockets import WebSocket, WebSocketState
+    from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 except ImportError as _missing:
     _msg = 'taxizer_async.fastapi needs FastAPI: pip install "taxizer-async[fastapi]"'
     raise ImportError(_msg) from _missing
@@ -318,7 +318,9 @@ async def _answer_auth_error(connection: HTTPConnection, error: AuthError) -> JS
     answer = _problem(code, error.retry_at if error.retryable else None)
     if not isinstance(connection, WebSocket):
         return answer
-    await _refuse(connection, code, answer)
+    # Its client may leave at any moment, and then there is nobody to tell.
+    with contextlib.suppress(WebSocketDisconnect, OSError):
+        await _refuse(connection, code, answer)
     return None
 
 
@@ -338,6 +340,8 @@ def _problem(code: HTTPStatus, retry_at: datetime | None) -> JSONResponse:
 
 async def _refuse(websocket: WebSocket, code: HTTPStatus, answer: JSONResponse) -> None:
     state = websocket.application_state
+    if websocket.client_state is WebSocketState.DISCONNECTED:
+        return
     if state is WebSocketState.CONNECTED:
         await websocket.close(_CLOSE_CODES[code], _DETAILS[code])
     elif state is WebSocketState.CONNECTING:

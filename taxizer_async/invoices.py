@@ -209,7 +209,7 @@ def _submit(
     try:
         answer: Response | TaxizerError = cast("Client", client).post(path, json=body)
     except library.RequestError as error:
-        answer = _problem(library, error, path, body["uuid"])
+        answer = _problem(client, error, path, body["uuid"])
     # Outside the handler: the library's error has the request, and with it the token.
     return _verdict(answer, body["uuid"])
 
@@ -220,7 +220,7 @@ async def _submit_async(
     try:
         answer: Response | TaxizerError = await client.post(path, json=body)
     except library.RequestError as error:
-        answer = _problem(library, error, path, body["uuid"])
+        answer = _problem(client, error, path, body["uuid"])
     return _verdict(answer, body["uuid"])
 
 
@@ -233,23 +233,26 @@ def _library_of(client: object) -> Any:
     raise ConfigurationError(msg)
 
 
-def _problem(library: Any, error: Any, path: str, uuid: str) -> TaxizerError:
+def _problem(client: Any, error: Any, path: str, uuid: str) -> TaxizerError:
     """Return the error to raise for *error*, which the HTTP library raised."""
-    what = describe_network_error(error)
-    if not _is_about_invoice(error, path) or not isinstance(error, HttpLibrary(library).never_sent):
+    library, what = _library_of(client), describe_network_error(error)
+    if not _is_about_invoice(client, error, path) or not isinstance(
+        error, HttpLibrary(library).never_sent
+    ):
         return InvoiceUncertainError(f"{what}; {_look_for(uuid)}", uuid=uuid)
     if isinstance(error, library.UnsupportedProtocol):
         return ConfigurationError(f"the client needs a base_url: {what}")
     return InvoiceNotSentError(f"invoice {uuid} was not sent: {what}", uuid=uuid)
 
 
-def _is_about_invoice(error: Any, path: str) -> bool:
+def _is_about_invoice(client: Any, error: Any, path: str) -> bool:
     """Return whether *error* came before an answer: one behind a redirect or in a user's hook may not have."""
     try:
         request = error.request
     except RuntimeError:
         return False
-    return bool(request.method == "POST" and request.url.path.endswith(path))
+    # A redirect may keep the path: http to https, or to another host.
+    return bool(request.method == "POST" and request.url == client.build_request("POST", path).url)
 
 
 def _look_for(uuid: str) -> str:

@@ -166,12 +166,13 @@ async def test_not_sent() -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize("path", ["/v1/other", STANDARD])
 @pytest.mark.parametrize("status", [301, 303, 307])
-async def test_no_connection_behind_a_redirect(sandbox: Sandbox, status: int) -> None:
+async def test_no_connection_behind_a_redirect(sandbox: Sandbox, status: int, path: str) -> None:
     """A server that redirects has seen the invoice, so that it is unknown whether it was taken."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/other"
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}{path}"
         sandbox.fail(STANDARD, Fault.status(status, headers={"Location": url}))
         async with TaxizerClient(
             sandbox.credentials, base_url=sandbox.base_url, follow_redirects=True

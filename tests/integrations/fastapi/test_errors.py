@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import WebSocketDenialResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from taxizer_async import AuthError, ConfigurationError, Credentials, TaxizerClient, TokenStoreError
@@ -212,6 +212,40 @@ def test_a_websocket_that_was_closed_is_left_closed(app: FastAPI) -> None:
         socket.receive_json()
 
     assert caught.value.code == 4000
+
+
+@pytest.mark.parametrize("path", ["/early", "/late", "/read"])
+async def test_a_websocket_whose_client_has_left_is_no_error(
+    app: FastAPI, sandbox: Sandbox, path: str
+) -> None:
+    """There is nobody to tell, whether the endpoint has seen that or not."""
+
+    async def read_and_submit(websocket: WebSocket, taxizer: Taxizer) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        await taxizer.post(PATH, json={})
+
+    received: list[Message] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.disconnect", "code": 1006},
+    ]
+
+    async def receive() -> Message:
+        return received.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] != "websocket.accept":
+            # As uvicorn does.
+            raise OSError("the client has left") if received else RuntimeError("it is closed")
+
+    app.add_api_websocket_route("/read", read_and_submit)
+    extensions: Scope = {"websocket.http.response": {}}
+    scope = {"type": "websocket", "path": path, "query_string": b"", "headers": []}
+    sandbox.fail("connect", OUTAGE)
+    async with app.router.lifespan_context(app):
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    assert sandbox.counters.connects == 1
 
 
 def test_a_mounted_application_needs_its_own_handlers(app: FastAPI, sandbox: Sandbox) -> None:

@@ -186,6 +186,21 @@ async def test_it_may_log_in_at_the_start_or_fail(sandbox: Sandbox) -> None:
     assert failing[TAXIZER_SESSION].closed
 
 
+async def test_a_start_that_failed_may_be_tried_again(sandbox: Sandbox) -> None:
+    """What a start that failed has left in the application does not stop the next one."""
+    sandbox.fail("connect", Fault.status(400), times=1)
+    context = taxizer_ctx(partial(auth_of, sandbox), keep_fresh=False, log_in_at_start=True)
+    app = app_with(context)
+    runner = web.AppRunner(app)
+    with pytest.raises(CredentialsRejectedError):
+        await runner.setup()
+    await runner.cleanup()
+
+    async with serving(app):
+        assert app[TAXIZER_AUTH].status().usable
+    assert app[TAXIZER_SESSION].closed
+
+
 @pytest.mark.parametrize("option", ["base_url", "auth"])
 def test_what_it_brings_itself_is_refused(option: str) -> None:
     """A base_url or auth for the session is refused at once, and the error names make_auth."""

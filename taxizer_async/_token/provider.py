@@ -155,7 +155,7 @@ class TokenProvider:
                 # Not in a method: each member of a cold crowd would pay for the call.
                 refresh, native = self._join_or_start(cached)
                 await refresh.wait(native)
-                found = self.cache.fresh() or self.cache.alive() or refresh.result
+                found = self.cache.alive() or refresh.result
                 if isinstance(found, Failure) and found.answers_need:
                     raise found.error()
             elif freshness is Freshness.FRESH or failure is not None:
@@ -183,9 +183,7 @@ class TokenProvider:
         if failure is None:
             refresh, native = self._join_or_start(refused)
             waited = time.monotonic() - refresh.began
-            longest = LONGEST_WAIT_FOR_REPLACEMENT if self.cache.state.failure is None else 0.0
-            with move_on_after(max(0.0, longest - waited)):
-                await refresh.wait(native)
+            with move_on_after(LONGEST_WAIT_FOR_REPLACEMENT - waited):
                 # A refresh that began before the refusal may have brought the refused token.
                 while (again := self.cache.refused()) and self.cache.state.failure is None:
                     refresh, native = self._join_or_start(again)
@@ -373,7 +371,7 @@ class TokenProvider:
         if state.failure is not None:
             return 0.0
         longest = self._policy.follower_timeout(cached.remaining(self._clock), state.last_elapsed)
-        return max(0.0, longest - (time.monotonic() - refresh.began))
+        return longest - (time.monotonic() - refresh.began)
 
     def _until_renewal(self) -> float:
         """Return the seconds until `keep_fresh` has to do something."""

@@ -157,9 +157,8 @@ class Renewal:
         if self.is_superseded(request):
             return NoResult.SUPERSEDED
         cached = None if self.cache.passes_over_refresh() else self._refreshable(turn.record)
-        refresh_token = cached.token.refresh_token if cached else None
-        if cached is not None and refresh_token is not None:
-            result = await self._refresh(turn, cached, refresh_token)
+        if cached is not None and cached.token.refresh_token is not None:
+            result = await self._refresh(turn, cached, cached.token.refresh_token)
             if result is not None:
                 return result
             if self.is_superseded(request):
@@ -294,17 +293,15 @@ class Renewal:
         )
 
     async def _connect(self, turn: Turn, credentials: Credentials) -> Step:
-        began = self.clock.monotonic()
-        if turn.progress.began is None:
-            turn = attrs.evolve(turn, progress=attrs.evolve(turn.progress, began=began))
+        now = self.clock.monotonic()
+        began = now if turn.progress.began is None else turn.progress.began
+        turn = attrs.evolve(turn, progress=attrs.evolve(turn.progress, began=began))
         outcome = await self.store.hold(
             turn.lease, lambda: self.exchange.connect(credentials, self._budget(turn))
         )
         if isinstance(outcome, Issued):
-            earlier = began - (turn.progress.began or began)
-            return await self._keep(
-                turn, attrs.evolve(outcome, elapsed=outcome.elapsed + earlier), login=True
-            )
+            elapsed = now - began + outcome.elapsed
+            return await self._keep(turn, attrs.evolve(outcome, elapsed=elapsed), login=True)
         if self.is_superseded(turn.request):
             return NoResult.SUPERSEDED
         if _stays_here(outcome) and self.is_needed(turn.request):
@@ -318,7 +315,7 @@ class Renewal:
                 return yielded
         return await self._share(turn, self.failures.fail_to_connect(turn.progress, outcome))
 
-    def _yield_lease(self, turn: Turn, pause: float = 0.0) -> Progress | None:
+    def _yield_lease(self, turn: Turn, pause: float = LEASE_YIELDED_FOR) -> Progress | None:
         """
         Have the lease given back for *pause* seconds, and for long enough that others take it.
 
@@ -363,7 +360,6 @@ class Renewal:
             by_refresh=not login,
         )
         saved: SaveResult | None = None
-        is_used = False
         try:
             if lease is not None:
                 saved = await self.store.save(key, cached.record(self.clock), lease)

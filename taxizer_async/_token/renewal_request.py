@@ -16,7 +16,7 @@ from taxizer_async._token.failures import Failure
 from taxizer_async.stores import Lease, StoreKey, StoreView, TokenRecord
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.frozen(kw_only=True)
 class Endpoints:
     """The API that tokens are for, and the URLs of its two token endpoints."""
 
@@ -25,7 +25,7 @@ class Endpoints:
     refresh: str
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.frozen(kw_only=True, repr=False)
 class RenewalRequest:
     """
     What one refresh is about.
@@ -41,7 +41,7 @@ class RenewalRequest:
     deadline: float
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.frozen(kw_only=True, repr=False)
 class Progress:
     """
     How far a refresh has come.
@@ -65,7 +65,7 @@ class Progress:
     waiting_since: float | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@attrs.frozen(kw_only=True, repr=False)
 class Turn:
     """
     A turn at the token endpoints.

@@ -91,6 +91,7 @@ def make_provider(
     store: TokenStore,
     clock: ManualClock,
     random: Callable[[], float] = lambda: 0.5,
+    policy: RenewalPolicy | None = None,
 ) -> TokenProvider:
     """Return a provider of tokens from *exchange*."""
     return TokenProvider(
@@ -98,7 +99,7 @@ def make_provider(
         credentials=CredentialsSource(Credentials("app", "s3cret")),
         exchange=exchange,
         store=store,
-        policy=RenewalPolicy(),
+        policy=policy or RenewalPolicy(),
         clock=clock,
         random=random,
         event_log=EventLog(None, timeout=HANG),

@@ -1,18 +1,20 @@
-"""What a provider does with an answer that comes late: after `forget`, or from a loop that stood still."""
+"""What a provider does with a refresh that fails in no way of its own, and with an answer that comes late."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
+from collections.abc import Callable
 from typing import Any, final
 
 import anyio
 import pytest
 
-from taxizer_async import Credentials, Secret
+from taxizer_async import Credentials, RenewalPolicy, Secret, TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
-from taxizer_async._core.exchange import Issued, RetryBudget
+from taxizer_async._core.exchange import Issued, RetryBudget, Unavailable
 from taxizer_async._token import single_flight
 from taxizer_async._token.provider import TokenProvider
 from taxizer_async.stores import MemoryTokenStore, StoreKey, TokenRecord, TokenStore
@@ -44,9 +46,13 @@ class FirstIsSlow:
         #: Whether the loop of the first one stands still until then.
         self.blocks = False
         self.go = threading.Event()
+        #: What each one raises, if anything.
+        self.error: Exception | None = None
 
     async def connect(self, _: Credentials, _budget: RetryBudget, /) -> Issued:
         self.asked += 1
+        if self.error is not None:
+            raise self.error
         issued = make_issued(
             token=make_token(str(self.asked)), requested_at=self._clock.monotonic()
         )
@@ -124,6 +130,62 @@ async def test_a_token_that_came_before_the_refresh_began_is_not_renewed(
 
     assert refresh.result is cached
     assert exchange.asked == 0
+
+
+async def test_a_refresh_after_one_that_failed_asks_nobody(
+    exchange: FirstIsSlow, clock: ManualClock
+) -> None:
+    """A refresh that waited for the one before it has its failure, too."""
+    provider = make_provider(exchange, MemoryTokenStore(), clock)
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks, provider.own_coordinator.get().lock():
+            tasks.start_soon(_fail, provider, "it failed")
+            await anyio.wait_all_tasks_blocked()
+            provider.cache.record_failure(
+                Unavailable(reason="it failed"), endpoint="/c", rejected=None, recheck=False
+            )
+
+    assert exchange.asked == 0
+
+
+async def _fail(provider: TokenProvider, match: str) -> Exception:
+    with pytest.raises(TokenEndpointUnavailableError, match=match) as caught:
+        await get(provider)
+    return caught.value
+
+
+async def test_a_bug_of_ours_fails_callers_and_is_logged(
+    exchange: FirstIsSlow,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+    canary: str,
+    leaks: Callable[[BaseException], list[str]],
+) -> None:
+    """An error that nobody expected is told by its class: its text may hold what was sent."""
+    exchange.error = ZeroDivisionError(canary)
+    problem = "the refresh failed with ZeroDivisionError, a bug in taxizer_async"
+    error = await _fail(make_provider(exchange, MemoryTokenStore(), clock), problem)
+
+    assert leaks(error) == []
+    assert canary not in caplog.text
+    assert caplog.records[0].levelno == logging.ERROR
+    assert caplog.records[0].message.startswith(problem)
+
+
+async def test_a_login_that_hangs_is_not_waited_for(
+    exchange: FirstIsSlow, clock: ManualClock
+) -> None:
+    """Callers of a login that does not end fail in time, and so do those that come later; its answer is kept."""
+    policy = RenewalPolicy(exchange_timeout=0.5, store_timeout=0.1)
+    provider = make_provider(exchange, MemoryTokenStore(clock=clock), clock, policy=policy)
+    await _fail(provider, "the login did not end within 0.6 s")
+    clock.advance(1.0)
+    await _fail(provider, "the refresh before this one does not end")
+    exchange.go.set()
+    clock.advance(2.0)
+
+    assert await get(provider) == "jwt-1"
+    assert exchange.asked == 1
 
 
 def test_a_loop_that_stopped_is_not_waited_for(

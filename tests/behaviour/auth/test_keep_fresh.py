@@ -10,9 +10,9 @@ import pytest
 
 from taxizer_async import Event, ExchangeFailed, Renewed, TaxizerAuth
 from taxizer_async.testing import Fault, ManualClock, Sandbox
-from tests.support.callers import PATH, auth_of, client_of
+from tests.support.callers import PATH, MakeAuth, auth_of, client_of
 from tests.support.limits import HANG
-from tests.support.policies import LIFETIME
+from tests.support.policies import LIFETIME, ONE_TRY
 
 
 @pytest.fixture(name="clock")
@@ -79,6 +79,27 @@ async def test_keep_fresh_logs_in_renews_and_survives_failures(
     assert aging_auth.status().usable
     await aging_auth.events_delivered()
     assert len([event for event in events if isinstance(event, ExchangeFailed)]) == 2
+
+
+async def test_keep_fresh_tries_again_as_soon_as_callers_may(
+    sandbox: Sandbox, clock: ManualClock, make_auth: MakeAuth
+) -> None:
+    """In an outage keep_fresh logs in whenever the back-off is over."""
+    auth = make_auth(store=None, policy=ONE_TRY)
+    sandbox.fail("connect", Fault.status(503))
+    began = clock.monotonic()
+    moments: list[float] = []
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(auth.keep_fresh)
+            while len(moments) < 4:
+                await clock.wait_until_asleep()
+                if sandbox.counters.connects > len(moments):
+                    moments.append(clock.monotonic() - began)
+                await let_time_pass(clock)
+            tasks.cancel_scope.cancel()
+
+    assert moments == pytest.approx([0.0, 1.0, 3.0, 7.0])
 
 
 async def test_keep_fresh_wakes_when_the_token_changes(

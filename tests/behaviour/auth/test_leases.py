@@ -10,7 +10,14 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from taxizer_async import AuthError, Event, LeaseAwaited, MemoryTokenStore, RenewalPolicy
+from taxizer_async import (
+    AuthError,
+    Credentials,
+    Event,
+    LeaseAwaited,
+    MemoryTokenStore,
+    RenewalPolicy,
+)
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
@@ -64,8 +71,16 @@ async def test_a_store_that_can_only_be_read_is_enough(
 async def test_a_renewal_of_need_looks_again_behind_the_lease(
     sandbox: Sandbox, make_auth: MakeAuth, store: ScriptedStore, clock: ManualClock
 ) -> None:
-    """What another client saved between the look and the lease is used."""
-    first, other = make_auth(), make_auth()
+    """What another client saved between the look and the lease is used, and nobody is asked for credentials."""
+    asked = 0
+
+    def from_vault() -> Credentials:
+        nonlocal asked
+        asked += 1
+        return sandbox.credentials
+
+    sandbox.refresh_lifetime = 600.0
+    first, other = make_auth(), make_auth(from_vault)
     await first.token()
     await other.token()
     clock.advance(PRESSING)
@@ -79,6 +94,7 @@ async def test_a_renewal_of_need_looks_again_behind_the_lease(
 
     assert token.jwt.reveal() == sandbox.issued_jwts[-1]
     assert sandbox.counters.exchanges == 2
+    assert asked == 1
 
 
 async def _pass_time(clock: ManualClock, each: Callable[[], None] = lambda: None) -> None:

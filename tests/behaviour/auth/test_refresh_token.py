@@ -11,12 +11,15 @@ import pytest
 
 from taxizer_async import (
     Event,
+    LoggedIn,
+    RefreshRefused,
     RenewalPolicy,
     Renewed,
     TaxizerAuth,
     TokenEndpointUnavailableError,
     TokenState,
 )
+from taxizer_async._http.token_endpoints import CONNECT_PATH, REFRESH_PATH
 from taxizer_async.stores import StoreKey, TokenRecord
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, MakeAuth, auth_of, client_of, failure_of
@@ -223,6 +226,44 @@ async def test_a_sick_refresh_endpoint_is_nobodys_failure(
     assert sandbox.counters.connects_ok == 7
 
 
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.status(503), "TokenEndpointUnavailableError"),
+        (Fault.status(400), "TokenResponseError"),
+        (Fault.status(200, body="{}"), "TokenResponseError"),
+    ],
+    ids=["503", "400", "JSON"],
+)
+async def test_what_became_of_it_is_reported(
+    sandbox: Sandbox,
+    aging_auth: TaxizerAuth,
+    clock: ManualClock,
+    events: list[Event],
+    fault: Fault,
+    error: str,
+) -> None:
+    """The events name the endpoint and the error, and have the seconds that it took."""
+    await aging_auth.token()
+    clock.advance(1_000)
+    sandbox.fail("refresh", fault, times=1)
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(aging_auth.token)
+            await gate.wait_until_async(1)
+            clock.advance(2.0)
+    clock.advance(PRESSING)
+    await renew(aging_auth)
+    await aging_auth.events_delivered()
+
+    happened = [event for event in events if isinstance(event, LoggedIn | RefreshRefused | Renewed)]
+    assert [type(event) for event in happened] == [LoggedIn, RefreshRefused, LoggedIn, Renewed]
+    paths = [getattr(event, "endpoint", "").removeprefix(sandbox.base_url) for event in happened]
+    assert paths == [CONNECT_PATH, "", CONNECT_PATH, REFRESH_PATH]
+    assert getattr(happened[1], "error", None) == error
+    assert [event.elapsed for event in happened] == pytest.approx([0, 2, 0, 0], abs=0.1)
+
+
 @pytest.mark.invariant(9)
 @pytest.mark.report(47)
 @pytest.mark.parametrize("state", ["revoked", "expired"])
@@ -365,7 +406,7 @@ async def test_a_private_token_that_was_put_into_the_store_is_private_no_more(
     await make_auth().token()
     assert sandbox.counters.refreshes_ok == 1
 
-    store.down = {"lease"}
+    store.down = {"lease", "load"}
     clock.advance(61)
     await auth.token()
     assert sandbox.counters.reuses == 0

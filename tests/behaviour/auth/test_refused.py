@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import anyio
+import attrs
+import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth, Token
@@ -84,13 +86,33 @@ async def test_it_raises_nothing(sandbox: Sandbox, status: int) -> None:
 
 
 @pytest.mark.report(126)
-@pytest.mark.parametrize("is_down", [False, True])
-async def test_after_forget_it_logs_in(sandbox: Sandbox, is_down: bool) -> None:
+async def test_it_waits_for_one_renewal(sandbox: Sandbox) -> None:
+    """If the renewal fails, `refused` returns None, though the next try may be made at once."""
+    policy = attrs.evolve(ONE_TRY, outage_backoff=1e-6, outage_backoff_limit=1e-6)
+    auth = auth_of(sandbox, policy=policy)
+    token = await auth.token()
+    sandbox.revoke()
+    sandbox.fail("refresh", Fault.status(503), times=1)
+    sandbox.fail("connect", Fault.status(503), times=1)
+
+    assert await auth.refused(token) is None
+    assert sandbox.counters.exchanges == 3
+
+
+@pytest.mark.report(126)
+@pytest.mark.parametrize("trouble", [None, "server", "http_client"])
+async def test_after_forget_it_logs_in(sandbox: Sandbox, trouble: str | None) -> None:
     """A forgotten token is replaced by a login; if that fails `refused` returns None."""
-    auth = auth_of(sandbox, policy=ONE_TRY)
+    is_broken = False
+
+    def http_client() -> httpx.AsyncClient:
+        return None if is_broken else httpx.AsyncClient()  # type: ignore[return-value]
+
+    auth = auth_of(sandbox, policy=ONE_TRY, http_client=http_client)
     token = await auth.token()
     await auth.forget()
-    if is_down:
+    if trouble is not None:
+        is_broken = trouble == "http_client"
         sandbox.fail("connect", Fault.status(503))
         assert await auth.refused(token) is None
         return

@@ -213,6 +213,26 @@ async def test_a_renewal_that_hangs_is_not_waited_for_until_the_token_dies(
 
 
 @pytest.mark.invariant(8)
+async def test_a_caller_that_comes_late_does_not_wait_anew(
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock
+) -> None:
+    """A renewal that was waited for long enough keeps no caller that comes later."""
+    auth = make_auth(policy=RenewalPolicy(attempt_timeout=4 * HANG))
+    # A healthy renewal takes three times as long at most.
+    jwt = await log_in(sandbox, auth, clock, seconds=HANG)
+    clock.advance(PRESSING)
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("refresh") as gate:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            refresh = auth._bearer.provider._coordinator()._current
+            assert refresh is not None
+            refresh.began -= 3 * HANG
+            with anyio.fail_after(HANG):
+                assert (await auth.token()).jwt.reveal() == jwt
+
+
+@pytest.mark.invariant(8)
 async def test_a_slow_renewal_is_waited_for_to_the_end(
     sandbox: Sandbox, aging_auth: TaxizerAuth, clock: ManualClock
 ) -> None:

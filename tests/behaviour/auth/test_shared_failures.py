@@ -16,13 +16,14 @@ from taxizer_async import (
     CredentialsRejectedError,
     Event,
     ExchangeFailed,
+    LoggedIn,
     MemoryTokenStore,
     RenewalPolicy,
     TaxizerAuth,
     TokenEndpointUnavailableError,
     TokenResponseError,
 )
-from taxizer_async.stores import StoreKey
+from taxizer_async.stores import StoreKey, StoreView
 from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import MakeAuth
 from tests.support.limits import HANG
@@ -146,6 +147,25 @@ async def test_credentials_from_a_callable_share_refusals(
     third = make_auth(from_vault)
     await third.token()
     assert (sandbox.counters.connects, asked) == (2, 3)
+
+
+async def test_a_callable_is_asked_before_the_lease_is_taken(
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, store: SharingStore
+) -> None:
+    """A client that had a token fails without the lease if others found that its pair is wrong by now."""
+    sandbox.refresh_lifetime = 600.0
+    pair = sandbox.credentials
+    auths = [make_auth(lambda: pair) for _ in range(2)]
+    for auth in auths:
+        await auth.token()
+    sandbox.change_secret("another")
+    clock.advance(1_000)
+    await _failure(auths[0])
+    store.calls.clear()
+    await _failure(auths[1])
+
+    assert sandbox.counters.connects == 2
+    assert "lease" not in store.calls
 
 
 async def test_a_callable_is_asked_again_for_a_refusal_that_was_shared(
@@ -292,6 +312,33 @@ async def test_a_wait_after_such_a_try_is_long_enough_for_others(
 
     assert len(gaps) > 5
     assert min(gaps) >= 0.25 * 1.25
+    # They double from a quarter of a second, and jitter shortens them.
+    assert all(
+        gap < most + 0.01 for gap, most in zip(gaps, [0.32, 0.5, 1.0, 2.0, 4.0], strict=False)
+    )
+
+
+async def test_a_login_after_such_tries_took_as_long_as_all_of_them(
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, events: list[Event]
+) -> None:
+    """The event counts from the first try, though the lease was given back in between."""
+    dead = _Dead()
+
+    def http_client() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=dead if dead.tries < 3 else None)
+
+    auth = make_auth(http_client=http_client)
+    began = clock.monotonic()
+    async with anyio.create_task_group() as tasks:
+        with sandbox.hold("connect") as gate:
+            tasks.start_soon(auth.token)
+            await gate.wait_until_async(1)
+            clock.advance(2.0)
+    await auth.events_delivered()
+
+    (event,) = [event for event in events if isinstance(event, LoggedIn)]
+    assert event.elapsed == pytest.approx(clock.monotonic() - began, abs=0.01)
+    assert event.elapsed > 2.9
 
 
 async def test_an_outage_is_tried_under_one_lease(
@@ -431,16 +478,27 @@ async def test_a_store_that_can_not_keep_a_failure_costs_nothing_else(
     assert sandbox.counters.connects == 2
 
 
-@pytest.mark.parametrize("remaining", [62.0, 1e9, 0.0, -1.0])
+class _KeepingStore(SharingStore):
+    """One that drops no failure, and says of each that it lasts for so long."""
+
+    remaining = 0.0
+
+    async def look(self, key: StoreKey, /) -> StoreView:
+        view = await super().look(key)
+        if not self.shared:
+            return view
+        return attrs.evolve(view, failure=attrs.evolve(self.shared[-1], remaining=self.remaining))
+
+
+@pytest.mark.parametrize("remaining", [62.0, 1e9, 0.0, -0.5])
 async def test_a_failure_that_nobody_remembers_for_so_long_is_none(
-    sandbox: Sandbox, make_auth: MakeAuth, store: SharingStore, clock: ManualClock, remaining: float
+    sandbox: Sandbox, make_auth: MakeAuth, clock: ManualClock, remaining: float
 ) -> None:
     """A store that is damaged, or does not drop failures, keeps nobody from a login for ever."""
-    await _failure(make_auth(WRONG))
+    store = _KeepingStore(clock)
+    await _failure(make_auth(WRONG, store=store))
     sandbox.change_secret("wrong")
-    key = StoreKey(sandbox.base_url, sandbox.client_id)
-    failures = store.inner._state.get().failures
-    failures[key] = clock.monotonic(), attrs.evolve(store.shared[0], remaining=remaining)
+    store.remaining = remaining
 
-    await make_auth(WRONG).token()
+    await make_auth(WRONG, store=store).token()
     assert sandbox.counters.connects == 2

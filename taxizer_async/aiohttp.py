@@ -126,6 +126,7 @@ class TaxizerMiddleware:
         Raises:
             AuthError: If there is no token; see its subclasses.
             ConfigurationError: If the credentials callable or *http_client* is at fault.
+            RuntimeError: If the session was closed while the request waited for a token.
         """
         bearer = self._bearer
         url = request.url
@@ -135,6 +136,10 @@ class TaxizerMiddleware:
         try:
             resends = 0
             while True:
+                if request.session.closed:
+                    # While this waited for a token; aiohttp would fail an assertion.
+                    msg = "Session is closed"
+                    raise RuntimeError(msg)
                 sent_at = bearer.now()
                 request.headers[hdrs.AUTHORIZATION] = cached.authorization
                 response = await handler(request)

@@ -264,6 +264,26 @@ async def test_a_caller_that_is_cancelled_with_an_answer_in_hand_frees_its_conne
     assert complaints == []
 
 
+@pytest.mark.parametrize("exchange", ["connect", "refresh"])
+async def test_a_session_that_is_closed_during_a_wait_for_a_token_says_so(
+    sandbox: Sandbox, exchange: str
+) -> None:
+    """The request fails as one that begins in a closed session, and is not sent."""
+    auth = auth_of(sandbox)
+    if exchange == "refresh":
+        await auth.token()
+        sandbox.revoke()
+    with sandbox.hold(exchange) as gate:
+        async with open_session(auth) as session:
+            request = asyncio.create_task(status_of(session))
+            await gate.wait_until_async(1, HANG)
+        gate.release()
+    with pytest.raises(RuntimeError, match="Session is closed"):
+        await request
+
+    assert sandbox.counters.resources_ok == 0
+
+
 async def chunks() -> AsyncIterator[bytes]:
     yield b"invoice"
 

@@ -23,7 +23,7 @@ def parse_http_date(value: str | None) -> float | None:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
+    except (ValueError, IndexError, OverflowError):
         return None
 
 

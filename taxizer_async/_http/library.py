@@ -64,7 +64,7 @@ class HttpLibrary:
 
     def login_limit(self, base_url: str) -> PerLoop[anyio.Semaphore]:
         """Return the limit that all logins at *base_url* share; a server that hangs delays no other's."""
-        new = PerLoop(lambda: anyio.Semaphore(MOST_LOGINS, fast_acquire=True))
+        new = PerLoop(lambda: anyio.Semaphore(MOST_LOGINS))
         return self._limits.setdefault(base_url, new)
 
     def is_replayable(self, request: Any) -> bool:
@@ -107,12 +107,13 @@ class TlsContext:
     replaced while processes run.
     """
 
-    __slots__ = ("_library", "_made", "_making", "_options")
+    __slots__ = ("_context", "_library", "_making", "_options", "_stamp")
 
     def __init__(self, library: HttpLibrary, options: dict[str, Any]) -> None:
         self._library = library
         self._options = options
-        self._made: tuple[ssl.SSLContext, _Stamp | None] | None = None
+        self._context: ssl.SSLContext | None = None
+        self._stamp: _Stamp | None = None
         self._making = PerProcess(threading.Lock)
 
     def get(self) -> ssl.SSLContext:
@@ -127,26 +128,23 @@ class TlsContext:
             return self._get()
 
     def _get(self) -> ssl.SSLContext:
-        made = self._made
         # Taken before the files are read, so that a change meanwhile is noticed next time.
         stamp = tuple((path, _stamp_of(path)) for path in self._paths())
-        if made is not None and made[1] == stamp:
-            return made[0]
+        if self._stamp == stamp and self._context is not None:
+            return self._context
         try:
             context: ssl.SSLContext = self._library.module.create_ssl_context(**self._options)
         except OSError:
             # The file is being replaced, or was removed with an old release that is still running.
-            if made is None:
+            if self._context is None:
                 raise
-            return made[0]
-        self._made = context, stamp
+            return self._context
+        self._context, self._stamp = context, stamp
         return context
 
     def doubt(self) -> None:
         """Have the context made anew, after a server's certificate could not be verified."""
-        made = self._made
-        if made is not None:
-            self._made = made[0], None
+        self._stamp = None
 
     def _paths(self) -> Iterator[str]:
         for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):

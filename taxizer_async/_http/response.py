@@ -25,7 +25,7 @@ from taxizer_async._http.headers import parse_http_date, parse_retry_after
 MAX_ANSWER: Final = 1024 * 1024
 
 # Makes zlib detect a gzip or a zlib header by itself.
-_ANY_HEADER: Final = zlib.MAX_WBITS | 32
+_ANY_HEADER: Final = zlib.MAX_WBITS + 32
 
 _REFUSALS: Final = frozenset({400, 401, 403})
 # Only this: a gateway may answer 503 after the server took the request.

@@ -91,8 +91,7 @@ class GuardedStore:
         self._store = store
         self._timeout = timeout
         self._clock = clock
-        self._looked_at = -math.inf
-        self._unreadable_since = math.inf
+        self._looked_at = self._unreadable_since = math.inf
         self._event_log = event_log
         # By aspect, so that a store that can be read but not written is not "back" in between.
         self._problems: dict[str, str] = {}
@@ -112,7 +111,7 @@ class GuardedStore:
         now = self._clock.monotonic()
         # What a look of an earlier refresh found says nothing of the time in which nobody looked.
         since = now if now - self._looked_at >= LEASE_SECONDS else self._unreadable_since
-        self._looked_at, self._unreadable_since = now, min(since, now)
+        self._unreadable_since = min(since, now)
         is_late = False
 
         def note_delay() -> None:

@@ -75,8 +75,7 @@ class LeaseWait:
             view = attrs.evolve(view, leased=False)
         turn = Turn(request=request, progress=progress, key=key, lease=None, view=view)
         if not self._may_try_lease(request, view, progress):
-            was_busy = progress.waiting_since is not None
-            return await self._wait(turn, is_busy=was_busy if view.leased is None else view.leased)
+            return await self._wait(turn, is_busy=bool(view.leased))
         return await self._try_lease(turn, refresh)
 
     async def _ask(self, request: RenewalRequest, progress: Progress) -> Step:
@@ -135,8 +134,7 @@ class LeaseWait:
         if is_busy and renewal.cache.is_ahead_of_need():
             return self._leave_to_others(progress)
         if not left or (progress.cause is not None and not renewal.is_needed(request)):
-            was_busy = is_busy or progress.waiting_since is not None
-            return self._end_wait(progress, "gave_up", self._give_up(progress, was_busy=was_busy))
+            return self._end_wait(progress, "gave_up", self._give_up(progress))
         if is_frozen(renewal.clock):
             failure = renewal.failures.fail(Misconfigured(reason=FROZEN))
             return self._end_wait(progress, "gave_up", failure)
@@ -151,12 +149,12 @@ class LeaseWait:
         self._renewal.cache.leave_to_others()
         return self._end_wait(progress, "gave_up", NoResult.LEFT_TO_OTHERS)
 
-    def _give_up(self, progress: Progress, *, was_busy: bool) -> Result:
+    def _give_up(self, progress: Progress) -> Result:
         renewal = self._renewal
         if progress.cause is not None:
             return renewal.failures.fail_to_connect(progress, progress.cause)
-        if not was_busy:
-            return renewal.failures.fail(Unavailable(reason=NO_TIME, not_processed=True))
+        if progress.waiting_since is None:
+            return renewal.failures.fail(Unavailable(reason=NO_TIME))
         return renewal.failures.fail(LeaseNeverFree(renewal.policy.exchange_timeout))
 
     def _end_wait(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any, Final, final
+from weakref import WeakSet
 
 import anyio
 
@@ -87,7 +88,6 @@ class SharedRefresh:
         self._numbers = itertools.count()
         # When each caller began to wait, by its number.
         self._since: dict[int, float] = {}
-        self._task_id: int | None = None
         self.task: Cancellable | None = None
         self.guard: Cancellable | None = None
         self.stale = stale
@@ -151,7 +151,6 @@ class SharedRefresh:
             elsewhere, self._elsewhere = self._elsewhere, []
         now = time.monotonic()
         self.waits.extend(now - since for since in list(self._since.values()))
-        self._since.clear()
         self.task = self.predecessor = None
         for end in elsewhere:
             end.loop.call_soon(end.event.set)
@@ -200,30 +199,32 @@ class _EndElsewhere:
 
     __slots__ = ("event", "loop", "watcher")
 
+    watcher: Cancellable
+
     def __init__(self, loop: EventLoop, event: anyio.Event) -> None:
         self.loop = loop
         self.event = event
-        self.watcher: Cancellable | None = None
 
 
 async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
     """Abandon *refresh* if its loop is gone or blocked, while callers wait for *ended*."""
-    answers = 0
+    is_asked = False
 
     def answer() -> None:
-        nonlocal answers
-        answers += 1
+        nonlocal is_asked
+        is_asked = False
 
-    asked = turns = 0
-    while not (refresh.is_over or ended.is_set()):
+    turns = 0
+    while not ended.is_set():
         # Counted in turns of this loop, so that its own stall is not taken for the other's.
-        turns = turns + 1 if answers < asked else 0
+        if is_asked:
+            turns += 1
+        else:
+            turns, is_asked = 0, True
+            refresh.loop.call_soon(answer)
         if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
             refresh.abandon()
             return
-        if answers == asked:
-            asked += 1
-            refresh.loop.call_soon(answer)
         with anyio.move_on_after(WATCH_INTERVAL):
             await ended.wait()
 
@@ -251,7 +252,8 @@ class RefreshCoordinator:
         self._mutex = threading.Lock()
         self._current: SharedRefresh | None = None
         self._locks = PerLoop(anyio.Lock)
-        self._sleepers: list[Sleeper] = []
+        # Weak, so that the loop of one that never ends is not kept.
+        self._sleepers: WeakSet[Sleeper] = WeakSet()
 
     def join_or_start(self, native: object, stale: CachedToken | None) -> SharedRefresh:
         """Return the refresh under way, or start one that replaces *stale* in the running loop *native*."""
@@ -321,12 +323,12 @@ class RefreshCoordinator:
         """Yield what a `keep_fresh` of the running loop sleeps on."""
         sleeper = Sleeper(running_loop())
         with self._mutex:
-            self._sleepers.append(sleeper)
+            self._sleepers.add(sleeper)
         try:
             yield sleeper
         finally:
             with self._mutex:
-                self._sleepers.remove(sleeper)
+                self._sleepers.discard(sleeper)
 
     @property
     def keeps_fresh(self) -> bool:
@@ -338,7 +340,6 @@ class RefreshCoordinator:
     def announce_change(self) -> None:
         """Wake all that sleep until the token changes."""
         with self._mutex:
-            self._sleepers = [each for each in self._sleepers if not each.loop.is_gone]
             sleepers = list(self._sleepers)
         for sleeper in sleepers:
             sleeper.loop.call_soon(sleeper.wake)
@@ -362,7 +363,7 @@ async def sleep_unless(changed: anyio.Event, clock: Clock, seconds: float) -> No
 class Sleeper:
     """A `keep_fresh` that sleeps until something changes."""
 
-    __slots__ = ("_changed", "loop")
+    __slots__ = ("__weakref__", "_changed", "loop")
 
     def __init__(self, native: object) -> None:
         self.loop = EventLoop(native)

@@ -31,10 +31,11 @@ def _no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(name="quick_watch")
-def _quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watch a refresh of another loop more often, and leave it sooner."""
+def _quick_watch(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Watch a refresh of another loop more often, and leave it after so many seconds."""
     monkeypatch.setattr(single_flight, "WATCH_INTERVAL", 0.02)
     monkeypatch.setattr(single_flight, "BLOCKED_AFTER", 0.4)
+    return 0.4
 
 
 @pytest.fixture(name="stopped_loop")
@@ -61,26 +62,25 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
 def test_a_waiter_that_was_let_go_elsewhere_waits_again(
     here: Any, there: Any, refreshes: Refreshes
 ) -> None:
-    """Whichever event loop lets the waiters of a refresh go, they can wait for it again."""
-    waits: list[bool] = []
+    """Whichever event loop lets the waiters of a refresh go, in all loops, they can wait for it again."""
+    waits: list[object] = []
 
     async def wait_twice() -> None:
         refresh = refreshes.join()
         with anyio.fail_after(HANG):
-            await refresh.wait(native())
-            waits.append(refresh.is_over)
-            await refresh.wait(native())
-            waits.append(refresh.is_over)
+            for _ in range(2):
+                await refresh.wait(native())
+                waits.append(refresh.result)
 
     async def let_go_twice() -> None:
-        await until(lambda: refreshes.begun and refreshes.begun[0]._since)
+        await until(lambda: refreshes.begun and len(refreshes.begun[0]._since) == 2)
         refreshes.coordinator.let_callers_go()
-        await until(lambda: waits and refreshes.begun[0]._since)
+        await until(lambda: len(waits) == 2 and len(refreshes.begun[0]._since) == 2)
         refreshes.let_go()
 
-    run_together((here, wait_twice), (there, let_go_twice))
+    run_together((here, wait_twice), (there, wait_twice), (there, let_go_twice))
 
-    assert waits == [False, True]
+    assert waits == [None] * 2 + [refreshes.result] * 2
 
 
 async def test_a_loop_has_one_refresh(refreshes: Refreshes) -> None:
@@ -181,6 +181,20 @@ def test_a_late_waiter_waits_for_nothing(anyio_backend: Any, refreshes: Refreshe
     assert refreshes.begun[0]._elsewhere == []
 
 
+async def test_a_refresh_that_was_left_behind_is_not_joined(refreshes: Refreshes) -> None:
+    """The loop of a refresh that was abandoned does not wait for it either, but starts another."""
+    first = refreshes.join()
+    refreshes.coordinator.abandon_in(native())
+    second = refreshes.join()
+    refreshes.let_go()
+    with anyio.fail_after(HANG):
+        await second.wait(native())
+
+    assert second.predecessor is None
+    assert second is not first
+    assert second.result is refreshes.result
+
+
 def test_a_loop_that_runs_again_joins_the_new_refresh(
     refreshes: Refreshes, stopped_loop: asyncio.AbstractEventLoop
 ) -> None:
@@ -279,9 +293,12 @@ def test_waiters_for_a_loop_that_stops_start_another(refreshes: Refreshes, there
     assert len(found) == 2
 
 
-@pytest.mark.slow
-def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refreshes) -> None:
+@pytest.mark.parametrize("watch", [pytest.param(None, marks=pytest.mark.slow), "quick_watch"])
+def test_a_loop_may_block_for_five_seconds(
+    anyio_backend: Any, refreshes: Refreshes, watch: str | None, request: pytest.FixtureRequest
+) -> None:
     """A loop is waited for until it has been busy for five seconds."""
+    limit = 5.0 if watch is None else request.getfixturevalue(watch)
     resume = threading.Event()
     elapsed: list[float] = []
 
@@ -300,7 +317,29 @@ def test_a_loop_may_block_for_five_seconds(anyio_backend: Any, refreshes: Refres
     run_together((anyio_backend, block), (anyio_backend, wait))
 
     assert refreshes.begun[0].result is None
-    assert 4.9 <= elapsed[0] < HANG
+    assert 0.98 * limit <= elapsed[0] < HANG
+
+
+@pytest.mark.usefixtures("quick_watch")
+@each_pair
+def test_a_loop_that_blocks_after_a_while_is_left(
+    refreshes: Refreshes, here: Any, there: Any
+) -> None:
+    """A loop that has answered its watcher is left all the same when it is blocked later."""
+    resume = threading.Event()
+
+    async def block() -> None:
+        await refreshes.begin()
+        # For some looks of the watcher.
+        await anyio.sleep(0.1)
+        assert resume.wait(HANG)
+        refreshes.let_go()
+
+    async def wait() -> None:
+        assert (await refreshes.follow()).result is None
+        resume.set()
+
+    run_together((here, block), (there, wait))
 
 
 @each_pair
@@ -469,12 +508,33 @@ def test_a_change_wakes_sleepers(anyio_backend: Any, refreshes: Refreshes) -> No
     assert not refreshes.coordinator.keeps_fresh
 
 
-async def test_a_change_is_announced_once(refreshes: Refreshes) -> None:
+def test_a_sleeper_whose_loop_stood_still_is_woken(refreshes: Refreshes) -> None:
+    """A change that comes while the loop of a sleeper does not run wakes it when that runs again."""
+    loop = asyncio.new_event_loop()
+
+    async def sleep() -> None:
+        with refreshes.coordinator.sleeper() as sleeper:
+            await sleeper.changed.wait()
+
+    async def begin() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(sleep())
+        await until(lambda: refreshes.coordinator.keeps_fresh)
+        return task
+
+    task = loop.run_until_complete(begin())
+    for _ in range(2):
+        refreshes.coordinator.announce_change()
+    loop.run_until_complete(asyncio.wait_for(task, HANG))
+    loop.close()
+
+
+@pytest.mark.parametrize("change", ["announce_change", "supersede"])
+async def test_a_change_is_announced_once(refreshes: Refreshes, change: str) -> None:
     """A change wakes earlier sleepers, and not later ones."""
     with refreshes.coordinator.sleeper() as sleeper:
         taken = sleeper.changed
         assert taken is sleeper.changed
-        refreshes.coordinator.announce_change()
+        getattr(refreshes.coordinator, change)()
         with anyio.fail_after(HANG):
             await taken.wait()
 

@@ -6,7 +6,8 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh
+from taxizer_async._token.single_flight import RefreshCoordinator, SharedRefresh, sleep_unless
+from taxizer_async.testing import ManualClock
 from tests.support.limits import HANG
 from tests.support.loops import native
 from tests.support.tokens import make_cached
@@ -56,6 +57,7 @@ async def test_a_caller_that_leaves_is_counted_once() -> None:
 async def test_it_ends_once() -> None:
     """What comes after its end changes nothing."""
     refresh = SharedRefresh(native())
+    assert refresh.result is None
     assert refresh.finish(make_cached())
     result = refresh.result
 
@@ -147,3 +149,17 @@ async def test_a_refresh_has_its_own_context() -> None:
         return _mark.get()
 
     assert await _run_inside(look) == ["nothing"]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+async def test_a_sleep_ends_with_its_time_or_with_a_change(changes: bool) -> None:
+    """A sleep lasts until its time is over or something changes, whichever comes first."""
+    clock, changed = ManualClock(), anyio.Event()
+    with anyio.fail_after(HANG):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sleep_unless, changed, clock, 60.0)
+            await clock.wait_until_asleep()
+            if changes:
+                changed.set()
+            else:
+                clock.advance(60.0)

@@ -60,7 +60,7 @@ def _contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
         return made[-1]
 
     monkeypatch.setattr(httpx, "create_ssl_context", make_counted)
-    monkeypatch.setattr(HTTPX.tls, "_made", None)
+    monkeypatch.setattr(HTTPX.tls, "_stamp", None)
     return made
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+from collections.abc import Callable
+
 import anyio
 import anyio.to_thread
+import httpx
 import pytest
 
 from taxizer_async import Event, LoggedIn, MemoryTokenStore, Secret, TaxizerAuth
@@ -15,6 +18,7 @@ from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import auth_of
 from tests.support.loops import ASYNCIO, until
 from tests.support.policies import DUE
+from tests.support.scripted_store import ScriptedStore
 
 
 @pytest.mark.invariant(6)
@@ -43,6 +47,47 @@ async def test_a_refresh_of_the_callers_own_loop_is_left_behind_at_once(
 
     assert {jwt.reveal() for jwt in jwts} == {sandbox.issued_jwts[0]}
     assert sandbox.counters.connects == 2
+
+
+@pytest.mark.invariant(6)
+async def test_a_refresh_that_has_not_begun_is_left_behind(sandbox: Sandbox) -> None:
+    """A sync caller takes over from a refresh of its loop that was only just started."""
+    auth = auth_of(sandbox)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.token)
+        tasks.start_soon(_call, auth.sync_token)
+
+    assert sandbox.counters.connects == 1
+
+
+async def _call(call: Callable[[], object]) -> None:
+    call()
+
+
+@pytest.mark.invariant(6)
+async def test_a_lease_that_was_given_back_is_not_given_back_again(sandbox: Sandbox) -> None:
+    """A sync caller that takes over from a refresh between two attempts takes a lease of its own."""
+    clock = ManualClock()
+    store, released = ScriptedStore(clock), 0
+
+    async def count() -> None:
+        nonlocal released
+        released += 1
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    store.before_release = count
+    clients = iter([httpx.AsyncClient(transport=httpx.MockTransport(refuse)), httpx.AsyncClient()])
+    auth = auth_of(sandbox, store=store, clock=clock, http_client=lambda: next(clients))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.token)
+        await clock.wait_until_asleep()
+        auth.sync_token()
+        clock.advance(60)
+
+    assert sandbox.counters.connects == 1
+    assert released == len(store.leases) == 2
 
 
 async def test_a_refresh_of_another_loop_is_waited_for(sandbox: Sandbox, auth: TaxizerAuth) -> None:

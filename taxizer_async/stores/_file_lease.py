@@ -171,7 +171,7 @@ class LeaseAttempt:
 
 
 @final
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False)
 class FileLease:
     """A lock that is held; a forked child has no part in it."""
 

@@ -86,6 +86,7 @@ async def test_all_keys_end_by_themselves(
         ({"lifetime": 100.0, "refresh_lifetime": None}, 30 * 86_400),
         ({"lifetime": 100.0, "age": 95.0, "refresh_lifetime": 50.0}, 5),
         ({"lifetime": 0.0, "refresh_lifetime": -10.0}, 0),
+        ({"lifetime": 10.0, "refresh_lifetime": 5.0, "age": 300.0}, 0),
         ({"lifetime": 1e12, "refresh_lifetime": 10.0}, 3_650 * 86_400 - 60),
     ],
 )
@@ -314,6 +315,18 @@ async def test_a_lease_that_would_not_end_does(
     while await store.lease(KEY) is None:
         assert anyio.current_time() < end
         await anyio.sleep(0.01)
+
+
+async def test_a_client_needs_no_more_than_its_type_says(client: redis.asyncio.Redis) -> None:
+    """An object that passes scripts on to a client is one, though its connections can't be seen."""
+
+    class Passing:
+        eval = client.eval
+        aclose = client.aclose
+
+    store = RedisTokenStore(Passing())
+    await put(store, make_record())
+    assert await store.load(KEY) == make_record()
 
 
 async def test_a_users_client_stays_in_its_loop(store: RedisTokenStore) -> None:

@@ -31,7 +31,7 @@ import contextlib
 import functools
 import math
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -70,8 +70,8 @@ __all__ = [
 ]
 
 _STATE: Final = "taxizer"
-#: Where an application keeps which of its lifespans run.
-_RUNNING: Final = "taxizer_lifespans"
+#: Where an application keeps which of its lifespans run; no `name` leads there.
+_RUNNING: Final = "_taxizer_lifespans"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _METHODS: Final = ["GET", "HEAD"]
 #: The WebSocket close codes (IANA registry) that mean the same as the statuses.
@@ -118,9 +118,9 @@ def taxizer_lifespan(
     @contextlib.asynccontextmanager
     async def run(app: Starlette) -> AsyncGenerator[Mapping[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
-            _note_start(app, name, run)
-            stack.callback(_running(app).pop, key, None)
+            start = stack.enter_context(_noted_start(app, name, run))
             client = await stack.enter_async_context(make_client())
+            start.client = client
             setattr(app.state, key, client)
             await check_store(client.auth)
             if log_in_at_start:
@@ -231,7 +231,7 @@ def _find_client(connection: HTTPConnection, name: str | None) -> TaxizerClient:
     key = _key(name)
     client: TaxizerClient | None = getattr(connection.state, key, None)
     app: Starlette | None = connection.scope.get("app")
-    if client is None and app is not None and key in _running(app):
+    if client is None and app is not None and _starts(app, key):
         # Tests that run the lifespan by hand, and go over ASGITransport, pass no state.
         client = getattr(app.state, key)
     if client is None:
@@ -249,24 +249,42 @@ def _find_client(connection: HTTPConnection, name: str | None) -> TaxizerClient:
     return client
 
 
-def _running(app: Starlette) -> dict[str, object]:
-    """Return the lifespans of *app* that run, by the names of their clients in its state."""
+@attrs.define(eq=False)
+class _Start:
+    """One start of *lifespan*, and the client that it has opened."""
+
+    lifespan: object
+    client: TaxizerClient | None = None
+
+
+def _starts(app: Starlette, key: str) -> list[_Start]:
+    """Return the starts of the lifespan of *app* whose client is *key* in its state; they have not ended."""
     if not hasattr(app.state, _RUNNING):
         setattr(app.state, _RUNNING, {})
-    running: dict[str, object] = getattr(app.state, _RUNNING)
-    return running
+    running: dict[str, list[_Start]] = getattr(app.state, _RUNNING)
+    return running.setdefault(key, [])
 
 
-def _note_start(app: Starlette, name: str | None, lifespan: object) -> None:
+@contextlib.contextmanager
+def _noted_start(app: Starlette, name: str | None, lifespan: object) -> Generator[_Start]:
+    key = _key(name)
+    starts = _starts(app, key)
     # A test may start one application twice at a time.
-    if _running(app).setdefault(_key(name), lifespan) is lifespan:
-        return
-    problem = "have no name" if name is None else f"are called {name!r}"
-    msg = (
-        f"two taxizer_lifespans of one application {problem}: give each its own name=, and find its "
-        "client by named_taxizer(name)"
-    )
-    raise ConfigurationError(msg)
+    if any(each.lifespan is not lifespan for each in starts):
+        problem = "have no name" if name is None else f"are called {name!r}"
+        msg = (
+            f"two taxizer_lifespans of one application {problem}: give each its own name=, and find its "
+            "client by named_taxizer(name)"
+        )
+        raise ConfigurationError(msg)
+    start = _Start(lifespan)
+    starts.append(start)
+    try:
+        yield start
+    finally:
+        starts.remove(start)
+        for other in starts:
+            setattr(app.state, key, other.client)
 
 
 @contextlib.asynccontextmanager

@@ -71,6 +71,17 @@ async def test_a_lifespan_that_was_run_by_hand_counts(app: FastAPI) -> None:
             await asker.post("/invoices")
 
 
+async def test_an_end_leaves_the_client_of_another_start(app: FastAPI) -> None:
+    """Of two starts at a time the one that goes on keeps its open client."""
+    start = app.router.lifespan_context
+    async with start(app), asking(app) as asker:
+        first = app.state.taxizer
+        async with start(app):
+            assert app.state.taxizer is not first
+        assert app.state.taxizer is first
+        assert (await asker.post("/invoices")).json() == 200
+
+
 @pytest.mark.report(142)
 async def test_an_application_may_have_several_accounts(
     make_client: MakeClient, sandbox: Sandbox

@@ -174,8 +174,13 @@ def submit_signed_xml_request(
 def _body(invoice: SignedInvoice) -> dict[str, str]:
     number: object = invoice["invoice_number"]
     xml: object = invoice["xml"]
-    if not isinstance(number, str) or not number:
-        msg = "invoice_number must be a str that is not empty"
+    # JSON may hold half a surrogate pair, which UTF-8 has no bytes for.
+    if (
+        not isinstance(number, str)
+        or not number
+        or number.encode(errors="replace").decode() != number
+    ):
+        msg = "invoice_number must be a str that is not empty and can be encoded in UTF-8"
         raise ConfigurationError(msg)
     if not isinstance(xml, (bytes, bytearray)) or not xml:
         msg = "xml must be the bytes of the signed XML"

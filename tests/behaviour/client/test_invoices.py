@@ -244,6 +244,7 @@ async def test_a_gateways_page(sandbox: Sandbox) -> None:
         ({"device_id": ""}, "device_id must be a UUID"),
         ({"invoice_number": ""}, "invoice_number must be"),
         ({"invoice_number": 7}, "invoice_number must be"),
+        ({"invoice_number": "INV-\ud800"}, "invoice_number must be"),
         ({"xml": b""}, "xml must be"),
         ({"xml": "<Invoice/>"}, "xml must be"),
     ],

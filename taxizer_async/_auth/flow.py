@@ -115,13 +115,7 @@ class AuthFlow(AsyncGenerator[Any, Any]):
             replacement = await self._replacement_for(cached)
         if replacement is None:
             self._complete_history(response)
-            if held_back is None:
-                raise StopAsyncIteration
-            try:
-                raise held_back
-            finally:
-                # Its traceback has this frame.
-                del held_back
+            raise StopAsyncIteration if held_back is None else held_back
         # When a flow returns another request, the library drops the redirects that led to the response.
         self._past = [*self._whole_history(response), response]
         # Other tasks may have sent the same object, and may still wait for the response.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -185,3 +186,36 @@ async def test_a_401_is_read_before_anything_is_waited_for(
 
     assert read_at == [0]
     assert sandbox.counters.refreshes == 1
+
+
+LONG = b"no " * 200_000
+
+
+@pytest.mark.invariant(15)
+@pytest.mark.parametrize(
+    ("encoding", "body", "content"),
+    [
+        ("identity", b"no", b"no"),
+        ("gzip", gzip.compress(b"no"), b"no"),
+        ("identity", gzip.compress(b"no"), gzip.compress(b"no")),
+        ("identity", LONG, LONG),
+    ],
+    ids=["plain", "compressed", "an-archive", "long"],
+)
+async def test_what_was_read_of_a_401_is_its_content(
+    auth: TaxizerAuth, encoding: str, body: bytes, content: bytes
+) -> None:
+    """A 401 that was cured has its body as content; of a long one, as much as was read."""
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield body
+
+    flow = flow_of(auth)
+    sent = await flow.__anext__()
+    headers = {"Content-Encoding": encoding}
+    refused = httpx.Response(401, headers=headers, request=sent, stream=Body())
+    await flow.asend(refused)
+    await flow.aclose()
+
+    assert refused.content == content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -39,11 +39,34 @@ class Pipe(io.BytesIO):
         raise io.UnsupportedOperation
 
 
+class Closing(io.BytesIO):
+    """Is closed at its end."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        chunk = super().read(size)
+        if not chunk:
+            self.close()
+        return chunk
+
+
+class Reader:
+    """Can be read, and nothing else."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = [content]
+
+    def read(self, _size: int = -1) -> bytes:
+        return self._content.pop() if self._content else b""
+
+
 @pytest.mark.invariant(16)
-async def test_a_multipart_with_a_pipe_gets_its_401_back(sandbox: Sandbox, client: Any) -> None:
+@pytest.mark.parametrize("make", [Pipe, Closing, Reader])
+async def test_a_multipart_with_a_pipe_gets_its_401_back(
+    sandbox: Sandbox, client: Any, make: Callable[[bytes], object]
+) -> None:
     """A form with a file that can't be rewound is not sent again; the next request has a new token."""
-    answer = await client.post(PATH, files={"f": Pipe(b"invoice")})
-    again = await client.post(PATH, files={"f": Pipe(b"invoice")})
+    answer = await client.post(PATH, files={"f": make(b"invoice")})
+    again = await client.post(PATH, files={"f": make(b"invoice")})
 
     assert (answer.status_code, again.status_code) == (401, 200)
     assert answer.json()["title"] == "Unauthorized"

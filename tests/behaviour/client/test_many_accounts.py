@@ -18,9 +18,12 @@ import pytest
 
 from taxizer_async import Credentials, RenewalPolicy, TaxizerAuth, TokenEndpointUnavailableError
 from taxizer_async._auth.on_httpx import HTTPX
+from taxizer_async._core.exchange import Issued
+from taxizer_async._http import library as _library
 from taxizer_async._http.library import MOST_LOGINS
 from taxizer_async.testing import Sandbox
 from tests.support.limits import HANG
+from tests.support.token_calls import Asker
 
 
 #: Bytes that an account may take once it is logged in, its token included.
@@ -92,6 +95,17 @@ async def test_only_so_many_logins_are_under_way_at_once(crowded: Sandbox) -> No
 
     assert crowded.counters.connects == 3 * MOST_LOGINS
     assert crowded.counters.max_concurrent_exchanges == MOST_LOGINS
+
+
+async def test_a_login_makes_room_for_the_next(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has asked a server, and has its answer, keeps nobody waiting."""
+    monkeypatch.setattr(_library, "MOST_LOGINS", 1)
+    asker = Asker(sandbox.base_url, library=_library.HttpLibrary(httpx))
+
+    for _ in range(2):
+        assert isinstance(await asker.connect(attempts=1, seconds=HANG), Issued)
 
 
 async def test_a_server_that_hangs_delays_no_login_elsewhere(

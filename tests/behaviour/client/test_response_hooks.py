@@ -211,7 +211,10 @@ async def test_an_exception_around_a_good_request_changes_nothing(
 
 @pytest.mark.invariant(16)
 @pytest.mark.report(122)
-async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Library) -> None:
+@pytest.mark.parametrize("is_thrown_in", [False, True], ids=["closed", "thrown-in"])
+async def test_an_exception_tells_of_its_401_once(
+    sandbox: Sandbox, library: Library, is_thrown_in: bool
+) -> None:
     """The exception of a 401 counts once, even if it is still handled when other flows end."""
     auth = library.auth(sandbox)
 
@@ -222,8 +225,8 @@ async def test_an_exception_tells_of_its_401_once(sandbox: Sandbox, library: Lib
     refused = library.module.Response(401, request=await first.__anext__())
     try:
         refused.raise_for_status()
-    except library.module.HTTPStatusError:
-        await first.aclose()
+    except library.module.HTTPStatusError as error:
+        await (first.athrow(error) if is_thrown_in else first.aclose())
         assert auth.status().state.value == "refused"
         cached = auth._bearer.cache.state.cached
         place = f"GET {sandbox.base_url}/v1/x"

@@ -6,6 +6,9 @@ import gzip
 import json
 import logging
 import tracemalloc
+import zlib
+
+from collections.abc import Callable
 
 import pytest
 
@@ -66,6 +69,10 @@ async def test_a_success_without_a_token_is_malformed(
             Malformed(status_code=404, excerpt="a JSON object", is_the_apis=True),
         ),
         (
+            answer(TOKEN.encode(), status="300 Multiple Choices"),
+            Malformed(status_code=300, excerpt="a JSON object", is_the_apis=True),
+        ),
+        (
             answer(b"", status="304 Not Modified"),
             Malformed(status_code=304, excerpt="an empty body"),
         ),
@@ -79,13 +86,21 @@ async def test_a_success_without_a_token_is_malformed(
         ),
         (answer(b"", status="799 cnry"), Unavailable(reason="answered 799", status_code=799)),
     ],
-    ids=["204", "404-html", "404-token", "304", "422", "502-html", "799"],
+    ids=["204", "404-html", "404-token", "300", "304", "422", "502-html", "799"],
 )
 async def test_other_statuses_are_no_tokens(serve: Serve, raw: bytes, outcome: Outcome) -> None:
     """Any other status is never taken for a token, and is reported by its number."""
     server = serve((raw,))
 
     assert await Asker(server.base_url).connect(attempts=1) == outcome
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "299 cnry"])
+async def test_any_success_may_bring_a_token(serve: Serve, status: str) -> None:
+    """A token counts with any status of success."""
+    server = serve((answer(TOKEN.encode(), status=status),))
+
+    assert isinstance(await Asker(server.base_url).connect(attempts=1), Issued)
 
 
 @pytest.mark.invariant(22)
@@ -175,10 +190,15 @@ async def test_what_is_not_http_is_a_typed_failure(serve: Serve, raw: bytes) -> 
     assert "cnry" not in repr(outcome)
 
 
-async def test_a_compressed_token_is_read(sandbox: Sandbox, asker: Asker) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+async def test_a_compressed_token_is_read(
+    sandbox: Sandbox, asker: Asker, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
     """A compressed answer is read, though none was asked for."""
-    packed = gzip.compress(TOKEN.encode())
-    sandbox.fail("connect", Fault.junk(packed, headers={"Content-Encoding": "gzip"}))
+    packed = pack(TOKEN.encode())
+    sandbox.fail("connect", Fault.junk(packed, headers={"Content-Encoding": encoding}))
 
     assert isinstance(await asker.connect(), Issued)
 

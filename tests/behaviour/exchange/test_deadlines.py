@@ -120,6 +120,13 @@ async def test_a_call_past_its_deadline_sends_nothing(
     assert asker.clock.slept == []
 
 
+async def test_the_last_second_is_used(asker: Asker, attempts: list[Attempt]) -> None:
+    """A call that has less than a second left is made."""
+    await asker.refresh(seconds=0.9)
+
+    assert len(attempts) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

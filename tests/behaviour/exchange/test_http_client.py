@@ -116,16 +116,19 @@ async def test_a_client_that_is_in_use_is_a_misconfiguration(sandbox: Sandbox) -
     assert sandbox.counters.connects == 0
 
 
-async def test_what_a_factory_raises_is_told_by_its_class(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("raised", [SecretInMessageError(), SystemExit("cnry")], ids=repr)
+async def test_what_a_factory_raises_is_told_by_its_class(
+    sandbox: Sandbox, raised: BaseException
+) -> None:
     """The message of a factory's exception may contain a secret, and is not repeated."""
 
     def http_client() -> httpx.AsyncClient:
-        raise SecretInMessageError
+        raise raised
 
     outcome = await Asker(sandbox.base_url, http_client=http_client).connect()
 
     assert isinstance(outcome, Misconfigured)
-    assert "SecretInMessageError" in outcome.reason
+    assert type(raised).__name__ in outcome.reason
     assert "cnry" not in outcome.reason
 
 
@@ -255,6 +258,29 @@ async def test_what_a_transport_raises_is_a_typed_failure(
     assert outcome.not_processed is not_processed
     assert outcome.reason.startswith(type(raised).__name__)
     assert "cnry" not in outcome.reason
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_request_that_is_disturbed_is_sent_once_more_unless_it_has_left(left: bool) -> None:
+    """What broke off before the request was sent is tried again at once; later it may have arrived."""
+    requests = 0
+
+    class DisturbedTransport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal requests
+            requests += 1
+            for event in ("connection.connect_tcp", *["http11.send_request_headers"] * left):
+                await request.extensions["trace"](f"{event}.started", {})
+            raise RuntimeError("cnry")
+
+    asker = Asker(
+        "https://api.example", http_client=lambda: httpx.AsyncClient(transport=DisturbedTransport())
+    )
+    outcome = await asker.refresh()
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.not_processed is not left
+    assert requests == (1 if left else 2)
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+import certifi
 import httpx
 import pytest
 import trustme
@@ -112,16 +113,24 @@ def _replaced(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return _Replaced(serve, bundle)
 
 
-@pytest.fixture(name="make_asker", params=["default", "verify=True", "verify=path"])
-def _make_asker(request: pytest.FixtureRequest, replaced: _Replaced) -> Callable[[], Asker]:
+@pytest.fixture(name="make_asker", params=["default", "verify=True", "verify=path", "certifi"])
+def _make_asker(
+    request: pytest.FixtureRequest, replaced: _Replaced, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Asker]:
+    if request.param in {"verify=path", "certifi"}:
+        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    if request.param == "certifi":
+        monkeypatch.setattr(certifi, "where", lambda: str(replaced.bundle))
+
     def make_asker() -> Asker:
         library = HttpLibrary(httpx)
         options: dict[str, dict[str, Any]] = {
-            "default": {},
             "verify=True": {"verify": True},
             "verify=path": {"verify": str(replaced.bundle)},
         }
-        factory = ClientOptions(library, PAIR, options[request.param]).login_client()
+        given = options.get(request.param, {})
+        factory = ClientOptions(library, PAIR, given).login_client()
         return Asker(replaced.server.base_url, library=library, http_client=factory)
 
     return make_asker

@@ -21,6 +21,7 @@ from tests.support.callers import PATH, auth_of
 from tests.support.forking import exit_code, needs_fork
 from tests.support.limits import HANG
 from tests.support.threads import helper_threads, refuse_threads, run_in_threads, wait_until
+from tests.support.tokens import make_token
 
 
 #: Seconds after which a program has not ended.
@@ -264,6 +265,7 @@ async def test_without_threads_and_in_a_loop_it_is_a_retryable_error(
             TokenEndpointUnavailableError, match="no thread can be started"
         ) as caught:
             status_of(auth)
+        assert auth.sync_refused(make_token()) is None
     assert caught.value.retryable
     assert status_of(auth) == 200
     assert sandbox.counters.connects == 1

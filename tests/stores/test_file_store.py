@@ -75,6 +75,18 @@ async def test_it_says_whose_and_which_format_it_is(store: FileTokenStore, folde
     assert KEY.client_id not in record_file(folder).name
 
 
+async def test_the_age_is_the_machines(store: FileTokenStore, folder: Path) -> None:
+    """A record is as much older as the machine is since it was written."""
+    await put(store, make_record())
+    content = json.loads(record_file(folder).read_text())
+    content["written"]["uptime"] -= 600
+    record_file(folder).write_text(json.dumps(content))
+    record = await store.load(KEY)
+
+    assert record is not None
+    assert 600 <= record.age < 600 + HANG
+
+
 def _make_writable(folder: Path) -> None:
     folder.mkdir(parents=True)
     folder.chmod(0o770)

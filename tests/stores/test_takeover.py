@@ -230,6 +230,28 @@ async def test_what_a_killed_successor_left_is_removed(
     assert not new.exists()
 
 
+async def test_a_late_holder_may_remove_its_partial_write_itself(
+    store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that its writer removes while the next holder is about to is no error."""
+    await (await held(store)).release()
+    (lock,) = folder.glob("*.lock")
+    part = lock.with_name(f"{lock.stem}.1.part")
+    part.touch()
+    touch = _file_lease._touch
+
+    def touch_late(path: Path) -> None:
+        part.unlink()
+        touch(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_file_lease, "_touch", touch_late)
+        lease = await held(store)
+
+    assert await lease.extend()
+    await lease.release()
+
+
 @pytest.mark.usefixtures("silent")
 async def test_a_take_over_that_fails_leaves_nothing(
     store: FileTokenStore, folder: Path, monkeypatch: pytest.MonkeyPatch

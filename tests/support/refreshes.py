@@ -7,6 +7,7 @@ import anyio
 from taxizer_async import TaxizerAuth, Token
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._token.provider import TokenProvider
+from taxizer_async._token.single_flight import SharedRefresh
 from tests.support.limits import HANG
 
 
@@ -27,7 +28,17 @@ async def renew(auth: TaxizerAuth) -> Token:
 
 def cut_off(auth: TaxizerAuth) -> None:
     """End the refresh that is under way, as the end of its event loop does after the grace period."""
-    refresh = auth._bearer.provider._coordinator()._current
-    assert refresh is not None
+    refresh = _under_way(auth)
     assert refresh.task is not None
     refresh.task.cancel()
+
+
+def backdate(auth: TaxizerAuth, seconds: float) -> None:
+    """Have the refresh that is under way be so much older."""
+    _under_way(auth).began -= seconds
+
+
+def _under_way(auth: TaxizerAuth) -> SharedRefresh:
+    refresh = auth._bearer.provider._coordinator()._current
+    assert refresh is not None
+    return refresh

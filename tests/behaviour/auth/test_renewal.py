@@ -13,7 +13,7 @@ from taxizer_async.testing import Fault, ManualClock, Sandbox
 from tests.support.callers import PATH, FleetFactory, MakeAuth, auth_of, client_of
 from tests.support.limits import HANG
 from tests.support.policies import DUE, LIFETIME, PRESSING
-from tests.support.refreshes import renew, settle
+from tests.support.refreshes import backdate, renew, settle
 from tests.support.scripted_store import ScriptedStore
 
 
@@ -225,9 +225,7 @@ async def test_a_caller_that_comes_late_does_not_wait_anew(
         with sandbox.hold("refresh") as gate:
             tasks.start_soon(auth.token)
             await gate.wait_until_async(1)
-            refresh = auth._bearer.provider._coordinator()._current
-            assert refresh is not None
-            refresh.began -= 3 * HANG
+            backdate(auth, 3 * HANG)
             with anyio.fail_after(HANG):
                 assert (await auth.token()).jwt.reveal() == jwt
 

@@ -59,7 +59,7 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
 
 @each_pair
 @pytest.mark.usefixtures("no_watch")
-def test_a_waiter_that_was_let_go_elsewhere_waits_again(
+def test_waiters_that_were_let_go_wait_again(
     here: Any, there: Any, refreshes: Refreshes
 ) -> None:
     """Whichever event loop lets the waiters of a refresh go, in all loops, they can wait for it again."""
@@ -545,12 +545,14 @@ async def test_keepers(refreshes: Refreshes) -> None:
     """The token is kept fresh as long as there is a sleeper."""
     coordinator = refreshes.coordinator
     assert not coordinator.keeps_fresh
-    with coordinator.sleeper():
-        with pytest.raises(ZeroDivisionError), coordinator.sleeper():
+    with coordinator.sleeper() as sleeper:
+        with pytest.raises(ZeroDivisionError), coordinator.sleeper() as failed:
             _ = 1 / 0
         assert coordinator.keeps_fresh
 
     assert not coordinator.keeps_fresh
+    # Though an exception, for example, may still refer to them.
+    del sleeper, failed
 
 
 def test_each_loop_has_its_own_lock(anyio_backend: Any, refreshes: Refreshes) -> None:

@@ -59,9 +59,7 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
 
 @each_pair
 @pytest.mark.usefixtures("no_watch")
-def test_waiters_that_were_let_go_wait_again(
-    here: Any, there: Any, refreshes: Refreshes
-) -> None:
+def test_waiters_that_were_let_go_wait_again(here: Any, there: Any, refreshes: Refreshes) -> None:
     """Whichever event loop lets the waiters of a refresh go, in all loops, they can wait for it again."""
     waits: list[object] = []
 
@@ -343,7 +341,7 @@ def test_a_loop_that_blocks_after_a_while_is_left(
 
 
 @each_pair
-def test_a_loop_that_turns_slowly_is_waited_for(
+def test_a_loop_that_turns_slowly_is_not_left(
     refreshes: Refreshes, here: Any, there: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loop that is busy again and again, but turns in between, is not left behind."""

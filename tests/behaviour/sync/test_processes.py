@@ -265,10 +265,19 @@ async def test_without_threads_and_in_a_loop_it_is_a_retryable_error(
             TokenEndpointUnavailableError, match="no thread can be started"
         ) as caught:
             status_of(auth)
-        assert auth.sync_refused(make_token()) is None
     assert caught.value.retryable
     assert status_of(auth) == 200
     assert sandbox.counters.connects == 1
+
+
+@pytest.mark.report(130)
+async def test_without_threads_and_in_a_loop_a_refusal_is_final_for_now(
+    auth: TaxizerAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync_refused` raises nothing there either: there is no other token."""
+    refuse_threads(monkeypatch)
+
+    assert auth.sync_refused(make_token()) is None
 
 
 @pytest.mark.invariant(22)

@@ -53,7 +53,7 @@ _MOST_CALLS: Final = 4
 _NO_TIME: Final = Unavailable(reason=NO_TIME, not_processed=True)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class _Call:
     """One of the two calls; its first attempt *began* then (`Clock.monotonic`)."""
 

@@ -179,7 +179,9 @@ def listening() -> Iterator[Complaints]:
     hook, propagates, silent = sys.unraisablehook, package.propagate, logging.NullHandler()
     with warnings.catch_warnings():
         warnings.simplefilter("always", ResourceWarning)
+        # These two are of httpx and anyio; pyproject.toml says when they come.
         warnings.filterwarnings("ignore", "Async generator 'httpx", ResourceWarning)
+        warnings.filterwarnings("ignore", "coroutine 'connect_tcp.*try_connect'", RuntimeWarning)
         warnings.showwarning = complaints.note_warning
         sys.unraisablehook = complaints.note_unraisable
         loop.addHandler(complaints)

@@ -138,7 +138,7 @@ def _key(server: RedisServer) -> str:
 async def test_a_file_of_a_failure_that_can_not_be_used_counts_as_none(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    """A failure that can't be read, or whose time says nothing, costs no more than a try."""
+    """A failure that can't be read, or that does not say how old it is, costs no more than a try."""
     store = FileTokenStore(tmp_path / "tokens")
     await _save(store)
     (file,) = (tmp_path / "tokens").glob("*.failure")

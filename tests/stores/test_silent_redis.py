@@ -88,7 +88,7 @@ async def test_a_connection_that_died_in_silence_is_given_up_early(
     await anyio.wait_all_tasks_blocked()
 
 
-async def test_a_call_whose_connection_ends_is_made_twice() -> None:
+async def test_a_call_is_made_twice_if_its_connection_ends() -> None:
     """A call is made on one new connection, and redis-py repeats nothing of its own accord."""
     connections = 0
 

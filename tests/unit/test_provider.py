@@ -1,4 +1,4 @@
-"""What a provider does with a refresh that fails in no way of its own, and with an answer that comes late."""
+"""What a provider does with a refresh that hangs or has a bug, and with an answer that comes late."""
 
 from __future__ import annotations
 

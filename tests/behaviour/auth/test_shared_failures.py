@@ -479,7 +479,7 @@ async def test_a_store_that_can_not_keep_a_failure_costs_nothing_else(
 
 
 class _KeepingStore(SharingStore):
-    """One that drops no failure, and says of each that it lasts for so long."""
+    """Drops no failure, and says of each that it lasts for *remaining* seconds."""
 
     remaining = 0.0
 

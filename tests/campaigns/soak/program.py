@@ -1,4 +1,4 @@
-"""Runs a program of `tests.campaigns` for a test, in a process whose memory is only the program's."""
+"""Runs a program of `tests.campaigns` for a test, in a process of its own, so that all its memory is the program's."""
 
 from __future__ import annotations
 

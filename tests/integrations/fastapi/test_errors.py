@@ -215,7 +215,7 @@ def test_a_websocket_that_was_closed_is_left_closed(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("path", ["/early", "/late", "/read"])
-async def test_a_websocket_whose_client_has_left_is_no_error(
+async def test_it_is_no_error_if_the_client_of_a_websocket_has_left(
     app: FastAPI, sandbox: Sandbox, path: str
 ) -> None:
     """There is nobody to tell, whether the endpoint has seen that or not."""

@@ -91,7 +91,8 @@ class GuardedStore:
         self._store = store
         self._timeout = timeout
         self._clock = clock
-        self._looked_at = self._unreadable_since = math.inf
+        self._looked_at = -math.inf
+        self._unreadable_since = math.inf
         self._event_log = event_log
         # By aspect, so that a store that can be read but not written is not "back" in between.
         self._problems: dict[str, str] = {}

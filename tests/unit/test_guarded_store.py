@@ -519,3 +519,20 @@ async def test_a_store_whose_answers_are_late_counts_as_unreadable() -> None:
     await guarded.look(KEY)
 
     assert not guarded.is_unreadable
+
+
+@pytest.mark.invariant(27)
+async def test_a_first_look_that_was_cut_off_says_nothing_of_the_time_after_it() -> None:
+    """One look that fails does not make a store unreadable, though an earlier one was cancelled."""
+    operator = Moody()
+    operator.mood = "hanging"
+    guarded = operator.guarded()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(guarded.look, KEY)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    operator.clock.advance(60)
+    operator.mood = "raising"
+    await guarded.look(KEY)
+
+    assert not guarded.is_unreadable

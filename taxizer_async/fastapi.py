@@ -284,7 +284,8 @@ def _noted_start(app: Starlette, name: str | None, lifespan: object) -> Generato
     finally:
         starts.remove(start)
         for other in starts:
-            setattr(app.state, key, other.client)
+            if other.client is not None:
+                setattr(app.state, key, other.client)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Literal
 
@@ -19,6 +21,7 @@ from taxizer_async import ConfigurationError, MemoryTokenStore, TaxizerClient
 from taxizer_async.fastapi import Taxizer, get_taxizer, named_taxizer, taxizer_lifespan
 from taxizer_async.testing import Sandbox
 from tests.integrations.fastapi.conftest import PATH, MakeClient, asking
+from tests.support.limits import HANG
 
 
 async def burst(app: FastAPI, state: Mapping[str, object] | None = None) -> list[int]:
@@ -80,6 +83,41 @@ async def test_an_end_leaves_the_client_of_another_start(app: FastAPI) -> None:
             assert app.state.taxizer is not first
         assert app.state.taxizer is first
         assert (await asker.post("/invoices")).json() == 200
+
+
+async def test_an_end_while_another_start_is_under_way_leaves_the_open_client(
+    make_client: MakeClient,
+) -> None:
+    """What has not opened its client yet takes none away."""
+    opening, go_on = anyio.Event(), anyio.Event()
+    made = 0
+
+    @contextlib.asynccontextmanager
+    async def make_slowly() -> AsyncGenerator[TaxizerClient]:
+        nonlocal made
+        made += 1
+        if made == 3:
+            opening.set()
+            await go_on.wait()
+        async with make_client() as client:
+            yield client
+
+    app = FastAPI(lifespan=taxizer_lifespan(make_slowly, keep_fresh=False))
+    start = app.router.lifespan_context
+
+    async def start_late() -> None:
+        async with start(app):
+            pass
+
+    async with start(app):
+        first = app.state.taxizer
+        with anyio.fail_after(HANG):
+            async with anyio.create_task_group() as tasks:
+                async with start(app):
+                    tasks.start_soon(start_late)
+                    await opening.wait()
+                assert app.state.taxizer is first
+                go_on.set()
 
 
 @pytest.mark.report(142)

@@ -254,9 +254,11 @@ def _is_about_invoice(client: Any, error: Any, path: str) -> bool:
     """Return whether *error* came before an answer: one behind a redirect or in a user's hook may not have."""
     try:
         request = error.request
+        # What follows a redirect, maybe to the same URL, has a stream, and raises here.
+        _ = request.content
     except RuntimeError:
         return False
-    # A redirect may keep the path: http to https, or to another host.
+    # Unless the transport has read it; a hook of the user's may have sent another request.
     return bool(request.method == "POST" and request.url == client.build_request("POST", path).url)
 
 

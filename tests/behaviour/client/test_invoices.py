@@ -181,6 +181,33 @@ async def test_no_connection_behind_a_redirect(sandbox: Sandbox, status: int, pa
                 await submit_signed_xml(client, **invoice())
 
 
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize(
+    ("target", "reads"), [("https://api.example", False), ("https://other.example", True)]
+)
+async def test_no_connection_behind_a_redirect_to_the_same_path(
+    status: int, target: str, reads: bool
+) -> None:
+    """The same goes for the same URL, and for another host if the transport reads what it sends."""
+
+    class RedirectingOnce(httpx.AsyncBaseTransport):
+        has_seen = False
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if reads:
+                await request.aread()
+            if self.has_seen:
+                raise httpx.ConnectError("refused", request=request)
+            self.has_seen = True
+            return httpx.Response(status, headers={"Location": target + request.url.path})
+
+    async with httpx.AsyncClient(
+        transport=RedirectingOnce(), base_url="https://api.example", follow_redirects=True
+    ) as client:
+        with pytest.raises(InvoiceUncertainError, match=UUID):
+            await submit_signed_xml(client, **invoice())
+
+
 async def test_no_connection_of_a_hooks_own(sandbox: Sandbox) -> None:
     """An error that a hook raises once the answer is there does not say that nothing was sent."""
 

@@ -75,7 +75,8 @@ class LeaseWait:
             view = attrs.evolve(view, leased=False)
         turn = Turn(request=request, progress=progress, key=key, lease=None, view=view)
         if not self._may_try_lease(request, view, progress):
-            return await self._wait(turn, is_busy=bool(view.leased))
+            was_busy = progress.waiting_since is not None
+            return await self._wait(turn, is_busy=was_busy if view.leased is None else view.leased)
         return await self._try_lease(turn, refresh)
 
     async def _ask(self, request: RenewalRequest, progress: Progress) -> Step:

@@ -314,6 +314,9 @@ class Watch:
         self._was_ahead = alive and event.error != "CredentialsRejectedError"
         self._last_reason = event.reason
         self.is_misconfigured = event.error == "ConfigurationError"
+        if self.is_misconfigured:
+            # It takes the place of the last failure, and no endpoint has said how long it lasts.
+            self._until = -math.inf
         if event.kind is not None and self._outcome is not None:
             self._note_failure(*self._outcome)
         self._outcome = None

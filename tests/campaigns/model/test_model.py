@@ -23,6 +23,10 @@ REGRESSIONS = [
     50436,
     # A renewal was left to others until a moment that had passed by a rounding error: keep_fresh span.
     50347,
+    # Ahead of need a refresh went on to wait for a lease, because the store could no longer tell that it was taken.
+    941047,
+    # The check held a mistake of the user's to the Retry-After of the failure before it.
+    950840,
     # A refusal was taken for one that nobody remembers for so long, by a rounding error.
     226,
     # A refresh waited for the lease though the refused token had turned out good, and the store could not tell.

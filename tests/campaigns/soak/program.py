@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import sys
 def run_program(module: str, *arguments: str) -> str:
     """Run *module* with *arguments*, and return what it printed; it must have found nothing broken."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    # It is found in the working directory, also where the tests must not look there for the package.
+    environment = os.environ | {"PYTHONSAFEPATH": ""}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout

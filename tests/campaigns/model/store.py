@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which a store that can't be read counts as down.
 UNREADABLE_AFTER: Final = 5.0
+#: From so many seconds on an answer may count as late, and so as none.
+LATE_AFTER: Final = 1.0
 
 
 class LeaseState(enum.Enum):
@@ -141,7 +143,8 @@ class View:
         finally:
             self._looked_at = self._shelf.clock.monotonic()
         view = await self._shelf.inner.look(key)
-        self._unreadable_since = math.inf
+        if self._looked_at - now < LATE_AFTER:
+            self._unreadable_since = math.inf
         return view
 
     async def save_failure(self, key: StoreKey, failure: FailureRecord, lease: Lease, /) -> bool:

@@ -201,6 +201,7 @@ class Watch:
         process = self._process
         before = process.cached
         verdict = process.provider.note_refusal(cached, place, sent_at=sent_at)
+        process.note_refusal(cached)
         after = process.cached
         self._world.note(f"{process}   {place}: {verdict.name}")
         has_ended = before is not None and before.remaining(self._world.clock) <= 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -181,6 +182,8 @@ class Process:
         self.refreshes_begun = self.refreshes_ended = self.requests = 0
         #: How many refreshes have ended with a result that a caller can use.
         self.results = 0
+        #: How many of them brought a JWT at a moment.
+        self._brought: Counter[tuple[str, float]] = Counter()
         self.watch = Watch(self)
         self.auth = TaxizerAuth(
             Credentials(CLIENT_ID, self.given), base_url=BASE_URL, clock=world.clock
@@ -254,9 +257,17 @@ class Process:
         self.refreshes_ended += 1
         is_forgotten = self.turn.forgets != self.watch.forgets
         is_refused = isinstance(result, CachedToken) and not self.alive()
-        self.results += not (is_forgotten or is_refused or isinstance(result, NoResult))
+        if not (is_forgotten or is_refused or isinstance(result, NoResult)):
+            self.results += 1
+            if isinstance(result, CachedToken):
+                self._brought[result.token.jwt.reveal(), self.world.clock.monotonic()] += 1
         self.world.note(f"{self} ends refresh {self.refreshes_begun}: {type(result).__name__}")
         self.turn = None
+
+    def note_refusal(self, cached: CachedToken) -> None:
+        """Take a token that is refused at the very moment when it came for none."""
+        now = self.world.clock.monotonic()
+        self.results -= self._brought.pop((cached.token.jwt.reveal(), now), 0)
 
     async def connect(self, credentials: Credentials, budget: RetryBudget, /) -> Outcome:
         return await self._ask("connect", credentials.client_secret.reveal(), budget)

@@ -258,7 +258,7 @@ class _Start:
 
 
 def _starts(app: Starlette, key: str) -> list[_Start]:
-    """Return the starts of the lifespan of *app* whose client is *key* in its state; they have not ended."""
+    """Return the starts, not yet ended, of the lifespan of *app* that has its client as *key* in the state."""
     if not hasattr(app.state, _RUNNING):
         setattr(app.state, _RUNNING, {})
     running: dict[str, list[_Start]] = getattr(app.state, _RUNNING)

@@ -1,4 +1,4 @@
-"""Fixtures that several folders use: event loops, a clean environment, a sandbox, a machine elsewhere."""
+"""Fixtures that several folders use: event loops, a clean environment, a sandbox, a proxy before Redis, a machine elsewhere."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.tcp_proxy import Proxy
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from taxizer_async.testing import Sandbox
+    from tests.support.redis_server import RedisServer
 
 
 pytest_plugins = ["pytester"]
@@ -39,6 +42,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(name="sandbox")
 def _sandbox(taxizer_sandbox: Sandbox) -> Sandbox:
     return taxizer_sandbox
+
+
+@pytest.fixture(name="proxy")
+def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+    """Stand between a test and the redis-server of its folder."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture(

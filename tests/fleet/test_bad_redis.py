@@ -6,7 +6,7 @@ import itertools
 import logging
 import random
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -19,9 +19,9 @@ from taxizer_async.stores import redis as redis_store
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
 from tests.fleet.fleet import STORE_TIMEOUT, Fleet, WorkerConfig
-from tests.fleet.proxy import Direction, Proxy
 from tests.support.families import PATIENCE
 from tests.support.redis_server import RedisServer
+from tests.support.tcp_proxy import Direction, Proxy
 
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,12 +40,6 @@ def _brief_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten leases, so that those end soon whose grant was not received."""
     monkeypatch.setattr(redis_store, "LEASE_SECONDS", 0.4)
     monkeypatch.setattr(redis_store, "HEARTBEAT", 0.1)
-
-
-@pytest.fixture(name="proxy")
-def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @asynccontextmanager

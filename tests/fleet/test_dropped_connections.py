@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -22,11 +22,11 @@ from taxizer_async import Event, StoreFailed, TaxizerAuth, TaxizerClient
 from taxizer_async.stores import Lease, StoreKey, TokenRecord
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import Sandbox
-from tests.fleet.proxy import Manner, Proxy
 from tests.support.certificates import tls_contexts
 from tests.support.families import PATIENCE
 from tests.support.loops import ASYNCIO, run_together
 from tests.support.redis_server import RedisServer, running_cluster, running_sentinel
+from tests.support.tcp_proxy import Manner, Proxy
 
 
 pytestmark = pytest.mark.timeout(120)
@@ -35,12 +35,6 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(name="anyio_backend")
 def _anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(name="proxy")
-def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @contextlib.asynccontextmanager

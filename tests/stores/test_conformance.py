@@ -27,10 +27,10 @@ from taxizer_async.stores import MemoryTokenStore, TokenStore
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.stores.redis import RedisTokenStore
 from taxizer_async.testing import TOKEN_STORE_CASES, StoreFactory, TokenStoreCase, check_token_store
-from tests.fleet.proxy import Proxy
 from tests.stores.broken import BROKEN, Ending, MarkerFiles, Plain, Shared, Sharing, Unclearable
 from tests.support.certificates import tls_contexts
 from tests.support.redis_server import RedisServer, running_cluster
+from tests.support.tcp_proxy import Proxy
 
 
 #: What takes seconds for a store whose leases end by themselves.

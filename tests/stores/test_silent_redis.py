@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -14,23 +13,17 @@ import trustme
 from taxizer_async import TokenStoreError
 from taxizer_async.stores import _redis_calls
 from taxizer_async.stores.redis import RedisTokenStore
-from tests.fleet.proxy import Proxy
 from tests.stores.conftest import KEY
 from tests.support.certificates import tls_contexts
 from tests.support.families import PATIENCE
 from tests.support.limits import HANG
 from tests.support.redis_server import RedisServer
+from tests.support.tcp_proxy import Proxy
 
 
 @pytest.fixture(name="anyio_backend")
 def _anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(name="proxy")
-def _proxy(redis_server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(redis_server.port) as proxy:
-        yield proxy
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, *, answer: float, connect: float) -> None:

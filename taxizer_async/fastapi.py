@@ -233,7 +233,7 @@ def _find_client(connection: HTTPConnection, name: str | None) -> TaxizerClient:
     app: Starlette | None = connection.scope.get("app")
     if client is None and app is not None and _starts(app, key):
         # Tests that run the lifespan by hand, and go over ASGITransport, pass no state.
-        client = getattr(app.state, key)
+        client = getattr(app.state, key, None)
     if client is None:
         own, dependency = (
             ("taxizer_lifespan()", "get_taxizer")

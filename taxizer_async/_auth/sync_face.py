@@ -13,7 +13,7 @@ import contextlib
 import threading
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import anyio
 
@@ -21,7 +21,13 @@ from taxizer_async._auth.bearer import Bearer
 from taxizer_async._auth.flow import AuthFlow
 from taxizer_async._core.errors import TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
-from taxizer_async._core.helper_thread import HelperLoop, run_here, submit
+from taxizer_async._core.helper_thread import (
+    BlockedError,
+    HelperLoop,
+    leave_blocked,
+    run_here,
+    submit,
+)
 from taxizer_async._core.models import Token
 from taxizer_async._core.policy import Freshness
 from taxizer_async._core.threads import NoThreadError
@@ -31,6 +37,9 @@ from taxizer_async._token.single_flight import RefreshCoordinator
 
 
 T = TypeVar("T")
+
+#: Another account's code may block the first helper thread; what blocks the second is probably this account's.
+_TRIES: Final = 2
 
 
 @final
@@ -110,6 +119,11 @@ class SyncFace:
             problem = "no thread can be started, and this one has an event loop that runs"
         except asyncio.CancelledError:
             problem = "the thread in which that was done has ended"
+        except BlockedError:
+            problem = (
+                "the thread in which that is done is blocked, by an async credentials callable or "
+                "listener, an http_client or a store that waits without await"
+            )
         except OSError as cause:
             problem = describe_network_error(cause)
         msg = f"no token could be waited for: {problem}"
@@ -174,14 +188,23 @@ def _is_of_another_thread(loop: object) -> bool:
 
 
 def _made(make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
-    """Return the result of a call that is made in the helper thread, or in this one; see `submit`."""
-    try:
-        call = submit(make)
-    except NoThreadError:
-        if not can_run_here:
-            raise
-        return run_here(make)
-    return call.result()
+    """
+    Return the result of a call that is made in the helper thread, or in this one; see `submit`.
+
+    Raises:
+        BlockedError: If that thread is blocked, and so is the next one.
+    """
+    for _ in range(_TRIES):
+        try:
+            call = submit(make)
+        except NoThreadError:
+            if not can_run_here:
+                raise
+            return run_here(make)
+        with contextlib.suppress(BlockedError):
+            return call.result()
+        leave_blocked(call)
+    raise BlockedError
 
 
 def _finished(step: Coroutine[Any, Any, T]) -> T:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar, final
 
 from taxizer_async._core.event_loops import independent_tasks
+from taxizer_async._core.policy import BLOCKED_AFTER
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import AbandonableCalls, NoThreadError, start_thread
 
@@ -34,6 +35,13 @@ _SIGNALS_HANDLED_EVERY: Final = 0.5
 _CLOSED_FOR: Final = 1.0
 #: How many look-ups of host names may hang.
 _MOST_LOOKUPS: Final = 64
+#: How many helper threads there may be, all but one of them blocked.
+_MOST_THREADS: Final = 8
+
+
+@final
+class BlockedError(Exception):
+    """The helper thread does nothing else, as code that it runs blocks its event loop."""
 
 
 @final
@@ -45,11 +53,11 @@ class Call(Generic[T]):
     caller, and would stop the thread that serves all others.
     """
 
-    __slots__ = ("_ended", "_loop", "_make", "_task")
+    __slots__ = ("_ended", "_make", "_task", "loop")
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], loop: HelperLoop) -> None:
         self._make = make
-        self._loop = loop
+        self.loop = loop
         self._task: asyncio.Task[T] | None = None
         self._ended = threading.Lock()
         self._ended.acquire()
@@ -60,14 +68,13 @@ class Call(Generic[T]):
 
         Raises:
             CancelledError: If its event loop ended first.
+            BlockedError: If its event loop has not reacted for `BLOCKED_AFTER` seconds.
         """
         try:
-            # A signal that comes just before a thread blocks is handled only when it wakes up.
-            while not self._ended.acquire(timeout=_SIGNALS_HANDLED_EVERY):
-                pass
+            self._wait()
         except BaseException:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._cancel)
+                self.loop.call_soon_threadsafe(self._cancel)
             raise
         task, self._task = self._task, None
         try:
@@ -78,22 +85,41 @@ class Call(Generic[T]):
             # Its exception has this frame in its traceback: a cycle.
             del task
 
+    def _wait(self) -> None:
+        is_asked, turns = False, 0
+
+        def answer() -> None:
+            nonlocal is_asked
+            is_asked = False
+
+        # A signal that comes just before a thread blocks is handled only when it wakes up.
+        while not self._ended.acquire(timeout=_SIGNALS_HANDLED_EVERY):
+            # Counted in turns of this thread, so that its own stall is not taken for the loop's.
+            if is_asked:
+                turns += 1
+            else:
+                turns, is_asked = 0, True
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    self.loop.call_soon_threadsafe(answer, context=Context())
+            if turns * _SIGNALS_HANDLED_EVERY >= BLOCKED_AFTER:
+                raise BlockedError
+
     def begin(self) -> None:
         """Make it, in the event loop's thread."""
-        if not self._loop.is_ending:
-            self._task = self._loop.create_task(self._make())
-            self._loop.running += 1
+        if not self.loop.is_ending:
+            self._task = self.loop.create_task(self._make())
+            self.loop.running += 1
             self._task.add_done_callback(self._note_end)
 
     def end(self) -> None:
-        self._loop.calls.discard(self)
+        self.loop.calls.discard(self)
         self._ended.release()
 
     def _note_end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
             task.exception()  # or asyncio logs that nobody has seen it
-        self._loop.running -= 1
-        self._loop.changed.set()
+        self.loop.running -= 1
+        self.loop.changed.set()
         self.end()
 
     def _cancel(self) -> None:
@@ -148,6 +174,12 @@ def submit(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
         OSError: If there is no descriptor for an event loop.
     """
     return _helper.get().submit(make)
+
+
+def leave_blocked(call: Call[Any]) -> None:
+    """Have later calls made in another thread than *call*, unless too many threads are blocked already."""
+    if sum(thread.is_alive() for thread in _threads) < _MOST_THREADS:
+        _helper.get().leave(call.loop)
 
 
 def run_here(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -209,7 +241,7 @@ class _Helper:
                 finally:
                     # A KeyboardInterrupt of the user's code, or the like, may have ended it early.
                     loop.is_ending = True
-                    self._leave(loop)
+                    self.leave(loop)
         finally:
             for call in list(loop.calls):
                 call.end()
@@ -230,13 +262,13 @@ class _Helper:
             elif is_left:
                 break
             else:
-                self._leave(loop)
+                self.leave(loop)
                 is_left = True
                 # What has been submitted so far begins.
                 await asyncio.sleep(0)
         await loop.close_connections()
 
-    def _leave(self, loop: HelperLoop) -> None:
+    def leave(self, loop: HelperLoop) -> None:
         """Have callers start another from here on."""
         with self._mutex:
             if self._loop is loop:

@@ -18,7 +18,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from taxizer_async import ConfigurationError, MemoryTokenStore, TaxizerClient
-from taxizer_async.fastapi import Taxizer, get_taxizer, named_taxizer, taxizer_lifespan
+from taxizer_async.fastapi import (
+    Taxizer,
+    get_taxizer,
+    health_router,
+    named_taxizer,
+    taxizer_lifespan,
+)
 from taxizer_async.testing import Sandbox
 from tests.integrations.fastapi.conftest import PATH, MakeClient, asking
 from tests.support.limits import HANG
@@ -72,6 +78,25 @@ async def test_a_lifespan_that_was_run_by_hand_counts(app: FastAPI) -> None:
     async with asking(app) as asker:
         with pytest.raises(RuntimeError, match="no taxizer_lifespan"):
             await asker.post("/invoices")
+
+
+async def test_a_start_that_has_no_client_yet_does_not_count(make_client: MakeClient) -> None:
+    """A request that comes while the client is being opened is told that there is none."""
+    answers: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def ask_first() -> AsyncGenerator[TaxizerClient]:
+        async with asking(app) as asker:
+            with pytest.raises(RuntimeError, match="there is no TaxizerClient"):
+                await asker.get("/health/ready")
+            answers.append("no client")
+        async with make_client() as client:
+            yield client
+
+    app = FastAPI(lifespan=taxizer_lifespan(ask_first, keep_fresh=False))
+    app.include_router(health_router())
+    async with app.router.lifespan_context(app):
+        assert answers == ["no client"]
 
 
 async def test_an_end_leaves_the_client_of_another_start(app: FastAPI) -> None:

@@ -1,0 +1,110 @@
+"""Sync callers whose helper thread is blocked by code of the user's that waits without `await`."""
+
+from __future__ import annotations
+
+import threading
+
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from taxizer_async import Credentials, TaxizerAuth, TokenEndpointUnavailableError
+from taxizer_async._core import helper_thread
+from taxizer_async._token import single_flight
+from taxizer_async.testing import Sandbox
+from tests.support.callers import auth_of
+from tests.support.limits import HANG
+from tests.support.threads import helper_threads, run_in_threads, wait_until
+
+
+@attrs.define
+class Blocking:
+    """An async credentials callable that blocks its thread, if told to, until *end* is set."""
+
+    pair: Credentials
+    blocks: bool = True
+    begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+    end: threading.Event = attrs.field(factory=threading.Event)
+
+    async def __call__(self) -> Credentials:
+        self.begun.release()
+        if self.blocks:
+            self.end.wait(HANG)
+        return self.pair
+
+
+@pytest.fixture(name="blocking")
+def _blocking(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blocking]:
+    """Shorten what is waited for, and end what blocks afterwards."""
+    monkeypatch.setattr(helper_thread, "_SIGNALS_HANDLED_EVERY", 0.05)
+    for module in (helper_thread, single_flight):
+        monkeypatch.setattr(module, "BLOCKED_AFTER", 1.0)
+    blocking = Blocking(sandbox.credentials)
+    yield blocking
+    blocking.end.set()
+    wait_until(lambda: not helper_threads())
+
+
+def begin(auth: TaxizerAuth, blocking: Blocking) -> threading.Thread:
+    """Have a thread ask for a token, and return it once the helper thread is blocked."""
+    thread = threading.Thread(target=run_in_threads, args=(1, auth.sync_token), daemon=True)
+    thread.start()
+    assert blocking.begun.acquire(timeout=HANG)
+    return thread
+
+
+@pytest.mark.invariant(6)
+def test_another_account_is_served_by_another_thread(sandbox: Sandbox, blocking: Blocking) -> None:
+    """While the code of one account blocks the thread that all share, another account gets its token."""
+    asking = begin(auth_of(sandbox, blocking), blocking)
+
+    assert auth_of(sandbox).sync_token().jwt.reveal() == sandbox.issued_jwts[0]
+    assert len(helper_threads()) >= 2
+
+    blocking.end.set()
+    asking.join(HANG)
+
+
+@pytest.mark.invariant(6)
+def test_a_caller_whose_own_login_blocks_gets_an_error(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """Each caller is told what blocks; once it ends, the next one gets a token by one login."""
+    auth = auth_of(sandbox, blocking)
+    failures = run_in_threads(3, auth.sync_token)
+
+    for failure in failures:
+        assert isinstance(failure, TokenEndpointUnavailableError)
+        assert "waits without await" in str(failure)
+
+    blocking.blocks = False
+    blocking.end.set()
+
+    assert auth.sync_token().jwt.reveal() == sandbox.issued_jwts[-1]
+    assert sandbox.counters.connects == 1
+
+
+@pytest.mark.invariant(6)
+def test_blocked_threads_are_bounded(
+    sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that blocks for ever costs so many threads, and no more."""
+    monkeypatch.setattr(helper_thread, "_MOST_THREADS", 2)
+    auth = auth_of(sandbox, blocking)
+    for _ in range(3):
+        with pytest.raises(TokenEndpointUnavailableError):
+            auth.sync_token()
+
+    assert len(helper_threads()) == 2
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.usefixtures("blocking")
+def test_a_long_login_is_waited_for(sandbox: Sandbox) -> None:
+    """A thread that waits with await, for longer than one may be blocked, is left alone."""
+    sandbox.connect_latency = 2.5
+    before = len(helper_threads())
+
+    assert auth_of(sandbox).sync_token().jwt.reveal() == sandbox.issued_jwts[0]
+    assert len(helper_threads()) <= before + 1

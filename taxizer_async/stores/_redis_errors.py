@@ -32,8 +32,10 @@ _IN_SCRIPT: Final = re.compile(
     r"(?:ERR )?Error running script \(call to f_[0-9a-f]{40}\): @user_script:\d+: "
     r"(?:@user_script: \d+: )?(?:-?([A-Z]{2,20}) |(The user executing the script can't ))"
 )
-#: How a later one tells that the user may not run a command in a script.
-_DENIED_IN_SCRIPT: Final = re.compile("(?:ERR )?ACL failure in script: ")
+#: How Redis 7.0, and how later ones tell that the user may not run a command in a script.
+_DENIED_IN_SCRIPT: Final = re.compile(
+    "(?:ERR )?(?:The user executing the script can't |ACL failure in script: )"
+)
 #: What to do about a code.
 _ADVICE: Final = {
     "NOPERM": (

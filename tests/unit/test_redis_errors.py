@@ -27,7 +27,11 @@ ERRORS: dict[str, tuple[Exception, str | None]] = {
         redis.ResponseError(f"{SCRIPT}The user executing the script can't run this command"),
         "NOPERM",
     ),
-    "a right in a script of Redis 7": (
+    "a right in a script of Redis 7.0": (
+        redis.ResponseError("The user executing the script can't run this command or subcommand"),
+        "NOPERM",
+    ),
+    "a right in a script of later ones": (
         redis.ResponseError("ACL failure in script: User till has no permissions to run 'set'"),
         "NOPERM",
     ),

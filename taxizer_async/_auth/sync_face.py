@@ -23,6 +23,7 @@ from taxizer_async._core.errors import TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._core.helper_thread import (
     BlockedError,
+    Call,
     HelperLoop,
     leave_blocked,
     run_here,
@@ -46,10 +47,12 @@ _TRIES: Final = 2
 class SyncFace:
     """Does for sync callers what *bearer* does for async ones."""
 
-    __slots__ = ("_bearer",)
+    __slots__ = ("_ahead", "_bearer")
 
     def __init__(self, bearer: Bearer) -> None:
         self._bearer = bearer
+        # The last call that nobody waits for: in a blocked thread they would pile up.
+        self._ahead: Call[CachedToken] | None = None
 
     def flow(self, request: Any) -> Generator[Any, Any, None]:
         """Yield *request* with a token; after a 401 that is about it, renew it and yield it again."""
@@ -82,10 +85,18 @@ class SyncFace:
         cache, provider = self._bearer.cache, self._bearer.provider
         cached = cache.alive()
         if cached is None or cache.freshness() is not Freshness.RENEW_AHEAD:
-            return self._wait(provider.acquire)
-        if cache.active_failure() is None and not self._coordinator.is_under_way:
+            try:
+                return self._wait(provider.acquire)
+            except TokenEndpointUnavailableError:
+                # Where the wait failed and not the login, nobody has looked whether this token will do.
+                cached = cache.alive()
+                if cached is None:
+                    raise
+                return cached
+        is_under_way = self._coordinator.is_under_way or (self._ahead and not self._ahead.is_over)
+        if cache.active_failure() is None and not is_under_way:
             with contextlib.suppress(NoThreadError, OSError):
-                submit(provider.acquire)
+                self._ahead = submit(provider.acquire)
         return cached
 
     def replacement_for(self, cached: CachedToken) -> CachedToken | None:

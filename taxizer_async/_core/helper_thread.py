@@ -62,6 +62,11 @@ class Call(Generic[T]):
         self._ended = threading.Lock()
         self._ended.acquire()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or will never begin."""
+        return self not in self.loop.calls
+
     def result(self) -> T:
         """
         Wait for its end, once; an exception in this thread cancels it.
@@ -178,6 +183,9 @@ def submit(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
 
 def leave_blocked(call: Call[Any]) -> None:
     """Have later calls made in another thread than *call*, unless too many threads are blocked already."""
+    if asyncio._get_running_loop() is call.loop:  # noqa: SLF001 - as in `event_loops`
+        # With gevent this thread is that one, and no other loop can run in it.
+        return
     if sum(thread.is_alive() for thread in _threads) < _MOST_THREADS:
         _helper.get().leave(call.loop)
 

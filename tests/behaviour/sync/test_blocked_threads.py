@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
 import threading
+import time
 
 from collections.abc import Iterator
 
@@ -12,7 +16,7 @@ import pytest
 from taxizer_async import Credentials, TaxizerAuth, TokenEndpointUnavailableError
 from taxizer_async._core import helper_thread
 from taxizer_async._token import single_flight
-from taxizer_async.testing import Sandbox
+from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import auth_of
 from tests.support.limits import HANG
 from tests.support.threads import helper_threads, run_in_threads, wait_until
@@ -108,3 +112,70 @@ def test_a_long_login_is_waited_for(sandbox: Sandbox) -> None:
 
     assert auth_of(sandbox).sync_token().jwt.reveal() == sandbox.issued_jwts[0]
     assert len(helper_threads()) <= before + 1
+
+
+@pytest.mark.invariant(6)
+def test_a_token_that_still_works_is_used(sandbox: Sandbox, blocking: Blocking) -> None:
+    """A caller that waits for a renewal goes on with the old token if it is blocked."""
+    clock = ManualClock(start=time.time())
+    blocking.blocks = False
+    auth = auth_of(sandbox, blocking, clock=clock)
+    token = auth.sync_token()
+    blocking.begun.acquire(blocking=False)
+    blocking.blocks = True
+    sandbox.revoke_refresh_tokens()
+    clock.advance(sandbox.lifetime - 20)
+
+    assert auth.sync_token() == token
+
+
+@pytest.mark.invariant(6)
+def test_renewals_ahead_of_need_do_not_pile_up(sandbox: Sandbox, blocking: Blocking) -> None:
+    """While the thread is blocked, requests ahead of need leave one call in it, not one each."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, clock=clock)
+    token = auth.sync_token()
+    wait_until(lambda: not helper_threads())
+    clock.advance(sandbox.lifetime - 60)
+    asking = begin(auth_of(sandbox, blocking), blocking)
+    calls = [auth.sync_token() for _ in range(20)]
+
+    assert calls == [token] * 20
+    loops = [each for each in gc.get_objects() if isinstance(each, helper_thread.HelperLoop)]
+    assert max(len(loop.calls) for loop in loops) == 2
+
+    blocking.end.set()
+    asking.join(HANG)
+    wait_until(lambda: auth.status().renewals == 1)
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time
+import gevent
+from taxizer_async import Credentials, TaxizerAuth
+from taxizer_async._core import helper_thread
+
+helper_thread.BLOCKED_AFTER = 1.0
+pair = Credentials("sandbox-client", "sandbox-secret")
+
+async def read():
+    time.sleep(2)
+    return pair
+
+def ask(auth):
+    print(bool(auth.sync_token()))
+
+auths = [TaxizerAuth(each, base_url=sys.argv[1]) for each in (read, pair)]
+gevent.joinall([gevent.spawn(ask, auth) for auth in auths], raise_error=True)
+"""
+
+
+@pytest.mark.invariant(6)
+def test_greenlets_go_on_in_the_loop_that_they_have(sandbox: Sandbox) -> None:
+    """Under gevent all threads are one, in which no second event loop can run."""
+    command = [sys.executable, "-c", GREENLETS, sandbox.base_url]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=HANG, text=True)
+
+    assert (done.stdout.split(), done.stderr) == (["True", "True"], "")

@@ -39,20 +39,24 @@ from taxizer_async._token.single_flight import RefreshCoordinator
 
 T = TypeVar("T")
 
-#: Another account's code may block the first helper thread; what blocks the second is probably this account's.
-_TRIES: Final = 2
+#: How many helper threads the code of one account may block: what hangs once may not hang again.
+_MOST_BLOCKED: Final = 2
+#: In how many helper threads a call is made, as the code of another account may block all but the last.
+_TRIES: Final = _MOST_BLOCKED + 1
 
 
 @final
 class SyncFace:
     """Does for sync callers what *bearer* does for async ones."""
 
-    __slots__ = ("_ahead", "_bearer")
+    __slots__ = ("_ahead", "_bearer", "_blocked")
 
     def __init__(self, bearer: Bearer) -> None:
         self._bearer = bearer
         # The last call that nobody waits for: in a blocked thread they would pile up.
         self._ahead: Call[CachedToken] | None = None
+        # For each event loop that code of this account blocks, a call that waited for it.
+        self._blocked: dict[HelperLoop, Call[Any]] = {}
 
     def flow(self, request: Any) -> Generator[Any, Any, None]:
         """Yield *request* with a token; after a 401 that is about it, renew it and yield it again."""
@@ -125,7 +129,7 @@ class SyncFace:
             # What runs in this thread's loop can't end while this thread waits.
             self._coordinator.abandon_in(loop)
         try:
-            return _made(call, can_run_here=not loops)
+            return self._made(call, can_run_here=not loops)
         except NoThreadError:
             problem = "no thread can be started, and this one has an event loop that runs"
         except asyncio.CancelledError:
@@ -139,6 +143,35 @@ class SyncFace:
             problem = describe_network_error(cause)
         msg = f"no token could be waited for: {problem}"
         raise TokenEndpointUnavailableError(msg)
+
+    def _made(self, make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
+        """
+        Return the result of a call that is made in the helper thread, or in this one; see `submit`.
+
+        Raises:
+            BlockedError: If each thread that it was made in is blocked, or code of this account blocks too many.
+        """
+        for _ in range(_TRIES):
+            if self._blocks_too_many():
+                break
+            try:
+                call = submit(make)
+            except NoThreadError:
+                if not can_run_here:
+                    raise
+                return run_here(make)
+            with contextlib.suppress(BlockedError):
+                return call.result()
+            if call.is_blocked_by(self._coordinator.task):
+                self._blocked[call.loop] = call
+            leave_blocked(call)
+        raise BlockedError
+
+    def _blocks_too_many(self) -> bool:
+        for loop, call in list(self._blocked.items()):
+            if call.is_over:
+                self._blocked.pop(loop, None)
+        return len(self._blocked) >= _MOST_BLOCKED
 
 
 @final
@@ -196,26 +229,6 @@ def _running_loops() -> list[object]:
 def _is_of_another_thread(loop: object) -> bool:
     """Return whether *loop* only seems to run here: with gevent, threads share what asyncio keeps for each."""
     return isinstance(loop, HelperLoop) and loop.thread != threading.get_ident()
-
-
-def _made(make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
-    """
-    Return the result of a call that is made in the helper thread, or in this one; see `submit`.
-
-    Raises:
-        BlockedError: If that thread is blocked, and so is the next one.
-    """
-    for _ in range(_TRIES):
-        try:
-            call = submit(make)
-        except NoThreadError:
-            if not can_run_here:
-                raise
-            return run_here(make)
-        with contextlib.suppress(BlockedError):
-            return call.result()
-        leave_blocked(call)
-    raise BlockedError
 
 
 def _finished(step: Coroutine[Any, Any, T]) -> T:

@@ -67,6 +67,11 @@ class Call(Generic[T]):
         """Whether it has ended, or will never begin."""
         return self not in self.loop.calls
 
+    def is_blocked_by(self, task: object) -> bool:
+        """Return whether the task that now runs in its event loop is its own, or *task*."""
+        running = asyncio.current_task(self.loop)
+        return running is not None and (running is self._task or running is task)
+
     def result(self) -> T:
         """
         Wait for its end, once; an exception in this thread cancels it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import attrs
 import pytest
 
 from taxizer_async import Credentials, TaxizerAuth, TokenEndpointUnavailableError
+from taxizer_async._auth import sync_face
 from taxizer_async._core import helper_thread
 from taxizer_async._token import single_flight
 from taxizer_async.testing import ManualClock, Sandbox
@@ -84,6 +86,7 @@ def test_a_caller_whose_own_login_blocks_gets_an_error(
 
     blocking.blocks = False
     blocking.end.set()
+    wait_until(lambda: not helper_threads())
 
     assert auth.sync_token().jwt.reveal() == sandbox.issued_jwts[-1]
     assert sandbox.counters.connects == 1
@@ -95,10 +98,9 @@ def test_blocked_threads_are_bounded(
 ) -> None:
     """Code that blocks for ever costs so many threads, and no more."""
     monkeypatch.setattr(helper_thread, "_MOST_THREADS", 2)
-    auth = auth_of(sandbox, blocking)
-    for _ in range(3):
+    for _ in range(2):
         with pytest.raises(TokenEndpointUnavailableError):
-            auth.sync_token()
+            auth_of(sandbox, blocking).sync_token()
 
     assert len(helper_threads()) == 2
 
@@ -107,7 +109,7 @@ def test_blocked_threads_are_bounded(
 @pytest.mark.usefixtures("blocking")
 def test_a_long_login_is_waited_for(sandbox: Sandbox) -> None:
     """A thread that waits with await, for longer than one may be blocked, is left alone."""
-    sandbox.connect_latency = 2.5
+    sandbox.connect_latency = 4.5
     before = len(helper_threads())
 
     assert auth_of(sandbox).sync_token().jwt.reveal() == sandbox.issued_jwts[0]
@@ -115,8 +117,40 @@ def test_a_long_login_is_waited_for(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.invariant(6)
-def test_a_token_that_still_works_is_used(sandbox: Sandbox, blocking: Blocking) -> None:
-    """A caller that waits for a renewal goes on with the old token if it is blocked."""
+def test_an_account_that_blocks_again_and_again_keeps_no_other_from_its_token(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """It blocks two threads at most, and others are served by the next one, though both are blocked."""
+    auth, before = auth_of(sandbox, blocking), len(helper_threads())
+
+    def block() -> None:
+        while not blocking.end.is_set():
+            # Without an account it asks at once, in each thread that it comes to.
+            with contextlib.suppress(TokenEndpointUnavailableError):
+                auth.sync_forget()
+            blocking.end.wait(0.01)
+
+    asking = threading.Thread(target=block, daemon=True)
+    asking.start()
+    assert blocking.begun.acquire(timeout=HANG)
+    for _ in range(3):
+        results = run_in_threads(4, lambda: auth_of(sandbox).sync_token())
+        assert [each for each in results if isinstance(each, BaseException)] == []
+
+    assert len(helper_threads()) <= before + 3
+    blocking.end.set()
+    asking.join(HANG)
+    blocking.blocks = False
+    wait_until(lambda: not helper_threads())
+    assert auth.sync_token().jwt.reveal() in sandbox.issued_jwts
+
+
+@pytest.mark.invariant(6)
+def test_a_token_that_still_works_is_used(
+    sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that waits for a renewal goes on with the old token if each thread that it tries is blocked."""
+    monkeypatch.setattr(sync_face, "_TRIES", 1)
     clock = ManualClock(start=time.time())
     blocking.blocks = False
     auth = auth_of(sandbox, blocking, clock=clock)

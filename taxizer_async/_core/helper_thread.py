@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -64,8 +65,8 @@ class Call(Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, or will never begin."""
-        return self not in self.loop.calls
+        """Whether it has ended, or will never end here, as it was made before this process was forked."""
+        return self.loop.pid != os.getpid() or self not in self.loop.calls
 
     def is_blocked_by(self, task: object) -> bool:
         """Return whether the task that now runs in its event loop is its own, or *task*."""
@@ -149,6 +150,7 @@ class HelperLoop(asyncio.SelectorEventLoop):
         changed: Set when a call has ended.
         is_ending: Whether no more calls begin.
         thread: The thread that it runs in.
+        pid: The process that it runs in.
     """
 
     def __init__(self) -> None:
@@ -159,6 +161,7 @@ class HelperLoop(asyncio.SelectorEventLoop):
         self.changed = asyncio.Event()
         self.is_ending = False
         self.thread = 0
+        self.pid = os.getpid()
 
     def __del__(self) -> None:
         """Close one whose thread was interrupted before it ran, or that was only made in part."""

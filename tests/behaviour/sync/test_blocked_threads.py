@@ -20,6 +20,7 @@ from taxizer_async._core import helper_thread
 from taxizer_async._token import single_flight
 from taxizer_async.testing import ManualClock, Sandbox
 from tests.support.callers import auth_of
+from tests.support.forking import exit_code, fork, needs_fork
 from tests.support.limits import HANG
 from tests.support.threads import helper_threads, run_in_threads, wait_until
 
@@ -181,6 +182,22 @@ def test_renewals_ahead_of_need_do_not_pile_up(sandbox: Sandbox, blocking: Block
     blocking.end.set()
     asking.join(HANG)
     wait_until(lambda: auth.status().renewals == 1)
+
+
+@needs_fork
+@pytest.mark.invariant(6)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_is_not_blocked(sandbox: Sandbox, blocking: Blocking) -> None:
+    """What blocks the threads of the parent keeps no caller of a child from its token."""
+    auth = auth_of(sandbox, blocking)
+    with pytest.raises(TokenEndpointUnavailableError):
+        auth.sync_token()
+    blocking.blocks = False
+
+    async def ask() -> None:
+        auth.sync_token()
+
+    assert exit_code(fork(ask)) == 0
 
 
 GREENLETS = """

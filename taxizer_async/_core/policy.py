@@ -49,6 +49,8 @@ WATCH_INTERVAL: Final = 0.25
 BLOCKED_AFTER: Final = 5.0
 #: The longest pause between two attempts, unless `backoff` is longer.
 LONGEST_RETRY_WAIT: Final = 4.0
+#: With less time left no other attempt begins: cut short, it would only hide what the last one came to.
+SHORTEST_ATTEMPT: Final = 0.1
 #: A healthy exchange takes at most this many times as long as the last one. `keep_fresh` starts that long
 #: before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0

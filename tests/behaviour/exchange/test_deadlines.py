@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Unavailable
+from taxizer_async._core.policy import SHORTEST_ATTEMPT
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
@@ -118,6 +119,20 @@ async def test_a_call_past_its_deadline_sends_nothing(
     assert sandbox.counters.exchanges == 0
     assert "-" not in outcome.reason
     assert asker.clock.slept == []
+
+
+@pytest.mark.invariant(22)
+async def test_with_hardly_any_time_left_no_other_attempt_begins(
+    sandbox: Sandbox, asker: Asker, attempts: list[Attempt]
+) -> None:
+    """What the last attempt came to is not hidden by one that would be cut short at once."""
+    sandbox.fail("connect", Fault.status(503))
+    outcome = await asker.connect(seconds=0.25 + 0.9 * SHORTEST_ATTEMPT)
+
+    assert isinstance(outcome, Unavailable)
+    assert outcome.status_code == 503
+    assert asker.clock.slept == []
+    assert len(attempts) == 1
 
 
 async def test_the_last_second_is_used(asker: Asker, attempts: list[Attempt]) -> None:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 #: The defaults of `RenewalPolicy`, but written down by hand.
 WHOLE_REFRESH = 30.0
-ATTEMPT = 10.0
+ATTEMPT, SHORTEST_ATTEMPT = 10.0, 0.1
 REJECTED_FOR = 60.0
 LONGEST_BACKOFF = 5.0
 PASSED_OVER, DISTRUSTED = 60.0, 600.0
@@ -381,7 +381,7 @@ class Watch:
             self._note_failed_refresh(asking, refresh, outcome)
         self._outcome = asking, outcome
         now = self._world.clock.monotonic()
-        has_time = now + YIELDED < refresh.began + WHOLE_REFRESH
+        has_time = now + YIELDED + SHORTEST_ATTEMPT <= refresh.began + WHOLE_REFRESH
         if has_time and self._stays_here(asking, outcome):
             refresh.kinds.clear()
             refresh.yielded_at = now

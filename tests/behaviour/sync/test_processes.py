@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth, TokenEndpointUnavailableError
+from taxizer_async._core import helper_thread
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of
@@ -68,9 +70,11 @@ def test_forked_children_share_a_store(sandbox: Sandbox, tmp_path: Path, when: s
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_is_forked_during_a_login_makes_its_own(
-    sandbox: Sandbox, auth: TaxizerAuth
+    sandbox: Sandbox, auth: TaxizerAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The helper thread of the parent does not exist in the child, which starts one."""
+    # It does so at once, and not as it would for one that is blocked.
+    monkeypatch.setattr(helper_thread, "BLOCKED_AFTER", math.inf)
     with sandbox.hold("connect") as gate:
         waiting = threading.Thread(target=auth.sync_token, daemon=True)
         waiting.start()

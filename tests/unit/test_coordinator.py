@@ -39,6 +39,11 @@ def _quick_watch(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.4
 
 
+async def others_ended() -> None:
+    """Wait until no other task of the running asyncio loop is left; there may be none."""
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+
 @pytest.fixture(name="stopped_loop")
 def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
     """Return an asyncio loop that was stopped with a refresh pending."""
@@ -48,13 +53,10 @@ def _stopped_loop(refreshes: Refreshes) -> Iterator[asyncio.AbstractEventLoop]:
         refreshes.join()
         await until(lambda: refreshes.begun)
 
-    async def end() -> None:
-        refreshes.let_go()
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
-
     loop.run_until_complete(start())
     yield loop
-    loop.run_until_complete(end())
+    refreshes.let_go()
+    loop.run_until_complete(others_ended())
     loop.close()
 
 
@@ -269,9 +271,6 @@ def test_waiters_for_a_loop_that_stops_start_another(refreshes: Refreshes, there
     loop = asyncio.new_event_loop()
     found: list[SharedRefresh] = []
 
-    async def end() -> None:
-        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
-
     async def wait() -> None:
         first = await refreshes.follow()
         assert first.result is None
@@ -285,7 +284,7 @@ def test_waiters_for_a_loop_that_stops_start_another(refreshes: Refreshes, there
     thread.start()
     loop.run_until_complete(refreshes.begin())
     thread.join(HANG)
-    loop.run_until_complete(end())
+    loop.run_until_complete(others_ended())
     loop.close()
 
     assert refreshes.begun == found

@@ -20,10 +20,11 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Final, Generic, TypeVar, final
 
-from taxizer_async._core.event_loops import independent_tasks
+from taxizer_async._core.event_loops import EventLoop, independent_tasks
 from taxizer_async._core.policy import BLOCKED_AFTER
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import AbandonableCalls, NoThreadError, start_thread
+from taxizer_async._core.turns import SilentTurns
 
 
 T = TypeVar("T")
@@ -97,22 +98,11 @@ class Call(Generic[T]):
             del task
 
     def _wait(self) -> None:
-        is_asked, turns = False, 0
-
-        def answer() -> None:
-            nonlocal is_asked
-            is_asked = False
-
+        # Of this thread, so that its own stall is not taken for the loop's.
+        silent = SilentTurns(EventLoop(self.loop))
         # A signal that comes just before a thread blocks is handled only when it wakes up.
         while not self._ended.acquire(timeout=_SIGNALS_HANDLED_EVERY):
-            # Counted in turns of this thread, so that its own stall is not taken for the loop's.
-            if is_asked:
-                turns += 1
-            else:
-                turns, is_asked = 0, True
-                with contextlib.suppress(RuntimeError):  # the loop has ended
-                    self.loop.call_soon_threadsafe(answer, context=Context())
-            if turns * _SIGNALS_HANDLED_EVERY >= BLOCKED_AFTER:
+            if silent.count() * _SIGNALS_HANDLED_EVERY >= BLOCKED_AFTER:
                 raise BlockedError
 
     def begin(self) -> None:

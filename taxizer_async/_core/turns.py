@@ -1,5 +1,5 @@
 """
-Time-outs that are counted in turns of the event loop, rather than on a clock.
+Time-outs that are counted in turns of the event loop or thread that waits, rather than on a clock.
 
 While a loop is blocked, by an import or a model, it reads no answers. So a turn counts for its nominal
 length, however late it comes: a loop that stalled is not a call that failed.
@@ -17,6 +17,7 @@ import anyio
 
 from taxizer_async._core.event_loops import (
     Cancellable,
+    EventLoop,
     call_later,
     no_cancellation_lost,
     running_loop,
@@ -65,3 +66,27 @@ class Countdown:
             self._timer = call_later(self._native, self._turn, self._end_turn)
         else:
             self._call()
+
+
+@final
+class SilentTurns:
+    """Counts for how many turns of the one that waits *loop* has not reacted."""
+
+    __slots__ = ("_is_asked", "_loop", "_turns")
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._is_asked = False
+        self._turns = 0
+
+    def count(self) -> int:
+        """Count another turn; return how many there were since the loop was asked to react."""
+        if self._is_asked:
+            self._turns += 1
+        else:
+            self._turns, self._is_asked = 0, True
+            self._loop.call_soon(self._answer)
+        return self._turns
+
+    def _answer(self) -> None:
+        self._is_asked = False

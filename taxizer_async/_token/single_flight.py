@@ -30,6 +30,7 @@ from taxizer_async._core.event_loops import (
 )
 from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.policy import BLOCKED_AFTER, WATCH_INTERVAL
+from taxizer_async._core.turns import SilentTurns
 from taxizer_async._token.cached_token import CachedToken
 from taxizer_async._token.failures import Failure
 from taxizer_async.stores import Lease
@@ -208,20 +209,10 @@ class _EndElsewhere:
 
 async def _watch(refresh: SharedRefresh, ended: anyio.Event) -> None:
     """Abandon *refresh* if its loop is gone or blocked, while callers wait for *ended*."""
-    is_asked = False
-
-    def answer() -> None:
-        nonlocal is_asked
-        is_asked = False
-
-    turns = 0
+    # Of this loop, so that its own stall is not taken for the other's.
+    silent = SilentTurns(refresh.loop)
     while not ended.is_set():
-        # Counted in turns of this loop, so that its own stall is not taken for the other's.
-        if is_asked:
-            turns += 1
-        else:
-            turns, is_asked = 0, True
-            refresh.loop.call_soon(answer)
+        turns = silent.count()
         if refresh.loop.is_gone or turns * WATCH_INTERVAL >= BLOCKED_AFTER:
             refresh.abandon()
             return

@@ -154,7 +154,7 @@ QUOTED: Final = {
     "0 of 200 requests fail, with 4 calls to the endpoints": (
         "| taxizer_async (httpx) | 0 of 200; 4 |"
     ),
-    "With Authlib 160 fail": ("| Authlib | 160 of 200; 160 |"),
+    "With Authlib 160 fail": "| Authlib | 160 of 200; 160 |",
     "1.9 µs per request, and a static header 2.0 µs. Authlib takes 33.8 µs": (
         "on one request, the auth alone, µs | 2.0 | 1.9 | 2.0 | 33.8 |"
     ),

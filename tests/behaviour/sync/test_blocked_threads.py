@@ -1,4 +1,4 @@
-"""Sync callers whose helper thread is blocked by code of the user's that waits without `await`."""
+"""Sync callers while code of the user's that waits without `await` blocks their helper thread."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_another_account_is_served_by_another_thread(sandbox: Sandbox, blocking:
 
 
 @pytest.mark.invariant(6)
-def test_a_caller_whose_own_login_blocks_gets_an_error(
+def test_a_caller_that_is_blocked_by_its_own_login_gets_an_error(
     sandbox: Sandbox, blocking: Blocking
 ) -> None:
     """Each caller is told what blocks; once it ends, the next one gets a token by one login."""

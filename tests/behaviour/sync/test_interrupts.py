@@ -125,7 +125,7 @@ def test_a_call_that_has_not_begun_when_the_thread_ends_is_ended(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the user's code ends the helper thread's loop, a call that is queued there does not wait for ever."""
-    # It ends at once, and not as one whose thread is blocked.
+    # It ends at once, and not by the rule for blocked threads.
     monkeypatch.setattr(helper_thread, "BLOCKED_AFTER", math.inf)
     queued = threading.Event()
     results: list[object] = []

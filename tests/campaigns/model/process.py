@@ -139,7 +139,7 @@ class _Refreshes:
             result = await self._lease_wait.run(request, shared)
             return result
         finally:
-            self._process.refresh_ends(result)
+            self._process.refresh_ends(result, shared)
 
 
 class Process:
@@ -180,7 +180,7 @@ class Process:
         #: The refresh that holds the lock.
         self.turn: Refresh | None = None
         self.refreshes_begun = self.refreshes_ended = self.requests = 0
-        #: How many refreshes have ended with a result that a caller can use.
+        #: How many refreshes have ended with a result that a caller waited for and can use.
         self.results = 0
         #: How many of them brought a JWT at a moment.
         self._brought: Counter[tuple[str, float]] = Counter()
@@ -250,14 +250,16 @@ class Process:
             ),
         )
 
-    def refresh_ends(self, result: Result | None) -> None:
+    def refresh_ends(self, result: Result | None, shared: SharedRefresh) -> None:
         """Note the result of a refresh; None if it was cut short."""
         assert self.turn is not None
         self.watch.refreshed(self.turn, result)
         self.refreshes_ended += 1
         is_forgotten = self.turn.forgets != self.watch.forgets
         is_refused = isinstance(result, CachedToken) and not self.alive()
-        if not (is_forgotten or is_refused or isinstance(result, NoResult)):
+        # If it hung for too long, its callers were let go, and later ones wait for another.
+        is_awaited = not shared.is_over
+        if is_awaited and not (is_forgotten or is_refused or isinstance(result, NoResult)):
             self.results += 1
             if isinstance(result, CachedToken):
                 self._brought[result.token.jwt.reveal(), self.world.clock.monotonic()] += 1

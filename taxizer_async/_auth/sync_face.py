@@ -34,6 +34,7 @@ from taxizer_async._core.policy import Freshness
 from taxizer_async._core.threads import NoThreadError
 from taxizer_async._http.network_errors import describe_network_error
 from taxizer_async._token.cached_token import CachedToken
+from taxizer_async._token.provider import not_cleared
 from taxizer_async._token.single_flight import RefreshCoordinator
 
 
@@ -46,6 +47,15 @@ _TRIES: Final = _MOST_BLOCKED + 1
 
 
 @final
+class _CannotWaitError(Exception):
+    """Says why a caller cannot wait for what it needs."""
+
+    def error(self) -> TokenEndpointUnavailableError:
+        """Return what a caller that needs a token gets."""
+        return TokenEndpointUnavailableError(f"no token could be waited for: {self}")
+
+
+@final
 class SyncFace:
     """Does for sync callers what *bearer* does for async ones."""
 
@@ -53,7 +63,7 @@ class SyncFace:
 
     def __init__(self, bearer: Bearer) -> None:
         self._bearer = bearer
-        # The last call that nobody waits for: in a blocked thread they would pile up.
+        # The last renewal ahead of need, which nobody waits for: in a blocked thread they would pile up.
         self._ahead: Call[CachedToken] | None = None
         # For each event loop that code of this account blocks, a call that waited for it.
         self._blocked: dict[HelperLoop, Call[Any]] = {}
@@ -78,33 +88,57 @@ class SyncFace:
     def refused(self, token: Token, place: str) -> Token | None:
         try:
             return self._wait(lambda: self._bearer.provider.refused(token, place))
-        except TokenEndpointUnavailableError:  # of `_wait` itself
-            return None
+        except _CannotWaitError:
+            other = self._bearer.cache.alive()
+            return None if other is None or other.token.jwt == token.jwt else other.token
 
     def forget(self) -> None:
-        self._wait(self._bearer.provider.forget)
+        provider = self._bearer.provider
+        # Here, as there may be no thread to do it in.
+        provider.drop()
+        try:
+            self._wait(provider.forget)
+        except _CannotWaitError as cause:
+            raise not_cleared(str(cause)) from None
 
     def acquire(self) -> CachedToken:
         """Return a usable token; ahead of need have it renewed, and do not wait."""
-        cache, provider = self._bearer.cache, self._bearer.provider
+        cache = self._bearer.cache
         cached = cache.alive()
-        if cached is None or cache.freshness() is not Freshness.RENEW_AHEAD:
-            try:
-                return self._wait(provider.acquire)
-            except TokenEndpointUnavailableError:
-                # Where the wait failed and not the login, nobody has looked whether this token will do.
-                cached = cache.alive()
-                if cached is None:
-                    raise
-                return cached
-        is_under_way = self._coordinator.is_under_way or (self._ahead and not self._ahead.is_over)
-        if cache.active_failure() is None and not is_under_way:
-            with contextlib.suppress(NoThreadError, OSError):
-                self._ahead = submit(provider.acquire)
-        return cached
+        if cached is not None and cache.freshness() is Freshness.RENEW_AHEAD:
+            self._renew_ahead()
+            return cached
+        try:
+            return self._wait(self._bearer.provider.acquire)
+        except _CannotWaitError as cause:
+            # Nobody has looked whether this token will do.
+            cached = cache.alive()
+            if cached is None:
+                raise cause.error() from None
+            return cached
+
+    def _renew_ahead(self) -> None:
+        if self._ahead is not None and not self._ahead.may_be_made:
+            self._ahead = None
+        is_under_way = self._coordinator.is_under_way or self._ahead is not None
+        if is_under_way or self._bearer.cache.active_failure() or self._blocks_too_many():
+            return
+        with contextlib.suppress(NoThreadError, OSError):
+            self._ahead = submit(self._bearer.provider.acquire, self)
 
     def replacement_for(self, cached: CachedToken) -> CachedToken | None:
-        return self._wait(lambda: self._bearer.replacement_for(cached))
+        """Do as `Bearer.replacement_for`; a token that has replaced *cached* is not waited for."""
+        cache = self._bearer.cache
+        found = cache.replacement_for(cached)
+        if found is not None:
+            return found
+        try:
+            return self._wait(lambda: self._bearer.replacement_for(cached))
+        except _CannotWaitError as cause:
+            found = cache.alive()
+            if found is None:
+                raise cause.error() from None
+            return None if found.same_token(cached) else found
 
     @property
     def _coordinator(self) -> RefreshCoordinator:
@@ -115,7 +149,7 @@ class SyncFace:
         Return what *call* returns; an exception in this thread ends the wait, and no refresh.
 
         Raises:
-            TokenEndpointUnavailableError: If there is no thread or descriptor to wait with.
+            _CannotWaitError: If there is no thread or descriptor to wait with.
             RuntimeError: If the helper thread would wait for itself.
         """
         loops = _running_loops()
@@ -141,8 +175,7 @@ class SyncFace:
             )
         except OSError as cause:
             problem = describe_network_error(cause)
-        msg = f"no token could be waited for: {problem}"
-        raise TokenEndpointUnavailableError(msg)
+        raise _CannotWaitError(problem)
 
     def _made(self, make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
         """
@@ -155,14 +188,16 @@ class SyncFace:
             if self._blocks_too_many():
                 break
             try:
-                call = submit(make)
+                call = submit(make, self)
             except NoThreadError:
+                if self._blocked:
+                    break  # it would block this thread, too
                 if not can_run_here:
                     raise
                 return run_here(make)
             with contextlib.suppress(BlockedError):
                 return call.result()
-            if call.is_blocked_by(self._coordinator.task):
+            if call.is_blocked_by_owner:
                 self._blocked[call.loop] = call
             leave_blocked(call)
         raise BlockedError

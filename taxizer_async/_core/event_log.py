@@ -139,7 +139,7 @@ class _Listener:
         from taxizer_async._core.helper_thread import submit  # noqa: PLC0415
 
         try:
-            submit(lambda: self.call(event, answer))
+            submit(lambda: self.call(event, answer), self)
         except (RuntimeError, OSError):
             if inspect.iscoroutine(answer):
                 answer.close()

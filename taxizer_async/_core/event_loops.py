@@ -14,12 +14,13 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypeVar, final
 from weakref import ref
 
 import anyio
 
 
+T = TypeVar("T")
 Body = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -149,6 +150,7 @@ def start_task(
         task = _Task(_run_in_asyncio(body, end, followers), loop=native, context=context)
         task.end, task.grace, task.followers = end, grace, followers
         parent = asyncio.current_task(native)
+        task.owner = owner_of(parent)
         if isinstance(parent, _Task) and parent.is_ending:
             # asyncio waits only for the tasks that existed when its loop was ended.
             parent.followers.append(task)
@@ -174,8 +176,19 @@ def call_later(native: object, seconds: float, call: Callable[[], object]) -> Ca
     return start_task(native, partial(_call_after, seconds, call), Context())
 
 
+class OwnedTask(asyncio.Task[T]):
+    """A task that knows on whose behalf it runs, as those do that `start_task` starts in it."""
+
+    owner: object = None
+
+
+def owner_of(task: asyncio.Task[Any] | None) -> object:
+    """Return on whose behalf *task* runs, if that is known."""
+    return task.owner if isinstance(task, OwnedTask) else None
+
+
 @final
-class _Task(asyncio.Task[None]):
+class _Task(OwnedTask[None]):
     """
     A task that is not cancelled with all others when its loop ends.
 

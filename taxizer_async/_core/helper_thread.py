@@ -15,12 +15,12 @@ import socket
 import threading
 import time
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from typing import Any, Final, Generic, TypeVar, final
 
-from taxizer_async._core.event_loops import EventLoop, independent_tasks
+from taxizer_async._core.event_loops import EventLoop, OwnedTask, independent_tasks, owner_of
 from taxizer_async._core.policy import BLOCKED_AFTER
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.threads import AbandonableCalls, NoThreadError, start_thread
@@ -53,14 +53,22 @@ class Call(Generic[T]):
 
     Its lock is Python's own: those of `concurrent.futures` may stay taken when a KeyboardInterrupt strikes the
     caller, and would stop the thread that serves all others.
+
+    Args:
+        make: Makes it.
+        owner: On whose behalf.
+        loop: The event loop that it is made in.
     """
 
-    __slots__ = ("_ended", "_make", "_task", "loop")
+    __slots__ = ("_ended", "_make", "_owner", "_task", "loop")
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], loop: HelperLoop) -> None:
+    def __init__(
+        self, make: Callable[[], Coroutine[Any, Any, T]], owner: object, loop: HelperLoop
+    ) -> None:
         self._make = make
+        self._owner = owner
         self.loop = loop
-        self._task: asyncio.Task[T] | None = None
+        self._task: OwnedTask[T] | None = None
         self._ended = threading.Lock()
         self._ended.acquire()
 
@@ -69,10 +77,15 @@ class Call(Generic[T]):
         """Whether it has ended, or will never end here, as it was made before this process was forked."""
         return self.loop.pid != os.getpid() or self not in self.loop.calls
 
-    def is_blocked_by(self, task: object) -> bool:
-        """Return whether the task that now runs in its event loop is its own, or *task*."""
-        running = asyncio.current_task(self.loop)
-        return running is not None and (running is self._task or running is task)
+    @property
+    def may_be_made(self) -> bool:
+        """Whether it has not ended, and its event loop is not one that was left, as it is blocked."""
+        return not (self.is_over or self.loop.is_left)
+
+    @property
+    def is_blocked_by_owner(self) -> bool:
+        """Whether what now runs in its event loop does so on behalf of the same owner."""
+        return owner_of(asyncio.current_task(self.loop)) is self._owner
 
     def result(self) -> T:
         """
@@ -108,7 +121,8 @@ class Call(Generic[T]):
     def begin(self) -> None:
         """Make it, in the event loop's thread."""
         if not self.loop.is_ending:
-            self._task = self.loop.create_task(self._make())
+            self._task = OwnedTask(self._make(), loop=self.loop)
+            self._task.owner = self._owner
             self.loop.running += 1
             self._task.add_done_callback(self._note_end)
 
@@ -139,6 +153,7 @@ class HelperLoop(asyncio.SelectorEventLoop):
         running: How many of them have begun.
         changed: Set when a call has ended.
         is_ending: Whether no more calls begin.
+        is_left: Whether later calls are made in another thread.
         thread: The thread that it runs in.
         pid: The process that it runs in.
     """
@@ -149,9 +164,10 @@ class HelperLoop(asyncio.SelectorEventLoop):
         self.calls: set[Call[Any]] = set()
         self.running = 0
         self.changed = asyncio.Event()
-        self.is_ending = False
+        self.is_ending = self.is_left = False
         self.thread = 0
         self.pid = os.getpid()
+        self.set_task_factory(_start_owned)
 
     def __del__(self) -> None:
         """Close one whose thread was interrupted before it ran, or that was only made in part."""
@@ -168,15 +184,26 @@ class HelperLoop(asyncio.SelectorEventLoop):
                 await asyncio.wait_for(close(), _CLOSED_FOR)
 
 
-def submit(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
+def _start_owned(
+    loop: asyncio.AbstractEventLoop,
+    steps: Coroutine[Any, Any, T] | Generator[Any, None, T],
+    **options: Any,
+) -> OwnedTask[T]:
+    """Start a task on behalf of the owner of the one that starts it, which may be code of the user's."""
+    task = OwnedTask(steps, loop=loop, **options)
+    task.owner = owner_of(asyncio.current_task(loop))
+    return task
+
+
+def submit(make: Callable[[], Coroutine[Any, Any, T]], owner: object) -> Call[T]:
     """
-    Have a call made in the helper thread of this process.
+    Have a call made in the helper thread of this process, on behalf of *owner*.
 
     Raises:
         NoThreadError: If no thread can be started.
         OSError: If there is no descriptor for an event loop.
     """
-    return _helper.get().submit(make)
+    return _helper.get().submit(make, owner)
 
 
 def leave_blocked(call: Call[Any]) -> None:
@@ -218,10 +245,10 @@ class _Helper:
         self._mutex = threading.Lock()
         self._loop: HelperLoop | None = None
 
-    def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
+    def submit(self, make: Callable[[], Coroutine[Any, Any, T]], owner: object) -> Call[T]:
         with self._mutex:
             loop = self._loop or self._start()
-            call = Call(make, loop)
+            call = Call(make, owner, loop)
             loop.calls.add(call)
             # In a context of its own: the caller's may say that trio runs.
             loop.call_soon_threadsafe(call.begin, context=Context())
@@ -277,6 +304,7 @@ class _Helper:
     def leave(self, loop: HelperLoop) -> None:
         """Have callers start another from here on."""
         with self._mutex:
+            loop.is_left = True
             if self._loop is loop:
                 self._loop = None
 

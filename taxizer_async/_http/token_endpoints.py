@@ -246,7 +246,8 @@ class HttpExchange:
             reason = self._describe_delay(f"in {cause.calls} earlier calls")
             return Unavailable(reason=reason, not_processed=True)
         except (Exception, SystemExit) as cause:  # noqa: BLE001 - the factory and the proxy variables are the user's
-            is_passing = isinstance(cause, (OSError, MemoryError)) or lacks_thread(cause)
+            passing = OSError, MemoryError, SystemError
+            is_passing = isinstance(cause, passing) or lacks_thread(cause)
             problem = f"raised {_describe(cause) if is_passing else type(cause).__name__}"
         else:
             problem = self._problem_of(client)

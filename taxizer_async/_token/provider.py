@@ -252,22 +252,19 @@ class TokenProvider:
             TokenStoreError: If the store could not drop it.
             AuthError: If the credentials callable failed, so that the account is unknown.
         """
-        self._drop()
+        self.drop()
         key, _ = await self._renewal.key()
         if not isinstance(key, StoreKey):
             raise self._failures.fail(key).error()
         cleared = await self._store.clear(key)
         # A refresh that began while the store was being cleared may have found the record still there.
-        self._drop()
+        self.drop()
         self._event_log.emit(events.Forgotten())
         if not cleared:
-            msg = (
-                f"the token store could not drop the token ({self._store.failing}): it is dropped in "
-                "this process, but others may go on with it; try again when the store is back"
-            )
-            raise TokenStoreError(msg)
+            raise not_cleared(str(self._store.failing))
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Drop the token in this process; callers wait no longer for what is under way."""
         self.cache.forget()
         self._coordinator().supersede()
 
@@ -391,3 +388,11 @@ class TokenProvider:
 
     def _coordinator(self) -> RefreshCoordinator:
         return self.own_coordinator.get()
+
+
+def not_cleared(problem: str) -> TokenStoreError:
+    """Return the error of a `forget` that could not drop the token in the store."""
+    return TokenStoreError(
+        f"the token store could not drop the token ({problem}): it is dropped in this process, but others "
+        "may go on with it; try again when the store is back"
+    )

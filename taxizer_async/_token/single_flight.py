@@ -293,12 +293,6 @@ class RefreshCoordinator:
         refresh = self._current
         return refresh is not None and not refresh.is_over and not refresh.loop.is_gone
 
-    @property
-    def task(self) -> Cancellable | None:
-        """What the refresh under way runs in."""
-        refresh = self._current
-        return None if refresh is None else refresh.task
-
     def abandon_in(self, native: object) -> None:
         """Abandon the refresh under way if it runs in the loop *native*, which is about to be blocked."""
         refresh = self._current

@@ -262,10 +262,11 @@ def test_extra_values(caplog: pytest.LogCaptureFixture) -> None:
     assert extras["TokenRefused.taxizer_renewing"] is False
 
 
-def test_a_line_that_is_off_costs_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_off_costs_no_words(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing is put into words for a level that is off."""
-    monkeypatch.setattr(log_lines.LOG, "level", logging.CRITICAL)
-    log_lines.LOG.manager._clear_cache()  # type: ignore[attr-defined]
+    caplog.set_level(logging.CRITICAL, "taxizer_async")
     monkeypatch.setattr(log_lines, "_fields", lambda _: pytest.fail("rendered"))
     for event, _, _ in SAID:
         emit(event)

@@ -142,6 +142,7 @@ async def test_what_a_factory_raises_is_told_by_its_class(
         (FileNotFoundError(errno.ENOENT, "cnry"), "FileNotFoundError (No such file or directory)"),
         (ssl.SSLError("cnry"), "SSLError (TLS)"),
         (MemoryError("cnry"), "MemoryError"),
+        (SystemError("cnry"), "SystemError"),
         (RuntimeError("can't start new thread"), "RuntimeError (no thread can be started"),
     ],
     ids=repr,

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import gc
+import itertools
 import subprocess
 import sys
 import threading
 import time
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import anyio
 import attrs
+import httpx
 import pytest
 
-from taxizer_async import Credentials, TaxizerAuth, TokenEndpointUnavailableError
+from taxizer_async import (
+    Credentials,
+    TaxizerAuth,
+    Token,
+    TokenEndpointUnavailableError,
+    TokenStoreError,
+)
 from taxizer_async._auth import sync_face
 from taxizer_async._core import helper_thread
+from taxizer_async._core.events import Event
+from taxizer_async._core.threads import NoThreadError, start_thread
 from taxizer_async._token import single_flight
 from taxizer_async.testing import ManualClock, Sandbox
-from tests.support.callers import auth_of
+from tests.support.callers import PATH, auth_of
 from tests.support.forking import exit_code, fork, needs_fork
 from tests.support.limits import HANG
+from tests.support.scripted_store import ScriptedLease, ScriptedStore
 from tests.support.threads import helper_threads, run_in_threads, wait_until
 
 
@@ -37,7 +49,7 @@ class Blocking:
     async def __call__(self) -> Credentials:
         self.begun.release()
         if self.blocks:
-            self.end.wait(HANG)
+            self.end.wait(2 * HANG)
         return self.pair
 
 
@@ -59,6 +71,19 @@ def begin(auth: TaxizerAuth, blocking: Blocking) -> threading.Thread:
     thread.start()
     assert blocking.begun.acquire(timeout=HANG)
     return thread
+
+
+def calls_in_the_thread() -> int:
+    """Return how many calls the helper thread has that serves new ones."""
+    loop = helper_thread._helper.get()._loop
+    return 0 if loop is None else len(loop.calls)
+
+
+def block_twice(auth: TaxizerAuth, blocking: Blocking) -> None:
+    """Have the next two logins of *auth* each block a thread, and those after them none."""
+    with pytest.raises(TokenEndpointUnavailableError):
+        auth.sync_token()
+    blocking.blocks = False
 
 
 @pytest.mark.invariant(6)
@@ -127,7 +152,7 @@ def test_an_account_that_blocks_again_and_again_keeps_no_other_from_its_token(
     def block() -> None:
         while not blocking.end.is_set():
             # Without an account it asks at once, in each thread that it comes to.
-            with contextlib.suppress(TokenEndpointUnavailableError):
+            with contextlib.suppress(TokenStoreError):
                 auth.sync_forget()
             blocking.end.wait(0.01)
 
@@ -144,6 +169,176 @@ def test_an_account_that_blocks_again_and_again_keeps_no_other_from_its_token(
     blocking.blocks = False
     wait_until(lambda: not helper_threads())
     assert auth.sync_token().jwt.reveal() in sandbox.issued_jwts
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.parametrize("where", ["heartbeat", "listener", "subtask"])
+def test_all_code_of_an_account_counts(
+    sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Wherever its code blocks, an account blocks two threads at most."""
+    sandbox.connect_latency = 0.5
+    store = ScriptedStore(ManualClock())
+    store.heartbeat = 0.05
+
+    async def extend(lease: ScriptedLease) -> bool:
+        lease.beats += 1
+        # The first is that of the refresh itself, just before it asks.
+        if lease.beats > 1:
+            await blocking()
+        return True
+
+    async def listen(_: Event) -> None:
+        await blocking()
+
+    async def read() -> Credentials:
+        return await asyncio.create_task(blocking())
+
+    before = len(helper_threads())
+    if where == "heartbeat":
+        monkeypatch.setattr(ScriptedLease, "extend", extend)
+        auth = auth_of(sandbox, store=store)
+    elif where == "listener":
+        auth = auth_of(sandbox, on_event=listen)
+    else:
+        auth = auth_of(sandbox, read)
+    for _ in range(4):
+        with contextlib.suppress(TokenEndpointUnavailableError, TokenStoreError):
+            auth.sync_token()
+            auth.sync_forget()
+
+    assert len(helper_threads()) == before + 2
+
+
+@pytest.mark.invariant(6)
+def test_a_login_that_async_callers_have_left_counts(sandbox: Sandbox, blocking: Blocking) -> None:
+    """Callers of another event loop that leave a blocked login first do not hide whose code blocks."""
+    auth, before = auth_of(sandbox, blocking), len(helper_threads())
+    for _ in range(4):
+        blocking.blocks = True
+        asking = threading.Thread(target=run_in_threads, args=(1, auth.sync_token), daemon=True)
+        asking.start()
+        wait_until(lambda: blocking.begun.acquire(blocking=False) or not asking.is_alive())  # noqa: B023
+        blocking.blocks = False
+        assert anyio.run(auth.token).jwt.reveal() == sandbox.issued_jwts[-1]
+        asking.join(HANG)
+        anyio.run(auth.forget)
+        while blocking.begun.acquire(blocking=False):
+            pass
+
+    assert len(helper_threads()) == before + 2
+
+
+@pytest.mark.invariant(7)
+def test_an_account_whose_renewal_was_stuck_is_renewed_ahead_again(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """A renewal in a thread that another account blocks does not stand for all later ones."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, clock=clock)
+    auth.sync_token()
+    wait_until(lambda: not helper_threads())
+    begin(auth_of(sandbox, blocking), blocking)
+    blocking.blocks = False
+    clock.advance(sandbox.lifetime - 60)
+    auth.sync_token()
+    clock.advance(45)
+    renewed = auth.sync_token()
+    assert auth.status().renewals == 1
+
+    clock.advance(sandbox.lifetime - 60)
+    assert auth.sync_token() == renewed
+    wait_until(lambda: auth.status().renewals == 2)
+
+
+@pytest.mark.invariant(7)
+def test_an_account_that_blocks_two_threads_is_not_renewed_in_a_third(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """Nor ahead of need, while nobody waits."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, blocking, clock=clock)
+    block_twice(auth, blocking)
+    token = anyio.run(auth.token)
+    clock.advance(sandbox.lifetime - 60)
+
+    assert auth.sync_token() == token
+    assert calls_in_the_thread() == 0
+
+
+@pytest.mark.invariant(6)
+def test_forgetting_needs_no_thread(sandbox: Sandbox, blocking: Blocking) -> None:
+    """The token is dropped in this process, and the error says that the store may still have it."""
+    auth = auth_of(sandbox, blocking)
+    block_twice(auth, blocking)
+    anyio.run(auth.token)
+
+    with pytest.raises(TokenStoreError, match="it is dropped in this process"):
+        auth.sync_forget()
+    assert auth.status().state == "none"
+
+
+@pytest.mark.invariant(14)
+def test_a_token_that_replaced_the_refused_one_is_not_waited_for(
+    sandbox: Sandbox, auth: TaxizerAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late 401 is answered with the token in memory, and no thread is asked for it."""
+    old, new, after_401 = overtaken(sandbox, auth)
+    monkeypatch.setattr(sync_face, "submit", lambda *_: pytest.fail("it waits"))
+    again = after_401()
+
+    assert again.headers["Authorization"] == f"Bearer {new.jwt.reveal()}"
+    assert new != old
+
+
+@pytest.mark.invariant(14)
+def test_a_token_that_must_be_renewed_is_sent_instead_of_the_refused_one(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """While each thread is blocked, an old token that still works is better than an error."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, blocking, clock=clock)
+    block_twice(auth, blocking)
+    old, new, after_401 = overtaken(sandbox, auth)
+    clock.advance(sandbox.lifetime - 20)
+    again = after_401()
+
+    assert again.headers["Authorization"] == f"Bearer {new.jwt.reveal()}"
+    assert auth.sync_refused(old) == new
+    assert auth.sync_refused(new) is None
+
+
+def overtaken(
+    sandbox: Sandbox, auth: TaxizerAuth
+) -> tuple[Token, Token, Callable[[], httpx.Request]]:
+    """
+    Send a request with a token that is replaced meanwhile.
+
+    Return both tokens, and what answers the request with a 401 and returns what is sent then.
+    """
+    old = anyio.run(auth.token)
+    flow = auth.sync_auth_flow(httpx.Request("GET", f"{sandbox.base_url}{PATH}"))
+    sent = next(flow)
+    new = anyio.run(auth.refused, old)
+    assert new is not None
+    return old, new, lambda: flow.send(httpx.Response(401, request=sent))
+
+
+@pytest.mark.invariant(6)
+def test_the_callers_thread_is_not_blocked_as_well(
+    sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other thread can be started, code that has blocked one does not run in the caller's."""
+    starts = itertools.count()
+
+    def start_one(call: Callable[[], object], name: str) -> threading.Thread:
+        if next(starts):
+            raise NoThreadError(at_exit=False)
+        return start_thread(call, name)
+
+    monkeypatch.setattr(helper_thread, "start_thread", start_one)
+    with pytest.raises(TokenEndpointUnavailableError, match="waits without await"):
+        auth_of(sandbox, blocking).sync_token()
 
 
 @pytest.mark.invariant(6)
@@ -176,8 +371,7 @@ def test_renewals_ahead_of_need_do_not_pile_up(sandbox: Sandbox, blocking: Block
     calls = [auth.sync_token() for _ in range(20)]
 
     assert calls == [token] * 20
-    loops = [each for each in gc.get_objects() if isinstance(each, helper_thread.HelperLoop)]
-    assert max(len(loop.calls) for loop in loops) == 2
+    assert calls_in_the_thread() == 2
 
     blocking.end.set()
     asking.join(HANG)

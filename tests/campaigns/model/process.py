@@ -175,8 +175,8 @@ class Process:
         inside: Any = self.provider
         lease_wait = LeaseWait(attrs.evolve(inside._renewal, clock=self.clock))
         inside._lease_wait = _Refreshes(self, lease_wait)
-        self._drop = inside._drop
-        inside._drop = self._note_forget
+        self._drop = self.provider.drop
+        inside.drop = self._note_forget
         #: The refresh that holds the lock.
         self.turn: Refresh | None = None
         self.refreshes_begun = self.refreshes_ended = self.requests = 0

@@ -36,11 +36,10 @@ NOT_RUN: Final = (
 SERVERS: Final = {"taxizer-async sandbox": "8765", "uvicorn": "8766"}
 #: What the reader has.
 USERS_FILES: Final = {
-    "body.json": (
+    "invoice.json": (
         '{"uuid": "8e6000cf-1a98-4174-b3e7-b5d5954bc10d", "invoiceNumber": "INV-1", '
         '"deviceId": "3fa85f64-5717-4562-b3fc-2c963f66afa6", "signedXmlInvoice": "PEludm9pY2UvPg=="}'
     ),
-    "invoice.json": "{}",
     "invoice.xml": "<Invoice/>",
     "invoices.jsonl": (
         '{"uuid": "8e6000cf-1a98-4174-b3e7-b5d5954bc10d", "invoice_number": "INV-1", "file": "invoice.xml", '

@@ -179,7 +179,7 @@ def tests_min(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Break the source in a hundred ways, and see the suite catch each."""
-    install(session)
+    install(session, "neighbours")
     session.run("python", "tests/campaigns/mutants/run.py", *session.posargs)
 
 

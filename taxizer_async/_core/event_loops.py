@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import signal
 import sys
 
 from collections.abc import Callable, Coroutine, Generator
@@ -236,11 +237,15 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
 
 
 async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> None:
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_end_after_grace, scope, grace)
-        with scope:
-            await body()
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_end_after_grace, scope, grace)
+            with scope:
+                await body()
+            tasks.cancel_scope.cancel()
+    except* KeyboardInterrupt:
+        # It hit a task that the body started. In this one an error would end trio; now the main task gets it.
+        signal.raise_signal(signal.SIGINT)
 
 
 async def _call_after(seconds: float, call: Callable[[], object]) -> None:

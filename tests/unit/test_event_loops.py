@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import signal
 import sys
 import threading
 import time
@@ -296,6 +297,28 @@ def test_a_task_that_is_started_as_its_loop_ends_may_finish(anyio_backend: Any) 
 
     assert 0.34 <= _end_of_loop(anyio_backend, body) < HANG
     assert done == ["body", "last", "ended"]
+
+
+@pytest.mark.invariant(6)
+def test_an_interrupt_in_a_task_of_its_own_ends_the_program(anyio_backend: Any) -> None:
+    """Ctrl-C that hits a task which a body has started is raised where the program waits."""
+
+    async def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await anyio.lowlevel.checkpoint()
+
+    async def body() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(interrupt)
+            await anyio.sleep(HANG)
+
+    async def main() -> None:
+        task = start_task(native(), body, Context())
+        await anyio.sleep(HANG)
+        task.cancel()
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(anyio_backend, main)
 
 
 def test_shielded_clean_up_is_not_cut_off(anyio_backend: Any) -> None:

@@ -317,8 +317,13 @@ def test_an_interrupt_in_a_task_of_its_own_ends_the_program(anyio_backend: Any) 
         await anyio.sleep(HANG)
         task.cancel()
 
-    with pytest.raises(KeyboardInterrupt):
-        _run(anyio_backend, main)
+    # In a background job of a shell it would be ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _run(anyio_backend, main)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_shielded_clean_up_is_not_cut_off(anyio_backend: Any) -> None:

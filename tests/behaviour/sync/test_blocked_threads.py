@@ -308,6 +308,21 @@ def test_a_token_that_must_be_renewed_is_sent_instead_of_the_refused_one(
     assert auth.sync_refused(new) is None
 
 
+@pytest.mark.invariant(14)
+def test_a_refused_token_that_no_thread_can_replace_is_an_error(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """The request fails as one that found no token does, and says what blocks."""
+    auth = auth_of(sandbox, blocking)
+    block_twice(auth, blocking)
+    anyio.run(auth.token)
+    flow = auth.sync_auth_flow(httpx.Request("GET", f"{sandbox.base_url}{PATH}"))
+    sent = next(flow)
+
+    with pytest.raises(TokenEndpointUnavailableError, match="waits without await"):
+        flow.send(httpx.Response(401, request=sent))
+
+
 def overtaken(
     sandbox: Sandbox, auth: TaxizerAuth
 ) -> tuple[Token, Token, Callable[[], httpx.Request]]:

@@ -73,13 +73,18 @@ def test_waiters_that_were_let_go_wait_again(here: Any, there: Any, refreshes: R
                 await refresh.wait(native())
                 waits.append(refresh.result)
 
+    async def wait_later() -> None:
+        # The loop of the refresh is not the one that lets go.
+        await until(lambda: refreshes.begun)
+        await wait_twice()
+
     async def let_go_twice() -> None:
         await until(lambda: refreshes.begun and len(refreshes.begun[0]._since) == 2)
         refreshes.coordinator.let_callers_go()
         await until(lambda: len(waits) == 2 and len(refreshes.begun[0]._since) == 2)
         refreshes.let_go()
 
-    run_together((here, wait_twice), (there, wait_twice), (there, let_go_twice))
+    run_together((here, wait_twice), (there, wait_later), (there, let_go_twice))
 
     assert waits == [None] * 2 + [refreshes.result] * 2
 

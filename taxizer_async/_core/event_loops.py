@@ -178,13 +178,13 @@ def call_later(native: object, seconds: float, call: Callable[[], object]) -> Ca
 
 
 class OwnedTask(asyncio.Task[T]):
-    """A task that knows on whose behalf it runs, as those do that `start_task` starts in it."""
+    """A task that knows the owner that it runs for, as do the tasks that `start_task` starts in it."""
 
     owner: object = None
 
 
 def owner_of(task: asyncio.Task[Any] | None) -> object:
-    """Return on whose behalf *task* runs, if that is known."""
+    """Return the owner that *task* runs for, if that is known."""
     return task.owner if isinstance(task, OwnedTask) else None
 
 

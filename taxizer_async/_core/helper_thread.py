@@ -56,7 +56,7 @@ class Call(Generic[T]):
 
     Args:
         make: Makes it.
-        owner: On whose behalf.
+        owner: What it is made for, such as an account.
         loop: The event loop that it is made in.
     """
 

@@ -11,6 +11,7 @@ import threading
 import time
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import attrs
@@ -79,11 +80,20 @@ def calls_in_the_thread() -> int:
     return 0 if loop is None else len(loop.calls)
 
 
-def block_twice(auth: TaxizerAuth, blocking: Blocking) -> None:
-    """Have the next two logins of *auth* each block a thread, and those after them none."""
+def auth_that_blocks_two(sandbox: Sandbox, blocking: Blocking, **options: Any) -> TaxizerAuth:
+    """Return an auth of which two logins each block a thread, and later ones none."""
+    auth = auth_of(sandbox, blocking, **options)
     with pytest.raises(TokenEndpointUnavailableError):
         auth.sync_token()
     blocking.blocks = False
+    return auth
+
+
+def in_flight(sandbox: Sandbox, auth: TaxizerAuth) -> Callable[[], httpx.Request]:
+    """Send a request; return what answers it with a 401, and returns what is sent then."""
+    flow = auth.sync_auth_flow(httpx.Request("GET", f"{sandbox.base_url}{PATH}"))
+    sent = next(flow)
+    return lambda: flow.send(httpx.Response(401, request=sent))
 
 
 @pytest.mark.invariant(6)
@@ -212,7 +222,7 @@ def test_all_code_of_an_account_counts(
 
 @pytest.mark.invariant(6)
 def test_a_login_that_async_callers_have_left_counts(sandbox: Sandbox, blocking: Blocking) -> None:
-    """Callers of another event loop that leave a blocked login first do not hide whose code blocks."""
+    """Callers of another event loop that leave a blocked login first do not hide which account blocks."""
     auth, before = auth_of(sandbox, blocking), len(helper_threads())
     for _ in range(4):
         blocking.blocks = True
@@ -257,8 +267,7 @@ def test_an_account_that_blocks_two_threads_is_not_renewed_in_a_third(
 ) -> None:
     """Nor ahead of need, while nobody waits."""
     clock = ManualClock(start=time.time())
-    auth = auth_of(sandbox, blocking, clock=clock)
-    block_twice(auth, blocking)
+    auth = auth_that_blocks_two(sandbox, blocking, clock=clock)
     token = anyio.run(auth.token)
     clock.advance(sandbox.lifetime - 60)
 
@@ -269,8 +278,7 @@ def test_an_account_that_blocks_two_threads_is_not_renewed_in_a_third(
 @pytest.mark.invariant(6)
 def test_forgetting_needs_no_thread(sandbox: Sandbox, blocking: Blocking) -> None:
     """The token is dropped in this process, and the error says that the store may still have it."""
-    auth = auth_of(sandbox, blocking)
-    block_twice(auth, blocking)
+    auth = auth_that_blocks_two(sandbox, blocking)
     anyio.run(auth.token)
 
     with pytest.raises(TokenStoreError, match="it is dropped in this process"):
@@ -297,8 +305,7 @@ def test_a_token_that_must_be_renewed_is_sent_instead_of_the_refused_one(
 ) -> None:
     """While each thread is blocked, an old token that still works is better than an error."""
     clock = ManualClock(start=time.time())
-    auth = auth_of(sandbox, blocking, clock=clock)
-    block_twice(auth, blocking)
+    auth = auth_that_blocks_two(sandbox, blocking, clock=clock)
     old, new, after_401 = overtaken(sandbox, auth)
     clock.advance(sandbox.lifetime - 20)
     again = after_401()
@@ -313,14 +320,12 @@ def test_a_refused_token_that_no_thread_can_replace_is_an_error(
     sandbox: Sandbox, blocking: Blocking
 ) -> None:
     """The request fails as one that found no token does, and says what blocks."""
-    auth = auth_of(sandbox, blocking)
-    block_twice(auth, blocking)
+    auth = auth_that_blocks_two(sandbox, blocking)
     anyio.run(auth.token)
-    flow = auth.sync_auth_flow(httpx.Request("GET", f"{sandbox.base_url}{PATH}"))
-    sent = next(flow)
+    after_401 = in_flight(sandbox, auth)
 
     with pytest.raises(TokenEndpointUnavailableError, match="waits without await"):
-        flow.send(httpx.Response(401, request=sent))
+        after_401()
 
 
 def overtaken(
@@ -329,14 +334,13 @@ def overtaken(
     """
     Send a request with a token that is replaced meanwhile.
 
-    Return both tokens, and what answers the request with a 401 and returns what is sent then.
+    Return both tokens, and what `in_flight` returns.
     """
     old = anyio.run(auth.token)
-    flow = auth.sync_auth_flow(httpx.Request("GET", f"{sandbox.base_url}{PATH}"))
-    sent = next(flow)
+    after_401 = in_flight(sandbox, auth)
     new = anyio.run(auth.refused, old)
     assert new is not None
-    return old, new, lambda: flow.send(httpx.Response(401, request=sent))
+    return old, new, after_401
 
 
 @pytest.mark.invariant(6)

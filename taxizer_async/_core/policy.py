@@ -49,8 +49,6 @@ WATCH_INTERVAL: Final = 0.25
 BLOCKED_AFTER: Final = 5.0
 #: The longest pause between two attempts, unless `backoff` is longer.
 LONGEST_RETRY_WAIT: Final = 4.0
-#: With less time left no other attempt begins: cut short, it would only hide what the last one came to.
-SHORTEST_ATTEMPT: Final = 0.1
 #: A healthy exchange takes at most this many times as long as the last one. `keep_fresh` starts that long
 #: before callers would have to wait.
 HEALTHY_FACTOR: Final = 3.0
@@ -59,6 +57,8 @@ LONGEST_LIFE: Final = 400 * 86_400.0
 #: How far `Date` may be from our clock before it is used instead.
 CLOCK_TOLERANCE: Final = 2.0
 
+#: With less time left no other attempt begins: cut short, it would only hide what the last one came to.
+_SHORTEST_ATTEMPT: Final = 0.1
 #: More doublings may overflow a float.
 _DOUBLINGS: Final = 60
 #: Three thousand years: longer durations are mistakes, and may overflow.
@@ -221,6 +221,11 @@ class RenewalSchedule:
         if age < self.ends_after:
             return Freshness.MUST_RENEW
         return Freshness.EXPIRED
+
+
+def is_time_for_attempt(begin: float, deadline: float) -> bool:
+    """Return whether another attempt may begin at *begin* that has to end by *deadline*, on the same clock."""
+    return begin + _SHORTEST_ATTEMPT <= deadline
 
 
 def time_of_sending(

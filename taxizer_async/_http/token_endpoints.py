@@ -32,7 +32,7 @@ from taxizer_async._core.exchange import (
 )
 from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.models import Credentials
-from taxizer_async._core.policy import SHORTEST_ATTEMPT, RenewalPolicy
+from taxizer_async._core.policy import RenewalPolicy, is_time_for_attempt
 from taxizer_async._core.secret import Secret
 from taxizer_async._core.threads import AbandonableCalls, TooManyCallsError, lacks_thread
 from taxizer_async._http.library import MOST_LOGINS, HttpClientFactory, HttpLibrary, LoginClients
@@ -141,7 +141,7 @@ class HttpExchange:
                 return outcome
             retry_after = outcome.retry_after if isinstance(outcome, Unavailable) else None
             wait = self._policy.retry_wait(attempt, self._random(), retry_after)
-            if self._clock.monotonic() + wait + SHORTEST_ATTEMPT > budget.deadline:
+            if not is_time_for_attempt(self._clock.monotonic() + wait, budget.deadline):
                 return outcome
             if is_frozen(self._clock):
                 return Misconfigured(reason=FROZEN)

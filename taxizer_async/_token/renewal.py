@@ -29,7 +29,7 @@ from taxizer_async._core.exchange import (
     Unavailable,
 )
 from taxizer_async._core.models import Credentials
-from taxizer_async._core.policy import LEASE_YIELDED_FOR, SHORTEST_ATTEMPT, RenewalPolicy
+from taxizer_async._core.policy import LEASE_YIELDED_FOR, RenewalPolicy, is_time_for_attempt
 from taxizer_async._core.secret import Secret
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken, from_issued
@@ -322,7 +322,7 @@ class Renewal:
         Only this machine may see what has failed. Return None if there is no time left to try again.
         """
         resume_at = self.clock.monotonic() + max(pause, LEASE_YIELDED_FOR)
-        if turn.lease is None or resume_at + SHORTEST_ATTEMPT > turn.request.deadline:
+        if turn.lease is None or not is_time_for_attempt(resume_at, turn.request.deadline):
             return None
         return attrs.evolve(turn.progress, resume_at=resume_at)
 

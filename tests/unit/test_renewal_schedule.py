@@ -16,6 +16,7 @@ from taxizer_async._core.policy import (
     SHORTEST_LIFETIME,
     Freshness,
     RenewalSchedule,
+    is_time_for_attempt,
     time_of_sending,
 )
 
@@ -237,3 +238,11 @@ def test_remaining_life_for_any_clock(offset: float, took: float, lifetime: floa
     )
 
     assert abs(remaining - lifetime) <= max(3.0, took + 3.0)
+
+
+@pytest.mark.parametrize(
+    ("begin", "is_time"), [(0.0, True), (9.9, True), (9.91, False), (10.0, False), (11.0, False)]
+)
+def test_the_shortest_attempt(begin: float, is_time: bool) -> None:
+    """An attempt gets a tenth of a second at least."""
+    assert is_time_for_attempt(begin, 10.0) is is_time

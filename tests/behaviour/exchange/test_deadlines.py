@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from taxizer_async._core.exchange import Issued, Malformed, Unavailable
-from taxizer_async._core.policy import SHORTEST_ATTEMPT
 from taxizer_async._http.token_endpoints import HttpExchange
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.limits import HANG
@@ -127,7 +126,7 @@ async def test_with_hardly_any_time_left_no_other_attempt_begins(
 ) -> None:
     """What the last attempt came to is not hidden by one that would be cut short at once."""
     sandbox.fail("connect", Fault.status(503))
-    outcome = await asker.connect(seconds=0.25 + 0.9 * SHORTEST_ATTEMPT)
+    outcome = await asker.connect(seconds=0.25 + 0.09)
 
     assert isinstance(outcome, Unavailable)
     assert outcome.status_code == 503

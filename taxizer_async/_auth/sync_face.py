@@ -13,7 +13,8 @@ import contextlib
 import threading
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar, final
+from typing import Any, TypeVar, final
+from weakref import ref
 
 import anyio
 
@@ -25,8 +26,7 @@ from taxizer_async._core.helper_thread import (
     BlockedError,
     Call,
     HelperLoop,
-    leave_blocked,
-    run_here,
+    call_and_wait,
     submit,
 )
 from taxizer_async._core.models import Token
@@ -39,11 +39,6 @@ from taxizer_async._token.single_flight import RefreshCoordinator
 
 
 T = TypeVar("T")
-
-#: How many helper threads the code of one account may block: what hangs once may not hang again.
-_MOST_BLOCKED: Final = 2
-#: In how many helper threads a call is made, as the code of another account may block all but the last.
-_TRIES: Final = _MOST_BLOCKED + 1
 
 
 @final
@@ -59,14 +54,15 @@ class _CannotWaitError(Exception):
 class SyncFace:
     """Does for sync callers what *bearer* does for async ones."""
 
-    __slots__ = ("_ahead", "_bearer", "_blocked")
+    __slots__ = ("_ahead", "_bearer", "_owner")
 
     def __init__(self, bearer: Bearer) -> None:
         self._bearer = bearer
+        # What the calls of this account's listeners are made for, too.
+        self._owner = bearer.event_log
         # The last renewal ahead of need, which nobody waits for: in a blocked thread they would pile up.
-        self._ahead: Call[CachedToken] | None = None
-        # For each event loop that code of this account blocks, a call that waited for it.
-        self._blocked: dict[HelperLoop, Call[Any]] = {}
+        # Weak: once it has ended, nobody needs it, nor the event loop that it was made in.
+        self._ahead: Callable[[], Call[CachedToken] | None] = lambda: None
 
     def flow(self, request: Any) -> Generator[Any, Any, None]:
         """Yield *request* with a token; after a 401 that is about it, renew it and yield it again."""
@@ -118,13 +114,12 @@ class SyncFace:
             return cached
 
     def _renew_ahead(self) -> None:
-        if self._ahead is not None and not self._ahead.may_be_made:
-            self._ahead = None
-        is_under_way = self._coordinator.is_under_way or self._ahead is not None
-        if is_under_way or self._bearer.cache.active_failure() or self._blocks_too_many():
+        ahead = self._ahead()
+        is_under_way = self._coordinator.is_under_way or (ahead is not None and ahead.may_be_made)
+        if is_under_way or self._bearer.cache.active_failure():
             return
-        with contextlib.suppress(NoThreadError, OSError):
-            self._ahead = submit(self._bearer.provider.acquire, self)
+        with contextlib.suppress(NoThreadError, BlockedError, OSError):
+            self._ahead = ref(submit(self._bearer.provider.acquire, self._owner))
 
     def replacement_for(self, cached: CachedToken) -> CachedToken | None:
         """Do as `Bearer.replacement_for`; a token that has replaced *cached* is not waited for."""
@@ -163,7 +158,7 @@ class SyncFace:
             # What runs in this thread's loop can't end while this thread waits.
             self._coordinator.abandon_in(loop)
         try:
-            return self._made(call, can_run_here=not loops)
+            return call_and_wait(call, self._owner, can_run_here=not loops)
         except NoThreadError:
             problem = "no thread can be started, and this one has an event loop that runs"
         except asyncio.CancelledError:
@@ -176,37 +171,6 @@ class SyncFace:
         except OSError as cause:
             problem = describe_network_error(cause)
         raise _CannotWaitError(problem)
-
-    def _made(self, make: Callable[[], Coroutine[Any, Any, T]], *, can_run_here: bool) -> T:
-        """
-        Return the result of a call that is made in the helper thread, or in this one; see `submit`.
-
-        Raises:
-            BlockedError: If each thread that it was made in is blocked, or code of this account blocks too many.
-        """
-        for _ in range(_TRIES):
-            if self._blocks_too_many():
-                break
-            try:
-                call = submit(make, self)
-            except NoThreadError:
-                if self._blocked:
-                    break  # it would block this thread, too
-                if not can_run_here:
-                    raise
-                return run_here(make)
-            with contextlib.suppress(BlockedError):
-                return call.result()
-            if call.is_blocked_by_owner:
-                self._blocked[call.loop] = call
-            leave_blocked(call)
-        raise BlockedError
-
-    def _blocks_too_many(self) -> bool:
-        for loop, call in list(self._blocked.items()):
-            if call.is_over:
-                self._blocked.pop(loop, None)
-        return len(self._blocked) >= _MOST_BLOCKED
 
 
 @final

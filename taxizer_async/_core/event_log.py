@@ -92,7 +92,7 @@ class EventLog:
             await queue.heard_all()
 
     def _add(self, call: EventHook, name: str) -> _Listener:
-        listener = _Listener(call, name, self._timeout)
+        listener = _Listener(call, name, self._timeout, self)
         self._listeners[listener] = None
         return listener
 
@@ -100,11 +100,12 @@ class EventLog:
 @final
 @attrs.define(eq=False, repr=False)
 class _Listener:
-    """A callable, and its queues of events, one per event loop."""
+    """A callable of *log*, and its queues of events, one per event loop."""
 
     _call: EventHook
     _name: str
     _timeout: float
+    _log: EventLog
     is_removed: bool = False
     # A forked child must not wait for events that its parent delivers.
     _queues: PerProcess[_Queues] = attrs.field(factory=lambda: PerProcess(_Queues))
@@ -130,20 +131,26 @@ class _Listener:
         """Call the listener where no event loop runs; an async one goes on in the helper thread."""
         try:
             answer = self._call(event)
-        except Exception as cause:  # noqa: BLE001 - it is the user's
+        except (Exception, SystemExit) as cause:  # noqa: BLE001 - it is the user's
             self._log_failure(type(cause).__name__, event)
             return
         if not inspect.isawaitable(answer):
             return
         # Imported here, as async programs do not need it.
-        from taxizer_async._core.helper_thread import submit  # noqa: PLC0415
+        from taxizer_async._core.helper_thread import BlockedError, submit  # noqa: PLC0415
 
         try:
-            submit(lambda: self.call(event, answer), self)
-        except (RuntimeError, OSError):
+            submit(lambda: self.call(event, answer), self._log)
+        except (RuntimeError, BlockedError, OSError) as cause:
             if inspect.iscoroutine(answer):
                 answer.close()
-            self._log_failure("it is async, and there is no event loop to run it in", event)
+            is_blocked = isinstance(cause, BlockedError)
+            what = (
+                "each thread that may run it is blocked"
+                if is_blocked
+                else "there is no event loop to run it in"
+            )
+            self._log_failure(f"it is async, and {what}", event)
 
     async def call(self, event: Event, answer: Awaitable[None] | None = None) -> None:
         """Call the listener, unless it has begun to *answer*, and wait for it within its timeout."""
@@ -160,7 +167,7 @@ class _Listener:
                     raise
                 # Not this task: something that the listener waited for was cancelled.
                 problem = type(cause).__name__
-            except Exception as cause:  # noqa: BLE001 - it is the user's
+            except (Exception, SystemExit) as cause:  # noqa: BLE001 - it is the user's
                 problem = type(cause).__name__
         if scope.cancelled_caught:
             problem = f"it took more than {self._timeout:g} s"

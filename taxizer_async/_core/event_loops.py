@@ -11,22 +11,24 @@ import contextlib
 import math
 import signal
 import sys
+import threading
 
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context
+from contextvars import Context, ContextVar
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Any, Final, Protocol, final
 from weakref import ref
 
 import anyio
 
 
-T = TypeVar("T")
 Body = Callable[[], Coroutine[Any, Any, None]]
 
 
 #: Seconds that a task gets to finish when its event loop ends.
 GRACE: Final = 2.0
+#: For what account the running code works, where that is known; the tasks of `start_task` inherit it.
+OWNER: Final[ContextVar[object]] = ContextVar("OWNER", default=None)
 
 
 def running_loop() -> object:
@@ -44,7 +46,8 @@ def running_loop() -> object:
         return loop
     trio = sys.modules.get("trio")
     if trio is not None:
-        with contextlib.suppress(RuntimeError):
+        # Attributes are missing while another thread imports it.
+        with contextlib.suppress(RuntimeError, AttributeError):
             return trio.lowlevel.current_trio_token()
     raise anyio.NoEventLoopError
 
@@ -146,12 +149,12 @@ def start_task(
 
     When the loop ends, the task gets *grace* seconds to finish. *body* must not raise.
     """
+    context.run(OWNER.set, OWNER.get())
     if isinstance(native, asyncio.AbstractEventLoop):
         end, followers = anyio.CancelScope(), list[_Task]()
         task = _Task(_run_in_asyncio(body, end, followers), loop=native, context=context)
         task.end, task.grace, task.followers = end, grace, followers
         parent = asyncio.current_task(native)
-        task.owner = owner_of(parent)
         if isinstance(parent, _Task) and parent.is_ending:
             # asyncio waits only for the tasks that existed when its loop was ended.
             parent.followers.append(task)
@@ -177,19 +180,8 @@ def call_later(native: object, seconds: float, call: Callable[[], object]) -> Ca
     return start_task(native, partial(_call_after, seconds, call), Context())
 
 
-class OwnedTask(asyncio.Task[T]):
-    """A task that knows the owner that it runs for, as do the tasks that `start_task` starts in it."""
-
-    owner: object = None
-
-
-def owner_of(task: asyncio.Task[Any] | None) -> object:
-    """Return the owner that *task* runs for, if that is known."""
-    return task.owner if isinstance(task, OwnedTask) else None
-
-
 @final
-class _Task(OwnedTask[None]):
+class _Task(asyncio.Task[None]):
     """
     A task that is not cancelled with all others when its loop ends.
 
@@ -244,8 +236,18 @@ async def _run_in_trio(body: Body, scope: anyio.CancelScope, grace: float) -> No
                 await body()
             tasks.cancel_scope.cancel()
     except* KeyboardInterrupt:
+        if not _does_trio_handle_interrupts():
+            raise
         # It hit a task that the body started. In this one an error would end trio; now the main task gets it.
         signal.raise_signal(signal.SIGINT)
+
+
+def _does_trio_handle_interrupts() -> bool:
+    """Return whether a SIGINT makes trio raise KeyboardInterrupt in the main task of this thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    return getattr(handler, "__module__", "").partition(".")[0] == "trio"
 
 
 async def _call_after(seconds: float, call: Callable[[], object]) -> None:

@@ -10,6 +10,7 @@ import time
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar
+from types import ModuleType
 from typing import Any
 from weakref import ref
 
@@ -17,15 +18,18 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+import trio
 
 from taxizer_async._core.event_loops import (
     GRACE,
     EventLoop,
     no_cancellation_lost,
+    running_loop,
     start_task,
 )
 from tests.support.limits import HANG
 from tests.support.loops import Refreshes, native, run_together, until
+from tests.support.threads import run_in_threads
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")
@@ -324,6 +328,48 @@ def test_an_interrupt_in_a_task_of_its_own_ends_the_program(anyio_backend: Any) 
             _run(anyio_backend, main)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.parametrize("main_thread", [True, False])
+def test_an_interrupt_that_is_not_handled_by_trio_ends_its_run(*, main_thread: bool) -> None:
+    """The main task can't get it, and no handler of the user's is called for a signal that nobody has sent."""
+    calls: list[int] = []
+
+    def handle(number: int, _: object) -> None:
+        calls.append(number)
+
+    async def body() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        start_task(native(), body, Context())
+        await anyio.sleep(HANG)
+
+    def run() -> None:
+        with pytest.raises(trio.TrioInternalError) as caught:
+            trio.run(main)
+        assert "KeyboardInterrupt" in repr(caught.value.__cause__)
+        calls.append(0)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        if main_thread:
+            run()
+        else:
+            run_in_threads(1, run)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert calls == [0]
+
+
+@pytest.mark.invariant(6)
+def test_while_trio_is_imported_no_loop_of_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that another thread is still importing lacks its attributes."""
+    monkeypatch.setitem(sys.modules, "trio", ModuleType("trio"))
+
+    with pytest.raises(anyio.NoEventLoopError):
+        running_loop()
 
 
 def test_shielded_clean_up_is_not_cut_off(anyio_backend: Any) -> None:

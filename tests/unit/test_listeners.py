@@ -101,8 +101,9 @@ async def test_a_hanging_listener_keeps_nothing_from_the_others() -> None:
     assert first == last == list(ALL)
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 async def test_a_failing_listener_keeps_nothing_from_the_others(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
     """A failing listener is logged under another name than *on_event*, and hears of the next event."""
     heard: list[Event] = []
@@ -110,7 +111,7 @@ async def test_a_failing_listener_keeps_nothing_from_the_others(
 
     def fail(event: Event) -> None:
         tries.append(event)
-        raise ZeroDivisionError
+        raise error
 
     event_log = silent()
     event_log.add_listener(fail)
@@ -121,8 +122,8 @@ async def test_a_failing_listener_keeps_nothing_from_the_others(
 
     assert heard == tries == [ONE, TWO]
     assert errors(caplog) == [
-        "a listener failed on Forgotten: ZeroDivisionError",
-        "a listener failed on StoreRecovered: ZeroDivisionError",
+        f"a listener failed on Forgotten: {error.__name__}",
+        f"a listener failed on StoreRecovered: {error.__name__}",
     ]
 
 
@@ -496,21 +497,24 @@ def test_a_loop_that_ends_is_not_waited_for() -> None:
     run_together((ASYNCIO, there), (TRIO, here))
 
 
-def test_without_a_loop_sync_listeners_are_called_at_once(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_without_a_loop_sync_listeners_are_called_at_once(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     """Without a loop, listeners are called in the emitting thread, and nothing they raise is raised."""
     heard: list[tuple[int, Event]] = []
 
     def listen(event: Event) -> None:
         heard.append((threading.get_ident(), event))
         if event is ONE:
-            raise ZeroDivisionError
+            raise error
 
     event_log = EventLog(listen, timeout=HANG)
     for event in ALL:
         event_log.emit(event)
 
     assert heard == [(threading.get_ident(), event) for event in ALL]
-    assert errors(caplog) == ["on_event failed on Forgotten: ZeroDivisionError"]
+    assert errors(caplog) == [f"on_event failed on Forgotten: {error.__name__}"]
 
 
 def test_without_a_loop_an_async_listener_is_called_in_a_thread() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +29,7 @@ from taxizer_async import (
 )
 from taxizer_async._auth import sync_face
 from taxizer_async._core import helper_thread
-from taxizer_async._core.events import Event
+from taxizer_async._core.events import Event, LoggedIn, OriginSkipped
 from taxizer_async._core.threads import NoThreadError, start_thread
 from taxizer_async._token import single_flight
 from taxizer_async.testing import ManualClock, Sandbox
@@ -52,6 +54,25 @@ class Blocking:
         if self.blocks:
             self.end.wait(2 * HANG)
         return self.pair
+
+
+async def in_a_task(block: Callable[[], None]) -> None:
+    """Block."""
+    block()
+
+
+#: How code schedules what blocks, given its event loop and a socket that can be read and written.
+SCHEDULED: dict[
+    str, Callable[[asyncio.AbstractEventLoop, Callable[[], None], socket.socket], Any]
+] = {
+    "task": lambda loop, block, _: loop.create_task(in_a_task(block)),
+    "task of its own kind": lambda loop, block, _: asyncio.Task(in_a_task(block), loop=loop),
+    "callback": lambda loop, block, _: loop.call_soon(block),
+    "callback from a thread": lambda loop, block, _: loop.call_soon_threadsafe(block),
+    "timer": lambda loop, block, _: loop.call_later(0, block),
+    "reader": lambda loop, block, readable: loop.add_reader(readable, block),
+    "writer": lambda loop, block, writable: loop.add_writer(writable, block),
+}
 
 
 @pytest.fixture(name="blocking")
@@ -182,11 +203,11 @@ def test_an_account_that_blocks_again_and_again_keeps_no_other_from_its_token(
 
 
 @pytest.mark.invariant(6)
-@pytest.mark.parametrize("where", ["heartbeat", "listener", "subtask"])
+@pytest.mark.parametrize("where", ["heartbeat", "listener"])
 def test_all_code_of_an_account_counts(
     sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Wherever its code blocks, an account blocks two threads at most."""
+    """Its store's code and its listeners' block two threads at most, as its credentials callable does."""
     sandbox.connect_latency = 0.5
     store = ScriptedStore(ManualClock())
     store.heartbeat = 0.05
@@ -201,23 +222,122 @@ def test_all_code_of_an_account_counts(
     async def listen(_: Event) -> None:
         await blocking()
 
-    async def read() -> Credentials:
-        return await asyncio.create_task(blocking())
-
     before = len(helper_threads())
     if where == "heartbeat":
         monkeypatch.setattr(ScriptedLease, "extend", extend)
         auth = auth_of(sandbox, store=store)
-    elif where == "listener":
-        auth = auth_of(sandbox, on_event=listen)
     else:
-        auth = auth_of(sandbox, read)
+        auth = auth_of(sandbox, on_event=listen)
+    ask_again_and_again(auth)
+
+    assert len(helper_threads()) == before + 2
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.parametrize("where", SCHEDULED)
+def test_what_the_code_of_an_account_schedules_counts(
+    sandbox: Sandbox, blocking: Blocking, where: str
+) -> None:
+    """It blocks two threads at most also in tasks and callbacks of its own."""
+    readable, other = socket.socketpair()
+
+    def block() -> None:
+        blocking.begun.release()
+        blocking.end.wait(2 * HANG)
+
+    async def read() -> Credentials:
+        # What blocks its thread ends this, too.
+        end = anyio.Event()
+
+        def block_and_end() -> None:
+            block()
+            end.set()
+
+        kept = SCHEDULED[where](asyncio.get_running_loop(), block_and_end, readable)
+        await end.wait()
+        del kept
+        return sandbox.credentials
+
+    before = len(helper_threads())
+    with readable, other:
+        other.send(b".")
+        ask_again_and_again(auth_of(sandbox, read))
+        assert len(helper_threads()) == before + 2
+        blocking.end.set()
+        wait_until(lambda: not helper_threads())
+
+
+@pytest.mark.invariant(6)
+def test_a_listener_that_is_called_without_a_loop_counts(
+    sandbox: Sandbox, blocking: Blocking
+) -> None:
+    """What blocks the second thread is the same account's, whether a refresh or a request has called it."""
+
+    async def listen(event: Event) -> None:
+        if isinstance(event, (LoggedIn, OriginSkipped)):
+            await blocking()
+
+    before, auth = len(helper_threads()), auth_of(sandbox, on_event=listen)
+    for number in range(4):
+        with contextlib.suppress(TokenEndpointUnavailableError, TokenStoreError):
+            auth.sync_token()
+            auth.sync_forget()
+        flow = auth.sync_auth_flow(httpx.Request("GET", f"https://other-{number}.test/"))
+        next(flow)
+        flow.close()
+
+    assert len(helper_threads()) == before + 2
+
+
+def ask_again_and_again(auth: TaxizerAuth) -> None:
+    """Ask for a token four times, whatever comes of it."""
     for _ in range(4):
         with contextlib.suppress(TokenEndpointUnavailableError, TokenStoreError):
             auth.sync_token()
             auth.sync_forget()
 
-    assert len(helper_threads()) == before + 2
+
+@pytest.mark.invariant(6)
+def test_what_does_not_end_keeps_no_thread(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that ignores its cancellation, and a thread of an executor, are left behind when a thread ends."""
+    monkeypatch.setattr(helper_thread, "_CANCELLED_FOR", 0.2)
+    end = threading.Event()
+    kept: list[asyncio.Task[None]] = []
+
+    async def go_on() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(HANG)
+
+    async def read() -> Credentials:
+        kept.append(asyncio.create_task(go_on()))
+        asyncio.get_running_loop().run_in_executor(None, end.wait)
+        return sandbox.credentials
+
+    auth = auth_of(sandbox, read)
+    try:
+        for _ in range(3):
+            auth.sync_token()
+            auth.sync_forget()
+            wait_until(lambda: not helper_threads())
+    finally:
+        end.set()
+
+
+@pytest.mark.invariant(7)
+def test_nothing_is_kept_of_a_renewal_that_has_ended(sandbox: Sandbox) -> None:
+    """Neither its event loop nor the token stays in memory for the auth's sake."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, clock=clock)
+    auth.sync_token()
+    clock.advance(sandbox.lifetime - 60)
+    auth.sync_token()
+    wait_until(lambda: auth.status().renewals == 1 and not helper_threads())
+    gc.collect()
+
+    assert [each for each in gc.get_objects() if isinstance(each, helper_thread.HelperLoop)] == []
 
 
 @pytest.mark.invariant(6)
@@ -292,7 +412,7 @@ def test_a_token_that_replaced_the_refused_one_is_not_waited_for(
 ) -> None:
     """A late 401 is answered with the token in memory, and no thread is asked for it."""
     old, new, after_401 = overtaken(sandbox, auth)
-    monkeypatch.setattr(sync_face, "submit", lambda *_: pytest.fail("it waits"))
+    monkeypatch.setattr(sync_face, "call_and_wait", lambda *_, **__: pytest.fail("it waits"))
     again = after_401()
 
     assert again.headers["Authorization"] == f"Bearer {new.jwt.reveal()}"
@@ -365,7 +485,7 @@ def test_a_token_that_still_works_is_used(
     sandbox: Sandbox, blocking: Blocking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that waits for a renewal goes on with the old token if each thread that it tries is blocked."""
-    monkeypatch.setattr(sync_face, "_TRIES", 1)
+    monkeypatch.setattr(helper_thread, "_TRIES", 1)
     clock = ManualClock(start=time.time())
     blocking.blocks = False
     auth = auth_of(sandbox, blocking, clock=clock)
@@ -413,12 +533,36 @@ def test_a_forked_child_is_not_blocked(sandbox: Sandbox, blocking: Blocking) -> 
     assert exit_code(fork(ask)) == 0
 
 
+@needs_fork
+@pytest.mark.invariant(7)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_renewal_of_the_parent_does_not_stand_for_one_of_the_child(sandbox: Sandbox) -> None:
+    """A child that is forked while its parent renews ahead of need does so, too."""
+    clock = ManualClock(start=time.time())
+    auth = auth_of(sandbox, clock=clock)
+    auth.sync_token()
+    clock.advance(sandbox.lifetime - 60)
+    sandbox.refresh_latency = 0.5
+    auth.sync_token()
+    before = len(helper_threads())
+
+    async def ask() -> None:
+        assert not helper_threads()
+        auth.sync_token()
+        assert helper_threads()
+
+    assert exit_code(fork(ask)) == 0
+    assert before == 1
+    wait_until(lambda: not helper_threads())
+
+
 GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import sys, time
 import gevent
 from taxizer_async import Credentials, TaxizerAuth
+from taxizer_async._auth import sync_face
 from taxizer_async._core import helper_thread
 
 helper_thread.BLOCKED_AFTER = 1.0

@@ -114,12 +114,19 @@ def taxizer_lifespan(
             must stop, and without a readiness probe; an outage of Taxizer keeps new processes down.
     """
     key = _key(name)
+    if not callable(make_client):
+        msg = f"make_client must be a callable that returns a client, not {type(make_client).__name__}"
+        raise ConfigurationError(msg)
 
     @contextlib.asynccontextmanager
     async def run(app: Starlette) -> AsyncGenerator[Mapping[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
             start = stack.enter_context(_noted_start(app, name, run))
-            client = await stack.enter_async_context(make_client())
+            made = make_client()
+            if not isinstance(made, AbstractAsyncContextManager):
+                msg = f"make_client must return a client, not {type(made).__name__}"
+                raise ConfigurationError(msg)
+            client = await stack.enter_async_context(made)
             start.client = client
             setattr(app.state, key, client)
             await check_store(client.auth)

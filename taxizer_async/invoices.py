@@ -108,7 +108,11 @@ def read_outcome(response: Response) -> InvoiceOutcome:
 
     Raises:
         InvoiceResponseError: If it says nothing of an invoice, or contradicts itself.
+        ConfigurationError: If it is no response of httpx or httpx2.
     """
+    if not hasattr(response, "status_code"):
+        msg = f"response must be one of httpx or httpx2, not {type(response).__name__}"
+        raise ConfigurationError(msg)
     return _verdict(response, uuid=None)
 
 

@@ -97,7 +97,11 @@ class AuthBase:
 
         Returns:
             None if the refusal is final for now: another token would not help, or there is none.
+
+        Raises:
+            ConfigurationError: If *token* is no `Token`.
         """
+        _check_token(token)
         return await self._bearer.provider.refused(token, place)
 
     async def keep_fresh(self) -> None:
@@ -164,6 +168,7 @@ class AuthBase:
 
     def sync_refused(self, token: Token, place: str = "") -> Token | None:
         """Report that the server refused *token*, as `refused` does, and return the one to use next."""
+        _check_token(token)
         return self._sync.refused(token, place)
 
     def sync_forget(self) -> None:
@@ -367,3 +372,11 @@ def bearer_of(auth: object) -> Bearer:
         msg = f"auth must be a TaxizerAuth, not {type(auth).__name__}"
         raise ConfigurationError(msg)
     return auth._bearer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, Token):
+        msg = f"token must be a Token, as token() returns it, not {type(token).__name__}"
+        # Its value may be a secret.
+        del token
+        raise ConfigurationError(msg)

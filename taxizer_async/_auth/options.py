@@ -107,18 +107,15 @@ class AuthOptions:
 
     def _wrong_types(self) -> Iterator[str]:
         if self._origins is None:
-            yield "extra_origins must be a list of URLs, not a single one"
+            yield "extra_origins must be a list of URLs, not None or a single one"
         for name, call in (("http_client", self.http_client), ("on_event", self.on_event)):
             if call is not None and not callable(call):
                 yield f"{name} must be a callable, not {type(call).__name__}"
         if not isinstance(self.policy, RenewalPolicy):
             yield f"policy must be a RenewalPolicy, not {type(self.policy).__name__}"
-        lacks = _lacking(self.store, _STORE_METHODS)
-        if self.store is not None and lacks:
-            yield f"store must be a TokenStore, and lacks {lacks}"
-        lacks = _lacking(self.clock, _CLOCK_METHODS)
-        if lacks:
-            yield f"clock must be a Clock, and lacks {lacks}"
+        if self.store is not None:
+            yield from _problems_of("store", self.store, "a TokenStore", _STORE_METHODS)
+        yield from _problems_of("clock", self.clock, "a Clock", _CLOCK_METHODS)
 
 
 @final
@@ -195,5 +192,9 @@ def _listed(origins: Any) -> tuple[str, ...] | None:
     return tuple(cast("Iterable[str]", origins)) if is_list else None
 
 
-def _lacking(given: object, methods: tuple[str, ...]) -> str:
-    return ", ".join(name for name in methods if not callable(getattr(given, name, None)))
+def _problems_of(name: str, given: object, kind: str, methods: tuple[str, ...]) -> Iterator[str]:
+    lacks = ", ".join(method for method in methods if not callable(getattr(given, method, None)))
+    if lacks:
+        yield f"{name} must be {kind}, and lacks {lacks}"
+    elif isinstance(given, type):
+        yield f"{name} must be {kind}, not the class {given.__name__}: make one of it"

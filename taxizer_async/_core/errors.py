@@ -6,9 +6,10 @@ TaxizerError
 ├── ConfigurationError (ValueError)        what you passed or set is wrong
 ├── AuthError                              there is no usable token
 │   ├── CredentialsRejectedError           Connect refused the pair
-│   ├── TokenEndpointUnavailableError      network, timeout, 429, 5xx
+│   ├── TokenEndpointUnavailableError      network, timeout, 408, 429, 5xx
 │   └── TokenResponseError                 an undocumented response
-└── TokenStoreError                        an explicit store call failed
+├── TokenStoreError                        an explicit store call failed
+└── InvoiceError                           no verdict: see `taxizer_async.invoices`
 ```
 
 An error has plain fields, never a request, a response, a header or a body. `_core.secret` says how to
@@ -93,7 +94,7 @@ class CredentialsRejectedError(AuthError):
 
 class TokenEndpointUnavailableError(AuthError):
     """
-    The token endpoint could not be reached, timed out, or answered 429 or 5xx, at every attempt.
+    The token endpoint could not be reached, timed out, or answered 408, 429 or 5xx, at every attempt.
 
     This also covers a lease that another client of the same store held all the time, and a lack of threads,
     file descriptors or memory on this machine.

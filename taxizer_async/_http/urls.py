@@ -79,7 +79,8 @@ def _problem_of(url: httpx.URL) -> str | None:
     if url.userinfo:
         return "holds a user name or password: leave them out"
     # Reading `raw_host`, which is what is sent, raises UnicodeError for a zone that is not ASCII.
-    has_host = bool(url.host and url.raw_host)
+    # What a name can't have is percent-encoded by httpx; only an address may have a percent, before its zone.
+    has_host = bool(url.host and url.raw_host) and (":" in url.host or "%" not in url.host)
     if url.scheme not in ("http", "https") or not has_host or (url.port or 0) > _LAST_PORT:
         return _NO_URL
     if url.scheme == "http" and not is_loopback(url.host):

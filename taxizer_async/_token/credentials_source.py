@@ -89,7 +89,7 @@ async def ask_credentials(
     What a callable raises is told by its class alone, as its text and frames may hold a secret; a
     `ConfigurationError` is ours, and says more. What may pass is no misconfiguration.
     """
-    problem = f"returned nothing within {seconds:g} s"
+    problem = f"returned nothing within {seconds:.3g} s"
     with move_on_after(seconds):
         try:
             answer = await source.ask()

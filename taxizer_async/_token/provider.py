@@ -48,7 +48,7 @@ from taxizer_async._core.clock import Clock
 from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import move_on_after, running_loop, start_task
-from taxizer_async._core.exchange import Exchange, Unavailable
+from taxizer_async._core.exchange import Exchange, Misconfigured, Unavailable
 from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.models import AuthStatus, Token
 from taxizer_async._core.policy import (
@@ -302,11 +302,11 @@ class TokenProvider:
             kind = type(cause).__name__
             problem = f"the refresh failed with {kind}, a bug in taxizer_async: please report it"
             LOG.error("%s", problem)
-            result = self._failures.fail(Unavailable(reason=problem))
+            result = self._fail(problem)
         except BaseException:
             if not refresh.is_over:
                 problem = "the event loop ended before there was an answer"
-                self._end(refresh, self._failures.fail(Unavailable(reason=problem)))
+                self._end(refresh, self._fail(problem))
             raise
         self._end(refresh, result)
 
@@ -316,7 +316,22 @@ class TokenProvider:
         await anyio.sleep(seconds)
         if not refresh.is_over:
             problem = f"the login did not end within {seconds:g} s"
-            self._end(refresh, self._failures.fail(Unavailable(reason=problem)))
+            self._end(refresh, self._fail(problem))
+
+    def _fail(self, problem: str) -> Failure:
+        try:
+            return self._failures.fail(Unavailable(reason=problem))
+        except Exception as cause:  # noqa: BLE001 - it is of the user's clock
+            # Callers have to be told, though without a clock it can't be remembered.
+            return Failure(
+                cause=Misconfigured(reason=f"the clock failed with {type(cause).__name__}"),
+                endpoint=self._failures.endpoints.connect,
+                until=0.0,
+                retry_at=0.0,
+                rejected=None,
+                rejected_until=0.0,
+                ahead_of_need=False,
+            )
 
     def _end(self, refresh: SharedRefresh, result: Result) -> None:
         self._coordinator().end(refresh, None if isinstance(result, NoResult) else result)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taxizer_async import Credentials, RenewalPolicy, Secret, Token
+from taxizer_async._core.clock import Clock
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.exchange import Exchange, Issued
 from taxizer_async._token.cache import TokenCache
@@ -89,7 +90,7 @@ def issue(cache: TokenCache, cached: CachedToken, *, login: bool = True) -> Cach
 def make_provider(
     exchange: Exchange,
     store: TokenStore,
-    clock: ManualClock,
+    clock: Clock,
     random: Callable[[], float] = lambda: 0.5,
     policy: RenewalPolicy | None = None,
 ) -> TokenProvider:

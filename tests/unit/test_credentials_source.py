@@ -173,7 +173,7 @@ async def test_sync_callables_that_hang_are_bounded(gate: threading.Event) -> No
         return PAIR
 
     source = CredentialsSource(hang)
-    answers = [await ask_credentials(source, seconds=0.01) for _ in range(6)]
+    answers = [await ask_credentials(source, seconds=0.0099999) for _ in range(6)]
 
     told = ["returned nothing within 0.01 s"] * 4
     told += ["has not returned from 4 earlier calls, and needs a time-out of its own"] * 2

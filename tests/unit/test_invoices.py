@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taxizer_async import ConfigurationError
 from taxizer_async.invoices import (
     InvoiceOutcome,
     InvoiceResponseError,
@@ -98,6 +99,13 @@ def test_no_verdict(body: object, code: int) -> None:
     assert not caught.value.retryable
     assert "s3cret" not in str(caught.value)
     assert isinstance(caught.value, InvoiceUncertainError)
+
+
+@pytest.mark.parametrize("response", [None, "200", {}])
+def test_what_is_no_response(response: Any) -> None:
+    """It is told, and no verdict."""
+    with pytest.raises(ConfigurationError, match="response must be one of httpx or httpx2, not"):
+        read_outcome(response)
 
 
 def test_fields() -> None:

@@ -10,9 +10,16 @@ from collections.abc import Callable
 from typing import Any, final
 
 import anyio
+import attrs
 import pytest
 
-from taxizer_async import Credentials, RenewalPolicy, Secret, TokenEndpointUnavailableError
+from taxizer_async import (
+    ConfigurationError,
+    Credentials,
+    RenewalPolicy,
+    Secret,
+    TokenEndpointUnavailableError,
+)
 from taxizer_async._core.event_loops import running_loop
 from taxizer_async._core.exchange import Issued, RetryBudget, Unavailable
 from taxizer_async._token import single_flight
@@ -170,6 +177,42 @@ async def test_a_bug_of_ours_fails_callers_and_is_logged(
     assert canary not in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
     assert caplog.records[0].message.startswith(problem)
+
+
+@attrs.define
+class FailingClock:
+    """A clock that fails from its *last*-th reading on."""
+
+    last: int
+    reads: int = 0
+
+    def monotonic(self) -> float:
+        self.reads += 1
+        if self.reads >= self.last:
+            raise ZeroDivisionError
+        return 0.0
+
+    def wall(self) -> float:
+        return 0.0
+
+    async def sleep(self, _: float, /) -> None:
+        pytest.fail("there is nothing to wait for")
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 5, 8])
+async def test_a_clock_that_fails_is_no_hang(exchange: FirstIsSlow, last: int) -> None:
+    """Its error is raised by the caller that reads it, and told by the refresh that does."""
+    exchange.go.set()
+    provider = make_provider(exchange, MemoryTokenStore(), FailingClock(last))
+
+    async def ask() -> None:
+        for _ in range(last):
+            await get(provider)
+
+    with anyio.fail_after(HANG), pytest.raises((ZeroDivisionError, ConfigurationError)) as caught:
+        await ask()
+    if isinstance(caught.value, ConfigurationError):
+        assert str(caught.value) == "the clock failed with ZeroDivisionError"
 
 
 async def test_a_login_that_hangs_is_not_waited_for(

@@ -49,6 +49,8 @@ def test_a_good_base_url_is_normalised(given: str | httpx.URL, url: str) -> None
         ("https://api.example:65536", "must be a URL"),
         ("https://api.example:99999", "must be a URL"),
         ("https://a\x00b", "must be a URL"),
+        ("https://a b", "must be a URL"),
+        ("https://a%20b", "must be a URL"),
         ("https://" + "a" * 70000, "must be a URL"),
         ("https://api.example/\ud800", "must be a URL"),
         ("https://api.example#\udcff", "must be a URL"),

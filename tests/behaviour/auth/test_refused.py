@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import attrs
 import httpx
 import pytest
 
-from taxizer_async import TaxizerAuth, Token
+from taxizer_async import ConfigurationError, TaxizerAuth, Token
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import auth_of, client_of
 from tests.support.limits import HANG
@@ -15,6 +17,16 @@ from tests.support.policies import ONE_TRY
 
 
 PLACE = "GET wss://taxizer.test/v1/feed"
+
+
+async def test_what_is_no_token_is_told(auth: TaxizerAuth) -> None:
+    """A JWT instead of its token is a mistake of the caller's, whose value no message shows."""
+    jwt: Any = (await auth.token()).jwt.reveal()
+    complaint = "token must be a Token, as token\\(\\) returns it, not str"
+    with pytest.raises(ConfigurationError, match=complaint):
+        await auth.refused(jwt)
+    with pytest.raises(ConfigurationError, match=complaint):
+        auth.sync_refused(jwt)
 
 
 @pytest.mark.report(126)

@@ -21,6 +21,7 @@ from taxizer_async import (
     TaxizerClient,
     TaxizerError,
 )
+from taxizer_async._core.clock import SystemClock
 from taxizer_async.testing import Sandbox
 from tests.support.callers import auth_of
 from tests.support.policies import ONE_TRY
@@ -48,6 +49,8 @@ PAIR = Credentials("id", "secret")
         ({"policy": 5}, "policy must be a RenewalPolicy, not int"),
         ({"store": object()}, "store must be a TokenStore, and lacks load, save, clear, lease"),
         ({"clock": object()}, "clock must be a Clock, and lacks monotonic"),
+        ({"store": MemoryTokenStore}, "store must be a TokenStore, not the class MemoryTokenStore"),
+        ({"clock": SystemClock}, "clock must be a Clock, not the class SystemClock"),
         ({"extra_origins": None}, "extra_origins must be a list"),
         # Only None stands for the default.
         *(({name: ""}, f"{name} must be") for name in ("store", "policy", "clock")),

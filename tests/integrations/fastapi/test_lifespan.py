@@ -79,6 +79,17 @@ async def test_it_may_log_in_at_the_start_or_fail(
     assert app.state.taxizer.is_closed
 
 
+async def test_what_makes_no_client_is_told() -> None:
+    """A client where a callable is due, and a callable that returns something else."""
+    wrong: Any = object()
+    with pytest.raises(ConfigurationError, match=r"make_client must be a callable .*, not object"):
+        taxizer_lifespan(wrong)
+    wrong = object
+    with pytest.raises(ConfigurationError, match="make_client must return a client, not object"):
+        async with taxizer_lifespan(wrong)(Starlette()):
+            pytest.fail("it has started")
+
+
 async def test_keep_fresh_is_a_choice(make_client: MakeClient, sandbox: Sandbox) -> None:
     """Without `keep_fresh` the first request logs in."""
     async with taxizer_lifespan(make_client, keep_fresh=False)(Starlette()) as state:

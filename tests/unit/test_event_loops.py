@@ -29,7 +29,6 @@ from taxizer_async._core.event_loops import (
 )
 from tests.support.limits import HANG
 from tests.support.loops import Refreshes, native, run_together, until
-from tests.support.threads import run_in_threads
 
 
 _mark: ContextVar[str] = ContextVar("mark", default="nothing")
@@ -330,14 +329,8 @@ def test_an_interrupt_in_a_task_of_its_own_ends_the_program(anyio_backend: Any) 
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.invariant(6)
-@pytest.mark.parametrize("main_thread", [True, False])
-def test_an_interrupt_that_is_not_handled_by_trio_ends_its_run(*, main_thread: bool) -> None:
-    """The main task can't get it, and no handler of the user's is called for a signal that nobody has sent."""
-    calls: list[int] = []
-
-    def handle(number: int, _: object) -> None:
-        calls.append(number)
+def run_into_an_interrupt() -> None:
+    """Run trio with a task that raises KeyboardInterrupt, which ends the run."""
 
     async def body() -> None:
         raise KeyboardInterrupt
@@ -346,21 +339,39 @@ def test_an_interrupt_that_is_not_handled_by_trio_ends_its_run(*, main_thread: b
         start_task(native(), body, Context())
         await anyio.sleep(HANG)
 
-    def run() -> None:
-        with pytest.raises(trio.TrioInternalError) as caught:
-            trio.run(main)
-        assert "KeyboardInterrupt" in repr(caught.value.__cause__)
-        calls.append(0)
+    with pytest.raises(trio.TrioInternalError) as caught:
+        trio.run(main)
+    assert "KeyboardInterrupt" in repr(caught.value.__cause__)
 
-    before = signal.signal(signal.SIGINT, handle)
+
+@pytest.mark.invariant(6)
+def test_an_interrupt_that_trio_does_not_handle_ends_its_run() -> None:
+    """The main task can't get it, and the user's handler is not called for a signal that nobody has sent."""
+    calls: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: calls.append(number))
     try:
-        if main_thread:
-            run()
-        else:
-            run_in_threads(1, run)
+        run_into_an_interrupt()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert calls == [0]
+    assert calls == []
+
+
+@pytest.mark.invariant(6)
+def test_an_interrupt_in_another_thread_does_not_hit_the_main_one() -> None:
+    """It ends the run of trio that it was raised in, and not the one that handles signals."""
+
+    async def main() -> None:
+        await anyio.to_thread.run_sync(run_into_an_interrupt)
+        # A signal would be handled here.
+        await anyio.lowlevel.checkpoint()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        trio.run(main)
+    except KeyboardInterrupt:
+        pytest.fail("the main thread was interrupted")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.invariant(6)

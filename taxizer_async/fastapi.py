@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import math
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
@@ -124,6 +125,8 @@ def taxizer_lifespan(
             start = stack.enter_context(_noted_start(app, name, run))
             made = make_client()
             if not isinstance(made, AbstractAsyncContextManager):
+                if inspect.iscoroutine(made):
+                    made.close()
                 msg = f"make_client must return a client, not {type(made).__name__}"
                 raise ConfigurationError(msg)
             client = await stack.enter_async_context(made)

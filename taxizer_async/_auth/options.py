@@ -7,6 +7,7 @@ Any of them may hold a secret by mistake: a password in a URL, a pair in place o
 
 from __future__ import annotations
 
+import inspect
 import ssl
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -196,5 +197,9 @@ def _problems_of(name: str, given: object, kind: str, methods: tuple[str, ...]) 
     lacks = ", ".join(method for method in methods if not callable(getattr(given, method, None)))
     if lacks:
         yield f"{name} must be {kind}, and lacks {lacks}"
-    elif isinstance(given, type):
+    elif isinstance(given, type) and not all(map(partial(_needs_no_instance, given), methods)):
         yield f"{name} must be {kind}, not the class {given.__name__}: make one of it"
+
+
+def _needs_no_instance(given: type, method: str) -> bool:
+    return isinstance(inspect.getattr_static(given, method), (classmethod, staticmethod))

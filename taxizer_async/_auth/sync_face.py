@@ -22,19 +22,14 @@ from taxizer_async._auth.bearer import Bearer
 from taxizer_async._auth.flow import AuthFlow
 from taxizer_async._core.errors import TokenEndpointUnavailableError
 from taxizer_async._core.event_loops import running_loop
-from taxizer_async._core.helper_thread import (
-    BlockedError,
-    Call,
-    HelperLoop,
-    call_and_wait,
-    submit,
-)
+from taxizer_async._core.helper_loop import BlockedError, Call, HelperLoop
+from taxizer_async._core.helper_thread import call_and_wait, submit
 from taxizer_async._core.models import Token
 from taxizer_async._core.policy import Freshness
 from taxizer_async._core.threads import NoThreadError
 from taxizer_async._http.network_errors import describe_network_error
 from taxizer_async._token.cached_token import CachedToken
-from taxizer_async._token.provider import not_cleared
+from taxizer_async._token.failures import not_cleared
 from taxizer_async._token.single_flight import RefreshCoordinator
 
 

@@ -137,7 +137,8 @@ class _Listener:
         if not inspect.isawaitable(answer):
             return
         # Imported here, as async programs do not need it.
-        from taxizer_async._core.helper_thread import BlockedError, submit  # noqa: PLC0415
+        from taxizer_async._core.helper_loop import BlockedError  # noqa: PLC0415
+        from taxizer_async._core.helper_thread import submit  # noqa: PLC0415
 
         try:
             submit(lambda: self.call(event, answer), self._log)

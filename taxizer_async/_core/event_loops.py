@@ -247,7 +247,7 @@ def _does_trio_handle_interrupts() -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     handler = signal.getsignal(signal.SIGINT)
-    return getattr(handler, "__module__", "").partition(".")[0] == "trio"
+    return str(getattr(handler, "__module__", None)).partition(".")[0] == "trio"
 
 
 async def _call_after(seconds: float, call: Callable[[], object]) -> None:

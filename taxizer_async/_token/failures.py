@@ -17,6 +17,7 @@ from taxizer_async._core.errors import (
     CredentialsRejectedError,
     TokenEndpointUnavailableError,
     TokenResponseError,
+    TokenStoreError,
 )
 from taxizer_async._core.exchange import Malformed, Misconfigured, Refused, Unavailable
 from taxizer_async._core.models import Credentials
@@ -156,3 +157,24 @@ def describe_refresh(outcome: Refused | Unavailable | Malformed) -> str:
             return f"AppRefreshToken answered {status_code} with {excerpt}"
         case Refused(status_code=status_code):
             return f"AppRefreshToken refused the refresh token ({status_code})"
+
+
+def untimed(problem: str, endpoint: str) -> Failure:
+    """Return a failure that the user's part has caused, and that can't be kept, as the time is not known."""
+    return Failure(
+        cause=Misconfigured(reason=problem),
+        endpoint=endpoint,
+        until=0.0,
+        retry_at=0.0,
+        rejected=None,
+        rejected_until=0.0,
+        ahead_of_need=False,
+    )
+
+
+def not_cleared(problem: str) -> TokenStoreError:
+    """Return the error of a `forget` that could not drop the token in the store."""
+    return TokenStoreError(
+        f"the token store could not drop the token ({problem}): it is dropped in this process, but others "
+        "may go on with it; try again when the store is back"
+    )

@@ -45,10 +45,10 @@ import anyio
 
 from taxizer_async._core import events
 from taxizer_async._core.clock import Clock
-from taxizer_async._core.errors import AuthError, ConfigurationError, TokenStoreError
+from taxizer_async._core.errors import AuthError, ConfigurationError
 from taxizer_async._core.event_log import EventLog
 from taxizer_async._core.event_loops import move_on_after, running_loop, start_task
-from taxizer_async._core.exchange import Exchange, Misconfigured, Unavailable
+from taxizer_async._core.exchange import Exchange, Unavailable
 from taxizer_async._core.log_lines import LOG
 from taxizer_async._core.models import AuthStatus, Token
 from taxizer_async._core.policy import (
@@ -62,7 +62,7 @@ from taxizer_async._core.process import PerProcess
 from taxizer_async._token.cache import TokenCache
 from taxizer_async._token.cached_token import CachedToken, token_state
 from taxizer_async._token.credentials_source import CredentialsSource
-from taxizer_async._token.failures import Failure
+from taxizer_async._token.failures import Failure, not_cleared, untimed
 from taxizer_async._token.guarded_store import GuardedStore
 from taxizer_async._token.lease_wait import LeaseWait
 from taxizer_async._token.places import Verdict
@@ -322,16 +322,8 @@ class TokenProvider:
         try:
             return self._failures.fail(Unavailable(reason=problem))
         except Exception as cause:  # noqa: BLE001 - it is of the user's clock
-            # Callers have to be told, though without a clock it can't be remembered.
-            return Failure(
-                cause=Misconfigured(reason=f"the clock failed with {type(cause).__name__}"),
-                endpoint=self._failures.endpoints.connect,
-                until=0.0,
-                retry_at=0.0,
-                rejected=None,
-                rejected_until=0.0,
-                ahead_of_need=False,
-            )
+            problem = f"the clock failed with {type(cause).__name__}"
+            return untimed(problem, self._failures.endpoints.connect)
 
     def _end(self, refresh: SharedRefresh, result: Result) -> None:
         self._coordinator().end(refresh, None if isinstance(result, NoResult) else result)
@@ -374,6 +366,9 @@ class TokenProvider:
             return
         refresh, native = self._join_or_start(stale)
         await refresh.wait(native, counts=False)
+        if isinstance(refresh.result, Failure) and refresh.result is not self.cache.state.failure:
+            # It could not be kept, as the clock failed: no other pause comes of it.
+            await anyio.sleep(KEEP_FRESH_INTERVAL)
 
     def _follower_timeout(self, refresh: SharedRefresh) -> float:
         """Return how long to wait for *refresh*: never past the expiry of a token that still works."""
@@ -403,11 +398,3 @@ class TokenProvider:
 
     def _coordinator(self) -> RefreshCoordinator:
         return self.own_coordinator.get()
-
-
-def not_cleared(problem: str) -> TokenStoreError:
-    """Return the error of a `forget` that could not drop the token in the store."""
-    return TokenStoreError(
-        f"the token store could not drop the token ({problem}): it is dropped in this process, but others "
-        "may go on with it; try again when the store is back"
-    )

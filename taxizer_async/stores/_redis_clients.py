@@ -13,7 +13,7 @@ from weakref import ref
 import anyio
 
 from taxizer_async._core.errors import ConfigurationError, TokenStoreError
-from taxizer_async._core.helper_thread import HelperLoop
+from taxizer_async._core.helper_loop import HelperLoop
 from taxizer_async._core.per_loop import PerLoop
 from taxizer_async._core.process import PerProcess
 from taxizer_async._core.turns import move_on_after_turns

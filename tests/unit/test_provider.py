@@ -215,6 +215,24 @@ async def test_a_clock_that_fails_is_no_hang(exchange: FirstIsSlow, last: int) -
         assert str(caught.value) == "the clock failed with ZeroDivisionError"
 
 
+async def test_keep_fresh_pauses_while_the_clock_fails(
+    exchange: FirstIsSlow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can't be remembered does not make it try again at once, for ever."""
+
+    @attrs.define
+    class Wrong(FailingClock):
+        def wall(self) -> float:
+            raise ZeroDivisionError
+
+    exchange.error = OSError()
+    provider = make_provider(exchange, MemoryTokenStore(), Wrong(last=1_000_000))
+    with anyio.move_on_after(0.3):
+        await provider.keep_fresh()
+
+    assert len(caplog.records) == 1
+
+
 async def test_a_login_that_hangs_is_not_waited_for(
     exchange: FirstIsSlow, clock: ManualClock
 ) -> None:

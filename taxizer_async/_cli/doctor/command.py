@@ -16,7 +16,7 @@ from taxizer_async._cli.doctor.runner import examine
 from taxizer_async._cli.doctor.show import display, show_json
 from taxizer_async._cli.options import Json, with_store
 from taxizer_async._cli.store_config import StoreConfig, StoreKind
-from taxizer_async._core.helper_thread import HelperLoop
+from taxizer_async._core.helper_loop import HelperLoop
 
 
 #: Seconds; nobody waits longer for a check.

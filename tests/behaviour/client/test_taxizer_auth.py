@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -68,6 +69,16 @@ def test_a_wrong_argument_is_told_at_once(
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, TaxizerError)
     assert not caught.value.retryable
+
+
+def test_a_clock_may_be_a_class_whose_methods_need_no_instance() -> None:
+    """Such as one that is nothing but three functions."""
+
+    class Still:
+        monotonic = wall = staticmethod(lambda: 0.0)
+        sleep = staticmethod(anyio.sleep)
+
+    assert TaxizerAuth(PAIR, clock=Still).status().state == "none"
 
 
 async def test_a_repr_says_where_and_how_it_stands(sandbox: Sandbox, auth: TaxizerAuth) -> None:

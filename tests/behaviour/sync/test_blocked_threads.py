@@ -28,7 +28,7 @@ from taxizer_async import (
     TokenStoreError,
 )
 from taxizer_async._auth import sync_face
-from taxizer_async._core import helper_thread
+from taxizer_async._core import helper_loop, helper_thread
 from taxizer_async._core.events import Event, LoggedIn, OriginSkipped
 from taxizer_async._core.threads import NoThreadError, start_thread
 from taxizer_async._token import single_flight
@@ -69,6 +69,9 @@ SCHEDULED: dict[
     "task of its own kind": lambda loop, block, _: asyncio.Task(in_a_task(block), loop=loop),
     "callback": lambda loop, block, _: loop.call_soon(block),
     "callback from a thread": lambda loop, block, _: loop.call_soon_threadsafe(block),
+    "callback of another thread": lambda loop, block, _: threading.Thread(
+        target=loop.call_soon_threadsafe, args=(block,)
+    ).start(),
     "timer": lambda loop, block, _: loop.call_later(0, block),
     "reader": lambda loop, block, readable: loop.add_reader(readable, block),
     "writer": lambda loop, block, writable: loop.add_writer(writable, block),
@@ -78,8 +81,8 @@ SCHEDULED: dict[
 @pytest.fixture(name="blocking")
 def _blocking(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blocking]:
     """Shorten what is waited for, and end what blocks afterwards."""
-    monkeypatch.setattr(helper_thread, "_SIGNALS_HANDLED_EVERY", 0.05)
-    for module in (helper_thread, single_flight):
+    monkeypatch.setattr(helper_loop, "_SIGNALS_HANDLED_EVERY", 0.05)
+    for module in (helper_loop, single_flight):
         monkeypatch.setattr(module, "BLOCKED_AFTER", 1.0)
     blocking = Blocking(sandbox.credentials)
     yield blocking
@@ -302,7 +305,7 @@ def test_what_does_not_end_keeps_no_thread(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task that ignores its cancellation, and a thread of an executor, are left behind when a thread ends."""
-    monkeypatch.setattr(helper_thread, "_CANCELLED_FOR", 0.2)
+    monkeypatch.setattr(helper_loop, "_CANCELLED_FOR", 0.2)
     end = threading.Event()
     kept: list[asyncio.Task[None]] = []
 
@@ -337,7 +340,7 @@ def test_nothing_is_kept_of_a_renewal_that_has_ended(sandbox: Sandbox) -> None:
     wait_until(lambda: auth.status().renewals == 1 and not helper_threads())
     gc.collect()
 
-    assert [each for each in gc.get_objects() if isinstance(each, helper_thread.HelperLoop)] == []
+    assert [each for each in gc.get_objects() if isinstance(each, helper_loop.HelperLoop)] == []
 
 
 @pytest.mark.invariant(6)
@@ -541,6 +544,7 @@ def test_a_renewal_of_the_parent_does_not_stand_for_one_of_the_child(sandbox: Sa
     clock = ManualClock(start=time.time())
     auth = auth_of(sandbox, clock=clock)
     auth.sync_token()
+    wait_until(lambda: not helper_threads())
     clock.advance(sandbox.lifetime - 60)
     sandbox.refresh_latency = 0.5
     auth.sync_token()
@@ -563,9 +567,9 @@ import sys, time
 import gevent
 from taxizer_async import Credentials, TaxizerAuth
 from taxizer_async._auth import sync_face
-from taxizer_async._core import helper_thread
+from taxizer_async._core import helper_loop
 
-helper_thread.BLOCKED_AFTER = 1.0
+helper_loop.BLOCKED_AFTER = 1.0
 pair = Credentials("sandbox-client", "sandbox-secret")
 
 async def read():

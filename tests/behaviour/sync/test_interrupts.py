@@ -5,21 +5,23 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import signal
 import sys
 import threading
 
 from collections.abc import Callable
 from types import FrameType
 
+import anyio
 import httpx
 import pytest
 
-from taxizer_async import AuthError, RenewalPolicy, TaxizerAuth
-from taxizer_async._core import helper_thread
+from taxizer_async import AuthError, Credentials, RenewalPolicy, TaxizerAuth
+from taxizer_async._core import helper_loop, helper_thread
 from taxizer_async.testing import Sandbox
 from tests.support.callers import PATH, auth_of
 from tests.support.limits import HANG
-from tests.support.threads import helper_threads, run_in_threads, wait_until
+from tests.support.threads import helper_threads, refuse_threads, run_in_threads, wait_until
 
 
 def interrupted(call: Callable[[], object], moment: int) -> BaseException | None:
@@ -126,7 +128,7 @@ def test_a_call_that_has_not_begun_when_the_thread_ends_is_ended(
 ) -> None:
     """If the user's code ends the helper thread's loop, a call that is queued there does not wait for ever."""
     # It ends at once, and not by the rule for blocked threads.
-    monkeypatch.setattr(helper_thread, "BLOCKED_AFTER", math.inf)
+    monkeypatch.setattr(helper_loop, "BLOCKED_AFTER", math.inf)
     queued = threading.Event()
     results: list[object] = []
 
@@ -151,3 +153,26 @@ def test_a_call_that_has_not_begun_when_the_thread_ends_is_ended(
     assert queued.is_set()
     assert len(results) == 1
     assert other.sync_token().jwt.reveal()
+
+
+@pytest.mark.invariant(6)
+def test_without_threads_an_interrupt_cancels_the_login(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C strikes where a login in the caller's thread waits, and not anywhere in the code that it runs."""
+    done: list[str] = []
+
+    async def read() -> Credentials:
+        signal.raise_signal(signal.SIGINT)
+        done.append("goes on")
+        await anyio.sleep(HANG)
+        return sandbox.credentials
+
+    refuse_threads(monkeypatch)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            auth_of(sandbox, read).sync_token()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["goes on"]

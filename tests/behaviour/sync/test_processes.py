@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from taxizer_async import TaxizerAuth, TokenEndpointUnavailableError
-from taxizer_async._core import helper_thread
+from taxizer_async._core import helper_loop
 from taxizer_async.stores.file import FileTokenStore
 from taxizer_async.testing import Fault, Sandbox
 from tests.support.callers import PATH, auth_of
@@ -74,7 +74,7 @@ def test_a_child_that_is_forked_during_a_login_makes_its_own(
 ) -> None:
     """The helper thread of the parent does not exist in the child, which starts one."""
     # It does so at once, and not as it would for one that is blocked.
-    monkeypatch.setattr(helper_thread, "BLOCKED_AFTER", math.inf)
+    monkeypatch.setattr(helper_loop, "BLOCKED_AFTER", math.inf)
     with sandbox.hold("connect") as gate:
         waiting = threading.Thread(target=auth.sync_token, daemon=True)
         waiting.start()

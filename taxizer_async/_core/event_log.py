@@ -142,16 +142,15 @@ class _Listener:
 
         try:
             submit(lambda: self.call(event, answer), self._log)
-        except (RuntimeError, BlockedError, OSError) as cause:
-            if inspect.iscoroutine(answer):
-                answer.close()
-            is_blocked = isinstance(cause, BlockedError)
-            what = (
-                "each thread that may run it is blocked"
-                if is_blocked
-                else "there is no event loop to run it in"
-            )
-            self._log_failure(f"it is async, and {what}", event)
+        except BlockedError:
+            problem = "it is async, and each thread that may run it is blocked"
+        except (RuntimeError, OSError):
+            problem = "it is async, and there is no event loop to run it in"
+        else:
+            return
+        if inspect.iscoroutine(answer):
+            answer.close()
+        self._log_failure(problem, event)
 
     async def call(self, event: Event, answer: Awaitable[None] | None = None) -> None:
         """Call the listener, unless it has begun to *answer*, and wait for it within its timeout."""

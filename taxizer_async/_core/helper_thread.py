@@ -76,7 +76,6 @@ def call_and_wait(
 
 
 def _run_here(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-
     async def run() -> T:
         try:
             return await make()

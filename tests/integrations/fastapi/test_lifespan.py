@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import subprocess
 import sys
@@ -79,15 +80,24 @@ async def test_it_may_log_in_at_the_start_or_fail(
     assert app.state.taxizer.is_closed
 
 
-async def test_what_makes_no_client_is_told() -> None:
-    """A client where a callable is due, and a callable that returns something else."""
+def test_a_client_where_a_callable_is_due_is_told() -> None:
+    """At once, and not when the application starts."""
     wrong: Any = object()
     with pytest.raises(ConfigurationError, match=r"make_client must be a callable .*, not object"):
         taxizer_lifespan(wrong)
-    wrong = object
-    with pytest.raises(ConfigurationError, match="make_client must return a client, not object"):
-        async with taxizer_lifespan(wrong)(Starlette()):
+
+
+async def make_none() -> None:
+    """Return no client, and that late."""
+
+
+@pytest.mark.parametrize(("make", "kind"), [(object, "object"), (make_none, "coroutine")])
+async def test_what_makes_no_client_is_told(make: Any, kind: str) -> None:
+    """It ends the start, and a coroutine is not left behind."""
+    with pytest.raises(ConfigurationError, match=f"make_client must return a client, not {kind}"):
+        async with taxizer_lifespan(make)(Starlette()):
             pytest.fail("it has started")
+    gc.collect()
 
 
 async def test_keep_fresh_is_a_choice(make_client: MakeClient, sandbox: Sandbox) -> None:

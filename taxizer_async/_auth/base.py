@@ -377,6 +377,4 @@ def bearer_of(auth: object) -> Bearer:
 def _check_token(token: object) -> None:
     if not isinstance(token, Token):
         msg = f"token must be a Token, as token() returns it, not {type(token).__name__}"
-        # Its value may be a secret.
-        del token
         raise ConfigurationError(msg)

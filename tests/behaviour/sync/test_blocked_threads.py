@@ -50,10 +50,13 @@ class Blocking:
     begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
     end: threading.Event = attrs.field(factory=threading.Event)
 
-    async def __call__(self) -> Credentials:
+    def block(self) -> None:
         self.begun.release()
         if self.blocks:
             self.end.wait(2 * HANG)
+
+    async def __call__(self) -> Credentials:
+        self.block()
         return self.pair
 
 
@@ -247,16 +250,12 @@ def test_what_the_code_of_an_account_schedules_counts(
     """
     readable, other = socket.socketpair()
 
-    def block() -> None:
-        blocking.begun.release()
-        blocking.end.wait(2 * HANG)
-
     async def read() -> Credentials:
         # What blocks its thread ends this, too.
         end = anyio.Event()
 
         def block_and_end() -> None:
-            block()
+            blocking.block()
             end.set()
 
         schedule = SCHEDULED.get(where, schedule_elsewhere)
